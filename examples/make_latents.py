@@ -102,7 +102,7 @@ def save_npy(path: Path, array: np.ndarray) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             np.save(file, array, allow_pickle=False)
-        os.chmod(temporary, 0o644)
+        Path(temporary).chmod(0o644)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
