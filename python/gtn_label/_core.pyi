@@ -1,0 +1,36 @@
+"""Types of the compiled engine (csrc/bindings). Private: callers go through matching.run.
+
+The engine checks values (NaN, infinity, zero rows, norms out of range, groups too large); shapes,
+dtypes and layout are arranged by arrays.py before the call, and refused here when they are not.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+class InstructionSet(TypedDict):
+    name: str
+    description: str
+    built: bool
+    supported: bool
+    reason: str
+
+def instruction_sets() -> list[InstructionSet]: ...
+def match_rows(
+    latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim]
+    sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]
+    *,
+    order: str,
+    cone: int,
+    center: bool,
+    source_groups: npt.NDArray[np.int64] | None,  # [n]
+    latent_groups: npt.NDArray[np.int64] | None,  # [m]
+    instruction_set: str,
+    threads: int,
+    memory: int,
+    visited: npt.NDArray[np.int64],  # [n], written
+    start: int,
+    poll: Callable[[int], None] | None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], dict[str, Any]]: ...

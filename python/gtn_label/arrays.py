@@ -1,0 +1,264 @@
+"""From any array-like to the rows the engine reads, and back to the caller's kind of array.
+
+Here: NumPy arrays (memory maps, any layout and byte order), torch CPU tensors, `__dlpack__`
+objects and lists become C-contiguous native float32 or float64, without a copy where they already
+are; their dtype and shape are checked; sources are drawn; bytes are hashed.
+Not here: checks of values that the engine makes itself (NaN, zero rows, norms), and options.
+
+Widening (numeric contract, 1): float16 and bfloat16 to float32, integers to float64, both exact
+but for integers beyond 2**53. torch is never imported: a tensor's own module is already loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .blocks import little_endian, row_blocks
+
+CPU_DLPACK_DEVICES = (1, 3, 11)  # kDLCPU, kDLCUDAHost and kDLROCMHost (pinned host memory)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One checked input.
+
+    Attributes
+    ----------
+    given : ndarray
+        The rows as given, in their own dtype and layout: a read-only view where the caller has
+        memory to view (bfloat16, which NumPy lacks, is widened to float32).
+    rows : ndarray [n, dim]
+        The same values, C-contiguous, aligned, native float32 or float64.
+    tensor : torch.Tensor or None
+        The caller's tensor, detached, when a torch tensor was given.
+    """
+
+    given: npt.NDArray[Any]
+    rows: npt.NDArray[Any]
+    tensor: Any = None
+
+    @property
+    def as_given(self) -> Any:
+        """The rows as the caller's kind of array: the tensor, or the read-only view."""
+        return self.given if self.tensor is None else self.tensor
+
+
+def as_rows(value: Any, name: str) -> Rows:
+    """Check and convert a two-dimensional array of rows.
+
+    Parameters
+    ----------
+    value : array_like [n, dim]
+        NumPy array, torch CPU tensor, object with `__dlpack__` in CPU memory, or nested lists.
+    name : str
+        What to call it in messages: "latents" or "sources".
+
+    Raises
+    ------
+    TypeError
+        If the dtype is none of float16/32/64, bfloat16 and integers, or the array is sparse.
+    ValueError
+        If it is not 2-D, has no rows or columns, is ragged, masked, or not in CPU memory.
+    """
+    array, tensor = _read(value, name)
+    _check_real(array, name)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must be 2-D [rows, dim], got {_reshape_advice(array, name)}")
+    if array.shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row (n >= 1), got shape {array.shape}")
+    if array.shape[1] == 0:
+        raise ValueError(
+            f"{name} must have at least one column (dim >= 1), got shape {array.shape}"
+        )
+    return Rows(_read_only(array), _engine_rows(array), tensor)
+
+
+def as_column(value: Any, name: str) -> Rows:
+    """Check and convert one column of numbers, [n] or [n, 1], for the 1-D labeling.
+
+    `given` keeps its shape; `rows` is [n]. Errors as in `as_rows`.
+    """
+    array, tensor = _read(value, name)
+    _check_real(array, name)
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] != 1):
+        raise ValueError(
+            f"{name} must be one column, shape [n] or [n, 1], got shape {array.shape}; "
+            "rows of two or more columns are for match()"
+        )
+    if array.shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row (n >= 1), got shape {array.shape}")
+    return Rows(_read_only(array), _engine_rows(array).reshape(-1), tensor)
+
+
+def as_labels(value: Any, name: str, length: int, rows_name: str) -> npt.NDArray[np.int64]:
+    """Check and convert group labels: 1-D integers, one a row of `rows_name`.
+
+    Raises
+    ------
+    TypeError
+        If they are not integers (bool is not).
+    ValueError
+        If they are not 1-D, not `length` long, or beyond int64.
+    """
+    array, _ = _read(value, name)
+    if array.ndim != 1 or array.shape[0] != length:
+        raise ValueError(
+            f"{name} must be 1-D with one label for each of the {length} {rows_name}, "
+            f"got shape {array.shape}"
+        )
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got dtype {array.dtype}")
+    if array.dtype.kind == "u" and int(array.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must fit int64, got {array.max()}")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def draw_sources(n: int, dim: int, seed: int) -> npt.NDArray[np.float32]:
+    """Draw `n` rows of N(0, I): NumPy's Philox generator, float32, row after row [n, dim]."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    return generator.standard_normal((n, dim), dtype=np.float32)
+
+
+def refuse_non_finite(rows: npt.NDArray[Any], name: str) -> None:
+    """Raise ValueError if a row holds NaN or infinity; for the paths that bypass the engine."""
+    finite = np.isfinite(rows)
+    if finite.all():
+        return
+    bad = np.flatnonzero(~finite if rows.ndim == 1 else ~finite.all(axis=1))
+    first = ", ".join(str(index) for index in bad[:5])
+    raise ValueError(
+        f"{name} must be finite, got NaN or infinity in {len(bad)} of {len(rows)} rows "
+        f"(first: {first})"
+    )
+
+
+def sha256(array: npt.NDArray[Any]) -> str:
+    r"""Hash an array: SHA-256 of its dtype and shape as text, then its bytes in C order.
+
+    The header is `"<f4 1000 64\n"`: `dtype.str` and the lengths, so equal bytes of another dtype
+    or shape hash differently. Layout and byte order do not matter; nothing large is copied.
+    """
+    digest = hashlib.sha256()
+    lengths = " ".join(str(length) for length in array.shape)
+    digest.update(f"{little_endian(array.dtype).str} {lengths}\n".encode())
+    for block in row_blocks(array):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def tensor_like(array: npt.NDArray[Any], tensor: Any) -> Any:
+    """Copy a NumPy array into a torch tensor on the device of `tensor`."""
+    native = array.astype(array.dtype.newbyteorder("="))  # a copy: torch has no read-only tensors
+    return sys.modules["torch"].from_numpy(native).to(tensor.device)
+
+
+def _read(value: Any, name: str) -> tuple[npt.NDArray[Any], Any]:
+    """View or read `value` as an ndarray, and as a detached tensor if it is one."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return _read_tensor(value, name)
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise ValueError(
+                f"{name} must have no masked values, got {int(np.ma.getmaskarray(value).sum())}; "
+                "drop those rows or fill them"
+            )
+        return value.data, None
+    if isinstance(value, np.ndarray):
+        return np.asarray(value), None
+    if hasattr(value, "nnz") and hasattr(value, "toarray"):
+        raise TypeError(
+            f"{name} must be a dense array, got sparse {type(value).__name__}; "
+            f"pass {name}.toarray()"
+        )
+    if isinstance(value, (str, bytes)) or hasattr(value, "__fspath__"):
+        raise TypeError(
+            f"{name} must be an array, got {type(value).__name__} {value!r}; "
+            "load the file first, e.g. numpy.load(path, mmap_mode='r')"
+        )
+    if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
+        return _read_dlpack(value, name), None
+    try:
+        return np.asarray(value), None
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
+
+
+def _read_tensor(tensor: Any, name: str) -> tuple[npt.NDArray[Any], Any]:
+    tensor = tensor.detach()
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if str(tensor.layout) != "torch.strided":
+        raise TypeError(
+            f"{name} must be a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
+        )
+    if tensor.device.type != "cpu":
+        raise ValueError(
+            f"{name} must be in CPU memory, got a tensor on {tensor.device}; pass {name}.cpu()"
+        )
+    if kind == "bfloat16":  # NumPy has no bfloat16; every value is a float32
+        return tensor.float().numpy(), tensor
+    if kind.startswith(("float8", "float4", "complex", "q", "bits")):
+        raise TypeError(_dtype_message(name, str(tensor.dtype)))
+    return tensor.resolve_neg().numpy(), tensor
+
+
+def _read_dlpack(value: Any, name: str) -> npt.NDArray[Any]:
+    device, index = value.__dlpack_device__()
+    if int(device) not in CPU_DLPACK_DEVICES:
+        raise ValueError(
+            f"{name} must be in CPU memory, got {type(value).__name__} on DLPack device "
+            f"({int(device)}, {index}); copy it to the CPU first"
+        )
+    try:
+        return np.from_dlpack(value)
+    except (BufferError, RuntimeError, TypeError) as error:
+        raise TypeError(
+            f"{name} must be readable through __dlpack__, got {type(value).__name__}: {error}"
+        ) from error
+
+
+def _check_real(array: npt.NDArray[Any], name: str) -> None:
+    dtype = array.dtype
+    if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+        return
+    raise TypeError(_dtype_message(name, str(dtype)))
+
+
+def _dtype_message(name: str, dtype: str) -> str:
+    message = (
+        f"{name} must have dtype float16, float32, float64, bfloat16 or an integer, got {dtype}"
+    )
+    if dtype.startswith(("float", "longdouble")):  # longdouble would lose bits without a word
+        message += f"; convert it yourself if that may be: {name}.astype('float64')"
+    return message
+
+
+def _reshape_advice(array: npt.NDArray[Any], name: str) -> str:
+    if array.ndim == 0:
+        return "a single value"
+    if array.ndim == 1:
+        return (
+            f"1-D shape {array.shape}; use {name}.reshape(-1, 1) for rows of one value "
+            f"or {name}.reshape(1, -1) for one row"
+        )
+    return f"{array.ndim}-D shape {array.shape}; use {name}.reshape(len({name}), -1)"
+
+
+def _engine_rows(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """C-contiguous, aligned, native float32 or float64; the array itself if it is that already."""
+    narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    dtype = np.float32 if narrow else np.float64
+    with np.errstate(invalid="ignore"):  # a signaling NaN is refused later, with a message
+        return np.require(array, dtype=dtype, requirements=["C", "A"])
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
