@@ -1,0 +1,143 @@
+"""match_mixture: latents in several clumps, labeled clump by clump (Fig. 9 of the GTN paper).
+
+k-means comes from scikit-learn (extra: gtn-label[mixture]), imported on the call; the matching is
+matching.run with groups. The clustering is not under the numeric contract, what follows it is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import arrays
+from .matching import as_integer, check_seed, run
+from .progress import ProgressCallback
+from .result import Matching
+
+RESTARTS = 4  # k-means++ starts, the best kept: one start often splits a clump and joins two
+
+
+def match_mixture(
+    latents: Any,
+    n_clusters: int = 2,
+    *,
+    seed: int = 0,
+    order: str = "norm",
+    cone: int = 1,
+    backend: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+    progress: bool | ProgressCallback | None = None,
+) -> Matching:
+    """Cluster the latents, draw sources around each cluster and match within clusters.
+
+    Each cluster with mean mu and standard deviation sigma, column by column (divided by the
+    count), gets as many sources as it has latents, drawn from N(mu, diag(sigma^2)); Algorithm 1
+    runs in each cluster. Source i belongs to the cluster of latent i; it is mu + sigma z_i in
+    float64, rounded to float32, with the z that `match` would draw from the same seed. Sources
+    are float32 whatever the latents are.
+
+    There is no `center`: sources lie around the clusters, not around zero, and must be compared
+    with the latents where they are. A column without spread in a cluster, and a cluster of one
+    latent, give sources equal to the mean there; a cluster of equal latents at the origin has no
+    directions and is refused.
+
+    Parameters
+    ----------
+    latents : array_like [m, dim]
+        As in `match`.
+    n_clusters : int
+        Clusters to look for, 1 <= n_clusters <= m.
+    seed : int
+        Seed of k-means and of the sources, >= 0.
+    order, cone, backend, threads, memory, progress
+        As in `match`.
+
+    Returns
+    -------
+    Matching
+        With `groups`: the cluster of each source and of each latent.
+
+    Raises
+    ------
+    ImportError
+        If scikit-learn is not installed.
+    TypeError, ValueError
+        As in `match`; also if the latents have fewer distinct rows than `n_clusters`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gtn_label import match_mixture
+    >>> latents = np.array([[5.0, 0.1], [5.1, 0.2], [-5.0, 0.1], [-5.2, 0.0]])
+    >>> m = match_mixture(latents, 2)
+    >>> bool((m.groups[1][m.assignment] == m.groups[0]).all())
+    True
+    """
+    check_seed(seed)
+    n_clusters = as_integer(n_clusters, "n_clusters", 1)
+    latent_rows = arrays.as_rows(latents, "latents")
+    rows = latent_rows.rows
+    if n_clusters > len(rows):
+        raise ValueError(f"n_clusters must not exceed the {len(rows)} latents, got {n_clusters}")
+    arrays.refuse_non_finite(rows, "latents")
+    clusters = _cluster(rows, n_clusters, seed)
+    return run(
+        latents,
+        _draw_around(rows, clusters, n_clusters, seed),
+        seed=seed,
+        order=order,
+        cone=cone,
+        groups=(clusters, clusters),
+        backend=backend,
+        threads=threads,
+        memory=memory,
+        progress=progress,
+        provenance={"method": "mixture", "seed": int(seed), "n_clusters": n_clusters},
+    )
+
+
+def _cluster(rows: npt.NDArray[Any], n_clusters: int, seed: int) -> npt.NDArray[np.int64]:
+    """Cluster of each row [m], by k-means on one thread: more would sum in a varying order."""
+    try:
+        from sklearn.cluster import KMeans
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise ImportError(
+            "match_mixture needs scikit-learn: pip install 'gtn-label[mixture]'"
+        ) from error
+
+    state = int(np.random.SeedSequence(seed).generate_state(1)[0])  # scikit-learn takes 32 bits
+    k_means = KMeans(n_clusters=n_clusters, n_init=RESTARTS, random_state=state)
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
+        warnings.simplefilter("ignore")  # about too few distinct rows, which is an error below
+        clusters: npt.NDArray[np.int64] = k_means.fit_predict(rows).astype(np.int64)
+    found = len(np.unique(clusters))
+    if found < n_clusters:
+        raise ValueError(
+            f"n_clusters must not exceed the clusters that latents has, got {n_clusters} "
+            f"for {found} distinct"
+        )
+    return clusters
+
+
+def _draw_around(
+    rows: npt.NDArray[Any], clusters: npt.NDArray[np.int64], n_clusters: int, seed: int
+) -> npt.NDArray[np.float32]:
+    """One source a latent from the normal distribution of its cluster, float32 [m, dim]."""
+    sources = arrays.draw_sources(len(rows), rows.shape[1], seed)
+    with np.errstate(over="ignore", invalid="ignore"):  # checked below
+        for cluster in range(n_clusters):
+            inside = clusters == cluster
+            members = rows[inside].astype(np.float64)
+            mean, std = members.mean(axis=0), members.std(axis=0)
+            sources[inside] = (mean + std * sources[inside]).astype(np.float32)
+    if not np.isfinite(sources).all():
+        raise ValueError(
+            "latents must have cluster means and spreads within float32, the dtype of the "
+            f"sources, got a largest value of {np.abs(rows).max():g}; scale the latents down"
+        )
+    return sources

@@ -1,0 +1,254 @@
+"""What a labeling gives back: the assignment, how good it is, the pairs, and how it was reached.
+
+Not here: how it is computed (matching.py, quantile.py, mixture.py) and file formats (files.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import __version__, arrays
+from .blocks import RowsLike, TakenRows
+
+
+class Matching:
+    """Source i takes latents[assignment[i]]; no latent is taken twice.
+
+    Made by `match`, `match_quantile`, `match_mixture` and `Matching.load`. Arrays are NumPy
+    arrays, read-only; when the latents were a torch tensor they are tensors on its device. The
+    latents are kept by reference, not copied: leave them unchanged while the result is in use.
+
+    Attributes
+    ----------
+    assignment : int64 [n]
+        Row of the latent that each source takes.
+    cosine : float64 [n]
+        Cosine between each source and its latent (the latents centred, with `center=True`).
+    sources : [n, dim] or None
+        As given, or as drawn. None if loaded from a file without rows.
+    groups : (int64 [n], int64 [m]) or None
+        Group labels of the sources and of the latents. None if there were none, or if loaded.
+    stats : dict
+        What ran and what it cost: "n", "m", "dim", "backend", "seconds" (by phase, with
+        "prepare" for checks, conversion and drawing, and "total"), and from the engine
+        "instruction_set", "arithmetic", "threads", "rescored", "rescans", "full_scans",
+        "windows", "distinct_latents", "peak_work_bytes". Empty if loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gtn_label import match
+    >>> m = match(np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[0.0, 1.0], [3.0, 1.0]]))
+    >>> m.assignment
+    array([1, 0])
+    >>> sources, labels = m.pairs()
+    >>> labels
+    array([[0., 2.],
+           [1., 0.]])
+    """
+
+    stats: dict[str, Any]
+
+    def __init__(
+        self,
+        assignment: npt.NDArray[np.int64],
+        cosine: npt.NDArray[np.float64],
+        *,
+        sources: arrays.Rows | None = None,
+        latents: arrays.Rows | None = None,
+        labels: npt.NDArray[Any] | None = None,
+        groups: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        stats: dict[str, Any] | None = None,
+    ) -> None:
+        """Wrap a result; for the modules of this package. `latents` or `labels`, or neither."""
+        self._assignment = _freeze(assignment)
+        self._cosine = _freeze(cosine)
+        self._sources = sources
+        # Only what labels need is kept: not the engine's converted copy of the rows.
+        self._latents = None if latents is None else latents.given
+        self._tensor = None if latents is None else latents.tensor
+        self._labels = labels
+        self._groups = None if groups is None else (_freeze(groups[0]), _freeze(groups[1]))
+        self._provenance = dict(provenance or {})
+        self.stats = {} if stats is None else stats
+
+    @cached_property
+    def assignment(self) -> Any:
+        """Row of the latent that each source takes, int64 [n]."""
+        return self._out(self._assignment)
+
+    @cached_property
+    def cosine(self) -> Any:
+        """Cosine of each source and its latent, float64 [n]."""
+        return self._out(self._cosine)
+
+    @cached_property
+    def sources(self) -> Any:
+        """The sources, as given or as drawn, [n, dim]."""
+        if self._sources is None:
+            return None
+        if self._tensor is None:
+            return self._sources.given
+        if self._sources.tensor is not None:
+            return self._sources.tensor
+        return self._out(self._sources.given)
+
+    @cached_property
+    def groups(self) -> tuple[Any, Any] | None:
+        """Group labels of the sources [n] and of the latents [m], or None."""
+        if self._groups is None:
+            return None
+        return self._out(self._groups[0]), self._out(self._groups[1])
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """What was asked for, as `save` writes it (JSON types only).
+
+        "version", "method" ("match", "quantile" or "mixture"), "seed" (None if sources were
+        given), "order", "cone", "center", "groups" (None, or their "count" and the "sha256" of
+        both label arrays), "backend", "latents_sha256" (see `arrays.sha256`; of the rows as
+        given). The same input and options give the same entries on every machine.
+        """
+        if self._latents is None:
+            return self._provenance
+        groups = None
+        if self._groups is not None:
+            labels = np.concatenate(self._groups)
+            groups = {"count": len(np.unique(labels)), "sha256": arrays.sha256(labels)}
+        return {
+            "version": __version__,
+            **self._provenance,
+            "groups": groups,
+            "latents_sha256": arrays.sha256(self._latents),
+        }
+
+    def pairs(self) -> tuple[Any, Any]:
+        """Return the sources and, row by row, their labels: what a generator is trained on.
+
+        Source i has the label latents[assignment[i]]: the row as given, in its own dtype, never
+        centred. Both are fresh, writable copies, gathered on each call.
+
+        Returns
+        -------
+        sources : [n, dim]
+        labels : [n, dim]
+
+        Raises
+        ------
+        ValueError
+            If the result was loaded from a file without rows.
+        """
+        self._require_rows("pairs()")
+        if self._tensor is not None:
+            return self.sources.clone(), self._tensor[self.assignment.to(self._tensor.device)]
+        labels = (
+            np.array(self._labels) if self._latents is None else self._latents[self._assignment]
+        )
+        return np.array(self.sources), labels
+
+    def save(self, path: str | os.PathLike[str], *, indices_only: bool = False) -> None:
+        """Write the pairs to `path`, .npz or .safetensors by its suffix.
+
+        Holds `sources`, `labels`, `assignment`, `cosine` and `meta` (JSON). The file appears
+        complete or not at all, and its bytes depend on input and options only.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to write; an existing file is replaced.
+        indices_only : bool
+            Leave out `sources` and `labels`.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is neither, or rows are asked for and there are none.
+        OSError
+            If the file cannot be written.
+        """
+        from . import files  # here: reading and writing is not needed to match
+
+        content: dict[str, RowsLike] = {}
+        if not indices_only:
+            content["sources"] = self._require_rows("save() without indices_only=True").given
+            content["labels"] = self._label_rows()
+        content |= {"assignment": self._assignment, "cosine": self._cosine}
+        files.write_pairs(path, content, self.meta)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Matching:
+        """Read what `save` or the `gtn-label` command wrote.
+
+        The result holds NumPy arrays; `meta` is the file's, `stats` is empty, `groups` is None.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is not a file of pairs.
+        """
+        from . import files
+
+        content, meta = files.read_pairs(path)
+        for name, kind in (("assignment", "i"), ("cosine", "f")):
+            if name not in content:
+                raise ValueError(f"{os.fspath(path)} is not a file of pairs: it has no {name!r}")
+            array = content[name]
+            if array.ndim != 1 or array.dtype.kind != kind:
+                raise ValueError(
+                    f"{os.fspath(path)} is not a file of pairs: "
+                    f"{name!r} is {array.dtype} of shape {array.shape}"
+                )
+        lengths = {name: len(array) for name, array in content.items()}
+        if len(set(lengths.values())) != 1 or ("sources" in content) != ("labels" in content):
+            raise ValueError(f"{os.fspath(path)} is not a file of pairs: rows are {lengths}")
+        sources = content.get("sources")
+        return cls(
+            content["assignment"].astype(np.int64, copy=False),
+            content["cosine"].astype(np.float64, copy=False),
+            sources=None if sources is None else arrays.Rows(_freeze(sources), sources),
+            labels=content.get("labels"),
+            provenance=meta,
+        )
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self._assignment)} sources"]
+        if self._latents is not None:
+            parts[0] += f" to {len(self._latents)} latents"
+        if self._sources is not None:
+            shape = self._sources.given.shape
+            parts.append(f"dim {shape[1] if len(shape) == 2 else 1}")
+        parts.append(f"mean cosine {self._cosine.mean():.4f}")
+        return f"<Matching: {', '.join(parts)}>"
+
+    def _label_rows(self) -> RowsLike:
+        """Rows of labels, gathered when sliced; a file's are there already."""
+        if self._latents is None:
+            assert self._labels is not None
+            return self._labels
+        return TakenRows(self._latents, self._assignment)
+
+    def _require_rows(self, what: str) -> arrays.Rows:
+        if self._sources is None:
+            raise ValueError(
+                f"{what} needs the rows, and this result was loaded from a file that holds "
+                "indices only; use latents[m.assignment] with your own latents"
+            )
+        return self._sources
+
+    def _out(self, array: npt.NDArray[Any]) -> Any:
+        return array if self._tensor is None else arrays.tensor_like(array, self._tensor)
+
+
+def _freeze(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    array = array.view()
+    array.flags.writeable = False
+    return array
