@@ -1,0 +1,34 @@
+"""What a peer returns, and the order in which all of them visit sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An assignment and how it was reached."""
+
+    assignment: NDArray[np.int64]  # [n]; -1 for sources that were not visited
+    visited: int  # how many sources were visited, in the order of norms
+    note: str = ""
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+def norm_order(rows: Rows) -> NDArray[np.intp]:
+    """Row indices in ascending (norm, index), norms in float64; ``rows`` [n, dim]."""
+    wide = rows.astype(np.float64, copy=False)
+    return np.argsort(np.einsum("ij,ij->i", wide, wide), kind="stable")
+
+
+def unit_rows(rows: Rows) -> NDArray[np.float32]:
+    """Rows of length 1, float32 [n, dim]; norms are taken in float64."""
+    wide = rows.astype(np.float64, copy=False)
+    norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    return np.ascontiguousarray(wide / norms[:, None], dtype=np.float32)
