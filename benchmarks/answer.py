@@ -17,6 +17,7 @@ class Answer:
 
     assignment: NDArray[np.int64]  # [n]; -1 for sources that were not visited
     visited: int  # how many sources were visited, in the order of norms
+    loop_seconds: float = 0.0  # the part that grows with the sources visited, where not all were
     note: str = ""
     stats: dict[str, Any] = field(default_factory=dict)
 
