@@ -149,9 +149,7 @@ def make(name: str, n: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
     return latents, make_sources(rng, n, dim)
 
 
-def make_groups(
-    kind: str, n_sources: int, n_latents: int
-) -> tuple[np.ndarray, np.ndarray] | None:
+def make_groups(kind: str, n_sources: int, n_latents: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Group labels: "none", "two" (one with spare latents) or "many" (small, negative labels too).
 
     Every source's group has at least as many latents as sources.

@@ -136,9 +136,7 @@ def group_rows(groups, n: int, m: int) -> Iterator[tuple[np.ndarray, np.ndarray]
 # Literal solution
 
 
-def solve_literal(
-    latents, sources, *, order="norm", cone=1, center=False, groups=None
-) -> Outcome:
+def solve_literal(latents, sources, *, order="norm", cone=1, center=False, groups=None) -> Outcome:
     """Solve as `solve` does, in the contract's own words; for tens of rows."""
     x = (centered(latents) if center else np.asarray(latents, dtype=np.float64)).tolist()
     y = np.asarray(sources, dtype=np.float64).tolist()
@@ -263,9 +261,7 @@ def solve(latents, sources, *, order="norm", cone=1, center=False, groups=None) 
     Refused
         Where the contract defines no result.
     """
-    problem = Problem(
-        latents, sources, order=order, cone=cone, center=center, groups=groups
-    )
+    problem = Problem(latents, sources, order=order, cone=cone, center=center, groups=groups)
     assignment = np.full(len(problem.sources), -1, dtype=np.int64)
     cosine = np.full(len(problem.sources), np.nan)
     for visits, latent_rows in problem.parts:
@@ -319,9 +315,7 @@ def check_choices(
     AssertionError
         For the first choice that is not the contract's, or a latent taken twice or not there.
     """
-    problem = Problem(
-        latents, sources, order=order, cone=cone, center=center, groups=groups
-    )
+    problem = Problem(latents, sources, order=order, cone=cone, center=center, groups=groups)
     visited = np.asarray(visited)
     positions = np.unique(np.asarray(positions))
     m = len(problem.latents)

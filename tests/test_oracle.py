@@ -7,8 +7,9 @@ assignments that `check_choices` must reject.
 from __future__ import annotations
 
 import numpy as np
-import oracle
 import pytest
+
+import oracle
 from datasets import NAMES, make, make_groups
 
 
@@ -85,7 +86,8 @@ def test_norms_are_compared_after_the_square_root():
     """Squares one ulp apart can share a square root; the norms tie and the index decides."""
     square = 1.0 + 3 * 2.0**-52
     other = 1.0 + 2 * 2.0**-52
-    assert square != other and np.sqrt(square) == np.sqrt(other)
+    assert square != other
+    assert np.sqrt(square) == np.sqrt(other)
     tiny = 2.0**-26
     # 1 + 3 tiny^2 and 1 + 2 tiny^2, exact in float64.
     rows = np.array([[1.0, tiny, tiny, tiny], [1.0, tiny, tiny, 0.0]])

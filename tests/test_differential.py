@@ -1,0 +1,155 @@
+"""The engine against the oracle, equal bit for bit, on every instruction set present.
+
+The cases are a covering design (see covering.py): each data set at every dimension with 1,000
+rows and with a tiny number, each with 5,000 rows in two dimensions, and all pairs of levels of all
+factors. `-m exhaustive` runs every data
+set at every shape with several draws of the options.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+
+import pytest
+
+import engine
+import oracle
+from covering import complete, pairs_of
+from datasets import NAMES, make, make_groups
+
+DIMS = (1, 2, 3, 5, 7, 8, 16, 33, 64, 100, 513)
+TINY = (1, 2, 31, 32, 33)
+MEDIUM = 1000
+LARGE = 5000
+OPTIONS = {
+    "order": ("norm", "norm_desc", "index"),
+    "cone": (1, 4, 64),
+    "groups": ("none", "two", "many"),
+    "center": (False, True),
+    "threads": (1, 2, 7),
+    "share": (1.0, 0.6),
+}
+
+
+def large_dims(number: int, name: str) -> tuple[int, int]:
+    """One low and one high dimension in which the data set number `number` runs at n = 5,000."""
+    low, high = DIMS[:6], DIMS[6:]
+    if name == "collinear":
+        high = (16,)  # the oracle has to score every pair in contract arithmetic
+    return low[number % len(low)], high[number % len(high)]
+
+
+def design():
+    """Cases of the covering design."""
+    shapes = list(itertools.product(NAMES, DIMS))
+    # Five sizes and eleven dimensions: going round pairs each size with every one of them.
+    small = [
+        {"data": name, "dim": dim, "n": n}
+        for (name, dim), n in zip(shapes, itertools.cycle(TINY), strict=False)
+    ]
+    medium = [{"data": name, "dim": dim, "n": MEDIUM} for name, dim in shapes]
+    large = [
+        {"data": name, "dim": dim, "n": LARGE}
+        for number, name in enumerate(NAMES)
+        for dim in large_dims(number, name)
+    ]
+    return complete(large + medium + small, OPTIONS)
+
+
+CASES = design()
+
+
+def exhaustive():
+    """Every data set at every shape, with several draws of the options."""
+    rng = random.Random(3)
+    for name, dim, n in itertools.product(NAMES, DIMS, (*TINY, MEDIUM, LARGE)):
+        if name == "collinear" and n == LARGE and dim > 16:
+            continue
+        for _ in range(1 if n == LARGE else 4):
+            drawn = {option: rng.choice(levels) for option, levels in OPTIONS.items()}
+            yield {"data": name, "dim": dim, "n": n, **drawn}
+
+
+def label(case) -> str:
+    """Test id of a case."""
+    flags = [f"{key}={value}" for key, value in case.items() if key not in ("data", "dim", "n")]
+    return f"{case['data']}, {case['n']}x{case['dim']}, {' '.join(flags)}"
+
+
+def inputs(case):
+    """Latents, sources and the options that change the answer."""
+    latents, sources = make(case["data"], case["n"], case["dim"])
+    sources = sources[: max(1, int(case["share"] * len(sources)))]
+    options = {key: case[key] for key in ("order", "cone", "center")}
+    options["groups"] = make_groups(case["groups"], len(sources), len(latents))
+    return latents, sources, options
+
+
+@functools.lru_cache(maxsize=2)
+def _solved(key):
+    latents, sources, options = inputs(dict(key))
+    try:
+        return oracle.solve(latents, sources, **options)
+    except oracle.Refused:
+        return None
+
+
+def compare(case, backend: str, threads: int) -> None:
+    """Run the engine on the case and demand the oracle's bits, or its refusal."""
+    engine.forced(backend)
+    latents, sources, options = inputs(case)
+    expected = _solved(tuple((key, case[key]) for key in sorted(case) if key != "threads"))
+    if expected is None:
+        with pytest.raises(ValueError, match=r"latents|sources"):
+            engine.run(latents, sources, backend=backend, threads=threads, **options)
+        return
+    matching = engine.run(latents, sources, backend=backend, threads=threads, **options)
+    engine.assert_same(matching, expected)
+
+
+def test_design_covers_every_pair():
+    levels = {"data": NAMES, "dim": DIMS, "n": (*TINY, MEDIUM, LARGE), **OPTIONS}
+    met = set().union(*(pairs_of(case) for case in CASES))
+    for a, b in itertools.combinations(sorted(levels), 2):
+        every = itertools.product(
+            [(a, level) for level in levels[a]], [(b, level) for level in levels[b]]
+        )
+        assert not set(every) - met, f"{a} with {b}"
+    at = {(case["data"], case["dim"]) for case in CASES if case["n"] != LARGE}
+    assert at == set(itertools.product(NAMES, DIMS))
+    assert {case["data"] for case in CASES if case["n"] == LARGE} == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("case", "backend"),
+    [
+        pytest.param(case, backend, id=f"{label(case)} {backend}")
+        for case in CASES
+        for backend in engine.BACKENDS
+    ],
+)
+def test_engine_equals_oracle(case, backend):
+    # Each instruction set gets another thread count, so that each meets all of them.
+    shift = list(engine.BACKENDS).index(backend)
+    threads = OPTIONS["threads"]
+    chosen = threads[(threads.index(case["threads"]) + shift) % len(threads)]
+    compare(case, backend, chosen)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    ("case", "backend"),
+    [
+        pytest.param(case, backend, id=f"{number}: {label(case)} {backend}")
+        for number, case in enumerate(exhaustive())
+        for backend in engine.BACKENDS
+    ],
+)
+def test_engine_equals_oracle_everywhere(case, backend):
+    compare(case, backend, case["threads"])
+
+
+def test_some_instruction_set_is_usable():
+    assert "cpu:scalar" in engine.USABLE
