@@ -192,7 +192,6 @@ def _read(value: Any, name: str) -> tuple[npt.NDArray[Any], Any]:
 
 def _read_tensor(tensor: Any, name: str) -> tuple[npt.NDArray[Any], Any]:
     tensor = tensor.detach()
-    kind = str(tensor.dtype).removeprefix("torch.")
     if str(tensor.layout) != "torch.strided":
         raise TypeError(
             f"{name} must be a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
@@ -201,11 +200,12 @@ def _read_tensor(tensor: Any, name: str) -> tuple[npt.NDArray[Any], Any]:
         raise ValueError(
             f"{name} must be in CPU memory, got a tensor on {tensor.device}; pass {name}.cpu()"
         )
-    if kind == "bfloat16":  # NumPy has no bfloat16; every value is a float32
+    if str(tensor.dtype) == "torch.bfloat16":  # NumPy has none; every value is a float32
         return tensor.float().numpy(), tensor
-    if kind.startswith(("float8", "float4", "complex", "q", "bits")):
-        raise TypeError(_dtype_message(name, str(tensor.dtype)))
-    return tensor.resolve_neg().numpy(), tensor
+    try:
+        return tensor.resolve_conj().resolve_neg().numpy(), tensor
+    except TypeError:  # a dtype that NumPy lacks
+        raise TypeError(_dtype_message(name, str(tensor.dtype))) from None
 
 
 def _read_dlpack(value: Any, name: str) -> npt.NDArray[Any]:
@@ -234,7 +234,7 @@ def _dtype_message(name: str, dtype: str) -> str:
     message = (
         f"{name} must have dtype float16, float32, float64, bfloat16 or an integer, got {dtype}"
     )
-    if dtype.startswith(("float", "longdouble")):  # longdouble would lose bits without a word
+    if dtype.startswith("float"):  # numpy.longdouble would lose bits without a word
         message += f"; convert it yourself if that may be: {name}.astype('float64')"
     return message
 

@@ -55,9 +55,7 @@ class Progress:
         if self._target is True:
             from tqdm import tqdm  # here: a silent run needs no bar
 
-            self._bar = tqdm(
-                total=self._total, initial=self._start, unit=" sources", unit_scale=True
-            )
+            self._bar = tqdm(total=self._total, initial=self._start, unit=" sources")
         return self
 
     def __exit__(
