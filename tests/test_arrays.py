@@ -304,9 +304,9 @@ def test_refuse_non_finite_counts_rows_and_names_five():
     rows = np.zeros((9, 2))
     rows[2:9, 0] = np.inf
     rows[3, 1] = np.nan
-    message = r"latents must be finite.*in 7 of 9 rows \(first: 2, 3, 4, 5, 6\)"
+    message = r"latents must be finite.*in 7 of 9 rows: rows 2, 3, 4, 5, 6, \.\.\.$"
     with pytest.raises(ValueError, match=message):
         arrays.refuse_non_finite(rows, "latents")
     arrays.refuse_non_finite(np.zeros((2, 2)), "latents")
-    with pytest.raises(ValueError, match=r"sources must be finite.*in 1 of 3 rows \(first: 1\)"):
+    with pytest.raises(ValueError, match=r"sources must be finite.*in 1 of 3 rows: row 1$"):
         arrays.refuse_non_finite(np.array([0.0, -np.inf, 1.0]), "sources")

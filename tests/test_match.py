@@ -7,6 +7,8 @@ against the oracle are in test_differential.py, refusals in test_bad_input.py.
 from __future__ import annotations
 
 import os
+import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -370,3 +372,9 @@ def test_nothing_heavy_is_imported_unasked(statement, expected):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == expected
+
+
+def test_version_is_that_of_the_distribution():
+    pyproject = pathlib.Path(__file__).parents[1] / "pyproject.toml"
+    (version,) = re.findall(r'^version = "(.*)"$', pyproject.read_text(), flags=re.MULTILINE)
+    assert gtn_label.__version__ == version

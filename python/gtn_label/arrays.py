@@ -126,15 +126,18 @@ def draw_sources(n: int, dim: int, seed: int) -> npt.NDArray[np.float32]:
 
 
 def refuse_non_finite(rows: npt.NDArray[Any], name: str) -> None:
-    """Raise ValueError if a row holds NaN or infinity; for the paths that bypass the engine."""
+    """Raise ValueError if a row holds NaN or infinity, in the engine's words.
+
+    For callers that compute with the rows before the engine sees them, or without it.
+    """
     finite = np.isfinite(rows)
     if finite.all():
         return
     bad = np.flatnonzero(~finite if rows.ndim == 1 else ~finite.all(axis=1))
-    first = ", ".join(str(index) for index in bad[:5])
+    first = ", ".join(str(index) for index in bad[:5]) + (", ..." if len(bad) > 5 else "")
     raise ValueError(
-        f"{name} must be finite, got NaN or infinity in {len(bad)} of {len(rows)} rows "
-        f"(first: {first})"
+        f"{name} must be finite, but NaN or infinity was found in {len(bad)} of {len(rows)} rows: "
+        f"{'row' if len(bad) == 1 else 'rows'} {first}"
     )
 
 
