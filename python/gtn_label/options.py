@@ -105,7 +105,7 @@ class _Command(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(param, click.Option):
                 sections.setdefault(getattr(param, "section", "About"), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):
@@ -156,10 +156,20 @@ An output file appears whole or not at all."""
 )
 @click.argument("latents", type=_FILE, required=False)
 @_option(_INPUT, "--key", metavar="NAME", help="Which array of LATENTS, if it holds several.")
-@_option(_INPUT, "--sources", type=_FILE, help="Rows [k, dim] to label, k <= n, not drawn ones.")
+@_option(
+    _INPUT,
+    "--sources",
+    type=_FILE,
+    metavar="FILE",
+    help="Rows [k, dim] to label, k <= n, not drawn ones.",
+)
 @_option(_INPUT, "--sources-key", metavar="NAME", help="Which array of --sources.")
 @_option(
-    _INPUT, "--seed", type=click.IntRange(min=0), help="Seed of the sources drawn.  [default: 0]"
+    _INPUT,
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Seed of the sources drawn.  [default: 0]",
 )
 @_option(
     _MATCHING,
@@ -188,14 +198,22 @@ An output file appears whole or not at all."""
     _MATCHING,
     "--source-groups",
     type=_FILE,
+    metavar="FILE",
     help="Integer labels [k]: a source takes latents of its own group only.",
 )
-@_option(_MATCHING, "--latent-groups", type=_FILE, help="Integer labels [n] of the latents.")
+@_option(
+    _MATCHING,
+    "--latent-groups",
+    type=_FILE,
+    metavar="FILE",
+    help="Integer labels [n] of the latents.",
+)
 @_option(
     _OUTPUT,
     "--out",
     "-o",
     type=_FILE,
+    metavar="FILE",
     help=f"Where the pairs go: {' or '.join(OUTPUT_SUFFIXES)}.  "
     f"[default: {DEFAULT_OUT}, which is then not replaced]",
 )
@@ -204,6 +222,7 @@ An output file appears whole or not at all."""
     _OUTPUT,
     "--plot",
     type=_FILE,
+    metavar="FILE",
     help=f"Draw cosines, norms and (dim <= 3) pairs: {', '.join(PLOT_SUFFIXES)}.",
 )
 @_option(_OUTPUT, "--json", is_flag=True, help="Print the summary as one JSON object.")
@@ -216,7 +235,13 @@ An output file appears whole or not at all."""
     metavar="NAME",
     help="What computes; see --backends.",
 )
-@_option(_RUNNING, "--threads", type=click.IntRange(min=1), help="[default: one per CPU]")
+@_option(
+    _RUNNING,
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Most threads.  [default: one per CPU]",
+)
 @_option(
     _RUNNING,
     "--memory",
@@ -228,6 +253,7 @@ An output file appears whole or not at all."""
     _RUNNING,
     "--checkpoint",
     type=_FILE,
+    metavar="FILE",
     help="Save progress here; the same command again continues from it.",
 )
 @_option(

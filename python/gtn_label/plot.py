@@ -20,11 +20,11 @@ __all__ = ["PLOT_SUFFIXES", "draw", "require"]
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
-LINES = 400  # pairs drawn with a line between them; more hide each other
+LINES = 150  # pairs drawn with a line between them; more hide each other
 DOTS = 20_000  # pairs drawn as dots
-SOURCE_COLOUR = "#9aa5b1"
 LABEL_COLOUR = "#1f6f8b"
 ACCENT_COLOUR = "#d1495b"
+LINE_COLOUR = "#52606d"
 
 
 def require(path: Path) -> None:
@@ -92,7 +92,7 @@ def draw(
     with mpl.rc_context(style):
         panels = 3 if dim <= 3 else 2
         figure = Figure(figsize=(4.6 * panels, 4.2), layout="constrained")
-        figure.suptitle(f"{n:,} pairs, {dim} dimensions", x=0.01, ha="left", fontweight="bold")
+        figure.suptitle(f"{n:,} pairs, dim {dim}", x=0.01, ha="left", fontweight="bold")
         _draw_cosines(figure.add_subplot(1, panels, 1), cosine, summary)
         _draw_norms(figure, figure.add_subplot(1, panels, 2), sources, latents, assignment, summary)
         if dim <= 3:
@@ -124,6 +124,7 @@ def _draw_cosines(axes: Any, cosine: NDArray[np.float64], summary: Summary) -> N
     )
     axes.set(xlabel="cosine of source and label", ylabel="pairs", title="Direction")
     axes.ticklabel_format(axis="x", useOffset=False)
+    axes.locator_params(axis="x", nbins=6)
 
 
 def _draw_norms(
@@ -142,7 +143,12 @@ def _draw_norms(
     else:
         shown = (x <= right) & (y <= top)
         bins = axes.hexbin(
-            x[shown], y[shown], gridsize=60, bins="log", mincnt=1, cmap="viridis", linewidths=0.1
+            x[shown],
+            y[shown],
+            gridsize=int(np.clip(np.sqrt(len(x)) / 2, 20, 60)),
+            mincnt=1,
+            cmap="viridis",
+            linewidths=0.1,
         )
         figure.colorbar(bins, ax=axes, label="pairs", shrink=0.8)
     edge = min(right, top)
@@ -151,7 +157,7 @@ def _draw_norms(
     correlation = summary.norm_correlation
     value = "" if correlation is None else f", rank correlation {correlation:.2f}"
     axes.set_title(f"Norm against norm{value}")
-    axes.legend(frameon=False, loc="lower right", fontsize=9)
+    axes.legend(loc="upper right", fontsize=9, edgecolor="none")
 
 
 def _draw_pairs(
@@ -161,21 +167,34 @@ def _draw_pairs(
     chosen = generator.permutation(len(assignment))[:DOTS]
     x = np.asarray(sources[chosen], np.float64)
     y = np.asarray(latents[assignment[chosen]], np.float64)
-    axes.set_title("Pairs")
     if x.shape[1] == 1:
+        axes.set_title("Pairs")
         axes.scatter(
             x[:, 0], y[:, 0], s=4, color=LABEL_COLOUR, alpha=0.6, linewidths=0, rasterized=True
         )
         axes.set(xlabel="source", ylabel="label")
         return
-    size = 6 if len(chosen) <= 2_000 else 2
-    alpha = 0.7 if len(chosen) <= 2_000 else 0.25
-    # Rasterized: twenty thousand dots are a burden in a vector file.
-    dots = {"s": size, "alpha": alpha, "linewidths": 0, "rasterized": True}
-    axes.scatter(*x.T, color=SOURCE_COLOUR, label="sources", **dots)
-    axes.scatter(*y.T, color=LABEL_COLOUR, label="labels", **dots)
+    # Labels stand where they are and have the colour of their source's direction: a map that can be
+    # learnt shows a smooth wheel, leftovers show as dots of the wrong colour.
+    direction = np.arctan2(x[:, 1], x[:, 0])
+    size = 8 if len(chosen) <= 2_000 else 3
     for source, label in zip(x[:LINES], y[:LINES], strict=True):
         ends = np.stack([source, label], axis=1)
-        axes.plot(*ends, color=ACCENT_COLOUR, linewidth=0.5, alpha=0.5)
-    axes.set_aspect("equal", adjustable="datalim" if x.shape[1] == 2 else "box")
-    axes.legend(frameon=False, loc="upper right", fontsize=9, markerscale=3)
+        axes.plot(*ends, color=LINE_COLOUR, linewidth=0.4, alpha=0.4, zorder=1)
+    axes.scatter(
+        # Rasterized: twenty thousand dots are a burden in a vector file.
+        *y.T,
+        c=direction,
+        cmap="hsv",
+        s=size,
+        linewidths=0,
+        rasterized=True,
+        zorder=2,
+    )
+    if x.shape[1] == 3:
+        axes.set_box_aspect((1, 1, 1), zoom=1.1)
+        axes.tick_params(labelsize=7)
+    else:
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_xlabel(f"lines lead to the sources of {min(LINES, len(x)):,} labels")
+    axes.set_title("Labels, coloured by their source's direction", loc="left")
