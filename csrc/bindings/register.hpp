@@ -1,0 +1,9 @@
+// What module.cpp registers, one function a topic.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace gtn {
+void register_instruction_sets(pybind11::module_& m);
+void register_match(pybind11::module_& m);
+}  // namespace gtn

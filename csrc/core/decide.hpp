@@ -1,0 +1,25 @@
+// The exact decision for one source: rescores a shortlist with the contract's arithmetic, best
+// bound first, and certifies the choice against everything that was not listed or not rescored.
+#pragma once
+
+#include "core/contract.hpp"
+#include "core/free_latents.hpp"
+#include "core/shortlist.hpp"
+
+namespace gtn {
+
+struct Decision {
+  int32_t id = -1;
+  int32_t rank = -1;  // of the member that would be taken
+  double score = -kInfinity;
+  bool certified = false;
+  // A score that the source's best free latents are known to reach: what a new search may skip below.
+  double floor = -kInfinity;
+};
+
+// Contract rules 3 and 4 over the free latents of the list. Rescored entries are kept in the list.
+// `rescored` counts the exact scores computed.
+Decision decide(const Scorer& scorer, const FreeLatents& free, int32_t source_row, int64_t cone,
+                CandidateList& list, int64_t& rescored);
+
+}  // namespace gtn

@@ -1,0 +1,119 @@
+// Implements distinct.hpp. Equal rows have equal norms, so they are found inside runs of equal norm
+// in rank order.
+#include "core/distinct.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+namespace gtn {
+namespace {
+
+struct Bytes {
+  const char* data;
+  size_t size;
+  bool operator==(const Bytes& o) const { return std::memcmp(data, o.data, size) == 0; }
+  uint64_t hash() const {  // FNV-1a over 4-byte words: rows are float32 or float64
+    uint64_t h = 1469598103934665603ull;
+    for (size_t at = 0; at < size; at += 4) {
+      uint32_t word;
+      std::memcpy(&word, data + at, 4);
+      h = (h ^ word) * 1099511628211ull;
+    }
+    return h;
+  }
+};
+
+Bytes bytes_of(const Rows& rows, int64_t row) {
+  const size_t size = static_cast<size_t>(rows.dim) * (rows.dtype == DType::f32 ? 4 : 8);
+  return {static_cast<const char*>(rows.data) + static_cast<size_t>(row) * size, size};
+}
+
+// leader[rank] = rank of the first row that is equal to it.
+void lead_equal_rows(const Rows& rows, const std::vector<int32_t>& row_of_rank,
+                     const std::vector<double>& norms, std::vector<int32_t>& leader) {
+  const size_t n = row_of_rank.size();
+  const auto norm = [&](size_t rank) { return norms[static_cast<size_t>(row_of_rank[rank])]; };
+  std::vector<std::pair<uint64_t, int32_t>> run;
+  for (size_t begin = 0; begin < n;) {
+    size_t end = begin + 1;
+    while (end < n && norm(end) == norm(begin)) ++end;
+    if (end - begin > 1) {
+      run.clear();
+      for (size_t r = begin; r < end; ++r) {
+        run.emplace_back(bytes_of(rows, row_of_rank[r]).hash(), static_cast<int32_t>(r));
+      }
+      std::sort(run.begin(), run.end());
+      // A hash collision at worst splits a class in two, which costs time and nothing else.
+      int32_t head = run[0].second;
+      for (size_t i = 1; i < run.size(); ++i) {
+        const int32_t rank = run[i].second;
+        const bool same = run[i].first == run[i - 1].first &&
+                          bytes_of(rows, row_of_rank[static_cast<size_t>(rank)]) ==
+                              bytes_of(rows, row_of_rank[static_cast<size_t>(head)]);
+        if (same) {
+          leader[static_cast<size_t>(rank)] = head;
+        } else {
+          head = rank;
+        }
+      }
+    }
+    begin = end;
+  }
+}
+
+// One dimension with exact products: one class a sign.
+void lead_signs(const Rows& rows, const std::vector<int32_t>& row_of_rank,
+                std::vector<int32_t>& leader) {
+  int32_t head[2] = {-1, -1};
+  for (size_t r = 0; r < row_of_rank.size(); ++r) {
+    int32_t& h = head[static_cast<const float*>(rows.data)[row_of_rank[r]] < 0.0f];
+    if (h < 0) h = static_cast<int32_t>(r);
+    leader[r] = h;
+  }
+}
+
+}  // namespace
+
+DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<int32_t> row_of_rank,
+                                 const std::vector<double>& norms, Parallel& parallel)
+    : row_of_rank_(std::move(row_of_rank)), norms_(norms) {
+  const size_t n = row_of_rank_.size();
+  const bool by_sign = scorer.latents().dim == 1 && scorer.exact_products();
+  std::atomic<bool> any{by_sign && n > 1};
+  parallel.run(static_cast<int64_t>(n) - 1, 1 << 16, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      const auto row = static_cast<size_t>(row_of_rank_[static_cast<size_t>(r)]);
+      const auto next = static_cast<size_t>(row_of_rank_[static_cast<size_t>(r) + 1]);
+      if (norms_[row] == norms_[next]) any.store(true, std::memory_order_relaxed);
+    }
+  });
+  count_ = static_cast<int32_t>(n);
+  if (!any.load()) return;
+
+  std::vector<int32_t> leader(n);
+  for (size_t r = 0; r < n; ++r) leader[r] = static_cast<int32_t>(r);
+  if (by_sign) {
+    lead_signs(scorer.latents(), row_of_rank_, leader);
+  } else {
+    lead_equal_rows(scorer.latents(), row_of_rank_, norms_, leader);
+  }
+  std::vector<int32_t> id_of_rank(n);
+  int32_t ids = 0;
+  for (size_t r = 0; r < n; ++r) {
+    const auto lead = static_cast<size_t>(leader[r]);
+    id_of_rank[r] = lead == r ? ids++ : id_of_rank[lead];
+  }
+  if (ids == count_) return;
+  count_ = ids;
+  start_.assign(static_cast<size_t>(ids) + 1, 0);
+  for (size_t r = 0; r < n; ++r) ++start_[static_cast<size_t>(id_of_rank[r]) + 1];
+  for (size_t i = 1; i < start_.size(); ++i) start_[i] += start_[i - 1];
+  ranks_.resize(n);
+  std::vector<int32_t> fill(start_.begin(), start_.end() - 1);
+  for (size_t r = 0; r < n; ++r) {
+    ranks_[static_cast<size_t>(fill[static_cast<size_t>(id_of_rank[r])]++)] = static_cast<int32_t>(r);
+  }
+}
+
+}  // namespace gtn

@@ -1,0 +1,47 @@
+// DistinctLatents: latents that no source can tell apart, collapsed into one id with a queue of
+// members. Rows with equal bytes have equal scores for every source; so, when products are exact
+// in float64, do all rows of one sign in one dimension (score = +-|y| exactly). Without this, a
+// data set of repeated rows would be one long tie that no shortlist can certify.
+// Ids ascend with the rank of their first member; members ascend by rank.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/contract.hpp"
+#include "core/parallel.hpp"
+
+namespace gtn {
+
+class DistinctLatents {
+ public:
+  // row_of_rank: rank -> latent row; norms: indexed by latent row.
+  DistinctLatents(const Scorer& scorer, std::vector<int32_t> row_of_rank,
+                  const std::vector<double>& norms, Parallel& parallel);
+
+  int32_t count() const { return count_; }
+  int64_t latents() const { return static_cast<int64_t>(row_of_rank_.size()); }
+  bool all_different() const { return start_.empty(); }
+
+  int32_t row_of_rank(int32_t rank) const { return row_of_rank_[static_cast<size_t>(rank)]; }
+  // The row that stands for all members of an id, and its norm.
+  int32_t row(int32_t id) const { return row_of_rank(member(id, 0)); }
+  double norm(int32_t id) const { return norms_[static_cast<size_t>(row(id))]; }
+
+  int32_t members(int32_t id) const {
+    return all_different() ? 1 : start_[static_cast<size_t>(id) + 1] - start_[static_cast<size_t>(id)];
+  }
+  // Rank of the j-th member.
+  int32_t member(int32_t id, int32_t j) const {
+    return all_different() ? id : ranks_[static_cast<size_t>(start_[static_cast<size_t>(id)] + j)];
+  }
+
+ private:
+  std::vector<int32_t> row_of_rank_;
+  const std::vector<double>& norms_;
+  int32_t count_ = 0;
+  std::vector<int32_t> start_;  // [count + 1], empty if all rows differ
+  std::vector<int32_t> ranks_;  // members of id: ranks_[start_[id] .. start_[id + 1])
+};
+
+}  // namespace gtn

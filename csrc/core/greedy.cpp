@@ -1,0 +1,215 @@
+// Implements greedy.hpp.
+#include "core/greedy.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace gtn {
+namespace {
+// With so few free ids left, scoring all of them exactly is cheaper than codes and windows.
+constexpr int32_t kFewIds = 192;
+constexpr int64_t kLargestWindow = 1024;
+constexpr int64_t kSmallestWindow = 32;
+// Spare best latents a list should certify beyond the cone, for conflicts inside a window.
+constexpr int64_t kSpare = 3;
+}  // namespace
+
+struct Greedy::Window {
+  int64_t begin = 0;               // position of the first source in visiting order
+  std::vector<Query> queries;
+  std::vector<CandidateList> lists;
+  std::vector<Decision> decisions;  // at the start of the window
+  std::vector<int32_t> exhausted;   // ids without a free member, not yet removed from the shortlist
+  int64_t rescans = 0;
+};
+
+Greedy::Greedy(const Scorer& scorer, FreeLatents& free, const std::vector<double>& source_norms,
+               int64_t cone, const ShortlistFactory& make_shortlist, Parallel& parallel,
+               Stats& stats)
+    : scorer_(scorer),
+      free_(free),
+      source_norms_(source_norms),
+      cone_(cone),
+      make_shortlist_(make_shortlist),
+      parallel_(parallel),
+      stats_(stats),
+      depth_(cone + kSpare),
+      window_limit_(kLargestWindow) {}
+
+ExactScan& Greedy::exact() {
+  if (!exact_) exact_ = std::make_unique<ExactScan>(scorer_, free_, parallel_);
+  return *exact_;
+}
+
+Shortlist& Greedy::current() {
+  if (free_.ids() <= kFewIds) {
+    if (shortlist_) {
+      note_work_bytes();
+      shortlist_.reset();
+    }
+    return exact();
+  }
+  if (!shortlist_) {
+    PhaseTimer timer(stats_.seconds.encode);
+    shortlist_ = make_shortlist_(free_);
+  }
+  return *shortlist_;
+}
+
+void Greedy::note_work_bytes() {
+  Stats now;
+  if (shortlist_) {
+    shortlist_->describe(now);
+    stats_.arithmetic = now.arithmetic;
+  }
+  if (exact_) exact_->describe(now);
+  stats_.work_bytes = std::max(stats_.work_bytes, now.work_bytes);
+}
+
+int64_t Greedy::window_size() const {
+  // Conflicts grow with the share of the free latents that a window takes.
+  return std::clamp<int64_t>(free_.ids() / 16, kSmallestWindow, window_limit_);
+}
+
+void Greedy::run(std::span<const int32_t> sources, int64_t start, const OnPair& on_pair,
+                 const std::function<void(int64_t)>& on_window) {
+  const int64_t n = static_cast<int64_t>(sources.size());
+  Window w;
+  for (w.begin = start; w.begin < n;) {
+    const int64_t size = std::min(window_size(), n - w.begin);
+    w.queries.clear();
+    for (int64_t i = 0; i < size; ++i) {
+      const int32_t row = sources[static_cast<size_t>(w.begin + i)];
+      w.queries.push_back({row, source_norms_[static_cast<size_t>(row)]});
+    }
+    fill(w);
+    walk(w, on_pair);
+    {
+      PhaseTimer timer(stats_.seconds.remove);
+      flush_removals(w);
+    }
+    adapt(w);
+    ++stats_.windows;
+    w.begin += size;
+    on_window(w.begin);
+    parallel_.poll_if_due();
+  }
+  note_work_bytes();
+}
+
+void Greedy::fill(Window& w) {
+  const size_t count = w.queries.size();
+  w.lists.resize(std::max(w.lists.size(), count));
+  w.decisions.assign(count, {});
+  Shortlist& shortlist = current();
+  {
+    PhaseTimer timer(stats_.seconds.search);
+    shortlist.search(w.queries, depth_, true, std::span(w.lists).first(count));
+  }
+  PhaseTimer timer(stats_.seconds.decide);
+  std::vector<size_t> all(count);
+  std::iota(all.begin(), all.end(), size_t{0});
+  decide_all(w, all);
+  retry_uncertified(w);
+}
+
+void Greedy::decide_all(Window& w, const std::vector<size_t>& which) {
+  std::vector<int64_t> rescored(static_cast<size_t>(parallel_.threads()), 0);
+  std::vector<int64_t> listed(rescored.size(), 0);
+  parallel_.run(static_cast<int64_t>(which.size()), 8, [&](int64_t begin, int64_t end, int thread) {
+    int64_t scores = 0;
+    for (int64_t at = begin; at < end; ++at) {
+      const size_t i = which[static_cast<size_t>(at)];
+      listed[static_cast<size_t>(thread)] += static_cast<int64_t>(w.lists[i].items.size());
+      w.decisions[i] =
+          decide(scorer_, free_, w.queries[i].source_row, cone_, w.lists[i], scores);
+    }
+    rescored[static_cast<size_t>(thread)] += scores;
+  });
+  stats_.rescored += std::accumulate(rescored.begin(), rescored.end(), int64_t{0});
+  stats_.candidates += std::accumulate(listed.begin(), listed.end(), int64_t{0});
+}
+
+// Sources whose list cannot certify even their best latent: search once more from the score already
+// found, then score everything.
+void Greedy::retry_uncertified(Window& w) {
+  for (const bool full : {false, true}) {
+    std::vector<size_t> which;
+    std::vector<Query> queries;
+    for (size_t i = 0; i < w.queries.size(); ++i) {
+      if (w.decisions[i].certified) continue;
+      which.push_back(i);
+      queries.push_back(w.queries[i]);
+      queries.back().floor = w.decisions[i].floor;
+    }
+    if (which.empty()) return;
+    (full ? stats_.full_scans : stats_.retries) += static_cast<int64_t>(which.size());
+    Shortlist& shortlist = full ? exact() : current();
+    std::vector<CandidateList> lists(which.size());
+    shortlist.search(queries, depth_, false, lists);
+    for (size_t j = 0; j < which.size(); ++j) w.lists[which[j]] = std::move(lists[j]);
+    decide_all(w, which);
+  }
+}
+
+void Greedy::walk(Window& w, const OnPair& on_pair) {
+  PhaseTimer timer(stats_.seconds.walk);
+  w.rescans = 0;
+  for (size_t i = 0; i < w.queries.size(); ++i) {
+    Decision d = w.decisions[i];
+    // With cone 1 the first decision stands unless the very latent was taken since: others taken
+    // only remove competitors. With a larger cone any of the k best matters.
+    const bool lost = !free_.is_free(d.id) || free_.rank(d.id) != d.rank;
+    stats_.conflicts += lost;
+    if (lost || (cone_ > 1 && i > 0)) {
+      d = decide(scorer_, free_, w.queries[i].source_row, cone_, w.lists[i], stats_.rescored);
+      if (!d.certified) {
+        w.queries[i].floor = d.floor;
+        d = search_again(w, i);
+      }
+    }
+    const int32_t rank = free_.take(d.id);
+    if (!free_.is_free(d.id)) w.exhausted.push_back(d.id);
+    on_pair(w.begin + static_cast<int64_t>(i), rank, d.score);
+  }
+}
+
+Decision Greedy::search_again(Window& w, size_t i) {
+  ++w.rescans;
+  ++stats_.rescans;
+  flush_removals(w);
+  const auto query = std::span(w.queries).subspan(i, 1);
+  const auto list = std::span(w.lists).subspan(i, 1);
+  current().search(query, depth_, false, list);
+  Decision d = decide(scorer_, free_, query[0].source_row, cone_, list[0], stats_.rescored);
+  if (!d.certified) {
+    ++stats_.full_scans;
+    w.queries[i].floor = d.floor;
+    exact().search(query, depth_, false, list);
+    d = decide(scorer_, free_, query[0].source_row, cone_, list[0], stats_.rescored);
+  }
+  return d;
+}
+
+void Greedy::flush_removals(Window& w) {
+  if (shortlist_) shortlist_->remove(w.exhausted);
+  if (exact_) exact_->remove(w.exhausted);
+  w.exhausted.clear();
+}
+
+// Sources that ask for the same latents (equal sources, hubs) exhaust their lists inside a window:
+// longer lists and smaller windows until rescans are rare again.
+void Greedy::adapt(const Window& w) {
+  const int64_t size = static_cast<int64_t>(w.queries.size());
+  if (w.rescans > 1 + size / 32) {
+    if (depth_ < cone_ + size) {
+      depth_ = std::min(2 * depth_, cone_ + size);
+    }
+    window_limit_ = std::max(kSmallestWindow, std::min(window_limit_, size) / 2);
+  } else if (w.rescans == 0) {
+    depth_ = std::max(cone_ + kSpare, depth_ - depth_ / 8);
+    window_limit_ = std::min(kLargestWindow, window_limit_ + window_limit_ / 8);
+  }
+}
+
+}  // namespace gtn

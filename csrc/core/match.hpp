@@ -1,0 +1,43 @@
+// match_rows: the whole job on plain pointers. Centring, norms and checks, orders, groups, resuming
+// a prefix, the greedy loop per group, cosines. What the bindings call; no Python here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "core/greedy.hpp"
+#include "core/order.hpp"
+#include "core/rows.hpp"
+#include "core/stats.hpp"
+
+namespace gtn {
+
+struct MatchInput {
+  Rows latents;  // [m, dim]
+  Rows sources;  // [n, dim]
+  Order order = Order::norm;
+  int64_t cone = 1;
+  bool center = false;
+  const int64_t* source_groups = nullptr;  // [n] labels, or null for one group
+  const int64_t* latent_groups = nullptr;  // [m]
+  int threads = 1;
+  int64_t start = 0;                       // visited[:start] was decided by an earlier run
+};
+
+struct MatchOutput {
+  int64_t* assignment;  // [n] latent row by source row
+  double* cosine;       // [n] by source row
+  int64_t* visited;     // [n] latent row by position in visiting order, filled as the run advances
+};
+
+// A backend: makes a shortlist for the latents that are free.
+using Backend = std::function<std::unique_ptr<Shortlist>(const Scorer&, const FreeLatents&,
+                                                         Parallel&)>;
+
+// Throws std::invalid_argument for undefined input (contract, rules 5 and 8). `done` counts the
+// leading entries of visited that are final; `poll` is called on the calling thread about every
+// 50 ms, and what it throws ends the run.
+Stats match_rows(const MatchInput& input, const Backend& backend, const MatchOutput& output,
+                 int64_t& done, const std::function<void()>& poll);
+
+}  // namespace gtn

@@ -1,0 +1,20 @@
+// Norms of rows with the contract's checks, and the contract's column mean. Refuses undefined
+// input: NaN or infinity, rows without a direction, norms that leave the range of float64.
+#pragma once
+
+#include <vector>
+
+#include "core/parallel.hpp"
+#include "core/rows.hpp"
+
+namespace gtn {
+
+// norm(row) of every row. Throws std::invalid_argument that names the array, the rule, how many
+// rows break it and the first five of them.
+std::vector<double> checked_norms(const Rows& rows, Parallel& parallel);
+
+// Per column: sums of consecutive blocks of 1,024 rows in ascending order, the partial sums added
+// in ascending order, divided by the number of rows. Throws like checked_norms.
+std::vector<double> column_mean(const Rows& rows, Parallel& parallel);
+
+}  // namespace gtn

@@ -1,0 +1,137 @@
+// Implements parallel.hpp.
+#include "core/parallel.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace gtn {
+namespace {
+constexpr auto kPollInterval = std::chrono::milliseconds(50);
+// A worker spins this often before it sleeps: loops follow each other within microseconds.
+constexpr int kSpins = 4000;
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+}  // namespace
+
+Parallel::Parallel(int threads, std::function<void()> poll)
+    : poll_(std::move(poll)), last_poll_(std::chrono::steady_clock::now()) {
+  workers_.reserve(static_cast<size_t>(std::max(0, threads - 1)));
+  try {
+    for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { worker(t); });
+  } catch (...) {  // the system is out of threads: end those that started, then report
+    {
+      std::lock_guard lock(mutex_);
+      quit_ = true;
+    }
+    start_.notify_all();
+    for (auto& w : workers_) w.join();
+    throw;
+  }
+}
+
+Parallel::~Parallel() {
+  {
+    std::lock_guard lock(mutex_);
+    quit_ = true;
+    generation_.fetch_add(1);
+  }
+  start_.notify_all();
+  for (auto& w : workers_) w.join();
+}
+
+void Parallel::poll_if_due() {
+  if (!poll_) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_poll_ < kPollInterval) return;
+  last_poll_ = now;
+  poll_();
+}
+
+void Parallel::record_error() {
+  std::lock_guard lock(mutex_);
+  if (!error_) error_ = std::current_exception();
+  stop_.store(true);
+}
+
+void Parallel::take_chunks(int thread) {
+  while (!stop_.load(std::memory_order_relaxed)) {
+    const int64_t begin = next_.fetch_add(grain_);
+    if (begin >= count_) return;
+    (*body_)(begin, std::min(begin + grain_, count_), thread);
+    if (thread == 0) poll_if_due();
+  }
+}
+
+void Parallel::worker(int thread) {
+  uint64_t seen = 0;
+  for (;;) {
+    for (int i = 0; i < kSpins && generation_.load(std::memory_order_acquire) == seen; ++i) relax();
+    {
+      std::unique_lock lock(mutex_);
+      start_.wait(lock, [&] { return quit_ || generation_.load() != seen; });
+      if (quit_) return;
+      seen = generation_.load();
+    }
+    try {
+      take_chunks(thread);
+    } catch (...) {
+      record_error();
+    }
+    if (running_.fetch_sub(1) == 1) {
+      std::lock_guard lock(mutex_);
+      finished_.notify_one();
+    }
+  }
+}
+
+void Parallel::run(int64_t count, int64_t grain, const Body& body) {
+  if (count <= 0) return;
+  grain = std::max<int64_t>(1, grain);
+  if (workers_.empty() || count <= grain) {
+    for (int64_t begin = 0; begin < count; begin += grain) {
+      body(begin, std::min(begin + grain, count), 0);
+      poll_if_due();
+    }
+    return;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    body_ = &body;
+    count_ = count;
+    grain_ = grain;
+    next_.store(0);
+    stop_.store(false);
+    error_ = nullptr;
+    running_.store(static_cast<int>(workers_.size()));
+    generation_.fetch_add(1);
+  }
+  start_.notify_all();
+  try {
+    take_chunks(0);
+  } catch (...) {
+    record_error();
+  }
+  for (int i = 0; i < kSpins && running_.load() != 0; ++i) relax();
+  std::unique_lock lock(mutex_);
+  while (running_.load() != 0) {
+    finished_.wait_for(lock, kPollInterval, [&] { return running_.load() == 0; });
+    if (running_.load() != 0 && !error_) {
+      lock.unlock();
+      try {
+        poll_if_due();
+      } catch (...) {
+        record_error();
+      }
+      lock.lock();
+    }
+  }
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+}  // namespace gtn

@@ -1,0 +1,64 @@
+// The Shortlist interface: all that a backend is. For every source of a block it collects the free
+// latents that may score best, each with an upper bound of its true score, together with `outside`,
+// an upper bound of the true score of every free latent that is not in the list. The engine
+// rescores exactly, certifies and decides; a backend can be slow or vague, never wrong, as long as
+// its bounds hold. Latents go by distinct id (distinct.hpp).
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "core/stats.hpp"
+
+namespace gtn {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+struct Candidate {
+  int32_t id;
+  double upper;                                              // >= score, in score units
+  double score = std::numeric_limits<double>::quiet_NaN();  // exact; NaN until rescored
+};
+
+struct CandidateList {
+  std::vector<Candidate> items;  // in no particular order
+  // Every free latent that is not listed scores below `outside`, or equal to it with a rank above
+  // outside_rank (-1: nothing is known about ranks).
+  double outside = kInfinity;
+  int32_t outside_rank = -1;
+
+  void clear() {
+    items.clear();
+    outside = kInfinity;
+    outside_rank = -1;
+  }
+};
+
+struct Query {
+  int32_t source_row;
+  double source_norm;
+  // Latents that score below this are of no interest; with a finite floor the list holds every free
+  // latent that may reach it, unless there are too many.
+  double floor = -kInfinity;
+};
+
+class Shortlist {
+ public:
+  virtual ~Shortlist() = default;
+
+  // Fills lists[i] for queries[i]. `depth`: how many of the best free latents the list should be
+  // able to certify. `guess` allows starting thresholds guessed from earlier blocks; a list that
+  // then turns out too short is asked for again without.
+  virtual void search(std::span<const Query> queries, int64_t depth, bool guess,
+                      std::span<CandidateList> lists) = 0;
+
+  // These ids have no free member left.
+  virtual void remove(std::span<const int32_t> ids) = 0;
+
+  // Adds what ran (arithmetic, bytes) to the statistics.
+  virtual void describe(Stats& stats) const = 0;
+};
+
+}  // namespace gtn

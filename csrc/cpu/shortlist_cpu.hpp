@@ -1,0 +1,47 @@
+// The CPU backend's Shortlist: integer codes (codes.hpp), scan kernels (kernels.hpp), and per source
+// a bar that rises as better latents are seen. Starts with the coarse int8 codes and moves to int16
+// when lists grow so long that the finer, slower arithmetic is cheaper.
+#pragma once
+
+#include <memory>
+
+#include "core/contract.hpp"
+#include "core/free_latents.hpp"
+#include "core/parallel.hpp"
+#include "core/shortlist.hpp"
+#include "cpu/codes.hpp"
+#include "cpu/kernels.hpp"
+
+namespace gtn {
+
+class CpuShortlist final : public Shortlist {
+ public:
+  // memory: budget in bytes for codes and lists, 0 for none. Throws std::invalid_argument with the
+  // bytes needed if it is too small.
+  CpuShortlist(const Scorer& scorer, const FreeLatents& free, const Kernel& kernel, int64_t memory,
+               Parallel& parallel);
+
+  void search(std::span<const Query> queries, int64_t depth, bool guess,
+              std::span<CandidateList> lists) override;
+  void remove(std::span<const int32_t> ids) override;
+  void describe(Stats& stats) const override;
+
+ private:
+  struct Coded;  // one coded source
+  struct Row;    // one source in a task
+  class Task;
+  void adapt(std::span<const CandidateList> lists, std::vector<double>& reached,
+             int64_t truncated);
+
+  const Scorer& scorer_;
+  const FreeLatents& free_;
+  const Kernel& kernel_;
+  bool int16_allowed_;
+  Parallel& parallel_;
+  std::unique_ptr<LatentCodes> codes_;
+  // Cosine that the depth-th best latent of most sources of the last window reached: the starting
+  // bar of the next. A source that nothing above it certifies is searched again without.
+  double guess_ = -kInfinity;
+};
+
+}  // namespace gtn
