@@ -83,7 +83,7 @@ def test_npy_truncated_says_how_much_is_missing(tmp_path: Path) -> None:
 
 def test_npy_of_objects_is_not_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.array([{}, []], dtype=object))
-    with pytest.raises(TypeError, match="holds Python objects .* never unpickled"):
+    with pytest.raises(TypeError, match=r"holds Python objects .* never unpickled"):
         files.read_array(tmp_path / "rows.npy")
 
 
@@ -102,7 +102,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match="must be a file, and .* is a directory"):
+    with pytest.raises(IsADirectoryError, match=r"must be a file, and .* is a directory"):
         files.read_array(tmp_path)
 
 
@@ -204,7 +204,7 @@ def test_safetensors_with_another_dtype(tmp_path: Path) -> None:
     header = json.dumps({"z": {"dtype": "F8_E4M3", "shape": [2, 2], "data_offsets": [0, 4]}})
     data = struct.pack("<Q", len(header)) + header.encode() + bytes(4)
     (tmp_path / "rows.safetensors").write_bytes(data)
-    with pytest.raises(TypeError, match="tensor 'z' of .* dtype F8_E4M3"):
+    with pytest.raises(TypeError, match=r"tensor 'z' of .* dtype F8_E4M3"):
         files.read_array(tmp_path / "rows.safetensors")
 
 
@@ -243,7 +243,7 @@ def test_torch_tensors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(files.read_array(path), tensor.bfloat16().float().numpy())
     torch.save({"z": tensor, "y": tensor, "epoch": 3}, path)
     np.testing.assert_array_equal(files.read_array(path, "y"), ROWS)
-    with pytest.raises(ValueError, match="key 'x' is not in .* holds: 'z', 'y'"):
+    with pytest.raises(ValueError, match=r"key 'x' is not in .* holds: 'z', 'y'"):
         files.read_array(path, "x")
 
 
@@ -268,7 +268,7 @@ def test_torch_refusals(tmp_path: Path) -> None:
 def test_torch_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     (tmp_path / "rows.pt").write_bytes(b"x")
-    with pytest.raises(ImportError, match="needs PyTorch .* pip install torch"):
+    with pytest.raises(ImportError, match=r"needs PyTorch .* pip install torch"):
         files.read_array(tmp_path / "rows.pt")
 
 

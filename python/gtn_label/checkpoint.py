@@ -114,6 +114,7 @@ class Checkpoint:
         self._every = every
         self._warn = warn
         self._warned = False
+        self._saved = 0  # of `done`, in the file
         self._saved_at = time.monotonic()
 
     def resume(self) -> int:
@@ -150,13 +151,13 @@ class Checkpoint:
         ):
             raise ValueError(f"{name} is damaged: its rows are no latents; delete it to start over")
         self._visited[:done] = prefix
-        self.done = done
+        self.done = self._saved = done
         return done
 
     def poll(self, done: int) -> None:
         """Note that ``visited[:done]`` is final, and save if it is time."""
         self.done = done
-        if time.monotonic() - self._saved_at < self._every:
+        if done == self._saved or time.monotonic() - self._saved_at < self._every:
             return
         try:
             self.save()
@@ -178,7 +179,9 @@ class Checkpoint:
         OSError
             If that fails. An earlier checkpoint is then as it was.
         """
-        write_npz(self.path, {"visited": self._visited[: self.done]}, self._fields)
+        done = self.done
+        write_npz(self.path, {"visited": self._visited[:done]}, self._fields)
+        self._saved = done
 
     def remove(self) -> bool:
         """Delete the file; return whether there was one."""

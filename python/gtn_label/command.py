@@ -105,7 +105,25 @@ class _Run:
                 read_array(options.latent_groups, name="--latent-groups"),
             )
         result, visited = self._match(latents, sources, groups)
-        return self._finish(result, latents, visited)
+        try:
+            return self._finish(result, latents, visited)
+        except Exception as error:
+            # The long part is over, and a full disk is no reason to do it again.
+            kept = self.keep()
+            if kept and isinstance(error, OSError):
+                raise OSError(f"{_os_message(error)}; {kept}") from None
+            raise
+
+    def keep(self) -> str:
+        """Save what has been decided, if that was asked for; say where it is, or why not."""
+        if self.checkpoint is None:
+            return ""
+        path = self.checkpoint.path
+        try:
+            self.checkpoint.save()
+        except OSError as error:
+            return f"--checkpoint '{path}' could not be written: {error.strerror or error}"
+        return f"'{path}' holds what was decided, and the same command continues"
 
     def _check_outputs(self) -> None:
         """Refuse now what could not be written later, or would destroy something."""
@@ -311,22 +329,10 @@ def _describe_backends(asked: ShowBackends) -> str:
 
 def _interrupted(run: _Run | None) -> int:
     """Save what there is, and say where it is."""
-    checkpoint = None if run is None else run.checkpoint
-    if run is None or checkpoint is None:
+    if run is None or run.checkpoint is None:
         return _say("interrupted; nothing was written", EXIT_INTERRUPTED)
-    done = f"interrupted at {checkpoint.done:,} of {run.total:,} sources"
-    try:
-        checkpoint.save()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        return _say(
-            f"{done}; --checkpoint '{checkpoint.path}' could not be written: {reason}",
-            EXIT_INTERRUPTED,
-        )
-    return _say(
-        f"{done}; '{checkpoint.path}' holds them, and the same command continues",
-        EXIT_INTERRUPTED,
-    )
+    far = f"interrupted at {run.checkpoint.done:,} of {run.total:,} sources"
+    return _say(f"{far}; {run.keep()}", EXIT_INTERRUPTED)
 
 
 def _refuse(message: str) -> int:

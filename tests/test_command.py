@@ -1,0 +1,706 @@
+"""The gtn-label command in a process of its own: what it prints, writes, refuses and returns.
+
+Checkpoints and interruptions are in test_checkpoint.py.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gtn_label as library
+from command import (
+    COMMAND,
+    child,
+    environment,
+    gaussian,
+    gtn_label,
+    interruptible,
+    listing,
+    one_line,
+)
+from gtn_label.options import parse_bytes
+
+LATENTS = gaussian(200, 4)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    np.save(tmp_path / "latents.npy", LATENTS)
+    return tmp_path
+
+
+def arrays_of(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+# ------------------------------------------------------------------------------- what it writes
+
+
+def test_pairs_are_those_of_match(folder: Path) -> None:
+    done = gtn_label("latents.npy", "--out", "pairs.npz", "--seed", 3, cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = library.match(LATENTS, seed=3)
+    found = arrays_of(folder / "pairs.npz")
+    assert set(found) == {"sources", "labels", "assignment", "cosine", "meta"}
+    np.testing.assert_array_equal(found["assignment"], expected.assignment)
+    np.testing.assert_array_equal(found["cosine"], expected.cosine)
+    np.testing.assert_array_equal(found["sources"], expected.sources)
+    np.testing.assert_array_equal(found["labels"], LATENTS[expected.assignment])
+    meta = json.loads(str(found["meta"]))
+    assert meta == expected.meta
+    assert meta["seed"] == 3
+    expected.save(folder / "saved.npz")
+    assert (folder / "saved.npz").read_bytes() == (folder / "pairs.npz").read_bytes()
+
+
+def test_bytes_depend_on_input_and_options_only(folder: Path) -> None:
+    for name, options in (("a.npz", ["--threads", 1]), ("b.npz", ["--backend", "cpu:scalar"])):
+        assert gtn_label("latents.npy", "-o", name, *options, cwd=folder).returncode == 0
+    assert (folder / "a.npz").read_bytes() == (folder / "b.npz").read_bytes()
+
+
+def test_safetensors_and_indices_only(folder: Path) -> None:
+    done = gtn_label("latents.npy", "-o", "p.safetensors", "--indices-only", cwd=folder)
+    assert done.returncode == 0
+    loaded = library.Matching.load(folder / "p.safetensors")
+    np.testing.assert_array_equal(loaded.assignment, library.match(LATENTS).assignment)
+    assert loaded.sources is None
+
+
+def test_every_option_reaches_the_matching(folder: Path) -> None:
+    sources = gaussian(150, 4, seed=5)
+    np.savez(folder / "s.npz", a=sources, b=LATENTS)
+    source_groups, latent_groups = np.arange(150) % 2, np.arange(200) % 2
+    np.save(folder / "sg.npy", source_groups)
+    np.savez(folder / "lg.npz", latent_groups)
+    done = gtn_label(
+        *("latents.npy", "-o", "p.npz", "--sources", "s.npz", "--sources-key", "a"),
+        *("--order", "norm_desc", "--cone", 4, "--center", "--threads", 2, "--memory", "1GB"),
+        *("--source-groups", "sg.npy", "--latent-groups", "lg.npz", "--json"),
+        cwd=folder,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = library.match(
+        LATENTS,
+        sources,
+        order="norm_desc",
+        cone=4,
+        center=True,
+        groups=(source_groups, latent_groups),
+    )
+    found = arrays_of(folder / "p.npz")
+    np.testing.assert_array_equal(found["assignment"], expected.assignment)
+    assert json.loads(str(found["meta"])) == expected.meta
+    figures = json.loads(done.stdout)
+    assert (figures["n"], figures["latents"], figures["seed"]) == (150, 200, None)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
+def test_input_formats(folder: Path, suffix: str) -> None:
+    path = folder / f"z{suffix}"
+    if suffix == ".npz":
+        np.savez(path, z=LATENTS, other=LATENTS[:3])
+    elif suffix == ".safetensors":
+        safetensors_numpy = pytest.importorskip("safetensors.numpy")
+        safetensors_numpy.save_file({"z": LATENTS, "other": LATENTS[:3]}, path)
+    else:
+        torch = pytest.importorskip("torch")
+        torch.save({"z": torch.from_numpy(LATENTS), "other": torch.ones(3, 3)}, path)
+    assert gtn_label(path, "--key", "z", "-o", "a.npz", cwd=folder).returncode == 0
+    assert gtn_label("latents.npy", "-o", "b.npz", cwd=folder).returncode == 0
+    assert (folder / "a.npz").read_bytes() == (folder / "b.npz").read_bytes()
+
+
+def test_fortran_order_and_big_endian_input(folder: Path) -> None:
+    np.save(folder / "other.npy", np.asfortranarray(LATENTS.astype(">f4")))
+    for name in ("latents", "other"):
+        done = gtn_label(f"{name}.npy", "-o", f"{name}.npz", cwd=folder)
+        assert (done.returncode, done.stderr) == (0, "")
+    a, b = arrays_of(folder / "latents.npz"), arrays_of(folder / "other.npz")
+    for key in ("sources", "labels", "assignment", "cosine"):
+        np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_paths_with_spaces_and_any_letters(tmp_path: Path) -> None:
+    inside = tmp_path / "naïve Ordner 数据"
+    inside.mkdir()
+    np.save(inside / "z z.npy", LATENTS)
+    done = gtn_label(inside / "z z.npy", "-o", inside / "é.npz", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "é.npz" in done.stdout
+    # An encoding without these letters is no reason to fail either.
+    done = gtn_label(
+        inside / "z z.npy",
+        *("-o", inside / "é.npz"),
+        cwd=tmp_path,
+        env=environment(PYTHONIOENCODING="ascii", PYTHONUTF8="0"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# ------------------------------------------------------------------------------- what it prints
+
+
+def test_table(folder: Path) -> None:
+    done = gtn_label("latents.npy", "-o", "pairs.npz", "--plot", "p.png", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert list(lines) == [
+        *("n", "dim", "backend", "time", "pairs a second", "mean cosine", "last decile"),
+        *("norm correlation", "learnability", "pairs", "plot"),
+    ]
+    assert lines["n"] == "200"
+    assert lines["dim"] == "4"
+    assert lines["backend"].startswith("cpu, ")
+    expected = library.match(LATENTS)
+    assert lines["mean cosine"] == f"{expected.cosine.mean():.4f}"
+    last = np.argsort(np.linalg.norm(expected.sources, axis=1))[-20:]
+    assert lines["last decile"].startswith(f"{expected.cosine[last].mean():.4f} ")
+    assert lines["pairs"].startswith("pairs.npz (")
+    assert (folder / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("dim", "suffix"), [(1, "svg"), (2, "pdf"), (3, "svg")])
+def test_plots(tmp_path: Path, dim: int, suffix: str) -> None:
+    np.save(tmp_path / "z.npy", gaussian(100, dim))
+    done = gtn_label("z.npy", "-q", "-o", "p.npz", "--plot", f"p.{suffix}", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / f"p.{suffix}").stat().st_size > 5000
+
+
+def test_json(folder: Path) -> None:
+    done = gtn_label("latents.npy", "-o", "pairs.npz", "--json", "--quiet", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+    figures = json.loads(done.stdout)
+    assert figures["n"] == 200
+    assert figures["dim"] == 4
+    assert figures["out"] == "pairs.npz"
+    assert figures["out_bytes"] == (folder / "pairs.npz").stat().st_size
+    assert figures["mean_cosine"] == pytest.approx(library.match(LATENTS).cosine.mean())
+    assert -1 <= figures["last_decile_cosine"] <= 1
+    assert -1 <= figures["norm_correlation"] <= 1
+    assert figures["learnability"] <= 1
+    assert figures["instruction_set"] == figures["stats"]["instruction_set"]
+    assert figures["pairs_a_second"] > 0
+
+
+def test_one_pair(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", np.ones((1, 1)))
+    done = gtn_label("z.npy", "--plot", "p.png", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "learnability      undefined" in done.stdout
+    done = gtn_label("z.npy", "-o", "pairs.npz", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["learnability"] is None
+
+
+def test_quiet(folder: Path) -> None:
+    done = gtn_label("latents.npy", "-o", "pairs.npz", "--quiet", cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(("options", "bar"), [([], True), (["--quiet"], False)])
+def test_progress_on_a_terminal_only(folder: Path, options: list[str], bar: bool) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    try:
+        subprocess.run(
+            [*COMMAND, "latents.npy", "-o", "pairs.npz", *options],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
+            check=True,
+            timeout=120,
+        )
+        os.set_blocking(ours, False)
+        try:
+            shown = os.read(ours, 65536)
+        except (BlockingIOError, OSError):
+            shown = b""
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (b"sources" in shown) is bar
+
+
+def test_help_teaches(tmp_path: Path) -> None:
+    done = gtn_label("--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in ("Examples:", "Input:", "Matching:", "Output:", "Running:", "Exit codes:"):
+        assert words in done.stdout
+    for option in ("--key", "--sources", "--seed", "--order", "--cone", "--center", "--memory"):
+        assert option in done.stdout
+    assert "gtn-label latents.npy --out pairs.npz" in done.stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    done = gtn_label("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"gtn-label {library.__version__}\n")
+
+
+def test_backends(tmp_path: Path) -> None:
+    done = gtn_label("--backends", cwd=tmp_path)
+    assert done.returncode == 0
+    for row in library.backends():
+        assert row.name in done.stdout
+        assert row.reason in done.stdout
+    done = gtn_label("--backends", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout) == [row._asdict() for row in library.backends()]
+
+
+def test_reader_of_stdout_that_left(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = gtn_label("latents.npy", "-o", "pairs.npz", cwd=folder, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "pairs.npz").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_stdout_on_a_full_disk(folder: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = gtn_label("latents.npy", "-o", "pairs.npz", cwd=folder, stdout=full)
+    assert done.returncode == 2
+    assert "stdout could not be written: No space left" in one_line(done.stderr)
+
+
+def test_stdout_and_stderr_closed(folder: Path) -> None:
+    def close() -> None:
+        interruptible()
+        os.close(1)
+        os.close(2)
+
+    done = gtn_label("latents.npy", "-o", "pairs.npz", cwd=folder, preexec_fn=close)
+    assert done.returncode == 0
+    library.Matching.load(folder / "pairs.npz")
+
+
+def test_nothing_heavy_is_imported(folder: Path) -> None:
+    script = """
+import sys
+from gtn_label.command import main
+try:
+    main(["latents.npy", "-o", "pairs.npz", "--quiet"])
+finally:
+    heavy = {"torch", "matplotlib", "sklearn", "scipy", "faiss", "tqdm"} & set(sys.modules)
+    assert not heavy, heavy
+"""
+    assert child(script, cwd=folder).stderr == ""
+
+
+# ------------------------------------------------------------------------------ what it refuses
+
+
+def save(name: str, array: object) -> Callable[[Path], None]:
+    return lambda folder: np.save(folder / name, array, allow_pickle=True)
+
+
+def spoiled(value: float, rows: list[int]) -> np.ndarray:
+    latents = LATENTS.astype(np.float64)
+    latents[rows] = value
+    return latents
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "bad.npy"
+    np.save(path, LATENTS)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def npz(folder: Path) -> None:
+    np.savez(folder / "bad.npz", mu=LATENTS, logvar=LATENTS)
+
+
+def groups(source_groups: object, latent_groups: object) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        np.save(folder / "sg.npy", source_groups)
+        np.save(folder / "lg.npy", latent_groups)
+
+    return write
+
+
+def nothing(folder: Path) -> None:
+    pass
+
+
+GROUPS = "latents.npy --source-groups sg.npy --latent-groups lg.npy"
+
+# What is prepared, the arguments, and what the message has to say.
+REFUSED = {
+    "missing file": (nothing, "no.npy", r"LATENTS 'no\.npy' does not exist"),
+    "directory": (
+        lambda folder: (folder / "bad.npy").mkdir(),
+        "bad.npy",
+        r"LATENTS must be a file, and 'bad\.npy' is a directory",
+    ),
+    "empty file": (
+        lambda f: (f / "bad.npy").touch(),
+        "bad.npy",
+        r"'bad\.npy' is empty \(0 bytes\)",
+    ),
+    "truncated": (
+        truncated,
+        "bad.npy",
+        r"is truncated: .*\(200, 4\).* needs 3328 bytes.* has 3228",
+    ),
+    "not a .npy": (lambda f: (f / "bad.npy").write_text("1,2"), "bad.npy", r"is not a \.npy file"),
+    "unknown suffix": (
+        lambda f: (f / "bad.csv").write_text("1,2"),
+        "bad.csv",
+        r"suffix is '\.csv'",
+    ),
+    "objects": (
+        save("bad.npy", np.array([{}], dtype=object)),
+        "bad.npy",
+        "must hold numbers, and holds Python objects .*never unpickled",
+    ),
+    "1-D": (save("bad.npy", LATENTS[0]), "bad.npy", r"2-D.*1-D shape \(4,\).*reshape\(-1, 1\)"),
+    "3-D": (save("bad.npy", LATENTS[None]), "bad.npy", r"2-D.*3-D shape \(1, 200, 4\).*reshape"),
+    "0-D": (save("bad.npy", LATENTS[0, 0]), "bad.npy", r"2-D.*single value"),
+    "n = 0": (save("bad.npy", LATENTS[:0]), "bad.npy", r"n >= 1.*shape \(0, 4\)"),
+    "dim = 0": (save("bad.npy", LATENTS[:, :0]), "bad.npy", r"dim >= 1.*shape \(200, 0\)"),
+    "NaN": (
+        save("bad.npy", spoiled(np.nan, [7, 3, 11, 5, 150, 199])),
+        "bad.npy",
+        r"latents.*(NaN|finite).*\b6\b.*3, 5, 7, 11, 150\b(?!, 199)",
+    ),
+    "infinity": (save("bad.npy", spoiled(np.inf, [9])), "bad.npy", r"latents.*inf.*\b1\b.*\b9\b"),
+    "zero rows": (save("bad.npy", spoiled(0, [4, 8])), "bad.npy", r"latents.*zero.*\b2\b.*4, 8"),
+    "overflow": (save("bad.npy", spoiled(1e200, [6])), "bad.npy", r"latents.*overflow.*\b1\b.*6"),
+    "underflow": (save("bad.npy", spoiled(1e-200, [6])), "bad.npy", r"latents.*underflow.*\b6"),
+    "NaN in the sources": (
+        save("s.npy", spoiled(np.nan, [2])),
+        "latents.npy --sources s.npy",
+        r"sources.*(NaN|finite).*\b2\b",
+    ),
+    "more sources than latents": (
+        save("s.npy", gaussian(201, 4)),
+        "latents.npy --sources s.npy",
+        "201 sources must not exceed 200 latents",
+    ),
+    "different dims": (
+        save("s.npy", gaussian(200, 5)),
+        "latents.npy --sources s.npy",
+        r"same dim, got sources \(200, 5\) and latents \(200, 4\)",
+    ),
+    "missing sources": (
+        nothing,
+        "latents.npy --sources s.npy",
+        r"--sources 's\.npy' does not exist",
+    ),
+    "complex": (save("bad.npy", LATENTS.astype(complex)), "bad.npy", "latents.*got complex128"),
+    "strings": (save("bad.npy", LATENTS.astype("U9")), "bad.npy", "latents.*dtype.*got <U9"),
+    "booleans": (save("bad.npy", LATENTS > 0), "bad.npy", "latents.*dtype.*got bool"),
+    "wrong key": (npz, "bad.npz --key z", r"--key 'z' is not in .*holds: 'mu', 'logvar'"),
+    "no key": (npz, "bad.npz", r"--key is needed to choose .*holds: 'mu', 'logvar'"),
+    "key for a .npy": (nothing, "latents.npy --key z", "--key 'z' has no meaning"),
+    "groups too short": (
+        groups(np.zeros(199, int), np.zeros(200, int)),
+        GROUPS,
+        r"source_groups.*200 sources.*\(199,\)",
+    ),
+    "latent groups too long": (
+        groups(np.zeros(200, int), np.zeros(201, int)),
+        GROUPS,
+        r"latent_groups.*200 latents.*\(201,\)",
+    ),
+    "group with too few latents": (
+        groups(np.repeat([0, 7], [90, 110]), np.repeat([0, 7], [100, 100])),
+        GROUPS,
+        r"group 7.*110.*100",
+    ),
+    "groups of floats": (groups(np.zeros(200), np.zeros(200)), GROUPS, "integers, got .*float64"),
+    "one group file": (nothing, "latents.npy --source-groups a.npy", "needs --latent-groups"),
+    "seed and sources": (nothing, "latents.npy --sources s.npy --seed 1", "--seed .*--sources"),
+    "key without sources": (
+        nothing,
+        "latents.npy --sources-key a",
+        "--sources-key needs --sources",
+    ),
+    "threads": (nothing, "latents.npy --threads 0", "'--threads': 0 is not in the range x>=1"),
+    "cone": (nothing, "latents.npy --cone 0", "'--cone': 0 is not in the range x>=1"),
+    "seed": (nothing, "latents.npy --seed -1", "'--seed': -1 is not in the range x>=0"),
+    "order": (nothing, "latents.npy --order up", "'--order': 'up' is not one of 'norm', "),
+    "memory": (nothing, "latents.npy --memory 2X", "'--memory': '2X' is not a size such as 2GB"),
+    "no memory": (nothing, "latents.npy --memory 0", "'--memory': '0' is not above zero"),
+    "unknown backend": (
+        nothing,
+        "latents.npy --backend tpu",
+        "unknown backend 'tpu'; known: auto, ",
+    ),
+    "unknown option": (nothing, "latents.npy --sede 1", "No such option.*--sede"),
+    "two inputs": (nothing, "latents.npy more.npy", "unexpected extra argument"),
+    "no input": (nothing, "--seed 1", "LATENTS is missing"),
+    "plot suffix": (nothing, "latents.npy --plot p.gif", r"--plot must end in \.png, .*'p\.gif'"),
+    "plot folder": (
+        nothing,
+        "latents.npy --plot no/p.png",
+        "--plot must be in a folder that exists",
+    ),
+    "checkpoint folder": (
+        nothing,
+        "latents.npy --checkpoint no/c",
+        "--checkpoint must be in a folder",
+    ),
+    "checkpoint is the input": (
+        nothing,
+        "latents.npy --checkpoint ./latents.npy",
+        "--checkpoint must not be the file of LATENTS",
+    ),
+    "checkpoint is the output": (
+        nothing,
+        "latents.npy --checkpoint kept.npz",
+        "--checkpoint must not be the file of --out",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(folder: Path, name: str) -> None:
+    prepare, arguments, message = REFUSED[name]
+    prepare(folder)
+    (folder / "kept.npz").write_bytes(b"previous")
+    before = listing(folder)
+    done = gtn_label(*arguments.split(), "--out", "kept.npz", cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert re.search(message, one_line(done.stderr)), done.stderr
+    assert done.stdout == ""
+    assert listing(folder) == before
+    assert (folder / "kept.npz").read_bytes() == b"previous"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("no/pairs.npz", r"--out must be in a folder that exists, and '.*no' does not"),
+        ("latents.npy/pairs.npz", r"--out must be in a folder, and '.*latents\.npy' is not one"),
+        ("pairs.npy", r"--out must end in \.npz or \.safetensors, and is 'pairs\.npy'"),
+        ("pairs", r"--out must end in \.npz or \.safetensors, and is 'pairs'"),
+        ("folder.npz", r"--out must be a file, and 'folder\.npz' is a directory"),
+        ("/proc/pairs.npz", r"--out must be in a folder that can be written to, and '/proc' is"),
+        ("same.npz", r"--out must not be the file of LATENTS: 'same\.npz'"),
+        ("link.npz", r"--out must not be the file of LATENTS: 'link\.npz'"),
+    ],
+)
+def test_output_refused_before_anything_is_read(folder: Path, out: str, message: str) -> None:
+    if out.startswith("/proc") and not Path("/proc/self").exists():
+        pytest.skip("needs a folder closed even to root")
+    (folder / "folder.npz").mkdir()
+    # It would be refused when it is read, which therefore does not happen.
+    (folder / "same.npz").write_bytes(b"not an array")
+    (folder / "link.npz").symlink_to("same.npz")
+    before = listing(folder)
+    done = gtn_label("same.npz", "--out", out, cwd=folder)
+    assert done.returncode == 2
+    assert re.search(message, one_line(done.stderr)), done.stderr
+    assert listing(folder) == before
+    assert (folder / "same.npz").read_bytes() == b"not an array"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_output_folder_not_writable(folder: Path) -> None:
+    (folder / "closed").mkdir(mode=0o500)
+    done = gtn_label("latents.npy", "--out", "closed/pairs.npz", cwd=folder)
+    assert done.returncode == 2
+    assert "--out must be in a folder that can be written to" in one_line(done.stderr)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_input_not_readable(folder: Path) -> None:
+    (folder / "latents.npy").chmod(0)
+    done = gtn_label("latents.npy", cwd=folder)
+    assert done.returncode == 2
+    assert "LATENTS 'latents.npy' cannot be read: Permission denied" in one_line(done.stderr)
+
+
+def test_default_output_replaces_nothing(folder: Path) -> None:
+    assert gtn_label("latents.npy", "-q", cwd=folder).returncode == 0
+    first = (folder / "pairs.npz").read_bytes()
+    done = gtn_label("latents.npy", "--seed", 1, cwd=folder)
+    assert done.returncode == 2
+    assert "--out is not given, and 'pairs.npz' exists already" in one_line(done.stderr)
+    assert (folder / "pairs.npz").read_bytes() == first
+    assert gtn_label("latents.npy", "--seed", 1, "-o", "pairs.npz", cwd=folder).returncode == 0
+    assert (folder / "pairs.npz").read_bytes() != first
+
+
+def test_backend_that_is_not_available_says_why(folder: Path) -> None:
+    script = """
+import sys
+from gtn_label import _core
+sets = _core.instruction_sets()
+absent = {"name": "amx", "description": "AMX", "built": True, "supported": False,
+          "reason": "this CPU lacks AMX"}
+_core.instruction_sets = lambda: [absent, *sets]
+from gtn_label.command import main
+main(["latents.npy", *sys.argv[1:]])
+"""
+    done = child(script, "--backend", "cpu:amx", cwd=folder)
+    assert done.returncode == 2
+    assert "backend 'cpu:amx' is not available here: this CPU lacks AMX" in one_line(done.stderr)
+    done = child(script, "--backends", cwd=folder)
+    assert re.search(r"cpu:amx +not available: this CPU lacks AMX", done.stdout)
+
+
+def test_without_matplotlib(folder: Path) -> None:
+    script = """
+import sys
+sys.modules["matplotlib"] = None
+from gtn_label.command import main
+main(["latents.npy", "--plot", "p.png"])
+"""
+    before = listing(folder)
+    done = child(script, cwd=folder)
+    assert done.returncode == 2
+    assert 'pip install "gtn-label[plot]"' in one_line(done.stderr)
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_full_disk_half_way(folder: Path, suffix: str) -> None:
+    """No file may grow beyond 300 kB: writing fails half-way, as on a full disk."""
+
+    def limit() -> None:
+        interruptible()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    np.save(folder / "latents.npy", gaussian(3000, 64))
+    out = folder / f"pairs.{suffix}"
+    out.write_bytes(b"previous")
+    before = listing(folder)
+    done = gtn_label(
+        *("latents.npy", "--out", out.name, "--plot", "p.png"), cwd=folder, preexec_fn=limit
+    )
+    assert done.returncode == 2
+    message = rf"--out 'pairs\.{suffix}' could not be written: File too large"
+    assert re.search(message, one_line(done.stderr))
+    assert done.stdout == ""
+    assert out.read_bytes() == b"previous"
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_full_disk_at_the_end(folder: Path, failing: str) -> None:
+    script = """
+import errno, os, sys
+def fail(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+setattr(os, sys.argv[1], fail)
+from gtn_label.command import main
+main(["latents.npy", "--out", "pairs.npz"])
+"""
+    (folder / "pairs.npz").write_bytes(b"previous")
+    before = listing(folder)
+    done = child(script, failing, cwd=folder)
+    assert done.returncode == 2
+    assert "--out 'pairs.npz' could not be written: No space left on device" in one_line(
+        done.stderr
+    )
+    assert (folder / "pairs.npz").read_bytes() == b"previous"
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("when", "name"),
+    [
+        ("summary", "SIGINT"),
+        ("plot", "SIGINT"),
+        ("write", "SIGINT"),
+        ("write", "SIGTERM"),
+        ("summary", "SIGHUP"),
+    ],
+)
+def test_interrupted_after_the_matching(folder: Path, when: str, name: str) -> None:
+    script = """
+import os, signal, sys
+from gtn_label import command, plot, report
+when, number = sys.argv[1], getattr(signal, sys.argv[2])
+places = {"summary": (report, "summarize"), "plot": (plot, "draw"), "write": (os, "fsync")}
+where, what = places[when]
+original = getattr(where, what)
+def interrupted(*args):
+    os.kill(os.getpid(), number)
+    return original(*args)
+setattr(where, what, interrupted)
+command.main(["latents.npy", "--out", "pairs.npz", "--plot", "p.png"])
+"""
+    (folder / "pairs.npz").write_bytes(b"previous")
+    before = listing(folder)
+    done = child(script, when, name, cwd=folder)
+    assert done.returncode == 130
+    assert one_line(done.stderr) == "interrupted; nothing was written"
+    assert (folder / "pairs.npz").read_bytes() == b"previous"
+    assert listing(folder) == before
+
+
+def test_ignored_signals_stay_ignored(folder: Path) -> None:
+    """As under nohup, or in the background of a shell."""
+    script = """
+import os, signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from gtn_label import command, report
+original = report.summarize
+def hangup(*args):
+    os.kill(os.getpid(), signal.SIGHUP)
+    return original(*args)
+report.summarize = hangup
+command.main(["latents.npy", "--out", "pairs.npz", "--quiet"])
+"""
+    done = child(script, cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+# ------------------------------------------------------------------------------------- sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("800000", 800_000),
+        ("2GB", 2_000_000_000),
+        ("2 gb", 2_000_000_000),
+        ("1.5g", 1_500_000_000),
+        ("512MiB", 512 << 20),
+        ("1KiB", 1024),
+        ("1k", 1000),
+        (".5T", 500_000_000_000),
+        ("10B", 10),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "1e9", "2X", "1iB", "0", "0.1", "1 2", "NaN"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(ValueError, match="is not"):
+        parse_bytes(text)
+
+
+def test_module_and_script_are_one(folder: Path) -> None:
+    script = Path(sys.executable).with_name("gtn-label")
+    if not script.exists():
+        pytest.skip("the package is not installed, only on the path")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"gtn-label {library.__version__}\n"
