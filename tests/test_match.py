@@ -172,6 +172,10 @@ class TestThreads:
         expected = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         assert matching.usable_cpus() == (expected or os.cpu_count())
 
+    def test_default_reaches_the_engine(self, monkeypatch):
+        monkeypatch.setattr(matching, "usable_cpus", lambda: 3)
+        assert gtn_label.match(gaussian(30, 3)).stats["threads"] == 3
+
     @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity here")
     def test_affinity_is_respected(self):
         before = os.sched_getaffinity(0)

@@ -257,8 +257,7 @@ def _engine_rows(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """C-contiguous, aligned, native float32 or float64; the array itself if it is that already."""
     narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
     dtype = np.float32 if narrow else np.float64
-    with np.errstate(invalid="ignore"):  # a signaling NaN is refused later, with a message
-        return np.require(array, dtype=dtype, requirements=["C", "A"])
+    return np.require(array, dtype=dtype, requirements=["C", "A"])
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

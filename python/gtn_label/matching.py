@@ -266,10 +266,8 @@ def _check_groups(
     )
 
 
-def _listen(bar: Progress, poll: Callable[[int], None] | None) -> Callable[[int], None] | None:
+def _listen(bar: Progress, poll: Callable[[int], None] | None) -> Callable[[int], None]:
     """One callable for the engine: the checkpoint's first, so that a bar shows what is safe."""
-    if bar.silent:
-        return poll
     if poll is None:
         return bar
 

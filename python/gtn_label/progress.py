@@ -46,11 +46,6 @@ class Progress:
         self._began = time.perf_counter()
         self._bar: Any = None
 
-    @property
-    def silent(self) -> bool:
-        """Whether there is nobody to tell."""
-        return self._target is None or self._target is False
-
     def __enter__(self) -> Progress:
         if self._target is True:
             from tqdm import tqdm  # here: a silent run needs no bar
