@@ -127,9 +127,8 @@ py::tuple match(const py::array& latents, const py::array& sources, const std::s
   py::array_t<double> cosine(in.sources.count);
   const MatchOutput out{assignment.mutable_data(), cosine.mutable_data(),
                         const_cast<int64_t*>(visited.data())};
-  const Backend backend = [&](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {
-    return std::make_unique<CpuShortlist>(scorer, free, kernel, memory, parallel);
-  };
+  const Backend backend =
+      cpu_backend(kernel, memory, in.latents.count, in.sources.count, in.latents.dim);
   int64_t done = 0;
   auto last = std::chrono::steady_clock::now();
   const auto on_poll = [&] {

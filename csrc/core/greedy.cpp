@@ -10,8 +10,8 @@ namespace {
 constexpr int32_t kFewIds = 192;
 constexpr int64_t kLargestWindow = 1024;
 constexpr int64_t kSmallestWindow = 32;
-// Spare best latents a list should certify beyond the cone, for conflicts inside a window.
-constexpr int64_t kSpare = 3;
+// Best latents a list should certify: spare ones beyond the cone serve conflicts inside a window.
+constexpr int64_t base_depth(int64_t cone) { return cone + cone / 2 + 3; }
 }  // namespace
 
 struct Greedy::Window {
@@ -33,7 +33,7 @@ Greedy::Greedy(const Scorer& scorer, FreeLatents& free, const std::vector<double
       make_shortlist_(make_shortlist),
       parallel_(parallel),
       stats_(stats),
-      depth_(cone + kSpare),
+      depth_(base_depth(cone)),
       window_limit_(kLargestWindow) {}
 
 ExactScan& Greedy::exact() {
@@ -207,7 +207,7 @@ void Greedy::adapt(const Window& w) {
     }
     window_limit_ = std::max(kSmallestWindow, std::min(window_limit_, size) / 2);
   } else if (w.rescans == 0) {
-    depth_ = std::max(cone_ + kSpare, depth_ - depth_ / 8);
+    depth_ = std::max(base_depth(cone_), depth_ - depth_ / 8);
     window_limit_ = std::min(kLargestWindow, window_limit_ + window_limit_ / 8);
   }
 }

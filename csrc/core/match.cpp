@@ -107,10 +107,7 @@ void Run::run() {
     run_group(group, offset);
     offset += sources;
   }
-  const size_t n = static_cast<size_t>(in_.sources.count);
-  const size_t m = static_cast<size_t>(in_.latents.count);
-  // Norms, ranks, orders and counts of members; the shortlists add their own.
-  stats_.work_bytes += static_cast<int64_t>((n + m) * (sizeof(double) + 2 * sizeof(int32_t)));
+  stats_.work_bytes += work_bytes(in_.latents.count, in_.sources.count);
 }
 
 void Run::run_group(Group& group, int64_t offset) {

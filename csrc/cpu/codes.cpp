@@ -9,6 +9,8 @@
 #include <new>
 #include <numeric>
 
+#include "cpu/cells.hpp"
+
 namespace gtn {
 namespace {
 
@@ -22,15 +24,7 @@ inline double nearest(double v) {
 // Inflates a computed norm or bound past its own rounding.
 inline double round_up(double v, int64_t dim) { return v * (1.0 + 2.0 * rounding_slack(dim)); }
 
-double norm_of(const double* v, int64_t dim) {
-  double s[4] = {};
-  int64_t k = 0;
-  for (; k + 4 <= dim; k += 4) {
-    for (int j = 0; j < 4; ++j) s[j] += v[k + j] * v[k + j];
-  }
-  for (; k < dim; ++k) s[0] += v[k] * v[k];
-  return std::sqrt((s[0] + s[1]) + (s[2] + s[3]));
-}
+double norm_of(const double* v, int64_t dim) { return std::sqrt(product(v, v, dim)); }
 
 double largest_abs(const double* v, int64_t dim) {
   double top = 0.0;
@@ -108,16 +102,22 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
     spread[static_cast<size_t>(i)] = ids[static_cast<size_t>(at)];
   }
 
-  panel_count_ = (n + kPanelLatents - 1) / kPanelLatents;
+  const auto members = choose_cells(scorer, distinct_, std::move(spread), parallel);
+  cells_.resize(members.size());
+  for (size_t c = 0; c < members.size(); ++c) {
+    cells_[c].first_panel = panel_count_;
+    panel_count_ += (static_cast<int64_t>(members[c].size()) + kPanelLatents - 1) / kPanelLatents;
+    cell_of_panel_.resize(static_cast<size_t>(panel_count_), static_cast<int32_t>(c));
+  }
   const size_t bytes = static_cast<size_t>(panel_count_) * kPanelLatents * 4 * static_cast<size_t>(steps_);
-  panels_.reset(static_cast<std::byte*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64))));
+  panels_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
   if (!panels_) throw std::bad_alloc();
   id_at_.assign(static_cast<size_t>(panel_count_) * kPanelLatents, -1);
   position_of_.assign(static_cast<size_t>(distinct_.count()), -1);
-
-  cells_.resize(1);
-  make_cell(spread, cells_[0], parallel);
-  encode_cell(spread, cells_[0], parallel);
+  for (size_t c = 0; c < members.size(); ++c) {
+    make_cell(members[c], cells_[c], parallel);
+    encode_cell(members[c], cells_[c], parallel);
+  }
 }
 
 int64_t LatentCodes::live() const {
@@ -209,17 +209,10 @@ void LatentCodes::encode_cell(const std::vector<int32_t>& ids, Cell& cell, Paral
   cell.residual = round_up(cell.residual, dim_) + cell.radius * rounding_slack(dim_);
 }
 
-int32_t LatentCodes::cell_of(int64_t position) const {
-  const int64_t panel = position / kPanelLatents;
-  int32_t c = static_cast<int32_t>(cells_.size()) - 1;
-  while (cells_[static_cast<size_t>(c)].first_panel > panel) --c;
-  return c;
-}
-
 void LatentCodes::remove(int32_t id) {
   const int32_t hole = position_of_[static_cast<size_t>(id)];
   if (hole < 0) return;
-  Cell& cell = cells_[static_cast<size_t>(cell_of(hole))];
+  Cell& cell = cells_[cell_of(hole)];
   const int64_t last = cell.first_panel * kPanelLatents + --cell.live;
   const int64_t panel_bytes = int64_t{4} * kPanelLatents * steps_;
   const auto lane = [&](int64_t position) {
@@ -235,11 +228,23 @@ void LatentCodes::remove(int32_t id) {
   position_of_[static_cast<size_t>(id)] = -1;
 }
 
-SourceCode encode_source(const Rows& sources, int32_t row, double norm, Arithmetic arithmetic,
-                         int32_t limit, double* unit, void* out) {
-  const int64_t dim = sources.dim;
+void unit_source(const Rows& sources, int32_t row, double norm, double* unit) {
   widen_row(sources, row, unit);
-  for (int64_t k = 0; k < dim; ++k) unit[k] /= norm;
+  for (int64_t k = 0; k < sources.dim; ++k) unit[k] /= norm;
+}
+
+double product(const double* a, const double* b, int64_t dim) {
+  double s[4] = {};
+  int64_t k = 0;
+  for (; k + 4 <= dim; k += 4) {
+    for (int j = 0; j < 4; ++j) s[j] += a[k + j] * b[k + j];
+  }
+  for (; k < dim; ++k) s[0] += a[k] * b[k];
+  return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+SourceCode encode_source(const double* unit, int64_t dim, Arithmetic arithmetic, int32_t limit,
+                         void* out) {
   std::vector<double> codes(static_cast<size_t>(dim));
   std::memset(out, 0, static_cast<size_t>(steps_for(dim, arithmetic)) * 4);
   SourceCode code;

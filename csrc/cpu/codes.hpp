@@ -49,6 +49,9 @@ class LatentCodes {
   const std::vector<Cell>& cells() const { return cells_; }
   const void* panels() const { return panels_.get(); }
   int32_t id_at(int32_t position) const { return id_at_[static_cast<size_t>(position)]; }
+  size_t cell_of(int32_t position) const {
+    return static_cast<size_t>(cell_of_panel_[static_cast<size_t>(position / kPanelLatents)]);
+  }
   void remove(int32_t id);
   int64_t bytes() const;
   // What the codes of n latents take, for budgets.
@@ -61,7 +64,6 @@ class LatentCodes {
   void make_cell(const std::vector<int32_t>& ids, Cell& cell, Parallel& parallel);
   void encode_cell(const std::vector<int32_t>& ids, Cell& cell, Parallel& parallel);
   void unit_row(int32_t id, const double* centre, double* out) const;
-  int32_t cell_of(int64_t position) const;
 
   const Scorer& scorer_;
   const DistinctLatents& distinct_;
@@ -71,6 +73,7 @@ class LatentCodes {
   int64_t panel_count_ = 0;
   std::unique_ptr<std::byte[], FreeDeleter> panels_;  // 64-byte aligned
   std::vector<Cell> cells_;
+  std::vector<int32_t> cell_of_panel_;
   std::vector<int32_t> id_at_;        // [panels * 64]
   std::vector<int32_t> position_of_;  // by id, -1 if not coded
 };
@@ -83,9 +86,14 @@ struct SourceCode {
   int32_t start = 0;        // first value of the kernels' sums
 };
 
-// Codes a source row into out ([steps][4 bytes]). limit: largest |int8 code| of the kernel.
-// unit: scratch, receives y/|y|. [dim]
-SourceCode encode_source(const Rows& sources, int32_t row, double norm, Arithmetic arithmetic,
-                         int32_t limit, double* unit, void* out);
+// Writes y/|y| of a source row. unit: [dim]
+void unit_source(const Rows& sources, int32_t row, double norm, double* unit);
+
+// Inner product of two float64 vectors, within rounding_slack of the truth.
+double product(const double* a, const double* b, int64_t dim);
+
+// Codes y/|y| into out ([steps][4 bytes]). limit: largest |int8 code| of the kernel.
+SourceCode encode_source(const double* unit, int64_t dim, Arithmetic arithmetic, int32_t limit,
+                         void* out);
 
 }  // namespace gtn

@@ -19,16 +19,18 @@ constexpr double kProductsPerTask = 2e10;              // bounds a task to a fra
 constexpr size_t kFirstRoom = 128;                     // hits kept before the first pruning
 constexpr size_t kLargestRoom = 4096;
 constexpr int64_t kCoarseDims = 16;                    // int8 is hopeless below: start with int16
-constexpr double kGuessQuantile = 0.25;                // of the bars of a window: the next one's start
 constexpr double kBarSlack = 1e-14;                    // rounding of bars against bounds, in cosines
 
 }  // namespace
 
 struct CpuShortlist::Coded {
   SourceCode code;
+  size_t query = 0;            // its place among the queries
   double norm = 0.0;
   double floor = -kInfinity;   // in cosines
-  std::vector<double> base;    // [cells]
+  double level = -kInfinity;   // largest base of a cell: what guesses are relative to
+  int32_t nearest = 0;         // that cell
+  const double* base = nullptr;  // [cells]: cosine with each centre
 };
 
 // The state of one source in one task: its bar and its hits.
@@ -58,13 +60,15 @@ class CpuShortlist::Task {
     const SourceCode& c = row.source->code;
     return c.coded_norm * cell.residual + c.residual * cell.radius + slack_;
   }
-  double approximate(const Row& row, size_t cell, int32_t sum) const {
-    return row.source->base[cell] + unit(row, cells_[cell]) * sum;
+  double bound(const Row& row, size_t hit, double sign) const {
+    const size_t c = codes_.cell_of(row.positions[hit]);
+    return row.source->base[c] + unit(row, cells_[c]) * row.sums[hit] + sign * error(row, cells_[c]);
   }
+  double upper(const Row& row, size_t hit) const { return bound(row, hit, 1.0); }
   int32_t threshold(const Row& row, size_t cell) const;
+  double largest_sum(const Row& row, size_t cell) const;
   void prune(Row& row);
   void keep_above(Row& row);
-  size_t cell_of(int32_t position) const;
   void scan_panels(size_t cell, int64_t begin, int64_t end);
 
   const LatentCodes& codes_;
@@ -90,7 +94,7 @@ CpuShortlist::Task::Task(const CpuShortlist& owner, std::span<const Coded> sourc
   for (size_t i = 0; i < sources.size(); ++i) {
     Row& row = rows_[i];
     row.source = &sources[i];
-    row.bar = std::max(guess, sources[i].floor - 4.0 * kBarSlack);
+    row.bar = std::max(guess + row.source->level, row.source->floor - 4.0 * kBarSlack);
     row.room = std::max(kFirstRoom, static_cast<size_t>(4 * depth));
     row.sums.resize(row.room + kPanelLatents + 16);
     row.positions.resize(row.sums.size());
@@ -106,21 +110,13 @@ int32_t CpuShortlist::Task::threshold(const Row& row, size_t cell) const {
   return least >= 2147483647.0 ? INT32_MAX : static_cast<int32_t>(least);
 }
 
-size_t CpuShortlist::Task::cell_of(int32_t position) const {
-  size_t c = cells_.size() - 1;
-  while (cells_[c].first_panel > position / kPanelLatents) --c;
-  return c;
-}
-
 // Drops the hits that are below the row's bar, and lanes behind the last latent.
 void CpuShortlist::Task::keep_above(Row& row) {
   int32_t kept = 0;
-  std::vector<int32_t> thresholds(cells_.size());
-  for (size_t c = 0; c < cells_.size(); ++c) thresholds[c] = threshold(row, c);
   for (int32_t h = 0; h < row.hits; ++h) {
     const auto at = static_cast<size_t>(h);
     const int32_t position = row.positions[at];
-    if (codes_.id_at(position) < 0 || row.sums[at] < thresholds[cell_of(position)]) continue;
+    if (codes_.id_at(position) < 0 || upper(row, at) < row.bar) continue;
     row.sums[static_cast<size_t>(kept)] = row.sums[at];
     row.positions[static_cast<size_t>(kept)] = position;
     ++kept;
@@ -134,9 +130,7 @@ void CpuShortlist::Task::prune(Row& row) {
   const auto fill = [&](double sign) {
     scratch_.clear();
     for (int32_t h = 0; h < row.hits; ++h) {
-      const auto at = static_cast<size_t>(h);
-      const size_t c = cell_of(row.positions[at]);
-      scratch_.push_back(approximate(row, c, row.sums[at]) + sign * error(row, cells_[c]));
+      scratch_.push_back(bound(row, static_cast<size_t>(h), sign));
     }
   };
   const auto nth_largest = [&](size_t n) {
@@ -159,16 +153,27 @@ void CpuShortlist::Task::prune(Row& row) {
   // Too many latents that these codes cannot tell apart: keep a quarter and admit the loss in the bar.
   fill(1.0);
   row.truncated = true;
-  row.bar = std::max(row.bar, nth_largest(row.room / 4) + unit(row, cells_[0]));
+  row.bar = std::max(row.bar, std::nextafter(nth_largest(row.room / 4), kInfinity));
   keep_above(row);
-  if (static_cast<size_t>(row.hits) > row.room / 2) {
-    row.bar = *std::max_element(scratch_.begin(), scratch_.end()) + 2.0 * unit(row, cells_[0]);
-    keep_above(row);
-  }
+}
+
+// The sum that no latent of the cell can exceed, by Cauchy-Schwarz.
+double CpuShortlist::Task::largest_sum(const Row& row, size_t cell) const {
+  const Cell& c = cells_[cell];
+  return row.source->code.coded_norm * (c.radius + c.residual) / unit(row, c);
 }
 
 void CpuShortlist::Task::scan(int64_t part, int64_t parts) {
+  // Cells nearest to the task's sources first: the sooner bars rise, the more is skipped.
+  std::vector<std::pair<double, size_t>> order;
   for (size_t c = 0; c < cells_.size(); ++c) {
+    if (cells_[c].live == 0) continue;
+    double top = -kInfinity;
+    for (const Row& row : rows_) top = std::max(top, row.source->base[c] + cells_[c].radius);
+    order.emplace_back(-top, c);
+  }
+  std::sort(order.begin(), order.end());
+  for (const auto& [_, c] : order) {
     const int64_t panels = (cells_[c].live + kPanelLatents - 1) / kPanelLatents;
     const int64_t first = cells_[c].first_panel;
     scan_panels(c, first + panels * part / parts, first + panels * (part + 1) / parts);
@@ -197,16 +202,27 @@ void CpuShortlist::Task::scan_panels(size_t cell, int64_t begin, int64_t end) {
     scan.hits[r] = row.hits;
     scan.limit[r] = static_cast<int32_t>(row.room);
   };
+  bool any = false;
+  std::vector<bool> skip(tiles);
   for (size_t t = 0; t < tiles; ++t) {
     ScanTile& scan = scans[t];
     scan.panels = codes_.panels();
     scan.steps = codes_.steps();
     scan.sources = source_codes_ + static_cast<int64_t>(t) * kTileSources * step_bytes;
-    for (int r = 0; r < kTileSources; ++r) bind(scan, t, r);
+    bool reachable = false;
+    for (int r = 0; r < kTileSources; ++r) {
+      bind(scan, t, r);
+      const size_t i = t * kTileSources + static_cast<size_t>(r);
+      reachable |= i < rows_.size() && scan.threshold[r] <= largest_sum(rows_[i], cell);
+    }
+    skip[t] = !reachable;
+    any |= reachable;
   }
+  if (!any) return;
   for (int64_t from = begin; from < end; from += chunk) {
     const int64_t to = std::min(end, from + chunk);
     for (size_t t = 0; t < tiles; ++t) {
+      if (skip[t]) continue;
       ScanTile& scan = scans[t];
       for (int64_t at = from; at < to;) {
         scan.panel_begin = at;
@@ -232,25 +248,19 @@ void CpuShortlist::Task::deliver(size_t i, CandidateList& list) const {
   const double norm = row.source->norm;
   for (int32_t h = 0; h < row.hits; ++h) {
     const auto at = static_cast<size_t>(h);
-    const size_t c = cell_of(row.positions[at]);
-    const double upper = approximate(row, c, row.sums[at]) + error(row, cells_[c]);
-    list.items.push_back({codes_.id_at(row.positions[at]), upper * norm});
+    list.items.push_back({codes_.id_at(row.positions[at]), upper(row, at) * norm});
   }
   list.outside = std::max(list.outside, (row.bar + kBarSlack) * norm);
 }
 
 CpuShortlist::CpuShortlist(const Scorer& scorer, const FreeLatents& free, const Kernel& kernel,
-                           int64_t memory, Parallel& parallel)
-    : scorer_(scorer), free_(free), kernel_(kernel), parallel_(parallel) {
-  const int64_t dim = scorer.latents().dim;
-  const auto needs = [&](Arithmetic a) { return LatentCodes::bytes_for(free.ids(), dim, a); };
-  int16_allowed_ = memory == 0 || needs(Arithmetic::int16) <= memory;
-  if (memory != 0 && needs(Arithmetic::int8) > memory) {
-    throw std::invalid_argument("memory must be at least " +
-                                std::to_string(needs(Arithmetic::int8)) +
-                                " bytes for the codes of this input, got " + std::to_string(memory));
-  }
-  const bool fine = int16_allowed_ && dim <= kCoarseDims;
+                           bool int16_allowed, Parallel& parallel)
+    : scorer_(scorer),
+      free_(free),
+      kernel_(kernel),
+      int16_allowed_(int16_allowed),
+      parallel_(parallel) {
+  const bool fine = int16_allowed && scorer.latents().dim <= kCoarseDims;
   codes_ = std::make_unique<LatentCodes>(scorer, free, fine ? Arithmetic::int16 : Arithmetic::int8,
                                          parallel);
 }
@@ -261,24 +271,45 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
   const int64_t dim = scorer_.latents().dim;
   const auto& cells = codes_->cells();
   const int64_t step_bytes = int64_t{4} * codes_->steps();
+  const int64_t live = codes_->live();
 
+  // Sources of one direction share a tile, so that tiles skip most cells: place i holds order[i].
   std::vector<Coded> coded(queries.size());
-  const int64_t padded = (count + kTileSources - 1) / kTileSources * kTileSources;
-  std::vector<std::byte> codes(static_cast<size_t>(padded * step_bytes));
+  std::vector<double> bases(queries.size() * cells.size());
   parallel_.run(count, 16, [&](int64_t begin, int64_t end, int) {
     std::vector<double> unit(static_cast<size_t>(dim));
     for (int64_t i = begin; i < end; ++i) {
       const Query& q = queries[static_cast<size_t>(i)];
       Coded& c = coded[static_cast<size_t>(i)];
+      double* base = &bases[static_cast<size_t>(i) * cells.size()];
+      c.base = base;
+      c.query = static_cast<size_t>(i);
       c.norm = q.source_norm;
       c.floor = q.floor / q.source_norm;
-      c.code = encode_source(scorer_.sources(), q.source_row, q.source_norm, codes_->arithmetic(),
-                             kernel_.source_limit_int8, unit.data(), codes.data() + i * step_bytes);
-      for (const Cell& cell : cells) {
-        double dot = 0.0;
-        for (size_t k = 0; k < unit.size(); ++k) dot += unit[k] * cell.centre[k];
-        c.base.push_back(dot);
+      unit_source(scorer_.sources(), q.source_row, q.source_norm, unit.data());
+      for (size_t k = 0; k < cells.size(); ++k) {
+        base[k] = cells[k].live == 0 ? -2.0 : product(unit.data(), cells[k].centre.data(), dim);
+        if (base[k] > c.level) {
+          c.level = base[k];
+          c.nearest = static_cast<int32_t>(k);
+        }
       }
+    }
+  });
+  if (cells.size() > 1) {
+    std::stable_sort(coded.begin(), coded.end(),
+                     [](const Coded& a, const Coded& b) { return a.nearest < b.nearest; });
+  }
+  const int64_t padded = (count + kTileSources - 1) / kTileSources * kTileSources;
+  std::vector<std::byte> codes(static_cast<size_t>(padded * step_bytes));
+  parallel_.run(count, 16, [&](int64_t begin, int64_t end, int) {
+    std::vector<double> unit(static_cast<size_t>(dim));
+    for (int64_t i = begin; i < end; ++i) {
+      Coded& c = coded[static_cast<size_t>(i)];
+      const Query& q = queries[c.query];
+      unit_source(scorer_.sources(), q.source_row, q.source_norm, unit.data());
+      c.code = encode_source(unit.data(), dim, codes_->arithmetic(), kernel_.source_limit_int8,
+                             codes.data() + i * step_bytes);
     }
   });
 
@@ -289,7 +320,6 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
       std::clamp<int64_t>(tiles / (4 * threads), 1, kTilesPerTask);
   const int64_t per_task = tiles_per_task * kTileSources;
   const int64_t groups = (count + per_task - 1) / per_task;
-  const int64_t live = codes_->live();
   const double products = static_cast<double>(live) * static_cast<double>(dim * per_task);
   int64_t parts = static_cast<int64_t>(products / kProductsPerTask) + 1;
   if (groups < threads) parts = std::max(parts, (2 * threads + groups - 1) / groups);
@@ -313,14 +343,20 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
       std::unique_lock<std::mutex> lock;
       if (parts > 1) lock = std::unique_lock(locks[static_cast<size_t>(group)]);
       for (int64_t i = first; i < last; ++i) {
-        const auto at = static_cast<size_t>(i);
+        const Coded& source = coded[static_cast<size_t>(i)];
+        const size_t at = source.query;
         task.deliver(static_cast<size_t>(i - first), lists[at]);
-        reached[at] = std::max(reached[at], task.bar(static_cast<size_t>(i - first)));
+        const double bar = task.bar(static_cast<size_t>(i - first)) - source.level;
+        reached[at] = std::max(reached[at], bar);
         truncated += task.truncated(static_cast<size_t>(i - first));
       }
     }
   });
-  if (guess) adapt(lists, reached, truncated.load());
+  if (guess) {
+    adapt(lists, reached, truncated.load());
+  } else if (queries.size() > 1) {  // the last window's sources for which the guess was too high
+    missed_ = count;
+  }
 }
 
 // After a window: the bar to start the next one with, and the arithmetic to go on with.
@@ -332,8 +368,14 @@ void CpuShortlist::adapt(std::span<const CandidateList> lists, std::vector<doubl
     std::nth_element(reached.begin(), at, reached.end());
     return *at;
   };
-  const double low = quantile(kGuessQuantile);
-  if (low > guess_) {
+  // A miss costs a second search, a low guess more entries: a few misses in a hundred are best.
+  const double misses = static_cast<double>(missed_) / static_cast<double>(count);
+  missed_ = 0;
+  guess_quantile_ = std::clamp(guess_quantile_ * (misses > 0.03 ? 0.6 : 1.15), 0.001, 0.25);
+  const double low = quantile(guess_quantile_);
+  if (misses > 0.2) {  // the latents changed faster than guesses follow: begin anew
+    guess_ = -kInfinity;
+  } else if (low > guess_) {
     guess_ = low;
   } else {  // too many sources found fewer than `depth` latents above the guess
     guess_ -= 0.25 * (quantile(0.75) - guess_) + 1e-9;
@@ -361,6 +403,22 @@ void CpuShortlist::remove(std::span<const int32_t> ids) {
 void CpuShortlist::describe(Stats& stats) const {
   stats.arithmetic = codes_->arithmetic() == Arithmetic::int8 ? "int8" : "int16";
   stats.work_bytes += codes_->bytes();
+}
+
+Backend cpu_backend(const Kernel& kernel, int64_t memory, int64_t m, int64_t n, int64_t dim) {
+  const auto needs = [&](Arithmetic a) {
+    return work_bytes(m, n) + LatentCodes::bytes_for(m, dim, a);
+  };
+  if (memory != 0 && memory < needs(Arithmetic::int8)) {
+    throw std::invalid_argument("memory must be at least " +
+                                std::to_string(needs(Arithmetic::int8)) +
+                                " bytes for this input, got " + std::to_string(memory));
+  }
+  const bool int16_allowed = memory == 0 || memory >= needs(Arithmetic::int16);
+  return [&kernel, int16_allowed](const Scorer& scorer, const FreeLatents& free,
+                                  Parallel& parallel) {
+    return std::make_unique<CpuShortlist>(scorer, free, kernel, int16_allowed, parallel);
+  };
 }
 
 }  // namespace gtn

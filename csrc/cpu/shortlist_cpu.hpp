@@ -7,6 +7,7 @@
 
 #include "core/contract.hpp"
 #include "core/free_latents.hpp"
+#include "core/match.hpp"
 #include "core/parallel.hpp"
 #include "core/shortlist.hpp"
 #include "cpu/codes.hpp"
@@ -16,10 +17,9 @@ namespace gtn {
 
 class CpuShortlist final : public Shortlist {
  public:
-  // memory: budget in bytes for codes and lists, 0 for none. Throws std::invalid_argument with the
-  // bytes needed if it is too small.
-  CpuShortlist(const Scorer& scorer, const FreeLatents& free, const Kernel& kernel, int64_t memory,
-               Parallel& parallel);
+  // int16_allowed: whether the memory budget has room for codes of twice the size.
+  CpuShortlist(const Scorer& scorer, const FreeLatents& free, const Kernel& kernel,
+               bool int16_allowed, Parallel& parallel);
 
   void search(std::span<const Query> queries, int64_t depth, bool guess,
               std::span<CandidateList> lists) override;
@@ -39,9 +39,16 @@ class CpuShortlist final : public Shortlist {
   bool int16_allowed_;
   Parallel& parallel_;
   std::unique_ptr<LatentCodes> codes_;
-  // Cosine that the depth-th best latent of most sources of the last window reached: the starting
-  // bar of the next. A source that nothing above it certifies is searched again without.
+  // Cosine, above that with the middle of the latents, that the depth-th best latent of most sources
+  // of the last window reached: the starting bar of the next. A source that nothing above it
+  // certifies is searched again without.
   double guess_ = -kInfinity;
+  double guess_quantile_ = 0.25;
+  int64_t missed_ = 0;
 };
+
+// A backend that scans with one kernel within `memory` bytes of work space (0: no limit). Throws
+// std::invalid_argument with the bytes needed if that is too little for m latents and n sources.
+Backend cpu_backend(const Kernel& kernel, int64_t memory, int64_t m, int64_t n, int64_t dim);
 
 }  // namespace gtn
