@@ -157,7 +157,7 @@ def _draw_norms(
     correlation = summary.norm_correlation
     value = "" if correlation is None else f", rank correlation {correlation:.2f}"
     axes.set_title(f"Norm against norm{value}")
-    axes.legend(loc="upper right", fontsize=9, edgecolor="none")
+    axes.legend(loc="lower right", fontsize=9, edgecolor="none")
 
 
 def _draw_pairs(
