@@ -450,6 +450,8 @@ def test_check_target(tmp_path: Path) -> None:
         check_target(tmp_path, "--out")
     with pytest.raises(FileNotFoundError, match="--out must be in a folder that exists"):
         check_target(tmp_path / "no" / "new.npz", "--out")
+    with pytest.raises(OSError, match=r"--out '.*' cannot be written: File name too long"):
+        check_target(tmp_path / ("n" * 300), "--out")
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="--out must be in a folder, and"):
         check_target(tmp_path / "file" / "new.npz", "--out")

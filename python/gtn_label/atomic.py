@@ -85,6 +85,12 @@ def check_target(path: str | os.PathLike[str], name: str) -> None:
     """
     shown = os.fspath(path)
     target = Path(os.path.realpath(path))
+    try:
+        target.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # a new file, or a reason that is found below
+    except OSError as error:  # such as a name that is too long
+        raise OSError(f"{name} '{shown}' cannot be written: {error.strerror}") from None
     if target.is_dir():
         raise IsADirectoryError(f"{name} must be a file, and '{shown}' is a directory")
     if target.exists() and not target.is_file():
