@@ -214,33 +214,38 @@ class Problem:
 
     def scores(self, source: int, candidates: np.ndarray) -> np.ndarray:
         """Contract scores of the source against the candidates (latent indices)."""
-        distinct = self.distinct[candidates]
-        if len(candidates) > 8:
-            rows, back = np.unique(distinct, return_inverse=True)
-        else:
-            rows, back = distinct, slice(None)
+        rows, back = np.unique(self.distinct[candidates], return_inverse=True)
         rows = self.first[rows]
         products = np.concatenate(
             [dots(part, self.sources[source]) for part in _row_blocks(self.latents[rows])]
         )
         return (products / self.latent_norms[rows])[back]
 
-    def choice(self, source: int, free: np.ndarray, estimates: np.ndarray) -> tuple[int, float]:
-        """Latent taken and its score, given estimates [len(free)], -inf where already taken."""
+    def cosines(self, sources: np.ndarray, taken: np.ndarray) -> np.ndarray:
+        """Contract cosines of pairs: source sources[i] with latent taken[i]."""
+        products = np.concatenate(
+            [
+                dots(self.latents[j], self.sources[i])
+                for i, j in zip(_row_blocks(sources), _row_blocks(taken), strict=True)
+            ]
+        )
+        return products / self.latent_norms[taken] / self.source_norms[sources]
+
+    def choice(self, source: int, free: np.ndarray, estimates: np.ndarray) -> int:
+        """Latent taken, given the estimates [len(free)], -inf where it is already taken."""
         if self.cone == 1:
-            bar = estimates.max()
+            k, bar = 1, estimates.max()
         else:
-            kth = min(self.cone, int((estimates > -np.inf).sum()))
-            bar = np.partition(estimates, len(estimates) - kth)[len(estimates) - kth]
+            k = min(self.cone, int((estimates > -np.inf).sum()))
+            bar = np.partition(estimates, len(estimates) - k)[len(estimates) - k]
         candidates = free[np.flatnonzero(estimates >= bar - 2 * self.tolerance)]
-        scores = self.scores(source, candidates)
-        if self.cone == 1:
-            best = scores == scores.max()
-        else:
-            best = np.lexsort((self.rank[candidates], -scores))[: self.cone]
-        candidates, scores = candidates[best], scores[best]
-        at = int(np.argmin(self.rank[candidates]))
-        return int(candidates[at]), float(scores[at])
+        if len(candidates) > k:
+            scores = self.scores(source, candidates)
+            if k == 1:
+                candidates = candidates[scores == scores.max()]
+            else:
+                candidates = candidates[np.lexsort((self.rank[candidates], -scores))[:k]]
+        return int(candidates[np.argmin(self.rank[candidates])])
 
 
 def solve(latents, sources, *, order="norm", cone=1, center=False, groups=None) -> Outcome:
@@ -263,7 +268,6 @@ def solve(latents, sources, *, order="norm", cone=1, center=False, groups=None) 
     """
     problem = Problem(latents, sources, order=order, cone=cone, center=center, groups=groups)
     assignment = np.full(len(problem.sources), -1, dtype=np.int64)
-    cosine = np.full(len(problem.sources), np.nan)
     for visits, latent_rows in problem.parts:
         free = latent_rows
         penalty = np.zeros(len(free))
@@ -273,10 +277,10 @@ def solve(latents, sources, *, order="norm", cone=1, center=False, groups=None) 
             block = visits[begin : begin + 256]
             estimates = problem.estimates(block, free)
             for source, row in zip(block, estimates, strict=True):
-                taken, score = problem.choice(source, free, row + penalty)
+                taken = problem.choice(source, free, row + penalty)
                 penalty[place[taken]] = -np.inf
                 assignment[source] = taken
-                cosine[source] = score / problem.source_norms[source]
+    cosine = problem.cosines(np.arange(len(assignment)), assignment)
     return Outcome(assignment, cosine, assignment[problem.order])
 
 
@@ -338,22 +342,24 @@ def check_choices(
             for position, row in zip(block, estimates, strict=True):
                 row[when < position] = -np.inf
                 source = visits[position - base]
-                expected, score = problem.choice(source, latent_rows, row)
+                expected = problem.choice(source, latent_rows, row)
                 assert visited[position] == expected, (
                     f"position {position}: source {source} took latent {visited[position]}, "
                     f"the contract gives {expected}"
                 )
-                if cosine is not None:
-                    right = score / problem.source_norms[source]
-                    assert cosine[source] == right, (
-                        f"position {position}: cosine {cosine[source]!r} of source {source}, "
-                        f"the contract gives {right!r}"
-                    )
         base += len(visits)
+    if cosine is not None and len(positions):
+        checked = problem.order[positions]
+        right = problem.cosines(checked, visited[positions])
+        wrong = np.flatnonzero(np.asarray(cosine)[checked].view(np.int64) != right.view(np.int64))
+        assert not len(wrong), (
+            f"cosine {cosine[checked[wrong[0]]]!r} of source {checked[wrong[0]]}, "
+            f"the contract gives {right[wrong[0]]!r}"
+        )
     return len(positions)
 
 
 def _row_blocks(rows: np.ndarray) -> list[np.ndarray]:
-    """Rows in blocks of a few million entries, so that products of all of them fit in memory."""
-    step = max(1, BLOCK_ENTRIES // rows.shape[1])
+    """Rows, or a list of them, in blocks whose products fit in memory together."""
+    step = max(1, BLOCK_ENTRIES // rows.shape[1]) if rows.ndim == 2 else 4096
     return [rows[begin : begin + step] for begin in range(0, len(rows), step)]

@@ -33,14 +33,29 @@ small = np.random.default_rng(0).standard_normal((500, 100), dtype=np.float32)
 gtn_label.match(small, small)
 baseline = peak()
 latents = np.load(sys.argv[1], mmap_mode="r")
-sources = np.load(sys.argv[2], mmap_mode="r") if len(sys.argv) > 2 else None
-matching = gtn_label.match(latents, sources)
-print(json.dumps({
-    "baseline": baseline,
-    "peak": peak(),
-    "work": matching.stats["peak_work_bytes"],
-    "n": len(matching.assignment),
-}))
+if sys.argv[2] == "drawn":
+    class Enough(Exception):
+        pass
+
+    def progress(done, total, seconds_left):
+        if done > total // 10:
+            raise Enough
+
+    try:
+        gtn_label.match(latents, progress=progress)
+    except Enough:
+        pass
+    print(json.dumps({"used": peak() - baseline}))
+else:
+    sources = np.load(sys.argv[2], mmap_mode="r")
+    float(latents.max()), float(sources.max())  # every page is in memory now
+    loaded = peak()
+    stats = gtn_label.match(latents, sources).stats
+    print(json.dumps({
+        "used": peak() - baseline,
+        "added": peak() - loaded,
+        "reported": stats["peak_work_bytes"],
+    }))
 """
 
 
@@ -61,13 +76,25 @@ def files(tmp_path_factory):
     return paths
 
 
-@pytest.mark.parametrize("given", [2, 1], ids=["mapped sources", "drawn sources"])
-def test_peak_is_under_three_times_the_inputs(files, given):
+def report(*arguments):
+    """What the child process says of its memory, in bytes."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, *files[:given]], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert report["n"] == N
-    used = report["peak"] - report["baseline"]
-    assert used < 3 * INPUT_BYTES, f"{used / INPUT_BYTES:.2f} times the inputs: {report}"
+    return json.loads(done.stdout)
+
+
+def test_peak_is_under_three_times_the_inputs(files):
+    latents, sources = files
+    memory = report(latents, sources)
+    assert memory["used"] < 3 * INPUT_BYTES, memory
+    # What the engine says it took is what it took: beside the visited latents, the assignment
+    # and the cosine (24 bytes a source), a few thread stacks and the allocator's slack.
+    assert memory["added"] < memory["reported"] + 24 * N + (16 << 20), memory
+
+
+def test_peak_with_drawn_sources(files):
+    """All is allocated by the time the first tenth is decided; the rest would only take time."""
+    memory = report(files[0], "drawn")
+    assert memory["used"] < 3 * INPUT_BYTES, memory
