@@ -14,8 +14,8 @@
 
 namespace gtn {
 
-// Relative rounding error of a computed score or norm, in units of |x| |y|: each of the dim products
-// and additions rounds once (2^-53), and a few operations follow. Doubled for safety.
+// Relative rounding error of a computed score or norm, in units of |x| |y|: each of the dim
+// products and additions rounds once (2^-53), and a few operations follow. Doubled for safety.
 inline double rounding_slack(int64_t dim) {
   return (static_cast<double>(dim) + 64.0) * 0x1p-52;
 }

@@ -99,8 +99,9 @@ double Decider::kth_score(int64_t k) {
   return -kInfinity;
 }
 
-// Among the k free latents of largest score (ties by rank) the one of lowest rank is the lowest rank
-// among all that reach the k-th largest score: of those tied at that score the lowest rank is in.
+// Among the k free latents of largest score (ties by rank) the one of lowest rank is the lowest
+// rank among all that reach the k-th largest score: of those tied at that score the lowest rank is
+// in.
 Decision Decider::lowest_rank_of(int64_t cone) {
   const int64_t k = std::min(cone, free_.count());
   double bar = kth_score(k);

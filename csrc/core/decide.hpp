@@ -13,7 +13,8 @@ struct Decision {
   int32_t rank = -1;  // of the member that would be taken
   double score = -kInfinity;
   bool certified = false;
-  // A score that the source's best free latents are known to reach: what a new search may skip below.
+  // A score that the source's best free latents are known to reach: what a new search may skip
+  // below.
   double floor = -kInfinity;
 };
 

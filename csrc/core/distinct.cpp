@@ -112,7 +112,8 @@ DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<int32_t> row_
   ranks_.resize(n);
   std::vector<int32_t> fill(start_.begin(), start_.end() - 1);
   for (size_t r = 0; r < n; ++r) {
-    ranks_[static_cast<size_t>(fill[static_cast<size_t>(id_of_rank[r])]++)] = static_cast<int32_t>(r);
+    ranks_[static_cast<size_t>(fill[static_cast<size_t>(id_of_rank[r])]++)] =
+        static_cast<int32_t>(r);
   }
 }
 

@@ -29,7 +29,8 @@ class DistinctLatents {
   double norm(int32_t id) const { return norms_[static_cast<size_t>(row(id))]; }
 
   int32_t members(int32_t id) const {
-    return all_different() ? 1 : start_[static_cast<size_t>(id) + 1] - start_[static_cast<size_t>(id)];
+    return all_different() ? 1
+                           : start_[static_cast<size_t>(id) + 1] - start_[static_cast<size_t>(id)];
   }
   // Rank of the j-th member.
   int32_t member(int32_t id, int32_t j) const {

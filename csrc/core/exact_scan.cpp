@@ -45,27 +45,29 @@ void ExactScan::search(std::span<const Query> queries, int64_t depth, bool,
 
   parallel_.run(count * chunks, std::max<int64_t>(1, kChunk / std::max<int64_t>(n, 1)),
                 [&](int64_t begin, int64_t end, int) {
-    for (int64_t task = begin; task < end; ++task) {
-      const Query& query = queries[static_cast<size_t>(task / chunks)];
-      std::vector<Scored>& heap = best[static_cast<size_t>(task)];  // worst kept entry on top
-      const int64_t from = task % chunks * kChunk;
-      const int64_t to = std::min(n, from + kChunk);
-      for (int64_t at = from; at < to; ++at) {
-        const int32_t id = ids_[static_cast<size_t>(at)];
-        const double score = scorer_.score(distinct.row(id), distinct.norm(id), query.source_row);
-        if (score < query.floor) continue;
-        const Scored entry{score, free_.rank(id), id};
-        if (heap.size() < keep) {
-          heap.push_back(entry);
-          std::push_heap(heap.begin(), heap.end());
-        } else if (entry < heap.front()) {
-          std::pop_heap(heap.begin(), heap.end());
-          heap.back() = entry;
-          std::push_heap(heap.begin(), heap.end());
-        }
-      }
-    }
-  });
+                  for (int64_t task = begin; task < end; ++task) {
+                    const Query& query = queries[static_cast<size_t>(task / chunks)];
+                    std::vector<Scored>& heap =
+                        best[static_cast<size_t>(task)];  // worst kept entry on top
+                    const int64_t from = task % chunks * kChunk;
+                    const int64_t to = std::min(n, from + kChunk);
+                    for (int64_t at = from; at < to; ++at) {
+                      const int32_t id = ids_[static_cast<size_t>(at)];
+                      const double score =
+                          scorer_.score(distinct.row(id), distinct.norm(id), query.source_row);
+                      if (score < query.floor) continue;
+                      const Scored entry{score, free_.rank(id), id};
+                      if (heap.size() < keep) {
+                        heap.push_back(entry);
+                        std::push_heap(heap.begin(), heap.end());
+                      } else if (entry < heap.front()) {
+                        std::pop_heap(heap.begin(), heap.end());
+                        heap.back() = entry;
+                        std::push_heap(heap.begin(), heap.end());
+                      }
+                    }
+                  }
+                });
 
   for (int64_t q = 0; q < count; ++q) {
     std::vector<Scored> all;

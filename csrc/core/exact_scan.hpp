@@ -23,7 +23,7 @@ class ExactScan final : public Shortlist {
   const Scorer& scorer_;
   const FreeLatents& free_;
   Parallel& parallel_;
-  std::vector<int32_t> ids_;  // free ids, in no particular order
+  std::vector<int32_t> ids_;       // free ids, in no particular order
   std::vector<int32_t> position_;  // by id
 };
 

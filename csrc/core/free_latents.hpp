@@ -14,9 +14,11 @@ class FreeLatents {
   explicit FreeLatents(const DistinctLatents& distinct);
 
   const DistinctLatents& distinct() const { return distinct_; }
-  int64_t count() const { return free_; }       // free latents
-  int32_t ids() const { return free_ids_; }     // ids with a free member
-  int32_t remaining(int32_t id) const { return distinct_.members(id) - taken_[static_cast<size_t>(id)]; }
+  int64_t count() const { return free_; }    // free latents
+  int32_t ids() const { return free_ids_; }  // ids with a free member
+  int32_t remaining(int32_t id) const {
+    return distinct_.members(id) - taken_[static_cast<size_t>(id)];
+  }
   bool is_free(int32_t id) const { return remaining(id) > 0; }
   int32_t taken(int32_t id) const { return taken_[static_cast<size_t>(id)]; }
   // Lowest free rank of an id that is free.

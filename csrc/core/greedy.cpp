@@ -11,11 +11,13 @@ constexpr int32_t kFewIds = 192;
 constexpr int64_t kLargestWindow = 1024;
 constexpr int64_t kSmallestWindow = 32;
 // Best latents a list should certify: spare ones beyond the cone serve conflicts inside a window.
-constexpr int64_t base_depth(int64_t cone) { return cone + cone / 2 + 3; }
+constexpr int64_t base_depth(int64_t cone) {
+  return cone + cone / 2 + 3;
+}
 }  // namespace
 
 struct Greedy::Window {
-  int64_t begin = 0;               // position of the first source in visiting order
+  int64_t begin = 0;  // position of the first source in visiting order
   std::vector<Query> queries;
   std::vector<CandidateList> lists;
   std::vector<Decision> decisions;  // at the start of the window
@@ -121,8 +123,7 @@ void Greedy::decide_all(Window& w, const std::vector<size_t>& which) {
     for (int64_t at = begin; at < end; ++at) {
       const size_t i = which[static_cast<size_t>(at)];
       listed[static_cast<size_t>(thread)] += static_cast<int64_t>(w.lists[i].items.size());
-      w.decisions[i] =
-          decide(scorer_, free_, w.queries[i].source_row, cone_, w.lists[i], scores);
+      w.decisions[i] = decide(scorer_, free_, w.queries[i].source_row, cone_, w.lists[i], scores);
     }
     rescored[static_cast<size_t>(thread)] += scores;
   });

@@ -133,7 +133,9 @@ void Run::run_group(Group& group, int64_t offset) {
   resume(order, offset, start, free);
   done_ = offset + start;
 
-  const ShortlistFactory make = [&](const FreeLatents& f) { return backend_(scorer, f, parallel_); };
+  const ShortlistFactory make = [&](const FreeLatents& f) {
+    return backend_(scorer, f, parallel_);
+  };
   Greedy greedy(scorer, free, source_norms_, in_.cone, make, parallel_, stats_);
   greedy.run(
       order, start,
@@ -159,7 +161,8 @@ void Run::resume(const std::vector<int32_t>& order, int64_t offset, int64_t star
   const Scorer scorer(latents_, in_.sources);
   for (int64_t p = 0; p < start; ++p) {
     const int64_t row = out_.visited[offset + p];
-    const int32_t id = row < 0 || row >= in_.latents.count ? -1 : id_of_row[static_cast<size_t>(row)];
+    const int32_t id =
+        row < 0 || row >= in_.latents.count ? -1 : id_of_row[static_cast<size_t>(row)];
     if (id < 0 || !free.is_free(id) || distinct.row_of_rank(free.rank(id)) != row) {
       throw std::invalid_argument(
           "visited must hold the latents that the first sources took, but entry " +

@@ -21,7 +21,7 @@ struct MatchInput {
   const int64_t* source_groups = nullptr;  // [n] labels, or null for one group
   const int64_t* latent_groups = nullptr;  // [m]
   int threads = 1;
-  int64_t start = 0;                       // visited[:start] was decided by an earlier run
+  int64_t start = 0;  // visited[:start] was decided by an earlier run
 };
 
 struct MatchOutput {
@@ -31,12 +31,14 @@ struct MatchOutput {
 };
 
 // A backend: makes a shortlist for the latents that are free.
-using Backend = std::function<std::unique_ptr<Shortlist>(const Scorer&, const FreeLatents&,
-                                                         Parallel&)>;
+using Backend =
+    std::function<std::unique_ptr<Shortlist>(const Scorer&, const FreeLatents&, Parallel&)>;
 
 // What a run over m latents and n sources takes besides the inputs, the outputs and the backend:
 // norms, orders, ranks, the free list and a window's lists.
-inline int64_t work_bytes(int64_t m, int64_t n) { return 40 * m + 16 * n + (int64_t{4} << 20); }
+inline int64_t work_bytes(int64_t m, int64_t n) {
+  return 40 * m + 16 * n + (int64_t{4} << 20);
+}
 
 // Throws std::invalid_argument for undefined input (contract, rules 5 and 8). `done` counts the
 // leading entries of visited that are final; `poll` is called on the calling thread about every

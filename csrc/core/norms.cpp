@@ -31,7 +31,9 @@ Fault diagnose(const Rows& rows, int64_t row, std::vector<double>& values) {
   return sq < 1.0 ? Fault::underflow : Fault::overflow;
 }
 
-bool in_range(double squared) { return squared >= DBL_MIN && squared <= DBL_MAX; }
+bool in_range(double squared) {
+  return squared >= DBL_MIN && squared <= DBL_MAX;
+}
 
 std::string rule(Fault fault, bool centred) {
   switch (fault) {

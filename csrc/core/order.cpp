@@ -37,8 +37,8 @@ std::vector<int32_t> sorted_by_norm(const std::vector<int32_t>& rows,
         const int64_t lo = m * 2 * width;
         const int64_t mid = std::min(n, lo + width);
         const int64_t hi = std::min(n, lo + 2 * width);
-        std::merge(items.begin() + lo, items.begin() + mid, items.begin() + mid,
-                   items.begin() + hi, merged.begin() + lo);
+        std::merge(items.begin() + lo, items.begin() + mid, items.begin() + mid, items.begin() + hi,
+                   merged.begin() + lo);
       }
     });
     items.swap(merged);

@@ -10,7 +10,7 @@ namespace gtn {
 enum class DType { f32, f64 };
 
 struct Rows {
-  const void* data = nullptr;    // [count, dim]
+  const void* data = nullptr;  // [count, dim]
   DType dtype = DType::f32;
   int64_t count = 0;
   int64_t dim = 0;

@@ -18,7 +18,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Candidate {
   int32_t id;
-  double upper;                                              // >= score, in score units
+  double upper;                                             // >= score, in score units
   double score = std::numeric_limits<double>::quiet_NaN();  // exact; NaN until rescored
 };
 

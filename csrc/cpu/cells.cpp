@@ -12,15 +12,18 @@ namespace {
 
 constexpr int64_t kFewestLatents = 2048;  // below, a single cell is fast enough
 constexpr int64_t kSample = 4096;
-constexpr int64_t kLowDim = 8;            // up to here cells pay by being skipped, however many
-constexpr double kWorthwhile = 0.5;       // share of the variance that cells must leave at most
-constexpr double kStray = 9.0;            // squared distance, in mean squared distances of the cell
+constexpr int64_t kLowDim = 8;       // up to here cells pay by being skipped, however many
+constexpr double kWorthwhile = 0.5;  // share of the variance that cells must leave at most
+constexpr double kStray = 9.0;       // squared distance, in mean squared distances of the cell
 
 class Seeding {
  public:
   Seeding(const Scorer& scorer, const DistinctLatents& distinct, const std::vector<int32_t>& ids,
           Parallel& parallel)
-      : scorer_(scorer), distinct_(distinct), ids_(ids), parallel_(parallel),
+      : scorer_(scorer),
+        distinct_(distinct),
+        ids_(ids),
+        parallel_(parallel),
         dim_(static_cast<size_t>(scorer.latents().dim)) {}
 
   // Finds centres; false if the latents are not worth splitting.
@@ -49,8 +52,8 @@ class Seeding {
   const std::vector<int32_t>& ids_;
   Parallel& parallel_;
   size_t dim_;
-  std::vector<double> middle_;   // subtracted before the differences are taken in float32
-  std::vector<float> centres_;   // [cells, dim]
+  std::vector<double> middle_;  // subtracted before the differences are taken in float32
+  std::vector<float> centres_;  // [cells, dim]
   size_t count_ = 0;
 };
 
@@ -59,7 +62,8 @@ bool Seeding::find() {
   const size_t sample = static_cast<size_t>(std::min(kSample, n / 8));
   const bool low = scorer_.latents().dim <= kLowDim;
   const size_t most = static_cast<size_t>(
-      low ? std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(static_cast<double>(n)) / 2.0), 8, 512)
+      low ? std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(static_cast<double>(n)) / 2.0), 8,
+                                512)
           : std::clamp<int64_t>(n / 256, 4, 128));
   std::vector<double> wide(dim_);
   std::vector<double> sum(dim_, 0.0);
@@ -90,7 +94,8 @@ bool Seeding::find() {
     if (count_ > 0) {
       const double mark = left * (static_cast<double>(random() >> 11) * 0x1p-53);
       double at = 0.0;
-      for (pick = 0; pick + 1 < sample && at + static_cast<double>(distance[pick]) <= mark; ++pick) {
+      for (pick = 0; pick + 1 < sample && at + static_cast<double>(distance[pick]) <= mark;
+           ++pick) {
         at += static_cast<double>(distance[pick]);
       }
     }
@@ -164,7 +169,8 @@ std::vector<std::vector<int32_t>> Seeding::assign() const {
 
 }  // namespace
 
-std::vector<std::vector<int32_t>> choose_cells(const Scorer& scorer, const DistinctLatents& distinct,
+std::vector<std::vector<int32_t>> choose_cells(const Scorer& scorer,
+                                               const DistinctLatents& distinct,
                                                std::vector<int32_t> ids, Parallel& parallel) {
   if (static_cast<int64_t>(ids.size()) >= kFewestLatents) {
     Seeding seeding(scorer, distinct, ids, parallel);

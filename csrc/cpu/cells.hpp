@@ -15,7 +15,8 @@ namespace gtn {
 
 // Splits ids (in a spread-out order, so that any stretch is a fair sample) into non-empty cells.
 // Members keep their order.
-std::vector<std::vector<int32_t>> choose_cells(const Scorer& scorer, const DistinctLatents& distinct,
+std::vector<std::vector<int32_t>> choose_cells(const Scorer& scorer,
+                                               const DistinctLatents& distinct,
                                                std::vector<int32_t> ids, Parallel& parallel);
 
 }  // namespace gtn

@@ -22,9 +22,13 @@ inline double nearest(double v) {
 }
 
 // Inflates a computed norm or bound past its own rounding.
-inline double round_up(double v, int64_t dim) { return v * (1.0 + 2.0 * rounding_slack(dim)); }
+inline double round_up(double v, int64_t dim) {
+  return v * (1.0 + 2.0 * rounding_slack(dim));
+}
 
-double norm_of(const double* v, int64_t dim) { return std::sqrt(product(v, v, dim)); }
+double norm_of(const double* v, int64_t dim) {
+  return std::sqrt(product(v, v, dim));
+}
 
 double largest_abs(const double* v, int64_t dim) {
   double top = 0.0;
@@ -40,7 +44,8 @@ double largest_code_norm(int64_t dim) {
 
 double step_for(double largest, double norm, double code_limit, int64_t dim) {
   const double step = std::max(largest / code_limit, norm / largest_code_norm(dim));
-  // Codes are computed with the inverse; a step this small would overflow it. Such a cell is one point.
+  // Codes are computed with the inverse; a step this small would overflow it. Such a cell is one
+  // point.
   return std::max(step, 1e-290);
 }
 
@@ -68,7 +73,9 @@ double quantise(const double* v, int64_t dim, double step, double* codes, Store 
 
 }  // namespace
 
-void LatentCodes::FreeDeleter::operator()(std::byte* p) const { std::free(p); }
+void LatentCodes::FreeDeleter::operator()(std::byte* p) const {
+  std::free(p);
+}
 
 int64_t LatentCodes::bytes_for(int64_t n, int64_t dim, Arithmetic arithmetic) {
   const int64_t panels = (n + kPanelLatents - 1) / kPanelLatents;
@@ -109,7 +116,8 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
     panel_count_ += (static_cast<int64_t>(members[c].size()) + kPanelLatents - 1) / kPanelLatents;
     cell_of_panel_.resize(static_cast<size_t>(panel_count_), static_cast<int32_t>(c));
   }
-  const size_t bytes = static_cast<size_t>(panel_count_) * kPanelLatents * 4 * static_cast<size_t>(steps_);
+  const size_t bytes =
+      static_cast<size_t>(panel_count_) * kPanelLatents * 4 * static_cast<size_t>(steps_);
   panels_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
   if (!panels_) throw std::bad_alloc();
   id_at_.assign(static_cast<size_t>(panel_count_) * kPanelLatents, -1);
@@ -166,7 +174,8 @@ void LatentCodes::make_cell(const std::vector<int32_t>& ids, Cell& cell, Paralle
     largest = std::max(largest, top);
     cell.radius = std::max(cell.radius, radius);
   });
-  cell.step = step_for(largest, cell.radius, arithmetic_ == Arithmetic::int8 ? 127.0 : 32767.0, dim_);
+  cell.step =
+      step_for(largest, cell.radius, arithmetic_ == Arithmetic::int8 ? 127.0 : 32767.0, dim_);
   cell.radius = round_up(cell.radius, dim_);
 }
 

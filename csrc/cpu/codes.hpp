@@ -22,7 +22,9 @@ namespace gtn {
 
 enum class Arithmetic { int8, int16 };
 
-constexpr int dims_per_step(Arithmetic a) { return a == Arithmetic::int8 ? 4 : 2; }
+constexpr int dims_per_step(Arithmetic a) {
+  return a == Arithmetic::int8 ? 4 : 2;
+}
 inline int32_t steps_for(int64_t dim, Arithmetic a) {
   return static_cast<int32_t>((dim + dims_per_step(a) - 1) / dims_per_step(a));
 }
@@ -32,8 +34,8 @@ struct Cell {
   int64_t live = 0;            // coded latents; they fill the cell's panels from the front
   std::vector<double> centre;  // [dim]
   double step = 1.0;
-  double residual = 0.0;       // >= |v - step * code| of every latent
-  double radius = 0.0;         // >= |v| of every latent
+  double residual = 0.0;  // >= |v - step * code| of every latent
+  double radius = 0.0;    // >= |v| of every latent
 };
 
 // The free latents' codes in panels, cell by cell. Removal fills the hole with the cell's last

@@ -51,8 +51,8 @@ std::string why_not(const Entry& e) {
 std::vector<KernelInfo> list_kernels() {
   std::vector<KernelInfo> infos;
   for (const Entry& e : kEntries) {
-    infos.push_back({e.name, e.description, e.kernel != nullptr,
-                     e.kernel && e.kernel->supported(), why_not(e)});
+    infos.push_back({e.name, e.description, e.kernel != nullptr, e.kernel && e.kernel->supported(),
+                     why_not(e)});
   }
   return infos;
 }

@@ -1,5 +1,5 @@
-// AVX2 scan kernel: 12 accumulators hold 6 sources x 16 latents. The int8 form multiplies pairs with
-// vpmaddubsw, whose int16 sums would saturate with full source codes: they are limited to 63
+// AVX2 scan kernel: 12 accumulators hold 6 sources x 16 latents. The int8 form multiplies pairs
+// with vpmaddubsw, whose int16 sums would saturate with full source codes: they are limited to 63
 // (255 * 63 * 2 < 2^15).
 #include <immintrin.h>
 
@@ -70,26 +70,26 @@ int64_t scan(ScanTile* t) {
       for (int32_t s = 0; s < steps; ++s, x += 256, ++y) {
         const __m256i x0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
         const __m256i x1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + 32));
-#define GTN_STEP(r)                                         \
-  {                                                         \
-    const __m256i code = _mm256_set1_epi32(y[r * steps]);   \
-    Product::step(a##r, x0, code);                           \
-    Product::step(b##r, x1, code);                           \
+#define GTN_STEP(r)                                       \
+  {                                                       \
+    const __m256i code = _mm256_set1_epi32(y[r * steps]); \
+    Product::step(a##r, x0, code);                        \
+    Product::step(b##r, x1, code);                        \
   }
         GTN_SOURCES(GTN_STEP)
       }
       // sums >= threshold as sums > threshold - 1: thresholds are above the least int32.
       int any = 0;
-#define GTN_REACHED(r)                                               \
-  {                                                                  \
-    const __m256i below = _mm256_set1_epi32(t->threshold[r] - 1);    \
-    any |= reached(a##r, below) | reached(b##r, below);              \
+#define GTN_REACHED(r)                                            \
+  {                                                               \
+    const __m256i below = _mm256_set1_epi32(t->threshold[r] - 1); \
+    any |= reached(a##r, below) | reached(b##r, below);           \
   }
       GTN_SOURCES(GTN_REACHED)
       if (__builtin_expect(any != 0, 0)) {
         alignas(32) int32_t sums[kTileSources * 16];
-#define GTN_STORE(r)                                                        \
-  _mm256_store_si256(reinterpret_cast<__m256i*>(sums + r * 16), a##r);      \
+#define GTN_STORE(r)                                                   \
+  _mm256_store_si256(reinterpret_cast<__m256i*>(sums + r * 16), a##r); \
   _mm256_store_si256(reinterpret_cast<__m256i*>(sums + r * 16 + 8), b##r);
         GTN_SOURCES(GTN_STORE)
         full |= append(t, sums, static_cast<int32_t>(p * kPanelLatents + part * 16));
@@ -100,7 +100,9 @@ int64_t scan(ScanTile* t) {
   return t->panel_end;
 }
 
-bool supported() { return __builtin_cpu_supports("avx2"); }
+bool supported() {
+  return __builtin_cpu_supports("avx2");
+}
 
 }  // namespace
 

@@ -52,8 +52,8 @@ int64_t scan(ScanTile* t) {
   for (int64_t p = t->panel_begin; p < t->panel_end; ++p) {
     const char* x = static_cast<const char*>(t->panels) + p * panel_bytes;
     const int32_t* y = sources;
-#define GTN_START(r)                                    \
-  __m512i a##r = _mm512_set1_epi32(t->start[r]);        \
+#define GTN_START(r)                             \
+  __m512i a##r = _mm512_set1_epi32(t->start[r]); \
   __m512i b##r = a##r, c##r = a##r, d##r = a##r;
     GTN_SOURCES(GTN_START)
     for (int32_t s = 0; s < steps; ++s, x += 256, ++y) {
@@ -61,27 +61,27 @@ int64_t scan(ScanTile* t) {
       const __m512i x1 = _mm512_loadu_si512(x + 64);
       const __m512i x2 = _mm512_loadu_si512(x + 128);
       const __m512i x3 = _mm512_loadu_si512(x + 192);
-#define GTN_STEP(r)                                             \
-  {                                                             \
-    const __m512i code = _mm512_set1_epi32(y[r * steps]);       \
-    Product::step(a##r, x0, code);                               \
-    Product::step(b##r, x1, code);                               \
-    Product::step(c##r, x2, code);                               \
-    Product::step(d##r, x3, code);                               \
+#define GTN_STEP(r)                                       \
+  {                                                       \
+    const __m512i code = _mm512_set1_epi32(y[r * steps]); \
+    Product::step(a##r, x0, code);                        \
+    Product::step(b##r, x1, code);                        \
+    Product::step(c##r, x2, code);                        \
+    Product::step(d##r, x3, code);                        \
   }
       GTN_SOURCES(GTN_STEP)
     }
-#define GTN_TOP(r)                                                                       \
-  const __mmask16 hit##r = _mm512_cmpge_epi32_mask(                                      \
-      _mm512_max_epi32(_mm512_max_epi32(a##r, b##r), _mm512_max_epi32(c##r, d##r)),      \
+#define GTN_TOP(r)                                                                  \
+  const __mmask16 hit##r = _mm512_cmpge_epi32_mask(                                 \
+      _mm512_max_epi32(_mm512_max_epi32(a##r, b##r), _mm512_max_epi32(c##r, d##r)), \
       _mm512_set1_epi32(t->threshold[r]));
     GTN_SOURCES(GTN_TOP)
     if (__builtin_expect((hit0 | hit1 | hit2 | hit3 | hit4 | hit5) != 0, 0)) {
       alignas(64) int32_t sums[kTileSources * kPanelLatents];
-#define GTN_STORE(r)                                  \
-  _mm512_store_si512(sums + r * 64, a##r);            \
-  _mm512_store_si512(sums + r * 64 + 16, b##r);       \
-  _mm512_store_si512(sums + r * 64 + 32, c##r);       \
+#define GTN_STORE(r)                            \
+  _mm512_store_si512(sums + r * 64, a##r);      \
+  _mm512_store_si512(sums + r * 64 + 16, b##r); \
+  _mm512_store_si512(sums + r * 64 + 32, c##r); \
   _mm512_store_si512(sums + r * 64 + 48, d##r);
       GTN_SOURCES(GTN_STORE)
       if (append(t, sums, static_cast<int32_t>(p * kPanelLatents))) return p + 1;

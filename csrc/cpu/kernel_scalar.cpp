@@ -44,7 +44,9 @@ int64_t scan(ScanTile* t) {
   return t->panel_end;
 }
 
-bool supported() { return true; }
+bool supported() {
+  return true;
+}
 
 }  // namespace
 

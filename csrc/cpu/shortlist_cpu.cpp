@@ -13,34 +13,35 @@
 namespace gtn {
 namespace {
 
-constexpr int kTilesPerTask = 8;                       // 48 sources share a panel while it is in cache
-constexpr int64_t kPanelBytesPerChunk = 24 << 10;      // panels scanned before the next tile: level-1 cache
-constexpr double kProductsPerTask = 2e10;              // bounds a task to a fraction of a second
-constexpr size_t kFirstRoom = 128;                     // hits kept before the first pruning
+constexpr int kTilesPerTask = 8;  // 48 sources share a panel while it is in cache
+constexpr int64_t kPanelBytesPerChunk =
+    24 << 10;                              // panels scanned before the next tile: level-1 cache
+constexpr double kProductsPerTask = 2e10;  // bounds a task to a fraction of a second
+constexpr size_t kFirstRoom = 128;         // hits kept before the first pruning
 constexpr size_t kLargestRoom = 4096;
-constexpr int64_t kCoarseDims = 16;                    // int8 is hopeless below: start with int16
-constexpr double kBarSlack = 1e-14;                    // rounding of bars against bounds, in cosines
+constexpr int64_t kCoarseDims = 16;  // int8 is hopeless below: start with int16
+constexpr double kBarSlack = 1e-14;  // rounding of bars against bounds, in cosines
 
 }  // namespace
 
 struct CpuShortlist::Coded {
   SourceCode code;
-  size_t query = 0;            // its place among the queries
+  size_t query = 0;  // its place among the queries
   double norm = 0.0;
-  double floor = -kInfinity;   // in cosines
-  double level = -kInfinity;   // largest base of a cell: what guesses are relative to
-  int32_t nearest = 0;         // that cell
+  double floor = -kInfinity;     // in cosines
+  double level = -kInfinity;     // largest base of a cell: what guesses are relative to
+  int32_t nearest = 0;           // that cell
   const double* base = nullptr;  // [cells]: cosine with each centre
 };
 
 // The state of one source in one task: its bar and its hits.
 struct CpuShortlist::Row {
   const Coded* source = nullptr;
-  double bar = -kInfinity;     // listed: upper bound >= bar, in cosines
-  bool truncated = false;      // the bar had to rise above what a certificate needs
+  double bar = -kInfinity;  // listed: upper bound >= bar, in cosines
+  bool truncated = false;   // the bar had to rise above what a certificate needs
   std::vector<int32_t> sums, positions;
   int32_t hits = 0;
-  size_t room = kFirstRoom;    // prune beyond
+  size_t room = kFirstRoom;  // prune beyond
 };
 
 class CpuShortlist::Task {
@@ -62,7 +63,8 @@ class CpuShortlist::Task {
   }
   double bound(const Row& row, size_t hit, double sign) const {
     const size_t c = codes_.cell_of(row.positions[hit]);
-    return row.source->base[c] + unit(row, cells_[c]) * row.sums[hit] + sign * error(row, cells_[c]);
+    return row.source->base[c] + unit(row, cells_[c]) * row.sums[hit] +
+           sign * error(row, cells_[c]);
   }
   double upper(const Row& row, size_t hit) const { return bound(row, hit, 1.0); }
   int32_t threshold(const Row& row, size_t cell) const;
@@ -150,7 +152,8 @@ void CpuShortlist::Task::prune(Row& row) {
     row.positions.resize(row.sums.size());
     return;
   }
-  // Too many latents that these codes cannot tell apart: keep a quarter and admit the loss in the bar.
+  // Too many latents that these codes cannot tell apart: keep a quarter and admit the loss in the
+  // bar.
   fill(1.0);
   row.truncated = true;
   row.bar = std::max(row.bar, std::nextafter(nth_largest(row.room / 4), kInfinity));
@@ -316,8 +319,7 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
   // Tasks: groups of whole tiles, times parts of the panels where groups are few or parts long.
   const int64_t threads = parallel_.threads();
   const int64_t tiles = padded / kTileSources;
-  const int64_t tiles_per_task =
-      std::clamp<int64_t>(tiles / (4 * threads), 1, kTilesPerTask);
+  const int64_t tiles_per_task = std::clamp<int64_t>(tiles / (4 * threads), 1, kTilesPerTask);
   const int64_t per_task = tiles_per_task * kTileSources;
   const int64_t groups = (count + per_task - 1) / per_task;
   const double products = static_cast<double>(live) * static_cast<double>(dim * per_task);
@@ -337,8 +339,10 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
       const int64_t group = t / parts;
       const int64_t first = group * per_task;
       const int64_t last = std::min(count, first + per_task);
-      Task task(*this, std::span(coded).subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)),
-                codes.data() + first * step_bytes, depth, guess ? guess_ : -kInfinity);
+      Task task(
+          *this,
+          std::span(coded).subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)),
+          codes.data() + first * step_bytes, depth, guess ? guess_ : -kInfinity);
       task.scan(t % parts, parts);
       std::unique_lock<std::mutex> lock;
       if (parts > 1) lock = std::unique_lock(locks[static_cast<size_t>(group)]);
@@ -364,7 +368,8 @@ void CpuShortlist::adapt(std::span<const CandidateList> lists, std::vector<doubl
                          int64_t truncated) {
   const size_t count = lists.size();
   const auto quantile = [&](double q) {
-    const auto at = reached.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(count - 1));
+    const auto at =
+        reached.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(count - 1));
     std::nth_element(reached.begin(), at, reached.end());
     return *at;
   };
@@ -415,10 +420,10 @@ Backend cpu_backend(const Kernel& kernel, int64_t memory, int64_t m, int64_t n, 
                                 " bytes for this input, got " + std::to_string(memory));
   }
   const bool int16_allowed = memory == 0 || memory >= needs(Arithmetic::int16);
-  return [&kernel, int16_allowed](const Scorer& scorer, const FreeLatents& free,
-                                  Parallel& parallel) {
-    return std::make_unique<CpuShortlist>(scorer, free, kernel, int16_allowed, parallel);
-  };
+  return
+      [&kernel, int16_allowed](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {
+        return std::make_unique<CpuShortlist>(scorer, free, kernel, int16_allowed, parallel);
+      };
 }
 
 }  // namespace gtn

@@ -1,6 +1,6 @@
-// The CPU backend's Shortlist: integer codes (codes.hpp), scan kernels (kernels.hpp), and per source
-// a bar that rises as better latents are seen. Starts with the coarse int8 codes and moves to int16
-// when lists grow so long that the finer, slower arithmetic is cheaper.
+// The CPU backend's Shortlist: integer codes (codes.hpp), scan kernels (kernels.hpp), and per
+// source a bar that rises as better latents are seen. Starts with the coarse int8 codes and moves
+// to int16 when lists grow so long that the finer, slower arithmetic is cheaper.
 #pragma once
 
 #include <memory>
@@ -30,8 +30,7 @@ class CpuShortlist final : public Shortlist {
   struct Coded;  // one coded source
   struct Row;    // one source in a task
   class Task;
-  void adapt(std::span<const CandidateList> lists, std::vector<double>& reached,
-             int64_t truncated);
+  void adapt(std::span<const CandidateList> lists, std::vector<double>& reached, int64_t truncated);
 
   const Scorer& scorer_;
   const FreeLatents& free_;
@@ -39,9 +38,9 @@ class CpuShortlist final : public Shortlist {
   bool int16_allowed_;
   Parallel& parallel_;
   std::unique_ptr<LatentCodes> codes_;
-  // Cosine, above that with the middle of the latents, that the depth-th best latent of most sources
-  // of the last window reached: the starting bar of the next. A source that nothing above it
-  // certifies is searched again without.
+  // Cosine, above that with the middle of the latents, that the depth-th best latent of most
+  // sources of the last window reached: the starting bar of the next. A source that nothing above
+  // it certifies is searched again without.
   double guess_ = -kInfinity;
   double guess_quantile_ = 0.25;
   int64_t missed_ = 0;

@@ -1,0 +1,54 @@
+// Parallel: every index once, errors and polls reach the caller, loops go on after an error.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "core/parallel.hpp"
+
+TEST_CASE("every index runs exactly once, with any number of threads and chunk size") {
+  for (const int threads : {1, 2, 7}) {
+    gtn::Parallel parallel(threads);
+    for (const int64_t count : {0, 1, 2, 97, 1000}) {
+      for (const int64_t grain : {1, 3, 5000}) {
+        std::vector<std::atomic<int>> seen(static_cast<size_t>(count));
+        parallel.run(count, grain, [&](int64_t begin, int64_t end, int thread) {
+          CHECK(thread < threads);
+          for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
+        });
+        for (const auto& s : seen) CHECK(s.load() == 1);
+      }
+    }
+  }
+}
+
+TEST_CASE("an exception in any chunk reaches the caller and the next loop works") {
+  gtn::Parallel parallel(4);
+  for (int round = 0; round < 50; ++round) {
+    CHECK_THROWS_WITH_AS(parallel.run(100, 1,
+                                      [&](int64_t begin, int64_t, int) {
+                                        if (begin == round) throw std::runtime_error("chunk");
+                                      }),
+                         "chunk", std::runtime_error);
+    std::atomic<int64_t> sum{0};
+    parallel.run(100, 1, [&](int64_t begin, int64_t, int) { sum += begin; });
+    CHECK(sum.load() == 4950);
+  }
+}
+
+TEST_CASE("poll interrupts a loop, also while only other threads are busy") {
+  for (const int threads : {1, 3}) {
+    gtn::Parallel parallel(threads, [] { throw std::runtime_error("interrupted"); });
+    std::atomic<int> chunks{0};
+    CHECK_THROWS_WITH_AS(parallel.run(1000, 1,
+                                      [&](int64_t, int64_t, int) {
+                                        ++chunks;
+                                        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+                                      }),
+                         "interrupted", std::runtime_error);
+    CHECK(chunks.load() < 1000);
+  }
+}
