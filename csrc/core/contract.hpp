@@ -26,6 +26,11 @@ double squared_norm(const Rows& rows, int64_t row);
 // Writes the row as float64, centred if rows.mean is set. out: [dim]
 void widen_row(const Rows& rows, int64_t row, double* out);
 
+// score() of one-dimensional rows: all accumulators but the first stay zero.
+inline double score_1d(double x, double norm_x, double y) {
+  return x * y / norm_x;
+}
+
 // Dot products between latents and sources, dispatched once on the two dtypes.
 class Scorer {
  public:

@@ -43,7 +43,9 @@ void ExactScan::search(std::span<const Query> queries, int64_t depth, bool,
   const DistinctLatents& distinct = free_.distinct();
   std::vector<std::vector<Scored>> best(static_cast<size_t>(count * chunks));
 
-  parallel_.run(count * chunks, std::max<int64_t>(1, kChunk / std::max<int64_t>(n, 1)),
+  // Tasks of some ten microseconds at least: a task scores min(n, kChunk) rows.
+  const int64_t task_cost = std::min(n, kChunk) * (16 + scorer_.latents().dim);
+  parallel_.run(count * chunks, std::max<int64_t>(1, 65536 / std::max<int64_t>(task_cost, 1)),
                 [&](int64_t begin, int64_t end, int) {
                   for (int64_t task = begin; task < end; ++task) {
                     const Query& query = queries[static_cast<size_t>(task / chunks)];

@@ -4,12 +4,15 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/line_scan.hpp"
+
 namespace gtn {
 namespace {
 // With so few free ids left, scoring all of them exactly is cheaper than codes and windows.
 constexpr int32_t kFewIds = 192;
 constexpr int64_t kLargestWindow = 1024;
 constexpr int64_t kSmallestWindow = 32;
+constexpr int64_t kDeepest = 256;  // longer lists cost more than smaller windows
 // Best latents a list should certify: spare ones beyond the cone serve conflicts inside a window.
 constexpr int64_t base_depth(int64_t cone) {
   return cone + cone / 2 + 3;
@@ -22,7 +25,7 @@ struct Greedy::Window {
   std::vector<CandidateList> lists;
   std::vector<Decision> decisions;  // at the start of the window
   std::vector<int32_t> exhausted;   // ids without a free member, not yet removed from the shortlist
-  int64_t rescans = 0;
+  int64_t conflicts = 0, rescans = 0;
 };
 
 Greedy::Greedy(const Scorer& scorer, FreeLatents& free, const std::vector<double>& source_norms,
@@ -38,13 +41,19 @@ Greedy::Greedy(const Scorer& scorer, FreeLatents& free, const std::vector<double
       depth_(base_depth(cone)),
       window_limit_(kLargestWindow) {}
 
-ExactScan& Greedy::exact() {
-  if (!exact_) exact_ = std::make_unique<ExactScan>(scorer_, free_, parallel_);
+Shortlist& Greedy::exact() {
+  if (!exact_) {
+    if (scorer_.latents().dim == 1) {
+      exact_ = std::make_unique<LineScan>(scorer_, free_, parallel_);
+    } else {
+      exact_ = std::make_unique<ExactScan>(scorer_, free_, parallel_);
+    }
+  }
   return *exact_;
 }
 
 Shortlist& Greedy::current() {
-  if (free_.ids() <= kFewIds) {
+  if (free_.ids() <= kFewIds || scorer_.latents().dim == 1) {
     if (shortlist_) {
       note_work_bytes();
       shortlist_.reset();
@@ -90,6 +99,8 @@ void Greedy::run(std::span<const int32_t> sources, int64_t start, const OnPair& 
       PhaseTimer timer(stats_.seconds.remove);
       flush_removals(w);
     }
+    stats_.conflicts += w.conflicts;
+    stats_.rescans += w.rescans;
     adapt(w);
     ++stats_.windows;
     w.begin += size;
@@ -118,15 +129,17 @@ void Greedy::fill(Window& w) {
 void Greedy::decide_all(Window& w, const std::vector<size_t>& which) {
   std::vector<int64_t> rescored(static_cast<size_t>(parallel_.threads()), 0);
   std::vector<int64_t> listed(rescored.size(), 0);
-  parallel_.run(static_cast<int64_t>(which.size()), 8, [&](int64_t begin, int64_t end, int thread) {
-    int64_t scores = 0;
-    for (int64_t at = begin; at < end; ++at) {
-      const size_t i = which[static_cast<size_t>(at)];
-      listed[static_cast<size_t>(thread)] += static_cast<int64_t>(w.lists[i].items.size());
-      w.decisions[i] = decide(scorer_, free_, w.queries[i].source_row, cone_, w.lists[i], scores);
-    }
-    rescored[static_cast<size_t>(thread)] += scores;
-  });
+  parallel_.run(
+      static_cast<int64_t>(which.size()), 16, [&](int64_t begin, int64_t end, int thread) {
+        int64_t scores = 0;
+        for (int64_t at = begin; at < end; ++at) {
+          const size_t i = which[static_cast<size_t>(at)];
+          listed[static_cast<size_t>(thread)] += static_cast<int64_t>(w.lists[i].items.size());
+          w.decisions[i] =
+              decide(scorer_, free_, w.queries[i].source_row, cone_, w.lists[i], scores);
+        }
+        rescored[static_cast<size_t>(thread)] += scores;
+      });
   stats_.rescored += std::accumulate(rescored.begin(), rescored.end(), int64_t{0});
   stats_.candidates += std::accumulate(listed.begin(), listed.end(), int64_t{0});
 }
@@ -155,13 +168,13 @@ void Greedy::retry_uncertified(Window& w) {
 
 void Greedy::walk(Window& w, const OnPair& on_pair) {
   PhaseTimer timer(stats_.seconds.walk);
-  w.rescans = 0;
+  w.conflicts = w.rescans = 0;
   for (size_t i = 0; i < w.queries.size(); ++i) {
     Decision d = w.decisions[i];
     // With cone 1 the first decision stands unless the very latent was taken since: others taken
     // only remove competitors. With a larger cone any of the k best matters.
     const bool lost = !free_.is_free(d.id) || free_.rank(d.id) != d.rank;
-    stats_.conflicts += lost;
+    w.conflicts += lost;
     if (lost || (cone_ > 1 && i > 0)) {
       d = decide(scorer_, free_, w.queries[i].source_row, cone_, w.lists[i], stats_.rescored);
       if (!d.certified) {
@@ -177,7 +190,6 @@ void Greedy::walk(Window& w, const OnPair& on_pair) {
 
 Decision Greedy::search_again(Window& w, size_t i) {
   ++w.rescans;
-  ++stats_.rescans;
   flush_removals(w);
   const auto query = std::span(w.queries).subspan(i, 1);
   const auto list = std::span(w.lists).subspan(i, 1);
@@ -198,16 +210,19 @@ void Greedy::flush_removals(Window& w) {
   w.exhausted.clear();
 }
 
-// Sources that ask for the same latents (equal sources, hubs) exhaust their lists inside a window:
-// longer lists and smaller windows until rescans are rare again.
+// Sources that ask for the same latents (equal sources, hubs, sources that see the latents from one
+// side) exhaust their lists inside a window: longer lists, then smaller windows, until rescans are
+// rare. Both relax only when conflicts do, or they would swing.
 void Greedy::adapt(const Window& w) {
   const int64_t size = static_cast<int64_t>(w.queries.size());
-  if (w.rescans > 1 + size / 32) {
-    if (depth_ < cone_ + size) {
-      depth_ = std::min(2 * depth_, cone_ + size);
+  if (w.rescans > 1 + size / 64) {
+    const int64_t deepest = std::min(kDeepest + cone_, base_depth(cone_) + size);
+    if (depth_ < deepest) {
+      depth_ = std::min(2 * depth_, deepest);
+    } else {
+      window_limit_ = std::max(kSmallestWindow, std::min(window_limit_, size) / 2);
     }
-    window_limit_ = std::max(kSmallestWindow, std::min(window_limit_, size) / 2);
-  } else if (w.rescans == 0) {
+  } else if (w.rescans == 0 && w.conflicts < size / 8) {
     depth_ = std::max(base_depth(cone_), depth_ - depth_ / 8);
     window_limit_ = std::min(kLargestWindow, window_limit_ + window_limit_ / 8);
   }

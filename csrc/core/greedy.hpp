@@ -44,7 +44,7 @@ class Greedy {
   void flush_removals(Window& w);
   void adapt(const Window& w);
   Shortlist& current();
-  ExactScan& exact();
+  Shortlist& exact();
   void decide_all(Window& w, const std::vector<size_t>& which);
   void note_work_bytes();
 
@@ -57,7 +57,7 @@ class Greedy {
   Stats& stats_;
 
   std::unique_ptr<Shortlist> shortlist_;  // the backend's; none while few latents are free
-  std::unique_ptr<ExactScan> exact_;      // made when first needed
+  std::unique_ptr<Shortlist> exact_;      // made when first needed
   int64_t depth_;                         // best latents a shortlist should be able to certify
   int64_t window_limit_;
 };

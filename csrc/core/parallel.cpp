@@ -8,7 +8,7 @@ namespace gtn {
 namespace {
 constexpr auto kPollInterval = std::chrono::milliseconds(50);
 // A worker spins this often before it sleeps: loops follow each other within microseconds.
-constexpr int kSpins = 4000;
+constexpr int kSpins = 1000;
 
 inline void relax() {
 #if defined(__x86_64__)

@@ -17,7 +17,8 @@ constexpr int kTilesPerTask = 8;  // 48 sources share a panel while it is in cac
 constexpr int64_t kPanelBytesPerChunk =
     24 << 10;                              // panels scanned before the next tile: level-1 cache
 constexpr double kProductsPerTask = 2e10;  // bounds a task to a fraction of a second
-constexpr size_t kFirstRoom = 128;         // hits kept before the first pruning
+constexpr double kProductsWorthSharing = 1e7;
+constexpr size_t kFirstRoom = 128;  // hits kept before the first pruning
 constexpr size_t kLargestRoom = 4096;
 constexpr int64_t kCoarseDims = 16;  // int8 is hopeless below: start with int16
 constexpr double kBarSlack = 1e-14;  // rounding of bars against bounds, in cosines
@@ -276,10 +277,14 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
   const int64_t step_bytes = int64_t{4} * codes_->steps();
   const int64_t live = codes_->live();
 
+  // Chunks of some ten microseconds at least.
+  const int64_t grain =
+      std::max<int64_t>(8, 32768 / (dim * static_cast<int64_t>(cells.size() + 4)));
+
   // Sources of one direction share a tile, so that tiles skip most cells: place i holds order[i].
   std::vector<Coded> coded(queries.size());
   std::vector<double> bases(queries.size() * cells.size());
-  parallel_.run(count, 16, [&](int64_t begin, int64_t end, int) {
+  parallel_.run(count, grain, [&](int64_t begin, int64_t end, int) {
     std::vector<double> unit(static_cast<size_t>(dim));
     for (int64_t i = begin; i < end; ++i) {
       const Query& q = queries[static_cast<size_t>(i)];
@@ -305,7 +310,7 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
   }
   const int64_t padded = (count + kTileSources - 1) / kTileSources * kTileSources;
   std::vector<std::byte> codes(static_cast<size_t>(padded * step_bytes));
-  parallel_.run(count, 16, [&](int64_t begin, int64_t end, int) {
+  parallel_.run(count, grain, [&](int64_t begin, int64_t end, int) {
     std::vector<double> unit(static_cast<size_t>(dim));
     for (int64_t i = begin; i < end; ++i) {
       Coded& c = coded[static_cast<size_t>(i)];
@@ -324,7 +329,10 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
   const int64_t groups = (count + per_task - 1) / per_task;
   const double products = static_cast<double>(live) * static_cast<double>(dim * per_task);
   int64_t parts = static_cast<int64_t>(products / kProductsPerTask) + 1;
-  if (groups < threads) parts = std::max(parts, (2 * threads + groups - 1) / groups);
+  // Waking other threads for less than some 50 microseconds of work does not pay.
+  if (groups < threads && products > kProductsWorthSharing) {
+    parts = std::max(parts, (2 * threads + groups - 1) / groups);
+  }
   parts = std::clamp<int64_t>(parts, 1, std::max<int64_t>(1, live / (4 * kPanelLatents)));
 
   for (CandidateList& list : lists) {
