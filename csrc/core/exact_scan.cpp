@@ -17,7 +17,8 @@ struct Scored {
   }
 };
 
-constexpr int64_t kChunk = 4096;  // latents a task: bounds how long an interrupt waits
+constexpr int64_t kChunk = 256;  // latents a task
+constexpr size_t kBatch = 64;    // queries at a time: bounds the memory of their heaps
 
 }  // namespace
 
@@ -35,47 +36,55 @@ ExactScan::ExactScan(const Scorer& scorer, const FreeLatents& free, Parallel& pa
 
 void ExactScan::search(std::span<const Query> queries, int64_t depth, bool,
                        std::span<CandidateList> lists) {
+  for (size_t from = 0; from < queries.size(); from += kBatch) {
+    const size_t count = std::min(kBatch, queries.size() - from);
+    search_batch(queries.subspan(from, count), depth, lists.subspan(from, count));
+  }
+}
+
+void ExactScan::search_batch(std::span<const Query> queries, int64_t depth,
+                             std::span<CandidateList> lists) {
   const int64_t n = static_cast<int64_t>(ids_.size());
   const int64_t chunks = std::max<int64_t>(1, (n + kChunk - 1) / kChunk);
   const int64_t count = static_cast<int64_t>(queries.size());
   // Spare entries serve sources whose first choices go to earlier ones of the window.
   const size_t keep = static_cast<size_t>(4 * depth + 4);
   const DistinctLatents& distinct = free_.distinct();
+  // By chunk, then query: the rows of a chunk stay in cache while every query scores them.
   std::vector<std::vector<Scored>> best(static_cast<size_t>(count * chunks));
 
   // Tasks of some ten microseconds at least: a task scores min(n, kChunk) rows.
   const int64_t task_cost = std::min(n, kChunk) * (16 + scorer_.latents().dim);
-  parallel_.run(count * chunks, std::max<int64_t>(1, 65536 / std::max<int64_t>(task_cost, 1)),
-                [&](int64_t begin, int64_t end, int) {
-                  for (int64_t task = begin; task < end; ++task) {
-                    const Query& query = queries[static_cast<size_t>(task / chunks)];
-                    std::vector<Scored>& heap =
-                        best[static_cast<size_t>(task)];  // worst kept entry on top
-                    const int64_t from = task % chunks * kChunk;
-                    const int64_t to = std::min(n, from + kChunk);
-                    for (int64_t at = from; at < to; ++at) {
-                      const int32_t id = ids_[static_cast<size_t>(at)];
-                      const double score =
-                          scorer_.score(distinct.row(id), distinct.norm(id), query.source_row);
-                      if (score < query.floor) continue;
-                      const Scored entry{score, free_.rank(id), id};
-                      if (heap.size() < keep) {
-                        heap.push_back(entry);
-                        std::push_heap(heap.begin(), heap.end());
-                      } else if (entry < heap.front()) {
-                        std::pop_heap(heap.begin(), heap.end());
-                        heap.back() = entry;
-                        std::push_heap(heap.begin(), heap.end());
-                      }
-                    }
-                  }
-                });
+  const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(task_cost, 1));
+  parallel_.run(count * chunks, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t task = begin; task < end; ++task) {
+      const Query& query = queries[static_cast<size_t>(task % count)];
+      std::vector<Scored>& heap = best[static_cast<size_t>(task)];  // worst kept entry on top
+      const int64_t from = task / count * kChunk;
+      const int64_t to = std::min(n, from + kChunk);
+      for (int64_t at = from; at < to; ++at) {
+        const int32_t id = ids_[static_cast<size_t>(at)];
+        if (at + 2 < to) scorer_.prefetch(distinct.row(ids_[static_cast<size_t>(at) + 2]));
+        const double score = scorer_.score(distinct.row(id), distinct.norm(id), query.source_row);
+        if (score < query.floor) continue;
+        const Scored entry{score, free_.rank(id), id};
+        if (heap.size() < keep) {
+          heap.push_back(entry);
+          std::push_heap(heap.begin(), heap.end());
+        } else if (entry < heap.front()) {
+          std::pop_heap(heap.begin(), heap.end());
+          heap.back() = entry;
+          std::push_heap(heap.begin(), heap.end());
+        }
+      }
+    }
+  });
 
   for (int64_t q = 0; q < count; ++q) {
     std::vector<Scored> all;
     bool complete = true;
     for (int64_t c = 0; c < chunks; ++c) {
-      const auto& part = best[static_cast<size_t>(q * chunks + c)];
+      const auto& part = best[static_cast<size_t>(c * count + q)];
       complete = complete && part.size() < keep;
       all.insert(all.end(), part.begin(), part.end());
     }

@@ -20,6 +20,8 @@ class ExactScan final : public Shortlist {
   void describe(Stats& stats) const override;
 
  private:
+  void search_batch(std::span<const Query> queries, int64_t depth, std::span<CandidateList> lists);
+
   const Scorer& scorer_;
   const FreeLatents& free_;
   Parallel& parallel_;
