@@ -85,8 +85,9 @@ bool Seeding::find() {
   }
   if (!(whole > 0.0)) return false;
 
-  // The engine's numbers are the same everywhere; std distributions are not, so none is used.
-  std::mt19937_64 random(1);
+  // Every run makes the same cells. The engine's numbers are the same everywhere, std distributions
+  // are not, so none is used.
+  std::mt19937_64 random(1);  // NOLINT(bugprone-random-generator-seed)
   double left = whole, left_before = whole;
   std::fill(distance.begin(), distance.end(), std::numeric_limits<float>::max());
   for (count_ = 0; count_ < most;) {
