@@ -116,7 +116,4 @@ void ExactScan::remove(std::span<const int32_t> ids) {
   }
 }
 
-// Its bytes are part of work_bytes().
-void ExactScan::describe(Stats&) const {}
-
 }  // namespace gtn

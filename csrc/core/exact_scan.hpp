@@ -17,7 +17,6 @@ class ExactScan final : public Shortlist {
   void search(std::span<const Query> queries, int64_t depth, bool guess,
               std::span<CandidateList> lists) override;
   void remove(std::span<const int32_t> ids) override;
-  void describe(Stats& stats) const override;
 
  private:
   void search_batch(std::span<const Query> queries, int64_t depth, std::span<CandidateList> lists);

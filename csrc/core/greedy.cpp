@@ -54,10 +54,7 @@ Shortlist& Greedy::exact() {
 
 Shortlist& Greedy::current() {
   if (free_.ids() <= kFewIds || scorer_.latents().dim == 1) {
-    if (shortlist_) {
-      note_work_bytes();
-      shortlist_.reset();
-    }
+    shortlist_.reset();
     return exact();
   }
   if (!shortlist_) {
@@ -67,14 +64,14 @@ Shortlist& Greedy::current() {
   return *shortlist_;
 }
 
-void Greedy::note_work_bytes() {
+// What the last search ran with.
+void Greedy::note_shortlist() {
+  if (!shortlist_) return;
   Stats now;
-  if (shortlist_) {
-    shortlist_->describe(now);
-    stats_.arithmetic = now.arithmetic;
-  }
-  if (exact_) exact_->describe(now);
+  shortlist_->describe(now);
   stats_.work_bytes = std::max(stats_.work_bytes, now.work_bytes);
+  if (stats_.arithmetic.find(now.arithmetic) != std::string::npos) return;
+  stats_.arithmetic += (stats_.arithmetic.empty() ? "" : "+") + now.arithmetic;
 }
 
 int64_t Greedy::window_size() const {
@@ -107,7 +104,6 @@ void Greedy::run(std::span<const int32_t> sources, int64_t start, const OnPair& 
     on_window(w.begin);
     parallel_.poll_if_due();
   }
-  note_work_bytes();
 }
 
 void Greedy::fill(Window& w) {
@@ -117,6 +113,7 @@ void Greedy::fill(Window& w) {
   Shortlist& shortlist = current();
   {
     PhaseTimer timer(stats_.seconds.search);
+    note_shortlist();
     shortlist.search(w.queries, depth_, true, std::span(w.lists).first(count));
   }
   PhaseTimer timer(stats_.seconds.decide);

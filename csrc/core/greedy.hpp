@@ -46,7 +46,7 @@ class Greedy {
   Shortlist& current();
   Shortlist& exact();
   void decide_all(Window& w, const std::vector<size_t>& which);
-  void note_work_bytes();
+  void note_shortlist();
 
   const Scorer& scorer_;
   FreeLatents& free_;

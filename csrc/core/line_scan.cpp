@@ -112,7 +112,4 @@ void LineScan::remove(std::span<const int32_t> ids) {
   }
 }
 
-// Its bytes are part of work_bytes().
-void LineScan::describe(Stats&) const {}
-
 }  // namespace gtn

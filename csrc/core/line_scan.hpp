@@ -19,7 +19,6 @@ class LineScan final : public Shortlist {
   void search(std::span<const Query> queries, int64_t depth, bool guess,
               std::span<CandidateList> lists) override;
   void remove(std::span<const int32_t> ids) override;
-  void describe(Stats& stats) const override;
 
  private:
   // The latents of one sign, in ascending id; some may no longer be free.

@@ -107,6 +107,7 @@ void Run::run() {
     run_group(group, offset);
     offset += sources;
   }
+  if (stats_.arithmetic.empty()) stats_.arithmetic = "float64";
   stats_.work_bytes += work_bytes(in_.latents.count, in_.sources.count);
 }
 

@@ -9,8 +9,9 @@ namespace gtn {
 
 struct Stats {
   std::string instruction_set;
-  std::string arithmetic =
-      "float64";  // of the shortlists: int8, int16, or float64 if none was needed
+  // Of the shortlists, in the order of first use: "int8", "int16", "int8+int16"; "float64" if every
+  // latent was scored exactly.
+  std::string arithmetic;
   int threads = 1;
   int64_t windows = 0;     // blocks of sources
   int64_t distinct = 0;    // distinct latents

@@ -37,8 +37,13 @@ class Matching:
     stats : dict
         What ran and what it cost: "n", "m", "dim", "backend", "seconds" (by phase, with
         "prepare" for checks, conversion and drawing, and "total"), and from the engine
-        "instruction_set", "arithmetic", "threads", "rescored", "rescans", "full_scans",
-        "windows", "distinct_latents", "peak_work_bytes". Empty if loaded.
+        "instruction_set", "arithmetic" (of the shortlists: "int8", "int16", "int8+int16" where
+        int8 grew too coarse, "float64" where every latent was scored exactly), "threads",
+        "windows" (blocks of sources), "distinct_latents", "candidates" (shortlist entries),
+        "rescored" (of those, by float64), "retries" (sources whose first shortlist certified
+        nothing), "conflicts" (whose latent an earlier source of the window took), "rescans"
+        (searched again for that), "full_scans" (decided by scoring every free latent),
+        "peak_work_bytes". Empty if loaded.
 
     Examples
     --------
