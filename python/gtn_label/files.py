@@ -12,18 +12,21 @@ holds a second copy of them.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
 import os
 import pickle
+import re
 import stat
 import struct
+import textwrap
 import warnings
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -149,9 +152,63 @@ def _pick(keys: list[str], key: str | None, shown: str, key_name: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first line of another library's message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """Return the first line of another library's message, or as much of it as is readable."""
+    lines = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()
+    return textwrap.shorten(lines[0], 200, placeholder=" ...") if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _reading(broken: str) -> Iterator[None]:
+    """Make one ValueError, `broken` and the reason, of whatever a reader makes of damaged bytes.
+
+    NumPy, zipfile and torch were written for sound files: on others they raise what their innermost
+    line happens to raise, from SyntaxError to IndexError. Memory that is not there and the disk's
+    own errors are no fault of the bytes, and stay what they are.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on headers written by Python 2, odd literals, ...
+            yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        # EINVAL is a seek to where damaged offsets point to.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        raise ValueError(f"{broken}: {_reason(error)}") from None
+
+
+def _read_npy_header(
+    file: IO[bytes], size: int, shown: str
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read shape, order and dtype, and hold them against the `size` bytes that there are."""
+    broken = f"{shown} has a broken or truncated header"
+    with _reading(broken):
+        try:
+            version = np.lib.format.read_magic(file)
+            # 3.0 is 2.0 with UTF-8 field names, and there are no fields in rows of numbers.
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, fortran_order, dtype = read(file)
+        except MemoryError as error:  # headers are small: it is what their nesting asks of a parser
+            raise ValueError(str(error) or "it cannot be parsed") from None
+        if any(type(extent) is not int or extent < 0 for extent in shape):
+            raise ValueError(f"its shape is {shape}")
+    if dtype.hasobject:
+        raise TypeError(
+            f"{shown} must hold numbers, and holds Python objects (dtype {dtype}), which are "
+            "never unpickled"
+        )
+    needed = file.tell() + math.prod(shape) * dtype.itemsize
+    if size < needed:
+        raise ValueError(
+            f"{shown} is truncated: an array of shape {shape} and dtype {dtype} needs {needed} "
+            f"bytes, and the file has {size}"
+        )
+    return shape, fortran_order, dtype
 
 
 def _read_npy(path: Path, shown: str) -> Array:
@@ -159,69 +216,47 @@ def _read_npy(path: Path, shown: str) -> Array:
         if file.read(6) != b"\x93NUMPY":
             raise ValueError(f"{shown} is not a .npy file: it does not start with \\x93NUMPY")
         file.seek(0)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # headers written by Python 2 are read all the same
-                version = np.lib.format.read_magic(file)
-                # 3.0 is 2.0 with UTF-8 field names, and there are no fields in rows of numbers.
-                read = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, fortran_order, dtype = read(file)
-        except ValueError as error:
-            reason = _reason(error)
-            raise ValueError(f"{shown} has a broken or truncated header: {reason}") from None
+        shape, fortran_order, dtype = _read_npy_header(file, path.stat().st_size, shown)
         offset = file.tell()
-    if dtype.hasobject:
-        raise TypeError(
-            f"{shown} must hold numbers, and holds Python objects (dtype {dtype}), which are "
-            "never unpickled"
+    with _reading(f"{shown} is damaged: no array has the shape {shape} of its header"):
+        if math.prod(shape) * dtype.itemsize == 0:  # nothing to map
+            return np.empty(shape, dtype)
+        return np.memmap(
+            path, dtype, mode="r", offset=offset, shape=shape, order="F" if fortran_order else "C"
         )
-    needed = offset + math.prod(shape) * dtype.itemsize
-    size = path.stat().st_size
-    if size < needed:
-        raise ValueError(
-            f"{shown} is truncated: an array of shape {shape} and dtype {dtype} needs {needed} "
-            f"bytes, and the file has {size}"
-        )
-    if needed == offset:  # nothing to map
-        return np.empty(shape, dtype)
-    return np.memmap(
-        path, dtype, mode="r", offset=offset, shape=shape, order="F" if fortran_order else "C"
-    )
 
 
-def _open_npz(path: Path, shown: str) -> Any:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{shown} is truncated or not a .npz file: no zip directory was found")
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{shown} is not a readable .npz file: {_reason(error)}") from None
+def _open_npz(path: Path, shown: str) -> zipfile.ZipFile:
+    with _reading(f"{shown} is not a readable .npz file"):
+        if zipfile.is_zipfile(path):
+            return zipfile.ZipFile(path)  # unlike np.load it leaves nothing open when it fails
+    raise ValueError(f"{shown} is truncated or not a .npz file: no zip directory was found")
 
 
-def _load_npz_member(archive: Any, key: str, shown: str) -> Array:
-    try:
-        array = archive[key]
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise TypeError(
-                f"array '{key}' of {shown} must hold numbers, and holds Python objects, which are "
-                "never unpickled"
-            ) from None
-        raise ValueError(f"array '{key}' of {shown} cannot be read: {_reason(error)}") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise ValueError(f"array '{key}' of {shown} is damaged: {_reason(error)}") from None
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"'{key}' of {shown} is not an array")
-    return array
+def _npz_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Members by the names that their arrays have."""
+    return {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+
+
+def _load_npz_member(archive: zipfile.ZipFile, key: str, shown: str) -> Array:
+    member = f"array '{key}' of {shown}"
+    info = _npz_members(archive)[key]
+    with _reading(f"{member} is damaged"):
+        with archive.open(info) as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise ValueError(f"'{info.filename}' is not an array")
+        file = archive.open(info)
+    with file:
+        # First the header alone: a damaged one could ask for more memory than there is.
+        _read_npy_header(file, info.file_size, member)
+    with _reading(f"{member} is damaged"), archive.open(info) as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _read_npz_array(path: Path, key: str | None, shown: str, key_name: str) -> Array:
     with _open_npz(path, shown) as archive:
-        return _load_npz_member(archive, _pick(archive.files, key, shown, key_name), shown)
+        key = _pick(list(_npz_members(archive)), key, shown, key_name)
+        return _load_npz_member(archive, key, shown)
 
 
 def _read_torch(path: Path, key: str | None, shown: str, key_name: str) -> Array:
@@ -232,20 +267,27 @@ def _read_torch(path: Path, key: str | None, shown: str, key_name: str) -> Array
             f"{shown} needs PyTorch to be read, and it is not installed: pip install torch, or "
             "save the tensor as .npy or .safetensors"
         ) from None
-    try:
+    with _reading(f"{shown} is truncated or not a file that torch.load can read"):
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # files of the format before torch 1.6 cannot be mapped
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+            content = _load_torch(path)
+        except pickle.UnpicklingError as error:
+            if not re.search("GLOBAL|Trying to|blocked", str(error)):
+                raise
+            content = error
+        except RuntimeError as error:
+            if "requires grad" not in str(error):
+                raise
+            content = error
+    if isinstance(content, pickle.UnpicklingError):
         raise TypeError(
             f"{shown} must hold a tensor or a dict of tensors, and holds other Python objects, "
             "which are never unpickled (torch.load with weights_only=True refuses them)"
-        ) from None
-    except (RuntimeError, ValueError, OSError, EOFError, KeyError) as error:
-        raise ValueError(
-            f"{shown} is truncated or not a file that torch.load can read: {_reason(error)}"
-        ) from None
+        )
+    if isinstance(content, RuntimeError):
+        raise TypeError(
+            f"{shown} must hold a dense tensor of a type that NumPy has, and holds "
+            f"{_torch_dtype(path, shown)} that requires grad, which torch.load cannot rebuild"
+        )
     tensor: Any = content
     if isinstance(content, Mapping):
         tensors = {
@@ -270,6 +312,23 @@ def _read_torch(path: Path, key: str | None, shown: str, key_name: str) -> Array
             f"{shown} must hold a dense tensor of a type that NumPy has, and holds {tensor.dtype} "
             f"in layout {tensor.layout}"
         ) from None
+
+
+def _load_torch(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # files of the format before torch 1.6 cannot be mapped
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _torch_dtype(path: Path, shown: str) -> str:
+    """Name the youngest element types of a file that torch.load gave up on: its newest format."""
+    with _reading(f"{shown} is damaged"), zipfile.ZipFile(path) as archive:
+        pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        found = re.findall(rb"ctorch\n((?:float|uint|int|bits)\w+)\n", archive.read(pickled))
+    return " and ".join(sorted({f"torch.{name.decode()}" for name in found})) or "another type"
 
 
 # ---------------------------------------------------------------------------------------- writing
@@ -362,7 +421,7 @@ def read_npz(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], di
     _file_size(path, name)
     shown = f"{name} '{path}'"
     with _open_npz(path, shown) as archive:
-        arrays = {key: _load_npz_member(archive, key, shown) for key in archive.files}
+        arrays = {key: _load_npz_member(archive, key, shown) for key in _npz_members(archive)}
     text = arrays.pop("meta", None)
     return arrays, _parse_meta(None if text is None else str(text), shown)
 
@@ -370,7 +429,7 @@ def read_npz(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], di
 def _parse_meta(text: str | None, shown: str) -> dict[str, Any]:
     try:
         meta = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         meta = None
     if not isinstance(meta, dict):
         raise ValueError(f"{shown} was not written by gtn-label: it has no meta")

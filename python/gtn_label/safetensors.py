@@ -80,7 +80,7 @@ def open_safetensors(path: Path, shown: str) -> tuple[dict[str, Tensor], dict[st
                 )
                 for key, entry in header.items()
             }
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             raise ValueError(f"{broken}its header is not the JSON it must be") from None
     end = max((tensor.end for tensor in tensors.values()), default=0)
     if end > size:
@@ -113,9 +113,12 @@ def map_safetensor(path: Path, tensor: Tensor, shown: str) -> Array:
             f"{shown} has shape {tensor.shape} and dtype {tensor.dtype}, which do not go with its "
             f"{length} bytes"
         )
-    if elements == 0:  # nothing to map
-        return np.empty(tensor.shape, np.float32 if bfloat16 else dtype)
-    array: Array = np.memmap(path, dtype, mode="r", offset=tensor.begin, shape=tensor.shape)
+    try:
+        if elements == 0:  # nothing to map
+            return np.empty(tensor.shape, np.float32 if bfloat16 else dtype)
+        array: Array = np.memmap(path, dtype, mode="r", offset=tensor.begin, shape=tensor.shape)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{shown} has shape {tensor.shape}, which no array has: {error}") from None
     if not bfloat16:
         return array
     # A bfloat16 is the upper half of a float32.
