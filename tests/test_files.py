@@ -416,6 +416,27 @@ def test_failing_at_the_end_leaves_the_previous_file(
 # ------------------------------------------------------------------------------------- atomic
 
 
+@pytest.mark.parametrize("suffix", files.OUTPUT_SUFFIXES)
+def test_errors_bear_the_users_path(tmp_path: Path, suffix: str) -> None:
+    missing = str(tmp_path / "no" / f"x{suffix}")
+    with pytest.raises(FileNotFoundError) as caught:
+        files.write_pairs(missing, PAIRS, META)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, missing)
+    assert ".tmp" not in str(caught.value)
+    path = tmp_path / f"x{suffix}"
+    with pytest.raises(OSError, match=r"No space left on device: '.*x") as full:
+        files.write_pairs(
+            path, {"labels": Failing(OSError(errno.ENOSPC, "No space left on device"))}, META
+        )
+    assert (full.value.errno, full.value.filename) == (errno.ENOSPC, str(path))
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as directory:
+        files.write_pairs(path, PAIRS, META)
+    assert directory.value.filename == str(path)
+    assert ".tmp" not in str(directory.value)
+    assert listing(tmp_path) == [path.name]
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_permissions_are_the_umasks(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)

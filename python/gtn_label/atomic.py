@@ -28,7 +28,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        If the file cannot be created, written, or renamed. ``path`` is then as it was.
+        If the file cannot be created, written, or renamed. ``path`` is then as it was, and is the
+        error's ``filename``.
 
     Examples
     --------
@@ -51,9 +52,12 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # there may be none, not even a folder for it
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None:
+            # In the caller's words: the temporary's name says nothing, and a full disk none.
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     _sync_folder(folder)
 
