@@ -8,6 +8,7 @@ here; what the prefix means is the engine's business, which checks it once more.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = ["CONTRACT", "Checkpoint", "fingerprint"]
 
 CONTRACT = 1  # of the numeric contract: a prefix decided under another one is no prefix
 FORMAT = "gtn-label checkpoint"
+_TAIL_BYTES = 1 << 16  # in which the meta and the zip directory end a file
 
 _OPTIONS = ("--order", "--cone", "--center", "--seed")
 _ARRAYS = {
@@ -132,8 +134,10 @@ class Checkpoint:
         name = f"--checkpoint '{self.path}'"
         try:
             arrays, fields = read_npz(self.path, name="--checkpoint")
-        except ValueError as error:
-            raise ValueError(f"{error}; delete it to start over") from None
+        except (ValueError, TypeError) as error:
+            if _was_ours(self.path):
+                raise ValueError(f"{error}; delete it to start over") from None
+            arrays, fields = {}, {}
         if fields.get("format") != FORMAT or "visited" not in arrays:
             raise ValueError(f"{name} is not a checkpoint of gtn-label, and is left alone")
         differences = _differences(fields, self._fields)
@@ -188,6 +192,20 @@ class Checkpoint:
         existed = self.path.exists()
         self.path.unlink(missing_ok=True)
         return existed
+
+
+def _was_ours(path: Path) -> bool:
+    """Whether a file that cannot be read bears the marks of a checkpoint at one of its ends.
+
+    Only then may anyone be told to delete it: a path given by mistake can be the user's own data.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+        file.seek(-min(_TAIL_BYTES, path.stat().st_size), os.SEEK_END)
+        tail = file.read()
+    # Our first member, right after its zip header; our meta, in the characters of NumPy.
+    first = head[:4] == b"PK\3\4" and head[30:].startswith(b"visited.npy")
+    return first or FORMAT.encode("utf-32-le") in tail
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
