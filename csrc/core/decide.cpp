@@ -39,6 +39,15 @@ class Decider {
   }
   // The k-th largest score of free rescored latents, each member counted; -inf if there are fewer.
   double kth_score(int64_t k);
+  static bool larger(const std::pair<double, int32_t>& a, const std::pair<double, int32_t>& b) {
+    return a.first > b.first;
+  }
+  // The n-th largest value of scratch_, n >= 1.
+  double nth_largest(size_t n) {
+    const auto at = scratch_.begin() + static_cast<std::ptrdiff_t>(n - 1);
+    std::nth_element(scratch_.begin(), at, scratch_.end(), larger);
+    return at->first;
+  }
   bool certifies(double score, int32_t rank) const {
     return score > list_.outside || (score == list_.outside && rank <= list_.outside_rank);
   }
@@ -90,7 +99,8 @@ double Decider::kth_score(int64_t k) {
     members += scratch_.back().second;
   }
   if (members < k) return -kInfinity;
-  std::sort(scratch_.begin(), scratch_.end(), [](auto& a, auto& b) { return a.first > b.first; });
+  if (members == static_cast<int64_t>(scratch_.size())) return nth_largest(static_cast<size_t>(k));
+  std::sort(scratch_.begin(), scratch_.end(), larger);
   int64_t seen = 0;
   for (const auto& [score, count] : scratch_) {
     seen += count;
@@ -114,10 +124,7 @@ Decision Decider::lowest_rank_of(int64_t cone) {
     for (const Candidate& c : list_.items) {
       if (pending(c)) scratch_.emplace_back(c.upper, free_.remaining(c.id));
     }
-    const size_t batch = std::min(scratch_.size(), static_cast<size_t>(k));
-    std::nth_element(scratch_.begin(), scratch_.begin() + static_cast<std::ptrdiff_t>(batch - 1),
-                     scratch_.end(), [](auto& a, auto& b) { return a.first > b.first; });
-    const double reach = scratch_[batch - 1].first;
+    const double reach = nth_largest(std::min(scratch_.size(), static_cast<size_t>(k)));
     prefetch(reach);
     for (Candidate& c : list_.items) {
       if (c.upper >= reach && pending(c)) rescore(c);
@@ -126,10 +133,13 @@ Decision Decider::lowest_rank_of(int64_t cone) {
   }
   if (bar > -kInfinity) {
     prefetch(bar);
+    bool any = false;
     for (Candidate& c : list_.items) {
-      if (c.upper >= bar && pending(c)) rescore(c);
+      if (c.upper < bar || !pending(c)) continue;
+      rescore(c);
+      any = true;
     }
-    bar = kth_score(k);
+    if (any) bar = kth_score(k);
   }
   Decision d;
   d.floor = bar;

@@ -17,13 +17,17 @@ struct Scored {
   }
 };
 
-constexpr int64_t kChunk = 256;  // latents a task
-constexpr size_t kBatch = 64;    // queries at a time: bounds the memory of their heaps
+constexpr int64_t kChunkBytes = 256 << 10;  // rows that stay in cache while queries score them
+constexpr int64_t kLargestChunk = 4096;     // in rows: bounds how long an interrupt waits
+constexpr size_t kBatch = 64;               // queries at a time: bounds the memory of their heaps
 
 }  // namespace
 
 ExactScan::ExactScan(const Scorer& scorer, const FreeLatents& free, Parallel& parallel)
-    : scorer_(scorer), free_(free), parallel_(parallel) {
+    : scorer_(scorer),
+      free_(free),
+      parallel_(parallel),
+      chunk_(std::clamp<int64_t>(kChunkBytes / (8 * scorer.latents().dim), 16, kLargestChunk)) {
   const int32_t n = free.distinct().count();
   position_.assign(static_cast<size_t>(n), -1);
   ids_.reserve(static_cast<size_t>(free.ids()));
@@ -45,63 +49,72 @@ void ExactScan::search(std::span<const Query> queries, int64_t depth, bool,
 void ExactScan::search_batch(std::span<const Query> queries, int64_t depth,
                              std::span<CandidateList> lists) {
   const int64_t n = static_cast<int64_t>(ids_.size());
-  const int64_t chunks = std::max<int64_t>(1, (n + kChunk - 1) / kChunk);
+  const int64_t chunks = std::max<int64_t>(1, (n + chunk_ - 1) / chunk_);
   const int64_t count = static_cast<int64_t>(queries.size());
   // Spare entries serve sources whose first choices go to earlier ones of the window.
   const size_t keep = static_cast<size_t>(4 * depth + 4);
   const DistinctLatents& distinct = free_.distinct();
-  // By chunk, then query: the rows of a chunk stay in cache while every query scores them.
   std::vector<std::vector<Scored>> best(static_cast<size_t>(count * chunks));
 
-  // Tasks of some ten microseconds at least: a task scores min(n, kChunk) rows.
-  const int64_t task_cost = std::min(n, kChunk) * (16 + scorer_.latents().dim);
-  const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(task_cost, 1));
-  parallel_.run(count * chunks, grain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t task = begin; task < end; ++task) {
-      const Query& query = queries[static_cast<size_t>(task % count)];
-      std::vector<Scored>& heap = best[static_cast<size_t>(task)];  // worst kept entry on top
-      const int64_t from = task / count * kChunk;
-      const int64_t to = std::min(n, from + kChunk);
-      for (int64_t at = from; at < to; ++at) {
-        const int32_t id = ids_[static_cast<size_t>(at)];
-        if (at + 2 < to) scorer_.prefetch(distinct.row(ids_[static_cast<size_t>(at) + 2]));
-        const double score = scorer_.score(distinct.row(id), distinct.norm(id), query.source_row);
-        if (score < query.floor) continue;
-        const Scored entry{score, free_.rank(id), id};
-        if (heap.size() < keep) {
+  // A task is a chunk of rows, which stay in cache while every query scores them.
+  parallel_.run(chunks, 1, [&](int64_t begin, int64_t end, int) {
+    std::vector<int32_t> rows(static_cast<size_t>(chunk_));
+    std::vector<double> norms(rows.size()), scores(rows.size());
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      const auto from = static_cast<size_t>(chunk * chunk_);
+      const size_t size = std::min(rows.size(), ids_.size() - from);
+      for (size_t i = 0; i < size; ++i) {
+        rows[i] = distinct.row(ids_[from + i]);
+        norms[i] = distinct.norm(ids_[from + i]);
+      }
+      for (int64_t q = 0; q < count; ++q) {
+        const Query& query = queries[static_cast<size_t>(q)];
+        for (size_t i = 0; i < size; ++i) {
+          if (q == 0 && i + 2 < size) scorer_.prefetch(rows[i + 2]);
+          scores[i] = scorer_.score(rows[i], norms[i], query.source_row);
+        }
+        std::vector<Scored>& heap = best[static_cast<size_t>(chunk * count + q)];
+        for (size_t i = 0; i < size; ++i) {  // the worst kept entry is on top
+          if (scores[i] < query.floor) continue;
+          if (heap.size() == keep && scores[i] < heap.front().score) continue;
+          const Scored entry{scores[i], free_.rank(ids_[from + i]), ids_[from + i]};
+          if (heap.size() == keep) {
+            if (!(entry < heap.front())) continue;
+            std::pop_heap(heap.begin(), heap.end());
+            heap.pop_back();
+          }
           heap.push_back(entry);
-          std::push_heap(heap.begin(), heap.end());
-        } else if (entry < heap.front()) {
-          std::pop_heap(heap.begin(), heap.end());
-          heap.back() = entry;
           std::push_heap(heap.begin(), heap.end());
         }
       }
     }
   });
 
-  for (int64_t q = 0; q < count; ++q) {
+  parallel_.run(count, 8, [&](int64_t begin, int64_t end, int) {
     std::vector<Scored> all;
-    bool complete = true;
-    for (int64_t c = 0; c < chunks; ++c) {
-      const auto& part = best[static_cast<size_t>(c * count + q)];
-      complete = complete && part.size() < keep;
-      all.insert(all.end(), part.begin(), part.end());
+    for (int64_t q = begin; q < end; ++q) {
+      all.clear();
+      bool complete = true;
+      for (int64_t c = 0; c < chunks; ++c) {
+        const auto& part = best[static_cast<size_t>(c * count + q)];
+        complete = complete && part.size() < keep;
+        all.insert(all.end(), part.begin(), part.end());
+      }
+      complete = complete && all.size() <= keep;
+      const auto kept = static_cast<std::ptrdiff_t>(std::min(keep, all.size()));
+      std::partial_sort(all.begin(), all.begin() + kept, all.end());
+      all.resize(static_cast<size_t>(kept));
+      CandidateList& list = lists[static_cast<size_t>(q)];
+      list.clear();
+      for (const Scored& s : all) list.items.push_back({s.id, s.score, s.score});
+      if (complete) {
+        list.outside = std::nextafter(queries[static_cast<size_t>(q)].floor, -kInfinity);
+      } else {
+        list.outside = all.back().score;
+        list.outside_rank = all.back().rank;
+      }
     }
-    std::sort(all.begin(), all.end());
-    complete = complete && all.size() <= keep;
-    if (all.size() > keep) all.resize(keep);
-    CandidateList& list = lists[static_cast<size_t>(q)];
-    list.clear();
-    for (const Scored& s : all) list.items.push_back({s.id, s.score, s.score});
-    if (complete) {
-      const double floor = queries[static_cast<size_t>(q)].floor;
-      list.outside = std::nextafter(floor, -kInfinity);
-    } else {
-      list.outside = all.back().score;
-      list.outside_rank = all.back().rank;
-    }
-  }
+  });
 }
 
 void ExactScan::remove(std::span<const int32_t> ids) {

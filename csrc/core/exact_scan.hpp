@@ -24,6 +24,7 @@ class ExactScan final : public Shortlist {
   const Scorer& scorer_;
   const FreeLatents& free_;
   Parallel& parallel_;
+  int64_t chunk_;                  // latents a task
   std::vector<int32_t> ids_;       // free ids, in no particular order
   std::vector<int32_t> position_;  // by id
 };

@@ -25,7 +25,7 @@ struct Greedy::Window {
   std::vector<CandidateList> lists;
   std::vector<Decision> decisions;  // at the start of the window
   std::vector<int32_t> exhausted;   // ids without a free member, not yet removed from the shortlist
-  int64_t conflicts = 0, rescans = 0;
+  int64_t decided = 0, conflicts = 0, rescans = 0, full_scans = 0;
 };
 
 Greedy::Greedy(const Scorer& scorer, FreeLatents& free, const std::vector<double>& source_norms,
@@ -53,7 +53,7 @@ Shortlist& Greedy::exact() {
 }
 
 Shortlist& Greedy::current() {
-  if (free_.ids() <= kFewIds || scorer_.latents().dim == 1) {
+  if (free_.ids() <= kFewIds || scorer_.latents().dim == 1 || hopeless_) {
     shortlist_.reset();
     return exact();
   }
@@ -98,9 +98,10 @@ void Greedy::run(std::span<const int32_t> sources, int64_t start, const OnPair& 
     }
     stats_.conflicts += w.conflicts;
     stats_.rescans += w.rescans;
+    stats_.full_scans += w.full_scans;
     adapt(w);
     ++stats_.windows;
-    w.begin += size;
+    w.begin += w.decided;
     on_window(w.begin);
     parallel_.poll_if_due();
   }
@@ -110,6 +111,7 @@ void Greedy::fill(Window& w) {
   const size_t count = w.queries.size();
   w.lists.resize(std::max(w.lists.size(), count));
   w.decisions.assign(count, {});
+  w.full_scans = 0;
   Shortlist& shortlist = current();
   {
     PhaseTimer timer(stats_.seconds.search);
@@ -154,7 +156,7 @@ void Greedy::retry_uncertified(Window& w) {
       queries.back().floor = w.decisions[i].floor;
     }
     if (which.empty()) return;
-    (full ? stats_.full_scans : stats_.retries) += static_cast<int64_t>(which.size());
+    (full ? w.full_scans : stats_.retries) += static_cast<int64_t>(which.size());
     Shortlist& shortlist = full ? exact() : current();
     std::vector<CandidateList> lists(which.size());
     shortlist.search(queries, depth_, false, lists);
@@ -165,7 +167,9 @@ void Greedy::retry_uncertified(Window& w) {
 
 void Greedy::walk(Window& w, const OnPair& on_pair) {
   PhaseTimer timer(stats_.seconds.walk);
-  w.conflicts = w.rescans = 0;
+  w.conflicts = w.rescans = w.decided = 0;
+  // Past this, lists are too short for the conflicts of the window: the rest starts a new one.
+  const int64_t most_rescans = 8 + static_cast<int64_t>(w.queries.size()) / 32;
   for (size_t i = 0; i < w.queries.size(); ++i) {
     Decision d = w.decisions[i];
     // With cone 1 the first decision stands unless the very latent was taken since: others taken
@@ -181,7 +185,8 @@ void Greedy::walk(Window& w, const OnPair& on_pair) {
     }
     const int32_t rank = free_.take(d.id);
     if (!free_.is_free(d.id)) w.exhausted.push_back(d.id);
-    on_pair(w.begin + static_cast<int64_t>(i), rank, d.score);
+    on_pair(w.begin + w.decided++, rank, d.score);
+    if (w.rescans > most_rescans) break;
   }
 }
 
@@ -193,7 +198,7 @@ Decision Greedy::search_again(Window& w, size_t i) {
   current().search(query, depth_, false, list);
   Decision d = decide(scorer_, free_, query[0].source_row, cone_, list[0], stats_.rescored);
   if (!d.certified) {
-    ++stats_.full_scans;
+    ++w.full_scans;
     w.queries[i].floor = d.floor;
     exact().search(query, depth_, false, list);
     d = decide(scorer_, free_, query[0].source_row, cone_, list[0], stats_.rescored);
@@ -212,10 +217,15 @@ void Greedy::flush_removals(Window& w) {
 // rare. Both relax only when conflicts do, or they would swing.
 void Greedy::adapt(const Window& w) {
   const int64_t size = static_cast<int64_t>(w.queries.size());
+  // Latents that nothing but the contract's own rounding tells apart: shortlists only cost time.
+  hopeless_ = hopeless_ || (shortlist_ && 2 * w.full_scans > size);
   if (w.rescans > 1 + size / 64) {
-    const int64_t deepest = std::min(kDeepest + cone_, base_depth(cone_) + size);
+    // In one dimension a list costs as much as a search, and a search little.
+    const int64_t deepest = scorer_.latents().dim == 1
+                                ? base_depth(cone_)
+                                : std::min(kDeepest + cone_, base_depth(cone_) + size);
     if (depth_ < deepest) {
-      depth_ = std::min(2 * depth_, deepest);
+      depth_ = std::min(4 * depth_, deepest);
     } else {
       window_limit_ = std::max(kSmallestWindow, std::min(window_limit_, size) / 2);
     }

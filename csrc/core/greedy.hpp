@@ -60,6 +60,7 @@ class Greedy {
   std::unique_ptr<Shortlist> exact_;      // made when first needed
   int64_t depth_;                         // best latents a shortlist should be able to certify
   int64_t window_limit_;
+  bool hopeless_ = false;  // most sources needed a full scan: make no more shortlists
 };
 
 }  // namespace gtn
