@@ -79,6 +79,8 @@ class TestQuantile:
         assert m.assignment.tolist() == [0, 1, 2, 3]
         assert m.cosine.tolist() == [1.0, 0.0, 0.0, 1.0]
         assert match_quantile([1.0], [-1.0]).cosine.tolist() == [-1.0]
+        zeros = match_quantile([0.0, -1.0], [-2.0, -1.0]).cosine
+        assert not np.signbit(zeros[zeros == 0]).any()
 
     def test_extremes_do_not_overflow(self):
         m = match_quantile([1e308, 1e-308, -1e308], [1e-320, -1e300, 1e300])

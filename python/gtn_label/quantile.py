@@ -73,6 +73,7 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     assignment = np.empty(n, dtype=np.int64)
     assignment[np.argsort(y, kind="stable")] = np.argsort(x, kind="stable")[quantile]
     cosine = np.sign(y).astype(np.float64) * np.sign(x[assignment]).astype(np.float64)
+    cosine += 0.0  # 0 times a negative number is -0., and this makes it 0.
     return Matching(
         assignment,
         cosine,
