@@ -280,6 +280,14 @@ class TestDrawnSources:
     def test_seeds_differ(self):
         assert not np.array_equal(arrays.draw_sources(4, 3, 0), arrays.draw_sources(4, 3, 1))
 
+    @pytest.mark.parametrize("values", [1, 7, 30, 1000])
+    @pytest.mark.parametrize("dim", [1, 3, 8])
+    def test_blocks_are_one_stream(self, values, dim, monkeypatch):
+        generator = np.random.Generator(np.random.Philox(5))
+        whole = generator.standard_normal((101, dim), dtype=np.float32)
+        monkeypatch.setattr(arrays, "_DRAW_VALUES", values)
+        assert arrays.draw_sources(101, dim, 5).tobytes() == whole.tobytes()
+
 
 class TestSha256:
     def test_is_header_and_bytes(self):

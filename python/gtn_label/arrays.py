@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 from .blocks import little_endian, row_blocks
 
+_DRAW_VALUES = 1 << 20  # at a time: some milliseconds
+
 CPU_DLPACK_DEVICES = (1, 3, 11)  # kDLCPU, kDLCUDAHost and kDLROCMHost (pinned host memory)
 
 
@@ -120,9 +122,16 @@ def as_labels(value: Any, name: str, length: int, rows_name: str) -> npt.NDArray
 
 
 def draw_sources(n: int, dim: int, seed: int) -> npt.NDArray[np.float32]:
-    """Draw `n` rows of N(0, I): NumPy's Philox generator, float32, row after row [n, dim]."""
+    """Draw `n` rows of N(0, I): NumPy's Philox generator, float32, row after row [n, dim].
+
+    In blocks, so that Ctrl-C is served in between. The stream is that of a single call.
+    """
     generator = np.random.Generator(np.random.Philox(seed))
-    return generator.standard_normal((n, dim), dtype=np.float32)
+    rows = np.empty((n, dim), dtype=np.float32)
+    step = max(1, _DRAW_VALUES // max(dim, 1))
+    for begin in range(0, n, step):
+        generator.standard_normal(out=rows[begin : begin + step], dtype=np.float32)
+    return rows
 
 
 def refuse_non_finite(rows: npt.NDArray[Any], name: str) -> None:
