@@ -188,6 +188,7 @@ class TestThreads:
 
     def test_more_than_could_help_are_not_started(self, monkeypatch):
         monkeypatch.setattr(matching, "MOST_THREADS", 3)
+        monkeypatch.setattr(matching, "usable_cpus", lambda: 0)
         assert gtn_label.match(gaussian(300, 6), threads=10**25).stats["threads"] == 3
 
     @pytest.mark.parametrize("threads", [1, 2, 7])

@@ -22,7 +22,7 @@ from .progress import Progress, ProgressCallback, check_progress
 from .result import Matching
 
 ORDERS = ("norm", "norm_desc", "index")
-MOST_THREADS = 1024  # more would only be created and joined; the answer does not depend on it
+MOST_THREADS = 64  # or four a CPU, if that is more: others would only be created and joined
 LARGEST_INT64 = 2**63 - 1
 
 
@@ -68,7 +68,8 @@ def match(
     backend : str
         "auto", or a name that `backends()` lists.
     threads : int, optional
-        Threads to use; by default as many as CPUs this process may run on.
+        Threads to use; by default as many as CPUs this process may run on. At most 64, or four
+        a CPU if that is more, are started; the answer does not depend on it.
     memory : int, optional
         Most bytes the engine may use for its own work, beside the inputs.
     progress : None, True or callable
@@ -188,7 +189,7 @@ def run(
             source_groups=source_groups,
             latent_groups=latent_groups,
             instruction_set=instruction_set,
-            threads=min(threads, MOST_THREADS),
+            threads=min(threads, max(MOST_THREADS, 4 * usable_cpus())),
             memory=min(memory_limit, LARGEST_INT64),
             visited=visited,
             start=start,

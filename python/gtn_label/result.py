@@ -29,7 +29,8 @@ class Matching:
     assignment : int64 [n]
         Row of the latent that each source takes.
     cosine : float64 [n]
-        Cosine between each source and its latent (the latents centred, with `center=True`).
+        Cosine between each source and its latent (the latents centred, with `center=True`), as
+        the contract's arithmetic gives it: rounding can take it to 1.0000000000000002.
     sources : [n, dim] or None
         As given, or as drawn. None if loaded from a file without rows.
     groups : (int64 [n], int64 [m]) or None
