@@ -224,7 +224,9 @@ def test_prefixes_that_cannot_be_are_refused(folder: Path, prefix: np.ndarray) -
     checkpoint.write_npz(folder / "run.ckpt", {**contents, "visited": prefix}, fields)
     ended = gtn_label("latents.npy", "-o", "p.npz", "--checkpoint", "run.ckpt", cwd=folder)
     assert ended.returncode == 2
-    assert re.search(r"damaged|visited", one_line(ended.stderr))
+    message = one_line(ended.stderr)
+    assert re.search(r"--checkpoint 'run\.ckpt' (is damaged|must hold)", message), message
+    assert message.endswith("; delete it to start over")
     assert listing(folder) == ["latents.npy", "run.ckpt"]
 
 

@@ -274,6 +274,15 @@ def test_reader_of_stdout_that_left(folder: Path) -> None:
     assert (folder / "pairs.npz").exists()
 
 
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_reader_of_the_help_that_left(folder: Path, option: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = gtn_label(option, cwd=folder, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_stdout_on_a_full_disk(folder: Path) -> None:
     with Path("/dev/full").open("wb") as full:
@@ -339,6 +348,27 @@ command.main(["latents.npy", "--out", "pairs.npz", "--plot", "p.png"])
     assert done.returncode == 130
     assert one_line(done.stderr) == "interrupted; nothing was written"
     assert (folder / "pairs.npz").read_bytes() == b"previous"
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_interrupted_while_it_starts(folder: Path, name: str) -> None:
+    """The signal comes in the middle of importing NumPy, which is not torn apart by it."""
+    script = """
+import os, signal, sys
+from gtn_label.command import main
+assert "numpy" not in sys.modules
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "numpy.linalg":
+            os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+sys.meta_path.insert(0, Finder)
+main(["latents.npy", "--out", "pairs.npz"])
+"""
+    before = listing(folder)
+    done = child(script, name, cwd=folder)
+    assert done.returncode == 130
+    assert one_line(done.stderr) == "interrupted; nothing was written"
     assert listing(folder) == before
 
 

@@ -97,16 +97,32 @@ REFUSED = {
     "NaN": (
         save("bad.npy", spoiled(np.nan, [7, 3, 11, 5, 150, 199])),
         "bad.npy",
-        r"latents.*(NaN|finite).*\b6\b.*3, 5, 7, 11, 150\b(?!, 199)",
+        r"LATENTS 'bad\.npy' must be finite.*\b6\b.*3, 5, 7, 11, 150\b(?!, 199)",
     ),
-    "infinity": (save("bad.npy", spoiled(np.inf, [9])), "bad.npy", r"latents.*inf.*\b1\b.*\b9\b"),
-    "zero rows": (save("bad.npy", spoiled(0, [4, 8])), "bad.npy", r"latents.*zero.*\b2\b.*4, 8"),
-    "overflow": (save("bad.npy", spoiled(1e200, [6])), "bad.npy", r"latents.*overflow.*\b1\b.*6"),
-    "underflow": (save("bad.npy", spoiled(1e-200, [6])), "bad.npy", r"latents.*underflow.*\b6"),
+    "infinity": (
+        save("bad.npy", spoiled(np.inf, [9])),
+        "bad.npy",
+        r"LATENTS 'bad\.npy' .*inf.*\b1\b.*\b9\b",
+    ),
+    "zero rows": (
+        save("bad.npy", spoiled(0, [4, 8])),
+        "bad.npy",
+        r"LATENTS 'bad\.npy' .*zero.*\b2\b.*4, 8",
+    ),
+    "overflow": (
+        save("bad.npy", spoiled(1e200, [6])),
+        "bad.npy",
+        r"LATENTS 'bad\.npy' .*overflow.*\b1\b.*6",
+    ),
+    "underflow": (
+        save("bad.npy", spoiled(1e-200, [6])),
+        "bad.npy",
+        r"LATENTS 'bad\.npy' .*underflow.*\b6",
+    ),
     "NaN in the sources": (
         save("s.npy", spoiled(np.nan, [2])),
         "latents.npy --sources s.npy",
-        r"sources.*(NaN|finite).*\b2\b",
+        r"--sources 's\.npy' must be finite.*\b2\b",
     ),
     "more sources than latents": (
         save("s.npy", gaussian(201, 4)),
@@ -116,35 +132,48 @@ REFUSED = {
     "different dims": (
         save("s.npy", gaussian(200, 5)),
         "latents.npy --sources s.npy",
-        r"same dim, got sources \(200, 5\) and latents \(200, 4\)",
+        r"--sources 's\.npy' and LATENTS 'latents\.npy' must have the same dim, "
+        r"got sources \(200, 5\) and latents \(200, 4\)",
     ),
     "missing sources": (
         nothing,
         "latents.npy --sources s.npy",
         r"--sources 's\.npy' does not exist",
     ),
-    "complex": (save("bad.npy", LATENTS.astype(complex)), "bad.npy", "latents.*got complex128"),
-    "strings": (save("bad.npy", LATENTS.astype("U9")), "bad.npy", "latents.*dtype.*got <U9"),
-    "booleans": (save("bad.npy", LATENTS > 0), "bad.npy", "latents.*dtype.*got bool"),
+    "complex": (
+        save("bad.npy", LATENTS.astype(complex)),
+        "bad.npy",
+        "LATENTS 'bad.npy' .*got complex128",
+    ),
+    "strings": (
+        save("bad.npy", LATENTS.astype("U9")),
+        "bad.npy",
+        "LATENTS 'bad.npy' .*dtype.*got <U9",
+    ),
+    "booleans": (save("bad.npy", LATENTS > 0), "bad.npy", "LATENTS 'bad.npy' .*dtype.*got bool"),
     "wrong key": (npz, "bad.npz --key z", r"--key 'z' is not in .*holds: 'mu', 'logvar'"),
     "no key": (npz, "bad.npz", r"--key is needed to choose .*holds: 'mu', 'logvar'"),
     "key for a .npy": (nothing, "latents.npy --key z", "--key 'z' has no meaning"),
     "groups too short": (
         groups(np.zeros(199, int), np.zeros(200, int)),
         GROUPS,
-        r"source_groups.*200 sources.*\(199,\)",
+        r"--source-groups 'sg\.npy' .*200 sources.*\(199,\)",
     ),
     "latent groups too long": (
         groups(np.zeros(200, int), np.zeros(201, int)),
         GROUPS,
-        r"latent_groups.*200 latents.*\(201,\)",
+        r"--latent-groups 'lg\.npy' .*200 latents.*\(201,\)",
     ),
     "group with too few latents": (
         groups(np.repeat([0, 7], [90, 110]), np.repeat([0, 7], [100, 100])),
         GROUPS,
         r"group 7.*110.*100",
     ),
-    "groups of floats": (groups(np.zeros(200), np.zeros(200)), GROUPS, "integers, got .*float64"),
+    "groups of floats": (
+        groups(np.zeros(200), np.zeros(200)),
+        GROUPS,
+        "--source-groups 'sg.npy' .*integers, got .*float64",
+    ),
     "one group file": (nothing, "latents.npy --source-groups a.npy", "needs --latent-groups"),
     "seed and sources": (nothing, "latents.npy --sources s.npy --seed 1", "--seed .*--sources"),
     "key without sources": (
@@ -157,11 +186,14 @@ REFUSED = {
     "seed": (nothing, "latents.npy --seed -1", "'--seed': -1 is not in the range x>=0"),
     "order": (nothing, "latents.npy --order up", "'--order': 'up' is not one of 'norm', "),
     "memory": (nothing, "latents.npy --memory 2X", "'--memory': '2X' is not a size such as 2GB"),
+    "too little memory": (nothing, "latents.npy --memory 1", "--memory must be at least"),
+    "NaN seconds": (nothing, "latents.npy --checkpoint-every nan", "nan is not a finite number"),
+    "endless": (nothing, "latents.npy --checkpoint-every inf", "inf is not a finite number"),
     "no memory": (nothing, "latents.npy --memory 0", "'--memory': '0' is not above zero"),
     "unknown backend": (
         nothing,
         "latents.npy --backend tpu",
-        "unknown backend 'tpu'; known: auto, ",
+        "unknown --backend 'tpu'; known: auto, ",
     ),
     "unknown option": (nothing, "latents.npy --sede 1", "No such option.*--sede"),
     "two inputs": (nothing, "latents.npy more.npy", "unexpected extra argument"),
@@ -232,6 +264,13 @@ def test_output_refused_before_anything_is_read(folder: Path, out: str, message:
     assert (folder / "same.npz").read_bytes() == b"not an array"
 
 
+@pytest.mark.parametrize("option", ["LATENTS", "--out", "--sources", "--plot", "--checkpoint"])
+def test_empty_names_are_called_that(folder: Path, option: str) -> None:
+    done = gtn_label(*([""] if option == "LATENTS" else ["latents.npy", option, ""]), cwd=folder)
+    assert done.returncode == 2
+    assert re.search(rf"{option}\b.*: the name is empty\.", one_line(done.stderr))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_output_folder_not_writable(folder: Path) -> None:
     (folder / "closed").mkdir(mode=0o500)
@@ -272,7 +311,9 @@ main(["latents.npy", *sys.argv[1:]])
 """
     done = child(script, "--backend", "cpu:amx", cwd=folder)
     assert done.returncode == 2
-    assert "backend 'cpu:amx' is not available here: this CPU lacks AMX" in one_line(done.stderr)
+    assert "error: --backend 'cpu:amx' is not available here: this CPU lacks AMX" in one_line(
+        done.stderr
+    )
     done = child(script, "--backends", cwd=folder)
     assert re.search(r"cpu:amx +not available: this CPU lacks AMX", done.stdout)
 

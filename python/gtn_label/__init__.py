@@ -1,17 +1,20 @@
 """Label Gaussian sources with data latents, one to one: Algorithm 1 of the GTN paper, exactly.
 
 What a user imports is listed here; what each name does lives in the module it comes from.
-Importing the package loads NumPy and the compiled engine and nothing else: torch, tqdm,
-scikit-learn and matplotlib are imported by the call that needs them.
+Nothing is loaded before it is used: NumPy and the compiled engine with the first of these names;
+torch, tqdm, scikit-learn and matplotlib by the call that needs them.
 """
 
 __version__ = "0.1.0"
 
-from .backend import Backend, backends
-from .matching import match
-from .mixture import match_mixture
-from .quantile import match_quantile
-from .result import Matching
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backend import Backend, backends
+    from .matching import match
+    from .mixture import match_mixture
+    from .quantile import match_quantile
+    from .result import Matching
 
 __all__ = [
     "Backend",
@@ -22,3 +25,27 @@ __all__ = [
     "match_mixture",
     "match_quantile",
 ]
+
+_HOMES = {
+    "Backend": "backend",
+    "backends": "backend",
+    "Matching": "result",
+    "match": "matching",
+    "match_mixture": "mixture",
+    "match_quantile": "quantile",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: the command must serve signals before NumPy is there."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

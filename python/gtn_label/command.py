@@ -1,33 +1,23 @@
-"""The gtn-label command: read, match, measure, write, and say so.
+"""The gtn-label command: how it starts, what it says, and how it ends.
 
-What it accepts is in options.py, and what it does is done by the other modules; here is the order
-in which that happens, and how it ends. Every refusal is one line on stderr and exit code 2, an
-interruption one line and 130. What can go wrong is looked for before the long part, and output
-files appear last, whole or not at all.
+Every refusal is one line on stderr and exit code 2, an interruption one line and 130. What it
+accepts is in options.py, and what it does is in labeling.py. Both are imported late: signals are
+served from the start, and NumPy takes its time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import click
-import numpy as np
-
-from . import __version__, arrays, matching, plot, report
-from .atomic import atomic_file, check_target
-from .backend import backends
-from .checkpoint import Checkpoint, fingerprint
-from .files import check_output_suffix, read_array
 from .interrupts import Interrupts
-from .options import Options, ShowBackends, cli
-from .result import Matching
+
+if TYPE_CHECKING:
+    from .labeling import Run
 
 __all__ = ["main"]
 
@@ -49,285 +39,56 @@ def _command(argv: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a path may hold bytes that no encoding has
             stream.reconfigure(errors="backslashreplace")
-    run: _Run | None = None
-    with Interrupts():
+    with Interrupts() as interrupts:
         try:
-            # Not standalone: click would print usage, hints and a blank line on Ctrl-C.
-            asked = cli.main(
-                args=None if argv is None else list(argv),
-                prog_name="gtn-label",
-                standalone_mode=False,
-            )
-            if isinstance(asked, ShowBackends):
-                _print(_describe_backends(asked))
-            elif isinstance(asked, Options):
-                run = _Run(asked)
-                _print(run.execute())
-        except click.Abort:
-            return _interrupted(None)
-        except click.ClickException as error:
-            return _refuse(f"{error.format_message()} See gtn-label --help")
+            with interrupts.held():
+                from . import labeling, options  # noqa: F401
         except KeyboardInterrupt:
-            return _interrupted(run)
-        except OSError as error:
-            return _refuse(_os_message(error))
-        except MemoryError as error:
-            return _refuse(f"not enough memory: {error}" if str(error) else "not enough memory")
-        except (ValueError, TypeError, ImportError, RuntimeError) as error:
+            return _interrupted(None)
+        except ImportError as error:
             return _refuse(str(error))
+        return _serve(argv)
+
+
+def _serve(argv: Sequence[str] | None) -> int:
+    """Do what is asked; the imports are done already."""
+    import click
+
+    from .labeling import Run, describe_backends, os_message
+    from .options import Options, ShowBackends, cli
+
+    run: Run | None = None
+    try:
+        # Not standalone: click would print usage, hints and a blank line on Ctrl-C.
+        asked = cli.main(
+            args=None if argv is None else list(argv),
+            prog_name="gtn-label",
+            standalone_mode=False,
+        )
+        if isinstance(asked, ShowBackends):
+            _print(describe_backends(asked))
+        elif isinstance(asked, Options):
+            run = Run(asked, _warn)
+            _print(run.execute())
+    except SystemExit:
+        # click's, when the reader of --help or --version left early: no error, as for the summary.
+        _forget_stdout()
+    except click.Abort:
+        return _interrupted(None)
+    except click.ClickException as error:
+        return _refuse(f"{error.format_message()} See gtn-label --help")
+    except KeyboardInterrupt:
+        return _interrupted(run)
+    except OSError as error:
+        return _refuse(os_message(error))
+    except MemoryError as error:
+        return _refuse(f"not enough memory: {error}" if str(error) else "not enough memory")
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        return _refuse(str(error))
     return EXIT_DONE
 
 
-class _Run:
-    """One labeling, from its options to its files."""
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
-        self.checkpoint: Checkpoint | None = None
-        self.total = 0
-        self.seconds = 0.0
-        self.resumed_at = 0
-
-    def execute(self) -> str:
-        """Do everything; return what belongs on stdout."""
-        options = self.options
-        self._check_outputs()
-        latents = read_array(options.latents, options.key, name="LATENTS", key_name="--key")
-        sources = None
-        if options.sources is not None:
-            sources = read_array(
-                options.sources, options.sources_key, name="--sources", key_name="--sources-key"
-            )
-        groups = None
-        if options.source_groups is not None and options.latent_groups is not None:
-            groups = (
-                read_array(options.source_groups, name="--source-groups"),
-                read_array(options.latent_groups, name="--latent-groups"),
-            )
-        result, visited = self._match(latents, sources, groups)
-        try:
-            return self._finish(result, latents, visited)
-        except Exception as error:
-            # The long part is over, and a full disk is no reason to do it again.
-            kept = self.keep()
-            if kept and isinstance(error, OSError):
-                raise OSError(f"{_os_message(error)}; {kept}") from None
-            raise
-
-    def keep(self) -> str:
-        """Save what has been decided, if that was asked for; say where it is, or why not."""
-        if self.checkpoint is None:
-            return ""
-        path = self.checkpoint.path
-        try:
-            self.checkpoint.save()
-        except OSError as error:
-            return f"--checkpoint '{path}' could not be written: {error.strerror or error}"
-        return f"'{path}' holds what was decided, and the same command continues"
-
-    def _check_outputs(self) -> None:
-        """Refuse now what could not be written later, or would destroy something."""
-        options = self.options
-        check_output_suffix(options.out_path, "--out")
-        if options.plot is not None:
-            plot.require(options.plot)
-        outputs = [
-            ("--out", options.out_path),
-            ("--plot", options.plot),
-            ("--checkpoint", options.checkpoint),
-        ]
-        inputs = [
-            ("LATENTS", options.latents),
-            ("--sources", options.sources),
-            ("--source-groups", options.source_groups),
-            ("--latent-groups", options.latent_groups),
-        ]
-        seen = [(name, path) for name, path in inputs if path is not None]
-        for name, path in outputs:
-            if path is None:
-                continue
-            for other_name, other in seen:
-                if _same_file(path, other):
-                    raise ValueError(f"{name} must not be the file of {other_name}: '{path}'")
-            seen.append((name, path))
-            check_target(path, name)
-        if options.out is None and options.out_path.exists():
-            raise ValueError(
-                f"--out is not given, and '{options.out_path}' exists already: name it with --out "
-                "to replace it, or name another file"
-            )
-
-    def _match(self, latents: Any, sources: Any, groups: Any) -> tuple[Matching, Any]:
-        options = self.options
-        began = time.perf_counter()
-        seed = 0 if options.seed is None else options.seed
-        drawn = sources is None
-        rows = latents if drawn else sources
-        well_formed = latents.ndim == rows.ndim == 2 and latents.size > 0
-        if drawn and well_formed:
-            # Here rather than in the library, so that a checkpoint can be told which they were.
-            n, dim = latents.shape
-            sources = arrays.draw_sources(n, dim, seed)
-        self.total = len(rows) if rows.ndim else 0
-        visited = np.full(self.total, -1, dtype=np.int64)
-        if options.checkpoint is not None and well_formed:
-            self.checkpoint = Checkpoint(
-                options.checkpoint,
-                fingerprint(
-                    latents,
-                    sources,
-                    groups,
-                    seed=seed if drawn else None,
-                    order=options.order,
-                    cone=options.cone,
-                    center=options.center,
-                ),
-                visited,
-                len(latents),
-                options.checkpoint_every,
-                _warn,
-            )
-            self.resumed_at = self.checkpoint.resume()
-        result = matching.run(
-            latents,
-            sources,
-            order=options.order,
-            cone=options.cone,
-            center=options.center,
-            groups=groups,
-            backend=options.backend,
-            threads=options.threads,
-            memory=options.memory,
-            progress=not options.quiet and sys.stderr is not None and sys.stderr.isatty(),
-            visited=visited,
-            start=self.resumed_at,
-            poll=None if self.checkpoint is None else self.checkpoint.poll,
-            provenance={"seed": seed} if drawn else None,
-        )
-        if self.checkpoint is not None:
-            self.checkpoint.done = self.total
-        self.seconds = time.perf_counter() - began
-        return result, visited
-
-    def _finish(self, result: Matching, latents: Any, visited: Any) -> str:
-        """Measure, write everything, and only then let the checkpoint go."""
-        options = self.options
-        picture = None
-        summary = report.summarize(
-            result.sources,
-            latents,
-            result.assignment,
-            result.cosine,
-            visited,
-            None if result.groups is None else result.groups[0],
-        )
-        if options.plot is not None:
-            picture = plot.draw(
-                result.sources,
-                latents,
-                result.assignment,
-                result.cosine,
-                summary,
-                options.plot.suffix.lower().removeprefix("."),
-            )
-        with contextlib.ExitStack() as stack:
-            if options.plot is not None and picture is not None:
-                # Written first and renamed last: both files appear, or neither.
-                stack.enter_context(_writing("--plot", options.plot))
-                stack.enter_context(atomic_file(options.plot)).write(picture)
-            with _writing("--out", options.out_path):
-                result.save(options.out_path, indices_only=options.indices_only)
-        removed = self.checkpoint is not None and self.checkpoint.remove()
-        figures = self._figures(result, summary, removed)
-        if options.json:
-            return json.dumps(figures, default=_plain)
-        return "" if options.quiet else self._table(figures)
-
-    def _figures(
-        self, result: Matching, summary: report.Summary, checkpoint_removed: bool
-    ) -> dict[str, Any]:
-        options, stats = self.options, result.stats
-        return {
-            "version": __version__,
-            "n": self.total,
-            "latents": stats["m"],
-            "dim": stats["dim"],
-            "backend": stats["backend"],
-            "instruction_set": stats.get("instruction_set"),
-            "threads": stats.get("threads"),
-            "seconds": self.seconds,
-            "pairs_a_second": (self.total - self.resumed_at) / max(self.seconds, 1e-9),
-            **summary._asdict(),
-            **{name: result.meta[name] for name in ("seed", "order", "cone", "center", "groups")},
-            "out": str(options.out_path),
-            "out_bytes": options.out_path.stat().st_size,
-            "plot": None if options.plot is None else str(options.plot),
-            "resumed_at": self.resumed_at,
-            "checkpoint_removed": str(options.checkpoint) if checkpoint_removed else None,
-            "stats": stats,
-        }
-
-    def _table(self, figures: dict[str, Any]) -> str:
-        def number(name: str) -> str:
-            value = figures[name]
-            return "undefined" if value is None else f"{value:.4f}"
-
-        engine = f"{figures['backend']}, {figures['instruction_set']}"
-        threads = figures["threads"]
-        sample = figures["learnability_sample"]
-        rows = [
-            ("n", f"{figures['n']:,}"),
-            ("latents", f"{figures['latents']:,}"),
-            ("dim", f"{figures['dim']:,}"),
-            ("backend", f"{engine}, {threads} thread{'s' if threads != 1 else ''}"),
-            ("time", report.format_seconds(figures["seconds"])),
-            ("pairs a second", f"{figures['pairs_a_second']:,.0f}"),
-            ("mean cosine", number("mean_cosine")),
-            ("last decile", f"{number('last_decile_cosine')} (mean of the last 10% visited)"),
-            ("norm correlation", f"{number('norm_correlation')} (rank, source and label norms)"),
-            ("learnability", f"{number('learnability')} (10-NN R2 of labels, {sample:,} rows)"),
-            ("pairs", f"{figures['out']} ({report.format_bytes(figures['out_bytes'])})"),
-        ]
-        if figures["latents"] == figures["n"]:
-            del rows[1]
-        if figures["plot"] is not None:
-            rows.append(("plot", figures["plot"]))
-        if self.options.checkpoint is not None:
-            resumed = f"continued at {self.resumed_at:,}, " if self.resumed_at else ""
-            state = "removed" if figures["checkpoint_removed"] else "was not needed"
-            rows.append(("checkpoint", f"{self.options.checkpoint} ({resumed}{state})"))
-        return report.table(rows)
-
-
-@contextlib.contextmanager
-def _writing(name: str, path: Path) -> Iterator[None]:
-    """Say which output it was that could not be written."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"{name} '{path}' could not be written: {reason}") from None
-
-
-def _same_file(a: Path, b: Path) -> bool:
-    try:
-        return a.samefile(b)
-    except OSError:  # one does not exist
-        return os.path.realpath(a) == os.path.realpath(b)
-
-
-def _describe_backends(asked: ShowBackends) -> str:
-    rows = backends()
-    if asked.json:
-        return json.dumps([row._asdict() for row in rows])
-    lines = [
-        (row.name, f"{row.description}" if row.available else f"not available: {row.reason}")
-        for row in rows
-    ]
-    return report.table(lines)
-
-
-def _interrupted(run: _Run | None) -> int:
+def _interrupted(run: Run | None) -> int:
     """Save what there is, and say where it is."""
     if run is None or run.checkpoint is None:
         return _say("interrupted; nothing was written", EXIT_INTERRUPTED)
@@ -358,19 +119,12 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        # Nothing may be left in the buffer, or the interpreter complains when it exits.
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _forget_stdout()
         if not isinstance(error, BrokenPipeError):
             raise OSError(f"stdout could not be written: {error.strerror}") from None
 
 
-def _os_message(error: OSError) -> str:
-    if error.strerror is None:
-        return str(error)
-    return f"'{error.filename}': {error.strerror}" if error.filename else error.strerror
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars and arrays as JSON has them."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+def _forget_stdout() -> None:
+    """Leave nothing in the buffer, or the interpreter complains when it exits."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -6,8 +6,10 @@ said then is command.py's business.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -26,6 +28,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._first: float | None = None
+        self._holding = self._held = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -44,9 +47,26 @@ class Interrupts:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within this block a first signal waits for its end: for imports, which it would break.
+
+        Compiled modules that are stopped half-way report other errors, or print a traceback.
+        """
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+        if self._held:
+            raise KeyboardInterrupt
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._first is not None and now - self._first < GRACE_SECONDS:
             return
         self._first = now
+        if self._holding and not self._held:
+            self._held = True
+            return
         raise KeyboardInterrupt

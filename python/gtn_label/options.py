@@ -6,6 +6,7 @@ not do by itself; hence the two small classes here.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,6 +91,12 @@ def _memory(ctx: click.Context, param: click.Parameter, value: str | None) -> in
         raise click.BadParameter(f"{error}.", ctx, param) from None
 
 
+def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):  # NaN is in no range, and in none is it refused
+        raise click.BadParameter(f"{value} is not a finite number of seconds.", ctx, param)
+    return value
+
+
 class _Option(click.Option):
     """An option that knows its place in --help."""
 
@@ -116,13 +123,22 @@ def _option(section: str, *names: str, **kwargs: Any) -> Callable[[Any], Any]:
     return click.option(*names, cls=_Option, section=section, **kwargs)
 
 
-_FILE = click.Path(path_type=Path)
+class _File(click.Path):
+    """A path, which pathlib would turn into the current folder if it were empty."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_FILE = _File(path_type=Path)
 
 _INPUT, _MATCHING, _OUTPUT, _RUNNING = "Input", "Matching", "Output", "Running"
 
 _HELP = f"""Label Gaussian sources with data latents, one to one and exactly.
 
-LATENTS is a file of rows [n, dim]: {", ".join(INPUT_SUFFIXES)}. Sources are drawn from N(0, I),
+LATENTS is a file of rows [m, dim]: {", ".join(INPUT_SUFFIXES)}. Sources are drawn from N(0, I),
 as many as there are latents, unless --sources names a file of them. Each source, by ascending
 norm, takes the free latent of largest cosine (Algorithm 1 of Generative Topological Networks).
 The pairs are the same, bit for bit, on every machine, with every backend and number of threads.
@@ -161,7 +177,7 @@ An output file appears whole or not at all."""
     "--sources",
     type=_FILE,
     metavar="FILE",
-    help="Rows [k, dim] to label, k <= n, not drawn ones.",
+    help="Rows [n, dim] to label, n <= m, not drawn ones.",
 )
 @_option(_INPUT, "--sources-key", metavar="NAME", help="Which array of --sources.")
 @_option(
@@ -199,14 +215,14 @@ An output file appears whole or not at all."""
     "--source-groups",
     type=_FILE,
     metavar="FILE",
-    help="Integer labels [k]: a source takes latents of its own group only.",
+    help="Integer labels [n]: a source takes latents of its own group only.",
 )
 @_option(
     _MATCHING,
     "--latent-groups",
     type=_FILE,
     metavar="FILE",
-    help="Integer labels [n] of the latents.",
+    help="Integer labels [m] of the latents.",
 )
 @_option(
     _OUTPUT,
@@ -260,6 +276,7 @@ An output file appears whole or not at all."""
     _RUNNING,
     "--checkpoint-every",
     type=click.FloatRange(min=0),
+    callback=_seconds,
     metavar="SECONDS",
     default=30.0,
     show_default=True,
