@@ -13,15 +13,21 @@
 namespace gtn {
 namespace {
 
-constexpr int kTilesPerTask = 8;  // 48 sources share a panel while it is in cache
-constexpr int64_t kPanelBytesPerChunk =
-    24 << 10;                              // panels scanned before the next tile: level-1 cache
-constexpr double kProductsPerTask = 2e10;  // bounds a task to a fraction of a second
+// 48 sources share a panel while it is in cache.
+constexpr int kTilesPerTask = 8;
+// Panels scanned before the next tile: they stay in level-1 cache.
+constexpr int64_t kPanelBytesPerChunk = 24 << 10;
+// Bounds a task to a fraction of a second, so that an interrupt is served.
+constexpr double kProductsPerTask = 2e10;
+// Some 50 microseconds: waking other threads for less does not pay.
 constexpr double kProductsWorthSharing = 1e7;
-constexpr size_t kFirstRoom = 128;  // hits kept before the first pruning
+// Hits kept before the first pruning, and where a list is cut.
+constexpr size_t kFirstRoom = 128;
 constexpr size_t kLargestRoom = 4096;
-constexpr int64_t kCoarseDims = 16;  // int8 is hopeless below: start with int16
-constexpr double kBarSlack = 1e-14;  // rounding of bars against bounds, in cosines
+// int8 is hopeless in so few dimensions: start with int16.
+constexpr int64_t kCoarseDims = 16;
+// Rounding of bars against bounds, in cosines.
+constexpr double kBarSlack = 1e-14;
 
 }  // namespace
 
@@ -147,7 +153,7 @@ void CpuShortlist::Task::prune(Row& row) {
     keep_above(row);
   }
   if (static_cast<size_t>(row.hits) <= row.room / 2) return;
-  if (row.room < kLargestRoom) {
+  if (row.room < std::max(kLargestRoom, static_cast<size_t>(8 * depth_))) {
     row.room *= 2;
     row.sums.resize(row.room + kPanelLatents + 16);
     row.positions.resize(row.sums.size());
@@ -281,7 +287,7 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
   const int64_t grain =
       std::max<int64_t>(8, 32768 / (dim * static_cast<int64_t>(cells.size() + 4)));
 
-  // Sources of one direction share a tile, so that tiles skip most cells: place i holds order[i].
+  // Sources of one direction share a tile, so that tiles skip most cells.
   std::vector<Coded> coded(queries.size());
   std::vector<double> bases(queries.size() * cells.size());
   parallel_.run(count, grain, [&](int64_t begin, int64_t end, int) {
@@ -329,7 +335,6 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
   const int64_t groups = (count + per_task - 1) / per_task;
   const double products = static_cast<double>(live) * static_cast<double>(dim * per_task);
   int64_t parts = static_cast<int64_t>(products / kProductsPerTask) + 1;
-  // Waking other threads for less than some 50 microseconds of work does not pay.
   if (groups < threads && products > kProductsWorthSharing) {
     parts = std::max(parts, (2 * threads + groups - 1) / groups);
   }
@@ -390,7 +395,7 @@ void CpuShortlist::adapt(std::span<const CandidateList> lists, std::vector<doubl
     guess_ = -kInfinity;
   } else if (low > guess_) {
     guess_ = low;
-  } else {  // too many sources found fewer than `depth` latents above the guess
+  } else if (guess_ > -kInfinity) {  // too many found fewer than `depth` latents above the guess
     guess_ -= 0.25 * (quantile(0.75) - guess_) + 1e-9;
   }
 

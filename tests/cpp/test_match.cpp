@@ -84,6 +84,15 @@ TEST_CASE("equal to the reference") {
   }
 }
 
+TEST_CASE("a cone wider than what is left") {
+  const Data x = reference::make(Kind::clusters, 400, 12, 32);
+  const Data y = reference::make(Kind::gaussian, 400, 12, 33);
+  for (const int64_t cone : {300, 399, 100000}) {
+    const auto expected = reference::match(x, y, cone);
+    CHECK(Job{x, y, std::min<int64_t>(cone, 400)}.run().assignment == expected);
+  }
+}
+
 TEST_CASE("cosines, visiting order and statistics") {
   const Data x = reference::make(Kind::clusters, 900, 16, 23),
              y = reference::make(Kind::wide, 900, 16, 24);
