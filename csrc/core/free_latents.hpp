@@ -20,7 +20,6 @@ class FreeLatents {
     return distinct_.members(id) - taken_[static_cast<size_t>(id)];
   }
   bool is_free(int32_t id) const { return remaining(id) > 0; }
-  int32_t taken(int32_t id) const { return taken_[static_cast<size_t>(id)]; }
   // Lowest free rank of an id that is free.
   int32_t rank(int32_t id) const { return distinct_.member(id, taken_[static_cast<size_t>(id)]); }
   // Takes the member of lowest rank and returns its rank.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/exact_scan.hpp"
 #include "core/line_scan.hpp"
 
 namespace gtn {

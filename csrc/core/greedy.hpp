@@ -10,7 +10,6 @@
 
 #include "core/contract.hpp"
 #include "core/decide.hpp"
-#include "core/exact_scan.hpp"
 #include "core/free_latents.hpp"
 #include "core/parallel.hpp"
 #include "core/shortlist.hpp"

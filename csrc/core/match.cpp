@@ -71,7 +71,8 @@ class Run {
 
  private:
   void run_group(Group& group, int64_t offset);
-  void resume(const std::vector<int32_t>& order, int64_t offset, int64_t start, FreeLatents& free);
+  void resume(const Scorer& scorer, const std::vector<int32_t>& order, int64_t offset,
+              int64_t start, FreeLatents& free);
   void set_pair(int32_t source, int32_t latent, double score) {
     out_.assignment[source] = latent;
     out_.cosine[source] = score / source_norms_[static_cast<size_t>(source)];
@@ -131,7 +132,7 @@ void Run::run_group(Group& group, int64_t offset) {
   FreeLatents free(*distinct);
   const int64_t n = static_cast<int64_t>(order.size());
   const int64_t start = std::clamp<int64_t>(in_.start - offset, 0, n);
-  resume(order, offset, start, free);
+  resume(scorer, order, offset, start, free);
   done_ = offset + start;
 
   const ShortlistFactory make = [&](const FreeLatents& f) {
@@ -149,8 +150,8 @@ void Run::run_group(Group& group, int64_t offset) {
 }
 
 // Takes what an earlier run assigned to the first `start` sources of the group.
-void Run::resume(const std::vector<int32_t>& order, int64_t offset, int64_t start,
-                 FreeLatents& free) {
+void Run::resume(const Scorer& scorer, const std::vector<int32_t>& order, int64_t offset,
+                 int64_t start, FreeLatents& free) {
   if (start == 0) return;
   const DistinctLatents& distinct = free.distinct();
   std::vector<int32_t> id_of_row(static_cast<size_t>(in_.latents.count), -1);
@@ -159,7 +160,6 @@ void Run::resume(const std::vector<int32_t>& order, int64_t offset, int64_t star
       id_of_row[static_cast<size_t>(distinct.row_of_rank(distinct.member(id, j)))] = id;
     }
   }
-  const Scorer scorer(latents_, in_.sources);
   for (int64_t p = 0; p < start; ++p) {
     const int64_t row = out_.visited[offset + p];
     const int32_t id =

@@ -1,6 +1,8 @@
 // Implements norms.hpp.
 #include "core/norms.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <cfloat>
 #include <cmath>
 #include <sstream>

@@ -55,7 +55,7 @@ class CpuShortlist::Task {
  public:
   Task(const CpuShortlist& owner, std::span<const Coded> sources, const std::byte* codes,
        int64_t depth, double guess);
-  // Scans panels [begin, end) of every cell's share.
+  // Scans the part-th of `parts` equal shares of every cell's panels.
   void scan(int64_t part, int64_t parts);
   // Appends the hits to the list; raises the list's outside bound.
   void deliver(size_t i, CandidateList& list) const;
