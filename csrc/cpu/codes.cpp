@@ -116,10 +116,14 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
     panel_count_ += (static_cast<int64_t>(members[c].size()) + kPanelLatents - 1) / kPanelLatents;
     cell_of_panel_.resize(static_cast<size_t>(panel_count_), static_cast<int32_t>(c));
   }
+  // Kernels may read a little past the last panel (kernels.hpp).
   const size_t bytes =
-      static_cast<size_t>(panel_count_) * kPanelLatents * 4 * static_cast<size_t>(steps_);
+      (static_cast<size_t>(panel_count_) * static_cast<size_t>(steps_) + kMostStepMultiple) *
+      kPanelLatents * 4;
   panels_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
   if (!panels_) throw std::bad_alloc();
+  std::memset(panels_.get() + bytes - kMostStepMultiple * kPanelLatents * 4, 0,
+              kMostStepMultiple * kPanelLatents * 4);
   id_at_.assign(static_cast<size_t>(panel_count_) * kPanelLatents, -1);
   position_of_.assign(static_cast<size_t>(distinct_.count()), -1);
   for (size_t c = 0; c < members.size(); ++c) {

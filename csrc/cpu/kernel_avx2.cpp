@@ -8,6 +8,8 @@
 namespace gtn {
 namespace {
 
+constexpr int kTileSources = 6;
+
 alignas(32) const int16_t kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 // In assembly because GCC 12 reorders the intrinsics until the sums spill: 12 sums, 2 latents, a
@@ -57,7 +59,7 @@ __attribute__((noinline)) bool append(ScanTile* t, const int32_t* sums, int32_t 
 
 template <class Product>
 int64_t scan(ScanTile* t) {
-  const int32_t steps = t->steps;
+  const int32_t steps = t->steps, source_steps = t->source_steps;
   const int64_t panel_bytes = static_cast<int64_t>(steps) * 256;
   const int32_t* const sources = static_cast<const int32_t*>(t->sources);
   for (int64_t p = t->panel_begin; p < t->panel_end; ++p) {
@@ -70,11 +72,11 @@ int64_t scan(ScanTile* t) {
       for (int32_t s = 0; s < steps; ++s, x += 256, ++y) {
         const __m256i x0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
         const __m256i x1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + 32));
-#define GTN_STEP(r)                                       \
-  {                                                       \
-    const __m256i code = _mm256_set1_epi32(y[r * steps]); \
-    Product::step(a##r, x0, code);                        \
-    Product::step(b##r, x1, code);                        \
+#define GTN_STEP(r)                                              \
+  {                                                              \
+    const __m256i code = _mm256_set1_epi32(y[r * source_steps]); \
+    Product::step(a##r, x0, code);                               \
+    Product::step(b##r, x1, code);                               \
   }
         GTN_SOURCES(GTN_STEP)
       }
@@ -107,6 +109,7 @@ bool supported() {
 }  // namespace
 
 extern const Kernel kernel_avx2;
-const Kernel kernel_avx2 = {"avx2", supported, scan<Int8>, scan<Int16>, 63};
+const Kernel kernel_avx2 = {
+    "avx2", supported, {scan<Int8>, kTileSources, 1}, {scan<Int16>, kTileSources, 1}, 63};
 
 }  // namespace gtn

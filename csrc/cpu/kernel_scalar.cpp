@@ -5,7 +5,8 @@
 namespace gtn {
 namespace {
 
-enum { kLanes = 16 };  // latents whose sums are kept at a time, in registers where they fit
+constexpr int kTileSources = 6;
+constexpr int kLanes = 16;  // latents whose sums are kept at a time, in registers where they fit
 
 template <class Latent, class Source, int kDims>
 int64_t scan(ScanTile* t) {
@@ -14,7 +15,7 @@ int64_t scan(ScanTile* t) {
     const Latent* panel = static_cast<const Latent*>(t->panels) + p * stride;
     bool full = false;
     for (int r = 0; r < kTileSources; ++r) {
-      const Source* y = static_cast<const Source*>(t->sources) + r * t->steps * kDims;
+      const Source* y = static_cast<const Source*>(t->sources) + r * t->source_steps * kDims;
       for (int base = 0; base < kPanelLatents; base += kLanes) {
         // Unsigned sums wrap without harm: only the final value has to fit.
         uint32_t sum[kLanes];
@@ -51,7 +52,10 @@ bool supported() {
 }  // namespace
 
 extern const Kernel kernel_scalar;
-const Kernel kernel_scalar = {"scalar", supported, scan<uint8_t, int8_t, 4>,
-                              scan<int16_t, int16_t, 2>, 127};
+const Kernel kernel_scalar = {"scalar",
+                              supported,
+                              {scan<uint8_t, int8_t, 4>, kTileSources, 1},
+                              {scan<int16_t, int16_t, 2>, kTileSources, 1},
+                              127};
 
 }  // namespace gtn

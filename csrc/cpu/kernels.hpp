@@ -4,37 +4,46 @@
 //
 // Layout. Latent codes lie in panels of 64 latents: [panel][step][64][4 bytes]; a step holds four
 // int8 or two int16 dimensions. int8 latent codes are stored with 128 added (unsigned); `start`
-// carries the correction -128 * sum(source codes). A tile is 6 sources: [6][steps][4 bytes],
-// signed. Sums are int32 and exact: code scales are chosen so that no dot product leaves int32.
+// carries the correction -128 * sum(source codes). A tile is the sources that a kernel takes at
+// once: [tile_sources][source_steps][4 bytes], signed; source_steps is steps rounded up to the
+// kernel's step_multiple, with zeros behind steps. A kernel may read source_steps - steps steps
+// past the end of a panel (times those zeros): the memory is there. Sums are int32 and exact: code
+// scales are chosen so that no dot product leaves int32.
 #pragma once
 
 #include <stdint.h>
 
 namespace gtn {
 
-enum { kPanelLatents = 64, kTileSources = 6 };
+enum { kPanelLatents = 64, kMostTileSources = 32, kMostStepMultiple = 16 };
 
 struct ScanTile {
   const void* panels;
   int64_t panel_begin, panel_end;
-  int32_t steps;
-  const void* sources;                   // [6][steps][4 bytes]
-  int32_t start[kTileSources];           // first value of each source's sums
-  int32_t threshold[kTileSources];       // sums >= threshold are hits
-  int32_t* hit_sums[kTileSources];       // where hits go: sum and position (panel * 64 + lane),
-  int32_t* hit_positions[kTileSources];  // each with room for limit + 64 + 16 entries
-  int32_t hits[kTileSources];            // entries present; advanced by the kernel
-  int32_t limit[kTileSources];           // the kernel returns once hits > limit
+  int32_t steps, source_steps;
+  const void* sources;                       // [tile_sources][source_steps][4 bytes]
+  int32_t start[kMostTileSources];           // first value of each source's sums
+  int32_t threshold[kMostTileSources];       // sums >= threshold are hits
+  int32_t* hit_sums[kMostTileSources];       // where hits go: sum and position (panel * 64 + lane),
+  int32_t* hit_positions[kMostTileSources];  // each with room for limit + 64 + 16 entries
+  int32_t hits[kMostTileSources];            // entries present; advanced by the kernel
+  int32_t limit[kMostTileSources];           // the kernel returns once hits > limit
 };
 
 // Scans panels from panel_begin; returns the panel to go on with (panel_end when done).
 typedef int64_t (*ScanFn)(ScanTile* tile);
 
+struct ScanKernel {
+  ScanFn scan;
+  int32_t tile_sources;   // sources a tile, at most kMostTileSources
+  int32_t step_multiple;  // of source_steps, at most kMostStepMultiple
+};
+
 struct Kernel {
   const char* name;
   bool (*supported)();  // by this processor and operating system
-  ScanFn scan_int8;
-  ScanFn scan_int16;
+  ScanKernel int8;
+  ScanKernel int16;
   int32_t source_limit_int8;  // largest |source code| the int8 kernel takes without overflow
 };
 

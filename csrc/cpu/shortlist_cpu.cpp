@@ -13,8 +13,8 @@
 namespace gtn {
 namespace {
 
-// 48 sources share a panel while it is in cache.
-constexpr int kTilesPerTask = 8;
+// So many sources share a panel while it is in cache.
+constexpr int64_t kSourcesPerTask = 48;
 // Panels scanned before the next tile: they stay in level-1 cache.
 constexpr int64_t kPanelBytesPerChunk = 24 << 10;
 // Bounds a task to a fraction of a second, so that an interrupt is served.
@@ -28,6 +28,10 @@ constexpr size_t kLargestRoom = 4096;
 constexpr int64_t kCoarseDims = 16;
 // Rounding of bars against bounds, in cosines.
 constexpr double kBarSlack = 1e-14;
+
+int32_t round_up_to(int32_t value, int32_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace
 
@@ -85,7 +89,9 @@ class CpuShortlist::Task {
   const std::byte* source_codes_;
   int64_t depth_;
   double slack_;
-  ScanFn kernel_;
+  const ScanKernel& kernel_;
+  size_t tile_sources_;
+  int32_t source_steps_;
   std::vector<Row> rows_;
   std::vector<double> scratch_;
 };
@@ -97,8 +103,9 @@ CpuShortlist::Task::Task(const CpuShortlist& owner, std::span<const Coded> sourc
       source_codes_(codes),
       depth_(depth),
       slack_(4.0 * rounding_slack(owner.scorer_.latents().dim)),
-      kernel_(codes_.arithmetic() == Arithmetic::int8 ? owner.kernel_.scan_int8
-                                                      : owner.kernel_.scan_int16),
+      kernel_(owner.scan_kernel()),
+      tile_sources_(static_cast<size_t>(kernel_.tile_sources)),
+      source_steps_(round_up_to(codes_.steps(), kernel_.step_multiple)),
       rows_(sources.size()) {
   for (size_t i = 0; i < sources.size(); ++i) {
     Row& row = rows_[i];
@@ -192,12 +199,12 @@ void CpuShortlist::Task::scan(int64_t part, int64_t parts) {
 }
 
 void CpuShortlist::Task::scan_panels(size_t cell, int64_t begin, int64_t end) {
-  const int64_t step_bytes = int64_t{4} * codes_.steps();
-  const int64_t chunk = std::max<int64_t>(1, kPanelBytesPerChunk / (step_bytes * kPanelLatents));
-  const size_t tiles = (rows_.size() + kTileSources - 1) / kTileSources;
+  const int64_t panel_bytes = int64_t{4} * kPanelLatents * codes_.steps();
+  const int64_t chunk = std::max<int64_t>(1, kPanelBytesPerChunk / panel_bytes);
+  const size_t tiles = (rows_.size() + tile_sources_ - 1) / tile_sources_;
   std::vector<ScanTile> scans(tiles);
-  const auto bind = [&](ScanTile& scan, size_t tile, int r) {
-    const size_t i = tile * kTileSources + static_cast<size_t>(r);
+  const auto bind = [&](ScanTile& scan, size_t tile, size_t r) {
+    const size_t i = tile * tile_sources_ + r;
     if (i >= rows_.size()) {  // an empty place in the last tile: nothing reaches it
       scan.threshold[r] = INT32_MAX;
       scan.hit_sums[r] = scan.hit_positions[r] = nullptr;
@@ -218,11 +225,12 @@ void CpuShortlist::Task::scan_panels(size_t cell, int64_t begin, int64_t end) {
     ScanTile& scan = scans[t];
     scan.panels = codes_.panels();
     scan.steps = codes_.steps();
-    scan.sources = source_codes_ + static_cast<int64_t>(t) * kTileSources * step_bytes;
+    scan.source_steps = source_steps_;
+    scan.sources = source_codes_ + t * tile_sources_ * 4 * static_cast<size_t>(source_steps_);
     bool reachable = false;
-    for (int r = 0; r < kTileSources; ++r) {
+    for (size_t r = 0; r < tile_sources_; ++r) {
       bind(scan, t, r);
-      const size_t i = t * kTileSources + static_cast<size_t>(r);
+      const size_t i = t * tile_sources_ + r;
       reachable |= i < rows_.size() && scan.threshold[r] <= largest_sum(rows_[i], cell);
     }
     skip[t] = !reachable;
@@ -237,10 +245,10 @@ void CpuShortlist::Task::scan_panels(size_t cell, int64_t begin, int64_t end) {
       for (int64_t at = from; at < to;) {
         scan.panel_begin = at;
         scan.panel_end = to;
-        at = kernel_(&scan);
-        for (int r = 0; r < kTileSources; ++r) {
+        at = kernel_.scan(&scan);
+        for (size_t r = 0; r < tile_sources_; ++r) {
           if (scan.hits[r] <= scan.limit[r]) continue;
-          Row& row = rows_[t * kTileSources + static_cast<size_t>(r)];
+          Row& row = rows_[t * tile_sources_ + r];
           row.hits = scan.hits[r];
           prune(row);
           bind(scan, t, r);
@@ -249,7 +257,7 @@ void CpuShortlist::Task::scan_panels(size_t cell, int64_t begin, int64_t end) {
     }
   }
   for (size_t i = 0; i < rows_.size(); ++i) {
-    rows_[i].hits = scans[i / kTileSources].hits[i % kTileSources];
+    rows_[i].hits = scans[i / tile_sources_].hits[i % tile_sources_];
   }
 }
 
@@ -280,7 +288,8 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
   const int64_t count = static_cast<int64_t>(queries.size());
   const int64_t dim = scorer_.latents().dim;
   const auto& cells = codes_->cells();
-  const int64_t step_bytes = int64_t{4} * codes_->steps();
+  const ScanKernel& kernel = scan_kernel();
+  const int64_t source_bytes = int64_t{4} * round_up_to(codes_->steps(), kernel.step_multiple);
   const int64_t live = codes_->live();
 
   // Chunks of some ten microseconds at least.
@@ -314,8 +323,8 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
     std::stable_sort(coded.begin(), coded.end(),
                      [](const Coded& a, const Coded& b) { return a.nearest < b.nearest; });
   }
-  const int64_t padded = (count + kTileSources - 1) / kTileSources * kTileSources;
-  std::vector<std::byte> codes(static_cast<size_t>(padded * step_bytes));
+  const int64_t padded = round_up_to(static_cast<int32_t>(count), kernel.tile_sources);
+  std::vector<std::byte> codes(static_cast<size_t>(padded * source_bytes));
   parallel_.run(count, grain, [&](int64_t begin, int64_t end, int) {
     std::vector<double> unit(static_cast<size_t>(dim));
     for (int64_t i = begin; i < end; ++i) {
@@ -323,15 +332,16 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
       const Query& q = queries[c.query];
       unit_source(scorer_.sources(), q.source_row, q.source_norm, unit.data());
       c.code = encode_source(unit.data(), dim, codes_->arithmetic(), kernel_.source_limit_int8,
-                             codes.data() + i * step_bytes);
+                             codes.data() + i * source_bytes);
     }
   });
 
   // Tasks: groups of whole tiles, times parts of the panels where groups are few or parts long.
   const int64_t threads = parallel_.threads();
-  const int64_t tiles = padded / kTileSources;
-  const int64_t tiles_per_task = std::clamp<int64_t>(tiles / (4 * threads), 1, kTilesPerTask);
-  const int64_t per_task = tiles_per_task * kTileSources;
+  const int64_t tiles = padded / kernel.tile_sources;
+  const int64_t tiles_per_task =
+      std::clamp<int64_t>(tiles / (4 * threads), 1, kSourcesPerTask / kernel.tile_sources);
+  const int64_t per_task = tiles_per_task * kernel.tile_sources;
   const int64_t groups = (count + per_task - 1) / per_task;
   const double products = static_cast<double>(live) * static_cast<double>(dim * per_task);
   int64_t parts = static_cast<int64_t>(products / kProductsPerTask) + 1;
@@ -355,7 +365,7 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
       Task task(
           *this,
           std::span(coded).subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)),
-          codes.data() + first * step_bytes, depth, guess ? guess_ : -kInfinity);
+          codes.data() + first * source_bytes, depth, guess ? guess_ : -kInfinity);
       task.scan(t % parts, parts);
       std::unique_lock<std::mutex> lock;
       if (parts > 1) lock = std::unique_lock(locks[static_cast<size_t>(group)]);

@@ -30,6 +30,9 @@ class CpuShortlist final : public Shortlist {
   struct Coded;  // one coded source
   struct Row;    // one source in a task
   class Task;
+  const ScanKernel& scan_kernel() const {
+    return codes_->arithmetic() == Arithmetic::int8 ? kernel_.int8 : kernel_.int16;
+  }
   void adapt(std::span<const CandidateList> lists, std::vector<double>& reached, int64_t truncated);
 
   const Scorer& scorer_;

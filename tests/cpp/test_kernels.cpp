@@ -87,7 +87,7 @@ std::vector<Hits> run(const gtn::Kernel& kernel, const Problem& p, const int32_t
   std::vector<std::vector<int32_t>> sums(6), positions(6);
   gtn::ScanTile tile{};
   tile.panels = p.latents.data();
-  tile.steps = p.steps;
+  tile.steps = tile.source_steps = p.steps;
   tile.sources = p.sources.data();
   for (size_t r = 0; r < 6; ++r) {
     sums[r].resize(static_cast<size_t>(limit) + kRoom);
@@ -98,7 +98,7 @@ std::vector<Hits> run(const gtn::Kernel& kernel, const Problem& p, const int32_t
     tile.hit_positions[r] = positions[r].data();
     tile.limit[r] = limit;
   }
-  const gtn::ScanFn scan = p.wide ? kernel.scan_int16 : kernel.scan_int8;
+  const gtn::ScanFn scan = p.wide ? kernel.int16.scan : kernel.int8.scan;
   int calls = 0;
   for (int64_t at = 0; at < p.panels; ++calls) {
     tile.panel_begin = at;
