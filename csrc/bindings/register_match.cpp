@@ -9,8 +9,8 @@
 
 #include "bindings/register.hpp"
 #include "core/match.hpp"
+#include "cpu/backend_cpu.hpp"
 #include "cpu/dispatch.hpp"
-#include "cpu/shortlist_cpu.hpp"
 
 namespace py = pybind11;
 

@@ -170,7 +170,9 @@ void Greedy::walk(Window& w, const OnPair& on_pair) {
   PhaseTimer timer(stats_.seconds.walk);
   w.conflicts = w.rescans = w.decided = 0;
   // Past this, lists are too short for the conflicts of the window: the rest starts a new one.
-  const int64_t most_rescans = 8 + static_cast<int64_t>(w.queries.size()) / 32;
+  const int64_t size = static_cast<int64_t>(w.queries.size());
+  const bool cheap = shortlist_ && shortlist_->cheap_alone();
+  const int64_t most_rescans = cheap ? size : 8 + size / 32;
   for (size_t i = 0; i < w.queries.size(); ++i) {
     Decision d = w.decisions[i];
     // With cone 1 the first decision stands unless the very latent was taken since: others taken
@@ -220,6 +222,15 @@ void Greedy::adapt(const Window& w) {
   const int64_t size = static_cast<int64_t>(w.queries.size());
   // Latents that nothing but the contract's own rounding tells apart: shortlists only cost time.
   hopeless_ = hopeless_ || (shortlist_ && 2 * w.full_scans > size);
+  if (shortlist_ && shortlist_->cheap_alone()) {
+    // Longer lists are not worth it: smaller windows are, once threads wait for the walk.
+    if (4 * w.rescans > size) {
+      window_limit_ = std::max(kSmallestWindow, std::min(window_limit_, size) / 2);
+    } else if (8 * w.rescans < size) {
+      window_limit_ = std::min(kLargestWindow, window_limit_ + window_limit_ / 8);
+    }
+    return;
+  }
   if (w.rescans > 1 + size / 64) {
     // In one dimension a list costs as much as a search, and a search little.
     const int64_t deepest = scorer_.latents().dim == 1

@@ -57,6 +57,10 @@ class Shortlist {
   // These ids have no free member left.
   virtual void remove(std::span<const int32_t> ids) = 0;
 
+  // Whether a search for one source costs no more than its share of a block: conflicts are then
+  // simply searched again.
+  virtual bool cheap_alone() const { return false; }
+
   // Adds what a search runs with (arithmetic) and the bytes it holds beyond work_bytes().
   virtual void describe(Stats&) const {}
 };

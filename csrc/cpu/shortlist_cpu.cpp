@@ -7,8 +7,6 @@
 #include <cmath>
 #include <functional>
 #include <mutex>
-#include <stdexcept>
-#include <string>
 
 namespace gtn {
 namespace {
@@ -431,22 +429,6 @@ void CpuShortlist::remove(std::span<const int32_t> ids) {
 void CpuShortlist::describe(Stats& stats) const {
   stats.arithmetic = codes_->arithmetic() == Arithmetic::int8 ? "int8" : "int16";
   stats.work_bytes += codes_->bytes();
-}
-
-Backend cpu_backend(const Kernel& kernel, int64_t memory, int64_t m, int64_t n, int64_t dim) {
-  const auto needs = [&](Arithmetic a) {
-    return work_bytes(m, n) + LatentCodes::bytes_for(m, dim, a);
-  };
-  if (memory != 0 && memory < needs(Arithmetic::int8)) {
-    throw std::invalid_argument("memory must be at least " +
-                                std::to_string(needs(Arithmetic::int8)) +
-                                " bytes for this input, got " + std::to_string(memory));
-  }
-  const bool int16_allowed = memory == 0 || memory >= needs(Arithmetic::int16);
-  return
-      [&kernel, int16_allowed](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {
-        return std::make_unique<CpuShortlist>(scorer, free, kernel, int16_allowed, parallel);
-      };
 }
 
 }  // namespace gtn

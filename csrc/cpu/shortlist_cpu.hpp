@@ -7,7 +7,6 @@
 
 #include "core/contract.hpp"
 #include "core/free_latents.hpp"
-#include "core/match.hpp"
 #include "core/parallel.hpp"
 #include "core/shortlist.hpp"
 #include "cpu/codes.hpp"
@@ -48,9 +47,5 @@ class CpuShortlist final : public Shortlist {
   double guess_quantile_ = 0.25;
   int64_t missed_ = 0;
 };
-
-// A backend that scans with one kernel within `memory` bytes of work space (0: no limit). Throws
-// std::invalid_argument with the bytes needed if that is too little for m latents and n sources.
-Backend cpu_backend(const Kernel& kernel, int64_t memory, int64_t m, int64_t n, int64_t dim);
 
 }  // namespace gtn

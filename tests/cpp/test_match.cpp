@@ -8,8 +8,8 @@
 #include <string>
 
 #include "core/match.hpp"
+#include "cpu/backend_cpu.hpp"
 #include "cpu/dispatch.hpp"
-#include "cpu/shortlist_cpu.hpp"
 #include "reference.hpp"
 
 using reference::Data;

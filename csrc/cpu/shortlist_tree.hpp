@@ -1,0 +1,48 @@
+// A Shortlist over a tree of directions (direction_tree.hpp): every source walks down to the
+// nearest leaves and back, skipping what its bar excludes. What few dimensions describe is searched
+// in a few leaves; elsewhere the scan of shortlist_cpu.hpp is faster, and `worthwhile` says so.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/contract.hpp"
+#include "core/free_latents.hpp"
+#include "core/parallel.hpp"
+#include "core/shortlist.hpp"
+#include "cpu/direction_tree.hpp"
+#include "cpu/tree_kernels.hpp"
+
+namespace gtn {
+
+class TreeShortlist final : public Shortlist {
+ public:
+  TreeShortlist(const Scorer& scorer, const FreeLatents& free, const TreeKernel& kernel,
+                Parallel& parallel);
+  ~TreeShortlist() override;
+
+  void search(std::span<const Query> queries, int64_t depth, bool guess,
+              std::span<CandidateList> lists) override;
+  void remove(std::span<const int32_t> ids) override;
+  void describe(Stats& stats) const override;
+  bool cheap_alone() const override { return true; }
+
+  // Whether walks cost less than scanning all free latents: of some sources when the tree is made,
+  // later of the last windows.
+  bool worthwhile() const { return cost_ < 1.0; }
+
+ private:
+  class Walk;  // one source's way through the tree
+  double cost_of_walks(int64_t walks);
+  void try_out();
+
+  const Scorer& scorer_;
+  const FreeLatents& free_;
+  Parallel& parallel_;
+  std::unique_ptr<DirectionTree> tree_;
+  std::vector<std::unique_ptr<Walk>> walks_;  // one a thread
+  int64_t alone_ = 0;                         // searches for one source since the last window
+  double cost_ = 0.0;                         // of a walk, in scans
+};
+
+}  // namespace gtn

@@ -1,0 +1,62 @@
+// The loops of a walk through a tree in AVX-512: a group of boxes is one register.
+#include <immintrin.h>
+
+#include "cpu/tree_kernels.hpp"
+
+namespace gtn {
+namespace {
+
+uint32_t near_boxes(const float* boxes, const float* point, int64_t dim, float limit,
+                    float* squared) {
+  __m512 sum = _mm512_setzero_ps();
+  const __mmask16 all = 0xffff;
+  for (int64_t k = 0; k < dim; ++k, boxes += 2 * kGroupBoxes) {
+    const __m512 p = _mm512_set1_ps(point[k]);
+    const __m512 below = _mm512_sub_ps(_mm512_loadu_ps(boxes), p);
+    const __m512 above = _mm512_sub_ps(p, _mm512_loadu_ps(boxes + kGroupBoxes));
+    // Masked forms, as GCC's header makes the plain ones warn of an uninitialised operand.
+    const __m512 gap =
+        _mm512_maskz_max_ps(all, _mm512_maskz_max_ps(all, below, above), _mm512_setzero_ps());
+    sum = _mm512_fmadd_ps(gap, gap, sum);
+  }
+  _mm512_storeu_ps(squared, sum);
+  return _mm512_cmp_ps_mask(sum, _mm512_set1_ps(limit), _CMP_LE_OQ);
+}
+
+int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t live, float least,
+                  float* products, int32_t* places) {
+  __m512 a = _mm512_setzero_ps(), b = a, c = a, d = a;
+  for (int64_t k = 0; k < dim; ++k, offsets += kLeafLatents) {
+    const __m512 p = _mm512_set1_ps(point[k]);
+    a = _mm512_fmadd_ps(_mm512_loadu_ps(offsets), p, a);
+    b = _mm512_fmadd_ps(_mm512_loadu_ps(offsets + 16), p, b);
+    c = _mm512_fmadd_ps(_mm512_loadu_ps(offsets + 32), p, c);
+    d = _mm512_fmadd_ps(_mm512_loadu_ps(offsets + 48), p, d);
+  }
+  const __m512 bar = _mm512_set1_ps(least);
+  uint64_t mask = static_cast<uint64_t>(_mm512_cmp_ps_mask(a, bar, _CMP_GE_OQ)) |
+                  static_cast<uint64_t>(_mm512_cmp_ps_mask(b, bar, _CMP_GE_OQ)) << 16 |
+                  static_cast<uint64_t>(_mm512_cmp_ps_mask(c, bar, _CMP_GE_OQ)) << 32 |
+                  static_cast<uint64_t>(_mm512_cmp_ps_mask(d, bar, _CMP_GE_OQ)) << 48;
+  mask &= ~uint64_t{0} >> (kLeafLatents - live);
+  if (!mask) return 0;
+  alignas(64) float sums[kLeafLatents];
+  _mm512_store_ps(sums, a);
+  _mm512_store_ps(sums + 16, b);
+  _mm512_store_ps(sums + 32, c);
+  _mm512_store_ps(sums + 48, d);
+  int32_t hits = 0;
+  for (; mask; mask &= mask - 1) {
+    const int lane = __builtin_ctzll(mask);
+    products[hits] = sums[lane];
+    places[hits++] = lane;
+  }
+  return hits;
+}
+
+}  // namespace
+
+extern const TreeKernel tree_kernel_avx512;
+const TreeKernel tree_kernel_avx512 = {near_boxes, leaf_hits};
+
+}  // namespace gtn

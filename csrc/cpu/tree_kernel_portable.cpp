@@ -1,0 +1,52 @@
+// Plain C++ loops of a walk through a tree, which compilers vectorise for whatever the baseline is.
+#include "cpu/tree_kernels.hpp"
+
+namespace gtn {
+namespace {
+
+uint32_t near_boxes(const float* boxes, const float* point, int64_t dim, float limit,
+                    float* squared) {
+  float sum[kGroupBoxes] = {};
+  for (int64_t k = 0; k < dim; ++k, boxes += 2 * kGroupBoxes) {
+    const float p = point[k];
+    for (int lane = 0; lane < kGroupBoxes; ++lane) {
+      const float below = boxes[lane] - p;
+      const float above = p - boxes[kGroupBoxes + lane];
+      const float outside = below > above ? below : above;
+      const float gap = outside > 0.0f ? outside : 0.0f;
+      sum[lane] += gap * gap;
+    }
+  }
+  uint32_t near = 0;
+  for (int lane = 0; lane < kGroupBoxes; ++lane) {
+    squared[lane] = sum[lane];
+    near |= static_cast<uint32_t>(sum[lane] <= limit) << lane;
+  }
+  return near;
+}
+
+int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t live, float least,
+                  float* products, int32_t* places) {
+  constexpr int kLanes = 16;
+  int32_t hits = 0;
+  for (int32_t base = 0; base < live; base += kLanes) {
+    float sum[kLanes] = {};
+    for (int64_t k = 0; k < dim; ++k) {
+      const float* w = offsets + k * kLeafLatents + base;
+      for (int lane = 0; lane < kLanes; ++lane) sum[lane] += w[lane] * point[k];
+    }
+    for (int lane = 0; lane < kLanes; ++lane) {
+      products[hits] = sum[lane];
+      places[hits] = base + lane;
+      hits += sum[lane] >= least && base + lane < live;
+    }
+  }
+  return hits;
+}
+
+}  // namespace
+
+extern const TreeKernel tree_kernel_portable;
+const TreeKernel tree_kernel_portable = {near_boxes, leaf_hits};
+
+}  // namespace gtn
