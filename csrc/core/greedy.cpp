@@ -2,6 +2,7 @@
 #include "core/greedy.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "core/exact_scan.hpp"
@@ -27,6 +28,7 @@ struct Greedy::Window {
   std::vector<Decision> decisions;  // at the start of the window
   std::vector<int32_t> exhausted;   // ids without a free member, not yet removed from the shortlist
   int64_t decided = 0, conflicts = 0, rescans = 0, full_scans = 0;
+  std::vector<int32_t> lost;  // per conflict: better latents of its list that others had taken
 };
 
 Greedy::Greedy(const Scorer& scorer, FreeLatents& free, const std::vector<double>& source_norms,
@@ -169,6 +171,7 @@ void Greedy::retry_uncertified(Window& w) {
 void Greedy::walk(Window& w, const OnPair& on_pair) {
   PhaseTimer timer(stats_.seconds.walk);
   w.conflicts = w.rescans = w.decided = 0;
+  w.lost.clear();
   // Past this, lists are too short for the conflicts of the window: the rest starts a new one.
   const int64_t size = static_cast<int64_t>(w.queries.size());
   const bool cheap = shortlist_ && shortlist_->cheap_alone();
@@ -181,7 +184,9 @@ void Greedy::walk(Window& w, const OnPair& on_pair) {
     w.conflicts += lost;
     if (lost || (cone_ > 1 && i > 0)) {
       d = decide(scorer_, free_, w.queries[i].source_row, cone_, w.lists[i], stats_.rescored);
-      if (!d.certified) {
+      if (d.certified) {
+        w.lost.push_back(taken_above(w.lists[i], d.score));
+      } else {
         w.queries[i].floor = d.floor;
         d = search_again(w, i);
       }
@@ -191,6 +196,13 @@ void Greedy::walk(Window& w, const OnPair& on_pair) {
     on_pair(w.begin + w.decided++, rank, d.score);
     if (w.rescans > most_rescans) break;
   }
+}
+
+// How many latents of the list that may beat the score are taken.
+int32_t Greedy::taken_above(const CandidateList& list, double score) const {
+  int32_t taken = 0;
+  for (const Candidate& c : list.items) taken += c.upper > score && !free_.is_free(c.id);
+  return taken;
 }
 
 Decision Greedy::search_again(Window& w, size_t i) {
@@ -218,7 +230,7 @@ void Greedy::flush_removals(Window& w) {
 // Sources that ask for the same latents (equal sources, hubs, sources that see the latents from one
 // side) exhaust their lists inside a window: longer lists, then smaller windows, until rescans are
 // rare. Both relax only when conflicts do, or they would swing.
-void Greedy::adapt(const Window& w) {
+void Greedy::adapt(Window& w) {
   const int64_t size = static_cast<int64_t>(w.queries.size());
   // Latents that nothing but the contract's own rounding tells apart: shortlists only cost time.
   hopeless_ = hopeless_ || (shortlist_ && 2 * w.full_scans > size);
@@ -231,18 +243,29 @@ void Greedy::adapt(const Window& w) {
     }
     return;
   }
-  if (w.rescans > 1 + size / 64) {
-    // In one dimension a list costs as much as a search, and a search little.
-    const int64_t deepest = scorer_.latents().dim == 1
-                                ? base_depth(cone_)
-                                : std::min(kDeepest + cone_, base_depth(cone_) + size);
+  // In one dimension a list costs as much as a search, and a search little.
+  const int64_t deepest = scorer_.latents().dim == 1
+                              ? base_depth(cone_)
+                              : std::min(kDeepest + cone_, base_depth(cone_) + size);
+  const int64_t bearable = 1 + size / 64;  // rescans
+  if (w.rescans > bearable) {
     if (depth_ < deepest) {
-      depth_ = std::min(4 * depth_, deepest);
+      depth_ = std::min(2 * depth_, deepest);
     } else {
       window_limit_ = std::max(kSmallestWindow, std::min(window_limit_, size) / 2);
     }
-  } else if (w.rescans == 0 && w.conflicts < size / 8) {
-    depth_ = std::max(base_depth(cone_), depth_ - depth_ / 8);
+    return;
+  }
+  // As deep as all but a bearable number of sources needed.
+  const auto spared = static_cast<size_t>(bearable - w.rescans);
+  int64_t needed = base_depth(cone_);
+  if (w.lost.size() > spared) {
+    const auto at = w.lost.begin() + static_cast<std::ptrdiff_t>(spared);
+    std::nth_element(w.lost.begin(), at, w.lost.end(), std::greater<>());
+    needed = std::max(needed, cone_ + *at + *at / 2 + 1);
+  }
+  if (needed < depth_) depth_ -= std::max<int64_t>(1, (depth_ - needed) / 4);
+  if (w.rescans == 0 || 2 * depth_ < deepest) {
     window_limit_ = std::min(kLargestWindow, window_limit_ + window_limit_ / 8);
   }
 }

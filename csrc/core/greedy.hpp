@@ -39,9 +39,10 @@ class Greedy {
   void fill(Window& w);
   void retry_uncertified(Window& w);
   void walk(Window& w, const OnPair& on_pair);
+  int32_t taken_above(const CandidateList& list, double score) const;
   Decision search_again(Window& w, size_t i);
   void flush_removals(Window& w);
-  void adapt(const Window& w);
+  void adapt(Window& w);
   Shortlist& current();
   Shortlist& exact();
   void decide_all(Window& w, const std::vector<size_t>& which);

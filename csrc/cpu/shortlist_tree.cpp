@@ -25,7 +25,7 @@ constexpr int64_t kSourcesPerTask = 16;
 // Cost of a leaf or a group, mostly waiting for memory, in panels of 64 scanned latents.
 constexpr double kPanelsPerVisit = 5.0;
 // Cost of scanning for one source alone, in shares of a window's scan.
-constexpr double kScanAlone = 10.0;
+constexpr double kScanAlone = 60.0;
 constexpr int64_t kTried = 32;    // sources tried when the tree is made
 constexpr double kFollow = 0.25;  // how fast the cost follows the windows'
 
