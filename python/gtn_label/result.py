@@ -38,8 +38,9 @@ class Matching:
     stats : dict
         What ran and what it cost: "n", "m", "dim", "backend", "seconds" (by phase, with
         "prepare" for checks, conversion and drawing, and "total"), and from the engine
-        "instruction_set", "arithmetic" (of the shortlists: "int8", "int16", "int8+int16" where
-        int8 grew too coarse, "float64" where every latent was scored exactly), "threads",
+        "instruction_set", "arithmetic" (of the shortlists, in the order of first use: "float32" in
+        a tree of directions, "int8" and "int16" scanning all free latents, such as "int8+int16"
+        where int8 grew too coarse; "float64" where every latent was scored exactly), "threads",
         "windows" (blocks of sources), "distinct_latents", "candidates" (shortlist entries),
         "rescored" (of those, by float64), "retries" (sources whose first shortlist certified
         nothing), "conflicts" (whose latent an earlier source of the window took), "rescans"
