@@ -1,45 +1,49 @@
-// Integer codes of unit rows, with rigorous error bounds: what the scan kernels compute on.
+// Integer codes of the free latents, with rigorous error bounds: what the scan kernels compute on.
 //
 // A latent x in a cell with centre c is coded as v = x/|x| - c ~ step * code, a source y as
 // y/|y| ~ source step * code. Subtracting c adds the same <y/|y|, c> to every score of the cell, so
 // only the small part is coded and off-centre data loses nothing. By Cauchy-Schwarz
 //   |<y/|y|, x/|x|> - (base + unit * sum)| <= |coded y| residual + |y residual| radius + rounding
 // with base = <y/|y|, c>, unit = step * source step, sum the integer dot product, residual and
-// radius the largest |v - step * code| and |v| of the cell.
+// radius the largest |v - step * code| and |v| of those that share a step.
+//
+// A cell's latents lie in bands by their largest coordinate, each with a step of its own: one step
+// for all would be that of the most extreme latent, twice as coarse as most need in Gaussian data
+// and far worse in heavy tails.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "core/contract.hpp"
 #include "core/free_latents.hpp"
 #include "core/parallel.hpp"
 #include "cpu/kernels.hpp"
+#include "cpu/quantise.hpp"
 
 namespace gtn {
 
-enum class Arithmetic { int8, int16 };
-
-constexpr int dims_per_step(Arithmetic a) {
-  return a == Arithmetic::int8 ? 4 : 2;
-}
-inline int32_t steps_for(int64_t dim, Arithmetic a) {
-  return static_cast<int32_t>((dim + dims_per_step(a) - 1) / dims_per_step(a));
-}
-
-struct Cell {
+struct Band {
   int64_t first_panel = 0;
-  int64_t live = 0;            // coded latents; they fill the cell's panels from the front
-  std::vector<double> centre;  // [dim]
+  int64_t live = 0;  // coded latents; they fill the band's panels from the front
   double step = 1.0;
   double residual = 0.0;  // >= |v - step * code| of every latent
   double radius = 0.0;    // >= |v| of every latent
+
+  int64_t panels() const { return (live + kPanelLatents - 1) / kPanelLatents; }
 };
 
-// The free latents' codes in panels, cell by cell. Removal fills the hole with the cell's last
-// latent, so panels stay dense and nothing is ever repacked.
+struct Cell {
+  std::vector<double> centre;  // [dim]
+  int32_t first_band = 0;
+  int32_t end_band = 0;
+};
+
+// The free latents' codes in panels, band by band. Removal fills the hole with one of the band's
+// last latents, so panels stay dense and nothing is ever repacked.
 class LatentCodes {
  public:
   LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmetic arithmetic,
@@ -47,14 +51,12 @@ class LatentCodes {
 
   Arithmetic arithmetic() const { return arithmetic_; }
   int32_t steps() const { return steps_; }
-  int64_t live() const;
+  int64_t live() const { return live_; }
   const std::vector<Cell>& cells() const { return cells_; }
+  const std::vector<Band>& bands() const { return bands_; }
   const void* panels() const { return panels_.get(); }
   int32_t id_at(int32_t position) const { return id_at_[static_cast<size_t>(position)]; }
-  size_t cell_of(int32_t position) const {
-    return static_cast<size_t>(cell_of_panel_[static_cast<size_t>(position / kPanelLatents)]);
-  }
-  void remove(int32_t id);
+  void remove(std::span<const int32_t> ids, Parallel& parallel);
   int64_t bytes() const;
   // What the codes of n latents take, for budgets.
   static int64_t bytes_for(int64_t n, int64_t dim, Arithmetic arithmetic);
@@ -63,39 +65,36 @@ class LatentCodes {
   struct FreeDeleter {
     void operator()(std::byte* p) const;
   };
-  void make_cell(const std::vector<int32_t>& ids, Cell& cell, Parallel& parallel);
-  void encode_cell(const std::vector<int32_t>& ids, Cell& cell, Parallel& parallel);
-  void unit_row(int32_t id, const double* centre, double* out) const;
+  // One latent's move into a hole: positions.
+  struct Move {
+    int32_t from, to;
+  };
+  void find_centre(const std::vector<int32_t>& ids, Cell& cell, Parallel& parallel) const;
+  void make_bands(std::vector<int32_t>& ids, Cell& cell, Parallel& parallel);
+  void encode_band(std::span<const int32_t> ids, const Cell& cell, Band& band, Parallel& parallel);
+  void offset_row(int32_t id, const Cell& cell, double* out) const;
+  int64_t panel_bytes() const { return int64_t{4} * kPanelLatents * steps_; }
+  std::byte* lane(int64_t position) const {
+    return panels_.get() + position / kPanelLatents * panel_bytes() + position % kPanelLatents * 4;
+  }
+  size_t band_of(int32_t position) const {
+    return static_cast<size_t>(band_of_panel_[static_cast<size_t>(position / kPanelLatents)]);
+  }
 
   const Scorer& scorer_;
   const DistinctLatents& distinct_;
   Arithmetic arithmetic_;
   int64_t dim_;
   int32_t steps_;
+  int64_t live_;
   int64_t panel_count_ = 0;
   std::unique_ptr<std::byte[], FreeDeleter> panels_;  // 64-byte aligned
   std::vector<Cell> cells_;
-  std::vector<int32_t> cell_of_panel_;
+  std::vector<Band> bands_;
+  std::vector<int32_t> band_of_panel_;
   std::vector<int32_t> id_at_;        // [panels * 64]
   std::vector<int32_t> position_of_;  // by id, -1 if not coded
+  std::vector<Move> moves_;           // of the removal at hand
 };
-
-// One coded source.
-struct SourceCode {
-  double step = 1.0;
-  double coded_norm = 0.0;  // >= |step * code|
-  double residual = 0.0;    // >= |y/|y| - step * code|
-  int32_t start = 0;        // first value of the kernels' sums
-};
-
-// Writes y/|y| of a source row. unit: [dim]
-void unit_source(const Rows& sources, int32_t row, double norm, double* unit);
-
-// Inner product of two float64 vectors, within rounding_slack of the truth.
-double product(const double* a, const double* b, int64_t dim);
-
-// Codes y/|y| into out ([steps][4 bytes]). limit: largest |int8 code| of the kernel.
-SourceCode encode_source(const double* unit, int64_t dim, Arithmetic arithmetic, int32_t limit,
-                         void* out);
 
 }  // namespace gtn

@@ -1,6 +1,7 @@
-// The CPU backend's Shortlist: integer codes (codes.hpp), scan kernels (kernels.hpp), and per
-// source a bar that rises as better latents are seen. Starts with the coarse int8 codes and moves
-// to int16 when lists grow so long that the finer, slower arithmetic is cheaper.
+// The CPU backend's Shortlist: integer codes (codes.hpp), scan kernels (kernels.hpp) and scans
+// (scan.hpp) shared out among threads; what one window of sources teaches about the next. Starts
+// with the coarse int8 codes and moves to int16 when lists grow so long that the finer, slower
+// arithmetic is cheaper.
 #pragma once
 
 #include <memory>
@@ -11,6 +12,7 @@
 #include "core/shortlist.hpp"
 #include "cpu/codes.hpp"
 #include "cpu/kernels.hpp"
+#include "cpu/scan.hpp"
 
 namespace gtn {
 
@@ -26,13 +28,13 @@ class CpuShortlist final : public Shortlist {
   void describe(Stats& stats) const override;
 
  private:
-  struct Coded;  // one coded source
-  struct Row;    // one source in a task
-  class Task;
   const ScanKernel& scan_kernel() const {
     return codes_->arithmetic() == Arithmetic::int8 ? kernel_.int8 : kernel_.int16;
   }
-  void adapt(std::span<const CandidateList> lists, std::vector<double>& reached, int64_t truncated);
+  void code_sources(std::span<const Query> queries);
+  void scan_all(const ScanSettings& settings, std::span<CandidateList> lists);
+  void learn();
+  void choose_arithmetic(std::span<const CandidateList> lists);
 
   const Scorer& scorer_;
   const FreeLatents& free_;
@@ -40,12 +42,22 @@ class CpuShortlist final : public Shortlist {
   bool int16_allowed_;
   Parallel& parallel_;
   std::unique_ptr<LatentCodes> codes_;
+
   // Cosine, above that with the middle of the latents, that the depth-th best latent of most
   // sources of the last window reached: the starting bar of the next. A source that nothing above
   // it certifies is searched again without.
   double guess_ = -kInfinity;
   double guess_quantile_ = 0.25;
-  int64_t missed_ = 0;
+  double caution_ = 0.0;  // scan.hpp
+  int64_t missed_ = 0;    // sources of the last window that had to be searched again
+
+  // Of the search at hand.
+  std::vector<CodedSource> sources_;
+  std::vector<std::byte> source_codes_;
+  std::vector<double> bases_;
+  std::vector<Scanned> scanned_;  // by query
+  std::vector<double> reached_;   // by source: bars above levels
+  std::vector<Scan> scans_;       // by thread
 };
 
 }  // namespace gtn

@@ -1,0 +1,231 @@
+// Implements scan.hpp.
+#include "cpu/scan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+
+namespace gtn {
+namespace {
+
+// Panels that a group of sources scans before the next: together they stay in level-2 cache.
+constexpr int64_t kPanelBytesPerChunk = 96 << 10;
+constexpr int64_t kSourceBytes = 128 << 10;
+constexpr int64_t kMostSources = 192;
+// A kernel hands over its hits when a source has more than so many.
+constexpr int32_t kHits = 64;
+constexpr size_t kHitsStride = kHits + kPanelLatents + 16;
+// Entries kept before the first pruning, and where a list is cut.
+constexpr size_t kFirstRoom = 128;
+constexpr size_t kLargestRoom = 4096;
+// Rounding of bars against bounds, in cosines.
+constexpr double kBarSlack = 1e-14;
+
+}  // namespace
+
+int64_t Scan::most_sources(int64_t source_bytes) {
+  return std::clamp<int64_t>(kSourceBytes / source_bytes, kMostTileSources, kMostSources);
+}
+
+void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSettings& settings,
+               std::span<const CodedSource> sources, int64_t part, int64_t parts) {
+  codes_ = &codes;
+  kernel_ = &kernel;
+  settings_ = settings;
+  slack_ = 4.0 * rounding_slack(static_cast<int64_t>(codes.cells().front().centre.size()));
+  count_ = sources.size();
+  tile_sources_ = static_cast<size_t>(kernel.tile_sources);
+  tiles_ = (count_ + tile_sources_ - 1) / tile_sources_;
+  const size_t places = tiles_ * tile_sources_;
+  const size_t bytes = static_cast<size_t>(codes.steps()) * 4;
+  const size_t multiple = static_cast<size_t>(kernel.step_multiple) * 4;
+  source_bytes_ = (bytes + multiple - 1) / multiple * multiple;
+  sources_.assign(places * source_bytes_, std::byte{0});
+  thresholds_.assign(places, INT32_MAX);  // nothing reaches an empty place in the last tile
+  starts_.assign(places, 0);
+  hit_sums_.resize(tile_sources_ * kHitsStride);
+  hit_positions_.resize(hit_sums_.size());
+  if (rows_.size() < count_) rows_.resize(count_);
+  for (size_t i = 0; i < count_; ++i) {
+    const CodedSource& source = sources[i];
+    std::memcpy(&sources_[i * source_bytes_], source.bytes, bytes);
+    starts_[i] = source.code.start;
+    Row& row = rows_[i];
+    row.source = &source;
+    row.bar = std::max(settings.guess + source.level, source.floor - 4.0 * kBarSlack);
+    row.truncated = false;
+    row.room = std::max(kFirstRoom, static_cast<size_t>(4 * settings.depth));
+    row.settled = 0;
+    row.entries.clear();
+  }
+  tile_.panels = codes.panels();
+  tile_.steps = codes.steps();
+  tile_.source_steps = static_cast<int32_t>(source_bytes_ / 4);
+  for (size_t r = 0; r < tile_sources_; ++r) {
+    tile_.hit_sums[r] = &hit_sums_[r * kHitsStride];
+    tile_.hit_positions[r] = &hit_positions_[r * kHitsStride];
+    tile_.limit[r] = kHits;
+  }
+
+  cell_of_band_.resize(codes.bands().size());
+  for (size_t c = 0; c < codes.cells().size(); ++c) {
+    const Cell& cell = codes.cells()[c];
+    std::fill(cell_of_band_.begin() + cell.first_band, cell_of_band_.begin() + cell.end_band,
+              static_cast<int32_t>(c));
+  }
+  for (const auto& [_, c] : cells_by_reach()) {
+    const Cell& cell = codes.cells()[c];
+    for (int32_t b = cell.first_band; b < cell.end_band; ++b) {
+      scan_band(static_cast<size_t>(b), part, parts);
+    }
+    for (size_t i = 0; i < count_; ++i) {  // higher bars skip more of the cells to come
+      if (rows_[i].entries.size() > rows_[i].settled) prune(rows_[i]);
+    }
+  }
+}
+
+// Cells that reach furthest towards the sources first: the sooner bars rise, the more is skipped.
+std::vector<std::pair<double, size_t>> Scan::cells_by_reach() const {
+  std::vector<std::pair<double, size_t>> order;
+  for (size_t c = 0; c < codes_->cells().size(); ++c) {
+    const Cell& cell = codes_->cells()[c];
+    double radius = -kInfinity;
+    for (int32_t b = cell.first_band; b < cell.end_band; ++b) {
+      const Band& band = codes_->bands()[static_cast<size_t>(b)];
+      if (band.live > 0) radius = std::max(radius, band.radius);
+    }
+    if (radius == -kInfinity) continue;
+    double base = -kInfinity;
+    for (size_t i = 0; i < count_; ++i) base = std::max(base, rows_[i].source->base[c]);
+    order.emplace_back(-(base + radius), c);
+  }
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+// The least sum whose upper bound reaches the row's bar; INT32_MAX if nothing in the band can, by
+// Cauchy-Schwarz.
+int32_t Scan::threshold(const Row& row, size_t b) const {
+  const Band& band = codes_->bands()[b];
+  const double base = row.source->base[cell_of_band_[b]];
+  if (base + band.radius + slack_ < row.bar) return INT32_MAX;
+  const double least = std::ceil((row.bar - error(row, band) - base) / unit(row, band));
+  if (!(least > -2147483647.0)) return INT32_MIN + 1;
+  return least >= 2147483647.0 ? INT32_MAX : static_cast<int32_t>(least);
+}
+
+void Scan::scan_band(size_t b, int64_t part, int64_t parts) {
+  const Band& band = codes_->bands()[b];
+  const int64_t begin = band.first_panel + band.panels() * part / parts;
+  const int64_t end = band.first_panel + band.panels() * (part + 1) / parts;
+  if (begin == end) return;
+  for (size_t i = 0; i < count_; ++i) thresholds_[i] = threshold(rows_[i], b);
+  open_.clear();
+  for (size_t t = 0; t < tiles_; ++t) {
+    const auto first = thresholds_.begin() + static_cast<std::ptrdiff_t>(t * tile_sources_);
+    if (*std::min_element(first, first + kernel_->tile_sources) < INT32_MAX) open_.push_back(t);
+  }
+  const int64_t panel_bytes = int64_t{4} * kPanelLatents * codes_->steps();
+  const int64_t chunk = std::max<int64_t>(1, kPanelBytesPerChunk / panel_bytes);
+  for (int64_t from = begin; from < end; from += chunk) {
+    for (const size_t t : open_) scan_tile(t, b, from, std::min(end, from + chunk));
+  }
+}
+
+void Scan::scan_tile(size_t t, size_t b, int64_t begin, int64_t end) {
+  const size_t first = t * tile_sources_;
+  std::memcpy(tile_.start, &starts_[first], tile_sources_ * 4);
+  std::memcpy(tile_.threshold, &thresholds_[first], tile_sources_ * 4);
+  tile_.sources = &sources_[first * source_bytes_];
+  tile_.panel_end = end;
+  while (begin < end) {
+    std::fill_n(tile_.hits, tile_sources_, 0);
+    tile_.panel_begin = begin;
+    begin = kernel_->scan(&tile_);
+    for (size_t r = 0; r < tile_sources_; ++r) {
+      if (tile_.hits[r] == 0) continue;
+      Row& row = rows_[first + r];
+      take_hits(row, b, tile_.hit_sums[r], tile_.hit_positions[r], tile_.hits[r]);
+      if (row.entries.size() <= row.room) continue;
+      prune(row);
+      thresholds_[first + r] = tile_.threshold[r] = threshold(row, b);
+    }
+  }
+}
+
+void Scan::take_hits(Row& row, size_t b, const int32_t* sums, const int32_t* positions,
+                     int32_t hits) {
+  const Band& band = codes_->bands()[b];
+  const double most = row.source->base[cell_of_band_[b]] + error(row, band);
+  const double step = unit(row, band);
+  const int64_t end = band.first_panel * kPanelLatents + band.live;
+  for (int32_t h = 0; h < hits; ++h) {
+    if (positions[h] >= end) continue;  // a lane behind the last latent
+    row.entries.push_back({most + step * sums[h], positions[h], static_cast<int32_t>(b)});
+  }
+}
+
+double Scan::nth_largest(size_t n) {
+  const auto at = scratch_.begin() + static_cast<std::ptrdiff_t>(n - 1);
+  std::nth_element(scratch_.begin(), at, scratch_.end(), std::greater<>());
+  return *at;
+}
+
+void Scan::keep_above(Row& row) {
+  const double bar = row.bar;
+  std::erase_if(row.entries, [bar](const Entry& e) { return e.upper < bar; });
+}
+
+// Raises the bar to what `depth` entries reach, and drops those that do not reach it.
+void Scan::prune(Row& row) {
+  const size_t depth = static_cast<size_t>(settings_.depth);
+  if (row.entries.size() >= depth) {
+    scratch_.clear();
+    int32_t b = -1;
+    double discount = 0.0;
+    for (const Entry& e : row.entries) {
+      if (e.band != b) {
+        b = e.band;
+        discount = (1.0 + settings_.caution) * error(row, codes_->bands()[static_cast<size_t>(b)]);
+      }
+      scratch_.push_back(e.upper - discount);
+    }
+    const double reached = nth_largest(depth);
+    if (reached > row.bar) {
+      row.bar = reached;
+      keep_above(row);
+    }
+  }
+  row.settled = row.entries.size();
+  if (row.entries.size() <= row.room / 2) return;
+  if (row.room < std::max(kLargestRoom, 8 * depth)) {
+    row.room *= 2;
+    return;
+  }
+  // Too many latents that these codes cannot tell apart: keep a quarter and admit the loss in the
+  // bar.
+  scratch_.clear();
+  for (const Entry& e : row.entries) scratch_.push_back(e.upper);
+  row.truncated = true;
+  row.bar = std::max(row.bar, std::nextafter(nth_largest(row.room / 4), kInfinity));
+  keep_above(row);
+  row.settled = row.entries.size();
+}
+
+Scanned Scan::deliver(size_t i, CandidateList& list) const {
+  const Row& row = rows_[i];
+  const double norm = row.source->norm;
+  Scanned scanned{row.bar, 0, row.truncated};
+  double top = -kInfinity;  // the best latent's score is about this
+  for (const Entry& e : row.entries) {
+    list.items.push_back({codes_->id_at(e.position), e.upper * norm});
+    const Band& band = codes_->bands()[static_cast<size_t>(e.band)];
+    top = std::max(top, e.upper - error(row, band));
+  }
+  for (const Entry& e : row.entries) scanned.close += e.upper >= top;
+  list.outside = std::max(list.outside, (row.bar + kBarSlack) * norm);
+  return scanned;
+}
+
+}  // namespace gtn
