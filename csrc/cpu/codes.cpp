@@ -110,15 +110,18 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
 }
 
 // v = x/|x| - c
-void LatentCodes::offset_row(int32_t id, const Cell& cell, double* out) const {
+void LatentCodes::offset_row(std::span<const int32_t> ids, int64_t i, const Cell& cell,
+                             double* out) const {
+  const auto ahead = static_cast<size_t>(i + kRowsAhead);
+  if (ahead < ids.size()) prefetch_row(scorer_.latents(), distinct_.row(ids[ahead]));
+  const int32_t id = ids[static_cast<size_t>(i)];
   widen_row(scorer_.latents(), distinct_.row(id), out);
   const double inverse = 1.0 / distinct_.norm(id);
   const double* centre = cell.centre.data();
   for (int64_t k = 0; k < dim_; ++k) out[k] = out[k] * inverse - centre[k];
 }
 
-void LatentCodes::find_centre(const std::vector<int32_t>& ids, Cell& cell,
-                              Parallel& parallel) const {
+void LatentCodes::find_centre(std::span<const int32_t> ids, Cell& cell, Parallel& parallel) const {
   const size_t dim = static_cast<size_t>(dim_);
   cell.centre.assign(dim, 0.0);
   std::vector<double> sum(dim, 0.0);
@@ -131,7 +134,7 @@ void LatentCodes::find_centre(const std::vector<int32_t>& ids, Cell& cell,
     std::vector<double> v(dim);
     double* part = &parts[static_cast<size_t>(begin / kPart) * dim];
     for (int64_t i = begin; i < end; ++i) {
-      offset_row(ids[static_cast<size_t>(i)], cell, v.data());
+      offset_row(ids, i, cell, v.data());
       for (size_t k = 0; k < dim; ++k) part[k] += v[k];
     }
   });
@@ -152,7 +155,7 @@ void LatentCodes::make_bands(std::vector<int32_t>& ids, Cell& cell, Parallel& pa
     std::vector<Extent> extents;
     extents.reserve(static_cast<size_t>(end - begin));
     for (int64_t i = begin; i < end; ++i) {
-      offset_row(ids[static_cast<size_t>(i)], cell, v.data());
+      offset_row(ids, i, cell, v.data());
       extents.push_back(extent_of(v.data(), dim_));
       class_of_id[static_cast<size_t>(i)] = static_cast<uint16_t>(class_of(extents.back().largest));
     }
@@ -217,7 +220,7 @@ void LatentCodes::encode_band(std::span<const int32_t> ids, const Cell& cell, Ba
         const int32_t id = ids[static_cast<size_t>(at + i)];
         id_at_[static_cast<size_t>(position + i)] = id;
         position_of_[static_cast<size_t>(id)] = static_cast<int32_t>(position + i);
-        offset_row(id, cell, v.data());
+        offset_row(ids, at + i, cell, v.data());
         std::byte* row = rows.data() + static_cast<size_t>(i) * row_bytes;
         most = std::max(
             most, narrow ? quantise(v.data(), dim_, band.step, 128, reinterpret_cast<uint8_t*>(row))

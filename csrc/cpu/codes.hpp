@@ -69,10 +69,11 @@ class LatentCodes {
   struct Move {
     int32_t from, to;
   };
-  void find_centre(const std::vector<int32_t>& ids, Cell& cell, Parallel& parallel) const;
+  void find_centre(std::span<const int32_t> ids, Cell& cell, Parallel& parallel) const;
   void make_bands(std::vector<int32_t>& ids, Cell& cell, Parallel& parallel);
   void encode_band(std::span<const int32_t> ids, const Cell& cell, Band& band, Parallel& parallel);
-  void offset_row(int32_t id, const Cell& cell, double* out) const;
+  // Writes v of ids[i].
+  void offset_row(std::span<const int32_t> ids, int64_t i, const Cell& cell, double* out) const;
   int64_t panel_bytes() const { return int64_t{4} * kPanelLatents * steps_; }
   std::byte* lane(int64_t position) const {
     return panels_.get() + position / kPanelLatents * panel_bytes() + position % kPanelLatents * 4;

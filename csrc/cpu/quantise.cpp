@@ -128,6 +128,13 @@ double product(const double* a, const double* b, int64_t dim) {
   return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
 }
 
+void prefetch_row(const Rows& rows, int64_t row) {
+  const int64_t bytes = rows.dim * (rows.dtype == DType::f32 ? 4 : 8);
+  const char* p = static_cast<const char*>(rows.data) + row * bytes;
+  // The hardware follows once the first lines of a row are asked for.
+  for (int64_t at = 0; at < bytes && at < 1024; at += 64) __builtin_prefetch(p + at);
+}
+
 void unit_source(const Rows& sources, int32_t row, double norm, double* unit) {
   widen_row(sources, row, unit);
   const double inverse = 1.0 / norm;

@@ -19,6 +19,9 @@ constexpr size_t kHitsStride = kHits + kPanelLatents + 16;
 // Entries kept before the first pruning, and where a list is cut.
 constexpr size_t kFirstRoom = 128;
 constexpr size_t kLargestRoom = 4096;
+// More values than these are counted, not sorted.
+constexpr size_t kFewValues = 32;
+constexpr size_t kBuckets = 128;
 // Rounding of bars against bounds, in cosines.
 constexpr double kBarSlack = 1e-14;
 
@@ -80,8 +83,12 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
       scan_band(static_cast<size_t>(b), part, parts);
     }
     for (size_t i = 0; i < count_; ++i) {  // higher bars skip more of the cells to come
-      if (rows_[i].entries.size() > rows_[i].settled) prune(rows_[i]);
+      Row& row = rows_[i];
+      if (row.entries.size() > row.settled + row.settled / 2) prune(row);
     }
+  }
+  for (size_t i = 0; i < count_; ++i) {
+    if (rows_[i].entries.size() > rows_[i].settled) prune(rows_[i]);
   }
 }
 
@@ -172,6 +179,26 @@ double Scan::nth_largest(size_t n) {
   return *at;
 }
 
+// A value that n of scratch_ reach and hardly more.
+double Scan::reached_by(size_t n) {
+  if (scratch_.size() <= kFewValues) return nth_largest(n);
+  // Counted in buckets: selecting the very value takes several times as long.
+  double low = scratch_[0], high = scratch_[0];
+  for (const double v : scratch_) {
+    low = v < low ? v : low;
+    high = v > high ? v : high;
+  }
+  const double width = (high - low) / kBuckets;
+  if (!(width > 0.0)) return low;
+  const double scale = 1.0 / width;
+  if (!(scale < kInfinity)) return low;
+  uint32_t counts[kBuckets + 2] = {};
+  for (const double v : scratch_) ++counts[static_cast<size_t>((v - low) * scale)];
+  size_t bucket = kBuckets + 2, above = 0;
+  while (above < n) above += counts[--bucket];
+  return low + static_cast<double>(bucket) * width;
+}
+
 void Scan::keep_above(Row& row) {
   const double bar = row.bar;
   std::erase_if(row.entries, [bar](const Entry& e) { return e.upper < bar; });
@@ -191,7 +218,7 @@ void Scan::prune(Row& row) {
       }
       scratch_.push_back(e.upper - discount);
     }
-    const double reached = nth_largest(depth);
+    const double reached = reached_by(depth);
     if (reached > row.bar) {
       row.bar = reached;
       keep_above(row);

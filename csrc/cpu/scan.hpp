@@ -82,6 +82,7 @@ class Scan {
   void keep_above(Row& row);
   void prune(Row& row);
   double nth_largest(size_t n);
+  double reached_by(size_t n);
 
   const LatentCodes* codes_ = nullptr;
   const ScanKernel* kernel_ = nullptr;

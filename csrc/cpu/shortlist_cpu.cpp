@@ -80,6 +80,9 @@ void CpuShortlist::code_sources(std::span<const Query> queries) {
       s.query = at;
       s.norm = q.source_norm;
       s.floor = q.floor / q.source_norm;
+      if (i + kRowsAhead < count) {
+        prefetch_row(scorer_.sources(), queries[at + kRowsAhead].source_row);
+      }
       unit_source(scorer_.sources(), q.source_row, q.source_norm, unit.data());
       for (size_t c = 0; c < cells.size(); ++c) {
         base[c] = product(unit.data(), cells[c].centre.data(), dim);
