@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -41,6 +42,28 @@ struct ClassExtent {
   }
 };
 
+// The free ids, spread so that every stretch is a fair sample and thresholds settle early whatever
+// the order of the ids means; in short runs, because what is known of ids lies in their order.
+std::vector<int32_t> spread_ids(const FreeLatents& free) {
+  constexpr int64_t kRun = 32;
+  std::vector<int32_t> ids;
+  ids.reserve(static_cast<size_t>(free.ids()));
+  for (int32_t id = 0; id < free.distinct().count(); ++id) {
+    if (free.is_free(id)) ids.push_back(id);
+  }
+  const int64_t n = static_cast<int64_t>(ids.size());
+  const int64_t runs = (n + kRun - 1) / kRun;
+  int64_t stride = static_cast<int64_t>(static_cast<double>(runs) * 0.6180339887498949) | 1;
+  while (std::gcd(stride, runs) != 1) stride += 2;
+  std::vector<int32_t> spread;
+  spread.reserve(ids.size());
+  for (int64_t i = 0, run = 0; i < runs; ++i, run = (run + stride) % runs) {
+    const auto from = ids.begin() + run * kRun;
+    spread.insert(spread.end(), from, ids.begin() + std::min(n, (run + 1) * kRun));
+  }
+  return spread;
+}
+
 double code_limit(Arithmetic arithmetic) {
   return arithmetic == Arithmetic::int8 ? 127.0 : 32767.0;
 }
@@ -69,23 +92,7 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
       dim_(scorer.latents().dim),
       steps_(steps_for(dim_, arithmetic)),
       live_(free.ids()) {
-  // Spread over the panels, so that every stretch of panels is a fair sample and thresholds settle
-  // early whatever the order of the ids means.
-  std::vector<int32_t> spread(static_cast<size_t>(live_));
-  {
-    std::vector<int32_t> ids;
-    ids.reserve(spread.size());
-    for (int32_t id = 0; id < distinct_.count(); ++id) {
-      if (free.is_free(id)) ids.push_back(id);
-    }
-    int64_t stride = static_cast<int64_t>(static_cast<double>(live_) * 0.6180339887498949) | 1;
-    while (std::gcd(stride, live_) != 1) stride += 2;
-    for (int64_t i = 0, at = 0; i < live_; ++i, at = (at + stride) % live_) {
-      spread[static_cast<size_t>(i)] = ids[static_cast<size_t>(at)];
-    }
-  }
-
-  auto members = choose_cells(scorer, distinct_, std::move(spread), parallel);
+  auto members = choose_cells(scorer, distinct_, spread_ids(free), parallel);
   cells_.resize(members.size());
   for (size_t c = 0; c < members.size(); ++c) {
     find_centre(members[c], cells_[c], parallel);
@@ -114,9 +121,9 @@ void LatentCodes::offset_row(std::span<const int32_t> ids, int64_t i, const Cell
                              double* out) const {
   const auto ahead = static_cast<size_t>(i + kRowsAhead);
   if (ahead < ids.size()) prefetch_row(scorer_.latents(), distinct_.row(ids[ahead]));
-  const int32_t id = ids[static_cast<size_t>(i)];
-  widen_row(scorer_.latents(), distinct_.row(id), out);
-  const double inverse = 1.0 / distinct_.norm(id);
+  widen_row(scorer_.latents(), distinct_.row(ids[static_cast<size_t>(i)]), out);
+  // The norm is known, but memory takes longer to bring it than this.
+  const double inverse = 1.0 / std::sqrt(product(out, out, dim_));
   const double* centre = cell.centre.data();
   for (int64_t k = 0; k < dim_; ++k) out[k] = out[k] * inverse - centre[k];
 }

@@ -124,3 +124,35 @@ TEST_CASE("cells partition the latents, and tight clusters get cells of their ow
     if (kind == Kind::gaussian) CHECK(cells.size() == 1);
   }
 }
+
+TEST_CASE("extreme latents do not coarsen the codes of the others") {
+  gtn::Parallel parallel(2);
+  constexpr int64_t kRows = 4096, kDim = 24;
+  Data x = reference::make(Kind::gaussian, kRows, kDim, 10);
+  auto rows = x.rows("latents");
+  std::vector<double> wide(static_cast<size_t>(kDim * kRows));
+  for (int32_t i = 0; i < kRows; ++i) {
+    double* row = &wide[static_cast<size_t>(i) * kDim];
+    gtn::widen_row(rows, i, row);
+    if (i % 4 == 0) row[i % kDim] *= 1e3;  // a unit vector in all but name
+  }
+  rows.data = wide.data();
+  rows.dtype = gtn::DType::f64;
+  const auto norms = gtn::checked_norms(rows, parallel);
+  std::vector<int32_t> order(kRows);
+  std::iota(order.begin(), order.end(), 0);
+  const gtn::Scorer scorer(rows, rows);
+  const gtn::DistinctLatents distinct(scorer, order, norms, parallel);
+  const gtn::FreeLatents free(distinct);
+  const gtn::LatentCodes codes(scorer, free, gtn::Arithmetic::int8, parallel);
+  double finest = 1.0, coarsest = 0.0;
+  int64_t coded = 0;
+  for (const gtn::Band& band : codes.bands()) {
+    finest = std::min(finest, band.residual);
+    coarsest = std::max(coarsest, band.residual);
+    coded += band.live;
+  }
+  CHECK(coded == kRows);
+  CHECK(coarsest < 0.05);
+  CHECK(finest < 0.7 * coarsest);
+}
