@@ -160,8 +160,8 @@ void CpuShortlist::learn() {
   // are best.
   const double misses = static_cast<double>(missed_) / static_cast<double>(count);
   missed_ = 0;
-  guess_quantile_ = std::clamp(guess_quantile_ * (misses > 0.03 ? 0.6 : 1.15), 0.001, 0.25);
-  caution_ = std::clamp(caution_ + (misses > 0.03 ? 0.25 : -0.02), 0.0, 1.0);
+  guess_quantile_ = std::clamp(guess_quantile_ * (misses > 0.01 ? 0.6 : 1.15), 0.001, 0.1);
+  caution_ = std::clamp(caution_ + (misses > 0.01 ? 0.25 : -0.02), 0.0, 1.0);
   const double low = quantile(guess_quantile_);
   if (misses > 0.2) {  // the latents changed faster than guesses follow: begin anew
     guess_ = -kInfinity;
