@@ -12,7 +12,6 @@ namespace {
 
 constexpr int64_t kFewestLatents = 2048;  // below, a single cell is fast enough
 constexpr int64_t kSample = 4096;
-constexpr int64_t kLowDim = 8;       // up to here cells pay by being skipped, however many
 constexpr double kWorthwhile = 0.5;  // share of the variance that cells must leave at most
 constexpr double kStray = 9.0;       // squared distance, in mean squared distances of the cell
 
@@ -60,11 +59,7 @@ class Seeding {
 bool Seeding::find() {
   const int64_t n = static_cast<int64_t>(ids_.size());
   const size_t sample = static_cast<size_t>(std::min(kSample, n / 8));
-  const bool low = scorer_.latents().dim <= kLowDim;
-  const size_t most = static_cast<size_t>(
-      low ? std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(static_cast<double>(n)) / 2.0), 8,
-                                512)
-          : std::clamp<int64_t>(n / 256, 4, 128));
+  const auto most = static_cast<size_t>(std::clamp<int64_t>(n / 256, 4, 128));
   std::vector<double> wide(dim_);
   std::vector<double> sum(dim_, 0.0);
   middle_.assign(dim_, 0.0);
@@ -110,7 +105,7 @@ bool Seeding::find() {
     }
     if (left <= 1e-9 * whole) break;
     if (count_ % 8 == 0) {
-      if (!low && left > 0.9 * left_before) break;  // more cells no longer help
+      if (left > 0.9 * left_before) break;  // more cells no longer help
       left_before = left;
     }
     parallel_.poll_if_due();

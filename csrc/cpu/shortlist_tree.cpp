@@ -23,7 +23,7 @@ constexpr size_t kMostItems = 4096;
 constexpr double kRenew = 0.5;
 constexpr int64_t kSourcesPerTask = 16;
 // Cost of a leaf or a group, mostly waiting for memory, in panels of 64 scanned latents.
-constexpr double kPanelsPerVisit = 5.0;
+constexpr double kPanelsPerVisit = 5;
 // Cost of scanning for one source alone, in shares of a window's scan.
 constexpr double kScanAlone = 60.0;
 constexpr int64_t kTried = 32;    // sources tried when the tree is made
