@@ -1,45 +1,64 @@
 """The command: ``python -m benchmarks`` from the root of the repository.
 
-Thread counts of NumPy's and FAISS's libraries are read when they are loaded, so this file sets
-them before it imports anything that computes.
+Options are read and checked here, parts are run one after another, and what is known is written:
+after every part, and when the run ends early.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
+import fnmatch
 import os
+import signal
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-EXAMPLES = """examples:
-  python -m benchmarks                       50,000 x 100 against the peers
-  python -m benchmarks --full                the authors' loop run whole at any shape
-  python -m benchmarks --datasets            every data set at 50,000 x 100 and 20,000 x 16
-  python -m benchmarks --datasets --shape 10000x64
-  python -m benchmarks --quick               both tables at a small shape, in seconds
+from benchmarks import check, data, machine, report, suite
+from benchmarks.floors import core_types
+from benchmarks.harness import Case, Settings
+from benchmarks.peer import Peer
+from benchmarks.peers import BY_NAME
+from benchmarks.targets import targets
+
+PARTS = ("compare", "datasets", "scaling", "targets")
+OUT = Path("benchmarks/out")
+QUICK_SCALE = 0.005
+DESCRIPTION = """\
+Check, then time, gtn_label against other ways to pair noise with latents.
+
+With no part and no problem named, everything runs: the comparison of peers, the data sets, the
+scaling and the targets. That takes hours where peers are slow; --quick takes half a minute.
 """
+EPILOG = """\
+examples:
+  python -m benchmarks --list                what there is: peers, data sets
+  python -m benchmarks --quick               all parts at tiny shapes: does everything work?
+  python -m benchmarks --peers 'gtn_label*,bsp_ot*' --shape 1000000x5 --data clustered
+  python -m benchmarks --latents codes.npy   the peers on your latents
+  python -m benchmarks --datasets --shape 10000x64
+  python -m benchmarks --scaling --shape 12500x100 --peers faiss_tuned
+  python -m benchmarks --targets --scale 0.02 --runs 1
+  python -m benchmarks --compare --out benchmarks/results/compare
+  python -m benchmarks --render benchmarks/results/compare.json
 
-
-# The authors' loop runs whole up to this many multiply-adds (20 s on two cores), and visits only
-# this many sources beyond it.
-WHOLE_LOOP = 300_000_000_000
-LOOP_LIMIT = 2_000
+gtn_label itself is always one of the peers: every other answer is compared with its own, which
+the tests' oracle checks first. Every peer runs in a process of its own, in turn; ratios are taken
+within a round. A peer that is not installed, or that --limit keeps out, is a row that says so.
+Ctrl-C writes the rows so far. Progress goes to stderr, the tables to stdout and to PREFIX.md,
+everything to PREFIX.json, the plot of the scaling to PREFIX.svg.
+exit codes: 0 done, 1 this project's answer was wrong, 2 wrong usage, 130 interrupted
+"""
 
 
 def shape(text: str) -> tuple[int, int]:
     """Parse ``50000x100``."""
     n, _, dim = text.partition("x")
-    if not (n.isdigit() and dim.isdigit() and int(n) > 0 and int(dim) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a shape like 50000x100")
+    if not (n.isdigit() and dim.isdigit() and int(n) > 1 and int(dim) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shape like 50000x100, with n > 1")
     return int(n), int(dim)
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def positive(text: str) -> int:
@@ -49,66 +68,213 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def arguments() -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
+def seconds(text: str) -> float:
+    """Parse a positive number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def chosen(text: str, known: dict[str, Any], word: str) -> list[str]:
+    """Names that a comma-separated list of names or patterns stands for, in the list's order."""
+    names: list[str] = []
+    for pattern in filter(None, (part.strip() for part in text.split(","))):
+        found = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
+        if not found:
+            near = difflib.get_close_matches(pattern, known, 1, 0.5)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise argparse.ArgumentTypeError(f"no {word} {pattern!r}; {hint}--list shows them")
+        names += [name for name in found if name not in names]
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r} names no {word}")
+    return names
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    p = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Check, then time, gtn_label against other ways to the same pairs.",
-        epilog=EXAMPLES,
+        description=DESCRIPTION,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--datasets", action="store_true", help="time the data sets, not the peers")
-    parser.add_argument("--shape", type=shape, action="append", help="NxDIM; may be repeated")
-    parser.add_argument("--threads", type=positive, help="threads for every peer (default: all)")
-    parser.add_argument("--runs", type=positive, help="timed runs (default: 5)")
-    parser.add_argument("--full", action="store_true", help="run the authors' loop whole")
-    parser.add_argument("--quick", action="store_true", help="both tables, small and fast")
-    parser.add_argument("--out", type=Path, help="prefix of the .json and .md files")
-    return parser.parse_args()
+    parts = p.add_argument_group("parts (several may be named)")
+    parts.add_argument("--compare", action="store_true", help="peers on the same problems")
+    parts.add_argument("--datasets", action="store_true", help="gtn_label on every data set")
+    parts.add_argument("--scaling", action="store_true", help="peers at n, 2n, 4n, 8n, and a plot")
+    parts.add_argument("--targets", action="store_true", help="what the project sets out to reach")
+    what = p.add_argument_group("problems and peers")
+    what.add_argument(
+        "--peers",
+        type=lambda text: chosen(text, BY_NAME, "peer"),
+        metavar="NAMES",
+        help="names or patterns, comma-separated (all; in --scaling one of each idea)",
+    )
+    what.add_argument(
+        "--data",
+        type=lambda text: chosen(text, data.DATASETS, "data set"),
+        metavar="NAMES",
+        help="data sets, in the same way (isotropic; in --datasets all)",
+    )
+    what.add_argument(
+        "--shape",
+        type=shape,
+        action="append",
+        metavar="NxDIM",
+        help="rows and dimension; may be repeated; in --scaling the smallest n",
+    )
+    what.add_argument(
+        "--latents", type=Path, action="append", metavar="FILE.npy", help="compare on this file"
+    )
+    what.add_argument(
+        "--scale", type=seconds, default=1.0, metavar="F", help="shrink the shapes of --targets"
+    )
+    how = p.add_argument_group("how")
+    how.add_argument("--quick", action="store_true", help="small shapes, two runs, short limits")
+    how.add_argument("--threads", type=positive, metavar="N", help="threads for every peer (all)")
+    how.add_argument("--runs", type=positive, metavar="N", help="timed rounds (5)")
+    how.add_argument(
+        "--limit",
+        type=seconds,
+        metavar="SECONDS",
+        help="most for one run of a peer, and for all its rounds (120)",
+    )
+    how.add_argument("--out", type=Path, metavar="PREFIX", help=f"where results go ({OUT}/PART)")
+    other = p.add_argument_group("other")
+    other.add_argument("--list", action="store_true", help="list peers and data sets, and end")
+    other.add_argument(
+        "--render", type=Path, metavar="FILE.json", help="make tables and plot of results again"
+    )
+    return p
 
 
-def main() -> int:
-    """Run the benchmarks; return 1 if an answer is wrong."""
-    options = arguments()
-    threads = options.threads or usable_cores()
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
+def listing() -> str:
+    """Every peer, whether it can run here, and every data set."""
+    wide = max(len(name) for name in [*BY_NAME, *data.DATASETS])
+    lines = ["peers:"]
+    for name, peer in BY_NAME.items():
+        lines.append(f"  {name:<{wide}}  {peer.missing() or peer.what}")
+    lines.append("data sets:")
+    lines += [f"  {name:<{wide}}  {data.describe(name)}" for name in data.DATASETS]
+    return "\n".join(lines)
 
-    from benchmarks import check, harness, report
-    from benchmarks.peers import PEERS
+
+def parts_of(options: argparse.Namespace) -> list[str]:
+    """Parts that were named, or the comparison if a problem was, or all."""
+    named = [part for part in PARTS if getattr(options, part)]
+    if named:
+        return named
+    problem = options.peers or options.data or options.shape or options.latents
+    return ["compare"] if problem else list(PARTS)
+
+
+def compared_cases(options: argparse.Namespace) -> list[Case]:
+    """Problems of the comparison."""
+    cases = [suite.file_case(path) for path in options.latents or ()]
+    if options.shape or options.data:
+        shapes = options.shape or [(1_500, 16) if options.quick else (50_000, 100)]
+        names = options.data or ["isotropic"]
+        unfit = [(name, dim) for name in names for _, dim in shapes if not suite.fits(name, dim)]
+        if unfit:
+            raise ValueError(f"the data set {unfit[0][0]} has dim 1, got dim {unfit[0][1]}")
+        cases += [Case(name, n, dim) for n, dim in shapes for name in names]
+    return cases or suite.default_cases(options.quick)
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """How long and how often to run, and a clock for the lines on stderr."""
+    quick = options.quick
+    began = time.monotonic()
 
     def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        elapsed = time.monotonic() - began
+        print(f"[{elapsed:6.0f} s] {line}", file=sys.stderr, flush=True)
 
-    runs = options.runs or (2 if options.quick else 5)
-    sample = 100 if options.quick else 400
-    shapes = options.shape
-    if shapes is None:
-        shapes = [(50_000, 100)]
-        if options.datasets:
-            shapes += [(20_000, 16)]
-        if options.quick:
-            shapes = [(3_000, 32)]
-    settings: dict[str, Any] = {"threads": threads, "runs": runs}
-    common: dict[str, Any] = {"threads": threads, "runs": runs, "sample": sample, "say": say}
-    sections = []
+    return Settings(
+        threads=options.threads or machine.usable_cores(),
+        runs=options.runs or (2 if quick else 5),
+        limit=options.limit or (5 if quick else 120),
+        sample=100 if quick else 400,
+        floor_seconds=0.05 if quick else 0.5,
+        core_types=("",) if quick else core_types(),
+        settle_seconds=0.05 if quick else 0.2,
+        say=say,
+    )
+
+
+def run(
+    part: str, options: argparse.Namespace, settings: Settings, sections: suite.Sections
+) -> None:
+    """Run one part; ``sections`` fills as it goes."""
+    quick = options.quick
+    named: list[Peer] = [BY_NAME[name] for name in options.peers or ()]
+    if part == "compare":
+        suite.compare(compared_cases(options), named or list(BY_NAME.values()), settings, sections)
+    if part == "datasets":
+        shapes = options.shape or (suite.SHAPES_QUICK if quick else suite.SHAPES)
+        suite.datasets(shapes, options.data or list(data.DATASETS), settings, sections)
+    if part == "scaling":
+        shapes = options.shape or (suite.SCALED_QUICK if quick else suite.SCALED)
+        for name in options.data or ["isotropic"]:
+            suite.scaling(shapes, name, named or suite.scaled_peers(quick), settings, sections)
+    if part == "targets":
+        targets(settings, QUICK_SCALE if quick else options.scale, sections)
+
+
+def end(signum: int, frame: object) -> NoReturn:
+    """End as for Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    command = parser()
+    options = command.parse_args(arguments)
+    if options.list:
+        print(listing())
+        return 0
+    if options.render:
+        try:
+            print(report.render(options.render), end="")
+        except (OSError, ValueError) as error:
+            command.error(str(error))
+        return 0
+    parts = parts_of(options)
     try:
-        for n, dim in shapes:
-            if options.quick or not options.datasets:
-                whole = options.full or n * n * dim <= WHOLE_LOOP
-                limit = 0 if whole else min(n, LOOP_LIMIT)
-                rows = harness.run_peers(PEERS, n, dim, limit=limit, **common)
-                sections.append(("peer", "time relative to gtn_label", rows))
-            if options.quick or options.datasets:
-                rows = harness.run_datasets(n, dim, **common)
-                sections.append(("data", "time relative to isotropic", rows))
+        compared_cases(options)
+    except (OSError, ValueError) as error:
+        command.error(str(error))
+    whole = "quick" if options.quick else "all"
+    prefix = options.out or OUT / (parts[0] if len(parts) == 1 else whole)
+    signal.signal(signal.SIGTERM, end)
+    record: dict[str, Any] = {
+        "schema": 2,
+        "circumstances": machine.circumstances(),
+        "ended": "",
+        "sections": [],
+    }
+    code, text = 0, ""
+    settings = settings_of(options)
+    try:
+        for part in parts:
+            run(part, options, settings, record["sections"])
+            text = report.write(prefix, record)
+    except KeyboardInterrupt:
+        record["ended"], code = "interrupted: only what was measured by then is here", 130
     except check.WrongAnswer as error:
-        say(f"wrong answer: {error}")
-        return 1
-    out = options.out or Path("benchmarks/results") / ("datasets" if options.datasets else "peers")
-    print(report.write(out, settings, sections), end="")
-    say(f"wrote {out}.json and {out}.md")
-    return 0
+        record["ended"], code = f"WRONG ANSWER: {error}", 1
+    if code:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not lose the rows
+        text = report.write(prefix, record)
+    print(text, end="")
+    print(f"wrote {os.fspath(prefix)}.json and .md", file=sys.stderr)
+    if record["ended"]:
+        print(record["ended"], file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What a peer returns, and the order in which all of them visit sources."""
+"""What a peer returns, and the row arithmetic that several peers share. No timing, no checks."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.floating[Any]]
+Assignment = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Answer:
     """An assignment and how it was reached."""
 
-    assignment: NDArray[np.int64]  # [n]; -1 for sources that were not visited
-    visited: int  # how many sources were visited, in the order of norms
+    assignment: Assignment  # [n]; -1 for sources that were not visited
     loop_seconds: float = 0.0  # the part that grows with the sources visited, where not all were
     note: str = ""
     stats: dict[str, Any] = field(default_factory=dict)
@@ -33,3 +34,9 @@ def unit_rows(rows: Rows) -> NDArray[np.float32]:
     wide = rows.astype(np.float64, copy=False)
     norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
     return np.ascontiguousarray(wide / norms[:, None], dtype=np.float32)
+
+
+def squared_distances(sources: Rows, latents: Rows) -> NDArray[np.float64]:
+    """All squared Euclidean distances [sources, latents], float64, by SciPy."""
+    distance: Any = importlib.import_module("scipy.spatial.distance")
+    return np.asarray(distance.cdist(sources, latents, "sqeuclidean"), dtype=np.float64)

@@ -1,95 +1,108 @@
-"""Checks that come before any timing.
+"""Checks that come before any timing: an answer that fails is reported, never timed.
 
-``check_exact`` looks at an assignment without running the engine: it is one-to-one, and a sample
-of its choices is the best among the latents still free, in float64. ``compare`` tells how far a
-peer's float32 answer is from it. The project's tests hold the engine to its oracle bit for bit;
-this is the benchmark's own guard, at sizes where the oracle takes too long.
+This project's answer is held to the tests' oracle (tests/oracle.py, plain NumPy in float64, which
+shares no code with the engine): whole where that takes a second, else a sample of its choices,
+each of them the contract's, given what was taken before. What others promise differs, so does
+what they are held to (``judge``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.answer import Answer, Rows, norm_order
+from benchmarks.answer import Assignment, Rows
+from benchmarks.peer import Kind
+from benchmarks.quality import Quality, pair_figures
+from tests import oracle
 
-# Sums here run in another order than the contract's: scores differ by rounding, never by more.
-ROUNDING = 1e-12
+WHOLE_WORK = 500_000_000  # n² · dim up to which the oracle solves the whole problem
+COSINE_TOLERANCE = 1e-3  # float32 swaps near-ties and what follows; it does not change quality
+OPTIMUM_TOLERANCE = 1e-6
 
 
 class WrongAnswer(AssertionError):
     """An assignment failed its check, so its time means nothing."""
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How a peer's answer compares with the exact one, over the sources it visited."""
+def check_exact(latents: Rows, sources: Rows, assignment: Assignment, sample: int) -> str:
+    """Hold this project's answer to the oracle; return what was checked, in words.
 
-    equal: float  # share of sources with the same latent
-    mean_cosine: float
-
-
-def mean_cosine(latents: Rows, sources: Rows, assignment: NDArray[np.int64]) -> float:
-    """Mean cosine of the pairs whose source was visited."""
-    visited = np.flatnonzero(assignment >= 0)
-    left = sources[visited].astype(np.float64, copy=False)
-    right = latents[assignment[visited]].astype(np.float64, copy=False)
-    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return float(np.mean(np.einsum("ij,ij->i", left, right) / norms))
-
-
-def check_exact(latents: Rows, sources: Rows, answer: Answer, sample: int) -> None:
-    """Check ``sample`` choices, half of them the first, half spread over the rest.
+    Half of the ``sample`` choices are the first ones, half are spread over the rest.
 
     Raises
     ------
     WrongAnswer
-        A latent is taken twice, or a choice is not the best one free.
+        The answer is not the contract's.
     """
-    assignment = answer.assignment
-    if assignment.min() < 0 or assignment.max() >= len(latents):
-        raise WrongAnswer("an index is out of range")
-    if len(np.unique(assignment)) != len(sources):
-        raise WrongAnswer("a latent is taken twice")
-    order = norm_order(sources)
-    place = np.full(len(latents), len(sources))  # when each latent is taken; never: at the end
-    place[assignment[order]] = np.arange(len(sources))
-    wide = latents.astype(np.float64, copy=False)
-    norms = np.linalg.norm(wide, axis=1)
-    half = min(sample // 2, len(order))
-    positions = np.unique(
-        np.concatenate([np.arange(half), np.linspace(0, len(order) - 1, half).astype(np.intp)])
-    )
-    for position in positions:
-        source = sources[order[position]].astype(np.float64)
-        scores = wide @ source / norms
-        best = scores[place >= position].max()
-        chosen = scores[assignment[order[position]]]
-        if chosen < best - ROUNDING * np.linalg.norm(source):
-            raise WrongAnswer(f"visit {position} chose {chosen!r}, {best!r} was free")
+    n, dim = sources.shape
+    if n * len(latents) * dim <= WHOLE_WORK:
+        if not np.array_equal(oracle.solve(latents, sources).assignment, assignment):
+            raise WrongAnswer("the oracle gives another assignment")
+        return "identical to the oracle"
+    if len(np.unique(assignment)) != n or assignment.min() < 0:
+        raise WrongAnswer("a latent is taken twice, or none")
+    order = oracle.Problem(latents, sources).order
+    half = min(sample // 2, n)
+    positions = np.concatenate([np.arange(half), np.linspace(0, n - 1, half).astype(np.intp)])
+    try:
+        checked = oracle.check_choices(latents, sources, assignment[order], positions)
+    except AssertionError as error:
+        raise WrongAnswer(str(error)) from None
+    return f"{checked:,} choices are the oracle's"
 
 
-def compare(latents: Rows, sources: Rows, answer: Answer, exact: Answer) -> Agreement:
-    """Compare a peer's answer with the exact one.
+def chance(latents: Rows, sources: Rows) -> float:
+    """Mean squared distance of random pairs, each latent once."""
+    shuffled = np.random.Generator(np.random.Philox(1)).permutation(len(sources))
+    return pair_figures(latents, sources, shuffled, np.arange(len(sources)))[1]
+
+
+def judge(
+    kind: Kind,
+    quality: Quality,
+    exact_cosine: float,
+    random_distance: float,
+    least: float,
+    optimum: float | None,
+) -> None:
+    """Hold a peer's answer to what it promises.
+
+    Parameters
+    ----------
+    exact_cosine
+        Mean cosine of the exact answer, over the sources that the peer visited.
+    random_distance
+        Mean squared distance of random pairs.
+    least
+        Least mean squared distance of any answer so far.
+    optimum
+        That of an exact solver, if one ran.
 
     Raises
     ------
     WrongAnswer
-        A latent is taken twice, or the mean cosine is off by more than 0.001: float32 rounding
-        swaps near-ties and what follows from them, it does not change the quality of the pairs.
+        It does not keep its promise.
     """
-    visited = np.flatnonzero(answer.assignment >= 0)
-    if len(np.unique(answer.assignment[visited])) != len(visited):
+    if not quality.one_to_one:
         raise WrongAnswer("a latent is taken twice")
-    if len(visited) != answer.visited:
-        raise WrongAnswer(f"{answer.visited} sources visited, {len(visited)} assigned")
-    same = float(np.mean(answer.assignment[visited] == exact.assignment[visited]))
-    theirs = mean_cosine(latents, sources, answer.assignment)
-    masked: Any = np.where(answer.assignment >= 0, exact.assignment, -1)
-    ours = mean_cosine(latents, sources, masked)
-    if abs(theirs - ours) > 1e-3:
-        raise WrongAnswer(f"mean cosine {theirs:.4f}, the exact one is {ours:.4f}")
-    return Agreement(same, theirs)
+    if kind == "contract" and quality.identical < 1:
+        raise WrongAnswer(f"only {100 * quality.identical:.4f} % of the pairs are the exact ones")
+    if kind == "greedy":
+        difference = abs(quality.mean_cosine - exact_cosine)
+        if not difference <= COSINE_TOLERANCE:
+            raise WrongAnswer(
+                f"mean cosine {quality.mean_cosine:.4f}, the exact one is {exact_cosine:.4f}"
+            )
+    if kind in ("contract", "greedy"):
+        return
+    distance = quality.mean_squared_distance
+    if distance is None:
+        raise WrongAnswer(f"only {quality.visited:,} sources have a latent")
+    if not distance < random_distance:
+        raise WrongAnswer(
+            f"mean squared distance {distance:.6g}, random pairs have {random_distance:.6g}"
+        )
+    if kind == "optimal" and distance > least * (1 + OPTIMUM_TOLERANCE):
+        raise WrongAnswer(f"mean squared distance {distance:.9g}, another peer has {least:.9g}")
+    if optimum is not None and distance < optimum * (1 - OPTIMUM_TOLERANCE):
+        raise WrongAnswer(f"mean squared distance {distance:.9g}, the optimum is {optimum:.9g}")

@@ -1,12 +1,13 @@
-"""Data sets of the benchmarks: latents of any shape from a seed. No files, no downloads.
+"""Data sets of the benchmarks: latents of any shape from a seed, or the rows of a file.
 
-The list is that of the tests' differential cases: isotropic Gaussian first, the one all others are
-compared with, then shapes of data that could defeat a certificate, a threshold or a tie rule.
+``isotropic`` is the one all others are compared with; then come shapes of data that people have,
+and shapes that could defeat a certificate, a threshold or a tie rule. Sources are always Gaussian.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 Latents = NDArray[np.floating[Any]]
 Maker = Callable[[np.random.Generator, int, int], Latents]
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "latents.npy"
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -27,20 +30,45 @@ def sources(n: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def isotropic(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Draw standard normal latents."""
+    """Standard normal."""
     return rng.standard_normal((n, dim), dtype=np.float32)
 
 
-def uniform(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Uniform in [0, 1), so off-centre."""
-    return rng.random((n, dim), dtype=np.float32)
+def off_centre(rng: np.random.Generator, n: int, dim: int) -> Latents:
+    """Standard normal moved by one standard deviation in every coordinate."""
+    rows = rng.standard_normal((n, dim), dtype=np.float32)
+    rows += 1
+    return rows
 
 
 def clustered(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Twenty tight clusters."""
-    centres = 5 * rng.standard_normal((20, dim))
+    """Twenty tight clusters whose common mean is as far from the origin as they are apart."""
+    centres = 5 * (1 + rng.standard_normal((20, dim)))
     noise = 0.3 * rng.standard_normal((n, dim))
     return (centres[rng.integers(20, size=n)] + noise).astype(np.float32)
+
+
+def heavy_tails(rng: np.random.Generator, n: int, dim: int) -> Latents:
+    """Student t with 1.5 degrees of freedom in every coordinate."""
+    return rng.standard_t(1.5, size=(n, dim)).astype(np.float32)
+
+
+def uniform(rng: np.random.Generator, n: int, dim: int) -> Latents:
+    """Uniform in a cube, standardised; at dim 2 the square of the GTN paper."""
+    return ((rng.random((n, dim)) - 0.5) * 12**0.5).astype(np.float32)
+
+
+def swiss_roll(rng: np.random.Generator, n: int, dim: int) -> Latents:
+    """The angle of the GTN paper's swiss roll, uniform in 1.5π to 4.5π, standardised; dim 1."""
+    if dim != 1:
+        raise ValueError(f"the data set swiss_roll has dim 1, got {dim}")
+    return uniform(rng, n, dim)
+
+
+def duplicated(rng: np.random.Generator, n: int, dim: int) -> Latents:
+    """Every latent fifty times, shuffled."""
+    distinct = rng.standard_normal((-(-n // 50), dim), dtype=np.float32)
+    return np.repeat(distinct, 50, axis=0)[rng.permutation(n)]
 
 
 def lattice(rng: np.random.Generator, n: int, dim: int) -> Latents:
@@ -50,20 +78,9 @@ def lattice(rng: np.random.Generator, n: int, dim: int) -> Latents:
     return rows
 
 
-def repeated(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Every latent fifty times, shuffled."""
-    distinct = rng.standard_normal((-(-n // 50), dim), dtype=np.float32)
-    return rng.permutation(np.repeat(distinct, 50, axis=0)[:n])
-
-
 def equal(rng: np.random.Generator, n: int, dim: int) -> Latents:
     """All latents the same row."""
     return np.repeat(rng.standard_normal((1, dim), dtype=np.float32), n, axis=0)
-
-
-def heavy_tails(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Student t with 1.5 degrees of freedom in every coordinate."""
-    return rng.standard_t(1.5, size=(n, dim)).astype(np.float32)
 
 
 def tight_cone(rng: np.random.Generator, n: int, dim: int) -> Latents:
@@ -90,12 +107,14 @@ DATASETS: dict[str, Maker] = {
     maker.__name__: maker
     for maker in (
         isotropic,
-        uniform,
+        off_centre,
         clustered,
-        lattice,
-        repeated,
-        equal,
         heavy_tails,
+        uniform,
+        swiss_roll,
+        duplicated,
+        lattice,
+        equal,
         tight_cone,
         tiny,
         huge,
@@ -104,6 +123,33 @@ DATASETS: dict[str, Maker] = {
 }
 
 
+def describe(name: str) -> str:
+    """One line on a data set."""
+    return (DATASETS[name].__doc__ or "").splitlines()[0]
+
+
 def latents(name: str, n: int, dim: int, seed: int = 0) -> Latents:
     """Latents [n, dim] of the data set ``name``; float32 but for ``double``."""
     return DATASETS[name](generator(seed, 2), n, dim)
+
+
+def read(path: Path) -> Latents:
+    """Rows of a .npy file as the peers take them: float32, or float64 where they are.
+
+    Raises
+    ------
+    ValueError
+        The file holds no finite numbers in two dimensions.
+    OSError
+        It cannot be read.
+    """
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path.name} is not a .npy file of numbers: {error}") from None
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu":
+        raise ValueError(f"{path.name} must hold one array of numbers [n, dim]")
+    rows = np.ascontiguousarray(rows, np.float64 if rows.dtype == np.float64 else np.float32)
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{path.name} holds NaN or infinity")
+    return rows

@@ -1,117 +1,278 @@
-"""Where and with what a benchmark ran, and its tables: JSON for machines, Markdown for people."""
+"""Results on disk: JSON for machines, and the Markdown made from it, from nothing else.
+
+A record holds the circumstances and sections; a section holds the rows of one contest
+(harness.py). Every table is made from the record as it is read back from JSON, so that
+``--render`` gives the same tables again. The plot of the scaling is plot.py's.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Row
+from benchmarks import losses, plot
+from benchmarks.suite import exponent
+from gtn_label.report import format_bytes, format_seconds
 
-ROOT = Path(__file__).resolve().parent.parent
+Record = dict[str, Any]
+Row = dict[str, Any]
+
+SCHEMA = 2
+HEADINGS = {
+    "compare": (
+        "Peers on the same problem",
+        "Time relative to gtn_label, and speed relative to the sgemm floor, are medians of ratios "
+        "within a round. Peak memory is that of the whole process: interpreter, libraries, inputs "
+        "and work.",
+    ),
+    "datasets": (
+        "gtn_label on every data set",
+        "Time relative to isotropic data of the same shape, within a round.",
+    ),
+    "scaling": ("Growing n", "Median seconds, and the exponent fitted to log time over log n."),
+    "targets": (
+        "Targets",
+        "Figures are medians of ratios within a round, least and largest in brackets.",
+    ),
+}
 
 
-def git(*arguments: str) -> str:
-    """Output of a git command in this repository, empty if there is none."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+def figure(value: float | None, digits: int = 3, ending: str = "") -> str:
+    """Return a number with that many significant digits, a dash for nothing."""
+    if value is None:
+        return "–"
+    if value and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits - 1}e}{ending}"
+    shown = f"{value:.{digits}g}"
+    if "e" in shown:
+        shown = f"{value:.0f}"
+    return shown + ending
+
+
+def share(value: float | None) -> str:
+    """Return a share in per cent; 100 only if it is all."""
+    if value is None:
+        return "–"
+    shown = f"{100 * value:.2f}"
+    return (shown if value == 1 or shown != "100.00" else "99.99+") + " %"
+
+
+def yes(value: bool | None) -> str:
+    """Return yes, no or a dash."""
+    return "–" if value is None else "yes" if value else "no"
+
+
+def spread(value: dict[str, Any] | None, digits: int = 3) -> str:
+    """Median, with least and largest in brackets where there are several."""
+    if value is None:
+        return "–"
+    text = figure(value["median"], digits)
+    if value["min"] != value["max"]:
+        text += f" ({figure(value['min'], digits)} to {figure(value['max'], digits)})"
+    return text
+
+
+def median(value: dict[str, Any] | None, digits: int = 3, ending: str = "") -> str:
+    """Median alone."""
+    return figure(None if value is None else value["median"], digits, ending)
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Markdown table, first column to the left and numbers to the right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    rows = [head, rule, *lines]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in rows)
+
+
+def floors(section: Record) -> str:
+    """One line for each floor: what it is and how it was reached."""
+    lines = []
+    for floor in section["floors"]:
+        if floor["seconds"] is None:
+            continue
+        n, dim, block = floor["n"], floor["dim"], floor["block"]
+        rate = n * n * dim / floor["seconds"]["median"] / 1e9
+        core_type = floor["core_type"] or "chosen by itself"
+        lines.append(
+            f"sgemm floor of {n:,} × {dim}: {format_seconds(floor['seconds']['median'])} "
+            f"({rate:.0f} Gflop/s, blocks of {block[0]:,} × {block[1]:,}, OpenBLAS core type "
+            f"{core_type}, {floor['threads']} threads).\n"
         )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
+    return "\n".join(lines)
 
 
-def processor() -> str:
-    """Name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def version(package: str) -> str:
-    """Version of an installed package, empty if it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def circumstances() -> dict[str, Any]:
-    """Return commit, machine and versions."""
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "changed_since_commit": bool(git("status", "--porcelain", "--untracked-files=no")),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("gtn-label", "numpy", "faiss-cpu")},
-    }
-
-
-def number(value: float | None, digits: int, ending: str = "") -> str:
-    """Return a number for a table, a dash for nothing."""
-    return "–" if value is None else f"{value:.{digits}f}{ending}"
-
-
-def table(rows: Sequence[Row], first: str, ratio: str) -> str:
-    """Markdown table; ``first`` names the column that differs, ``peer`` or ``data``."""
-    head = [first, "n × dim", "threads", "seconds: median (min to max)", ratio]
-    head += ["same pairs", "mean cosine", "note"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+def speed_table(rows: Sequence[Row], first: str, ratio: str) -> str:
+    """Times and what they cost; ``first`` names the column that differs."""
+    head = [first, "seconds: median (min to max)", "runs", "threads", "CPU seconds", "peak memory"]
+    head += [ratio, "× sgemm floor", "of int8 rate", "note"]
+    lines = []
     for row in rows:
-        seconds = "not run"
-        if row.seconds is not None:
-            spread = f"{row.seconds.min:.2f} to {row.seconds.max:.2f}"
-            seconds = f"{row.seconds.median:.2f} ({spread})"
+        name = row["title"] if first == "peer" else row["data"]
+        if row["seconds"] is None:
+            lines.append([name, *["–"] * (len(head) - 2), row["note"]])
+            continue
+        runs = [run for run in row["seconds"]["runs"] if run is not None]
+        share_of_rate = row["int8_ratio"] and row["int8_ratio"]["median"]
+        lines.append(
+            [
+                name,
+                spread(row["seconds"]),
+                str(len(runs)),
+                str(row["threads"]),
+                median(row["cpu_seconds"]),
+                format_bytes(row["peak_bytes"]),
+                median(row["ratio"]) if row["against"] else "1",
+                median(row["sgemm_ratio"]),
+                figure(share_of_rate and 100 * share_of_rate, 2, " %" if share_of_rate else ""),
+                row["note"],
+            ]
+        )
+    return table(head, lines)
+
+
+def quality_table(rows: Sequence[Row], first: str) -> str:
+    """Figures of the pairs of those that were checked."""
+    head = [first, "one-to-one", "identical", "mean cosine", "last decile", "mean ‖y − x‖²"]
+    head += ["Spearman of norms", "10-NN R²", "same twice"]
+    lines = []
+    for row in rows:
+        quality = row["quality"]
+        if quality is None:
+            continue
+        lines.append(
+            [
+                row["title"] if first == "peer" else row["data"],
+                yes(quality["one_to_one"]),
+                share(quality["identical"]),
+                figure(quality["mean_cosine"], 4),
+                figure(quality["last_decile_cosine"], 4),
+                figure(quality["mean_squared_distance"], 4),
+                figure(quality["norm_correlation"], 2),
+                figure(quality["learnability"]),
+                yes(row["same_twice"]),
+            ]
+        )
+    return table(head, lines)
+
+
+def scaling_table(rows: Sequence[Row]) -> str:
+    """Median seconds of each peer at each n, and its exponent; notes of those that did not run."""
+    sizes = sorted({row["n"] for row in rows})
+    head = ["peer", *(f"n = {n:,}" for n in sizes), "exponent"]
+    lines, notes = [], []
+    for name in dict.fromkeys(row["peer"] for row in rows):
+        mine = {row["n"]: row for row in rows if row["peer"] == name}
+        title = next(iter(mine.values()))["title"]
+        points = [(n, row["seconds"]["median"]) for n, row in mine.items() if row["seconds"]]
         cells = [
-            row.peer if first == "peer" else row.data,
-            f"{row.n:,} × {row.dim}",
-            str(row.threads),
-            seconds,
-            number(row.ratio, 1 if (row.ratio or 0) >= 10 else 2),
-            number(None if row.equal is None else 100 * row.equal, 2, " %"),
-            number(row.mean_cosine, 4),
-            row.note,
+            median(mine[n]["seconds"]) + ("*" if mine[n]["estimated"] else "") if n in mine else "–"
+            for n in sizes
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        fitted = exponent(points)
+        lines.append([title, *cells, "–" if fitted is None else f"{fitted:.2f}"])
+        absent = {row["note"] for row in mine.values() if not row["seconds"] and row["note"]}
+        notes += [f"- {title}: {note}" for note in sorted(absent)]
+    text = table(head, lines)
+    if any(row["estimated"] for row in rows):
+        text += "\n\\* estimated from a part of the sources.\n"
+    return text + ("\n" + "\n".join(notes) + "\n" if notes else "")
 
 
-def write(
-    prefix: Path, settings: dict[str, Any], sections: Sequence[tuple[str, str, Sequence[Row]]]
-) -> str:
-    """Write ``prefix``.json and ``prefix``.md; return the Markdown.
+def targets_table(sections: Sequence[Record]) -> str:
+    """All lines of all contests."""
+    lines = []
+    for line in (line for section in sections for line in section.get("lines", ())):
+        sign = "≥" if line["at_least"] else "<"
+        wanted = f"{sign} {figure(line['limit'])}" if line["limit"] else "reported"
+        result = line["result"] if line["limit"] or line["result"] != "pass" else "–"
+        cells = [line["work"], line["measures"], wanted, spread(line["figure"]), result]
+        lines.append([*cells, line["note"]])
+    return table(["work", "figure", "target", "measured", "result", "note"], lines)
 
-    ``sections`` holds (column that differs, title of the ratio, rows) for every table.
-    """
-    where = circumstances()
+
+def heading(record: Record) -> str:
+    """Return title and circumstances."""
+    where = record["circumstances"]
     changed = " with changes" if where["changed_since_commit"] else ""
     versions = ", ".join(f"{name} {v}" for name, v in where["versions"].items() if v)
     text = (
-        f"{where['processor']}, {where['cores']} cores, {where['system']}, "
-        f"Python {where['python']}, {versions}; commit {where['commit'][:12]}{changed}; "
-        f"{settings['runs']} runs after a warm-up, ratios are medians within a round.\n"
+        "# Benchmark results\n\n"
+        f"`{where['command']}`\n\n"
+        f"{where['processor']}, {where['cores']} cores, {where['system']}, Python "
+        f"{where['python']}, {versions}; commit {where['commit'][:12]}{changed}; {where['date']}"
     )
-    for first, ratio, rows in sections:
-        text += "\n" + table(rows, first, ratio)
-    record = {
-        "schema": 1,
-        "circumstances": where,
-        "settings": settings,
-        "rows": [row.as_json() for _, _, rows in sections for row in rows],
-    }
+    if where["load_average"] is not None:
+        text += f"; load average at the start {where['load_average']:.1f}"
+    text += ".\n"
+    return text + (f"\n**{record['ended']}.**\n" if record["ended"] else "")
+
+
+def markdown(record: Record, picture: str) -> str:
+    """Return the whole document; ``picture`` is the file name of the plot, empty for none."""
+    text = heading(record)
+    for kind, (title, remark) in HEADINGS.items():
+        sections = [section for section in record["sections"] if section["kind"] == kind]
+        if not sections:
+            continue
+        text += f"\n## {title}\n\n{remark}\n"
+        if kind == "targets":
+            if sections[0]["scale"] != 1:
+                text += f"\n**Every n was multiplied by {sections[0]['scale']:g}: a trial.**\n"
+            text += "\n" + targets_table(sections)
+        if kind == "scaling" and picture:
+            text += f"\n![seconds over n]({picture})\n"
+        for section in sections:
+            text += f"\n### {section['title']}\n"
+            rows = section.get("rows", [])
+            if kind == "scaling":
+                text += "\n" + scaling_table(rows)
+                continue
+            text += "\n" + floors(section)
+            first = "data" if kind == "datasets" else "peer"
+            ratio = "× isotropic" if kind == "datasets" else "× gtn_label"
+            if kind == "targets":
+                rows = [{**row, "title": f"{row['title']}: {case(row)}"} for row in rows]
+                ratio = "× the first of its kind"
+            text += "\n" + speed_table(rows, first, ratio)
+            if kind != "targets":  # there the pairs are beside the point; the JSON has them
+                text += "\n" + quality_table(rows, first)
+    compared = [section for section in record["sections"] if section["kind"] == "compare"]
+    return text + (losses.text(compared) if compared else "")
+
+
+def case(row: Row) -> str:
+    """Name the problem of a row."""
+    return f"{row['n']:,} × {row['dim']}, {row['data']}"
+
+
+def write(prefix: Path, record: Record) -> str:
+    """Write PREFIX.json, PREFIX.md and, with a scaling, PREFIX.svg; return the Markdown."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    json_text = json.dumps(record, indent=1, default=str)
-    prefix.with_name(prefix.name + ".json").write_text(json_text + "\n", encoding="utf-8")
-    prefix.with_name(prefix.name + ".md").write_text(text, encoding="utf-8")
+    path = prefix.with_name(prefix.name + ".json")
+    path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+    return render(path)
+
+
+def render(path: Path) -> str:
+    """Make the Markdown and the plot beside a JSON file from it; return the Markdown.
+
+    Raises
+    ------
+    ValueError
+        It is not a record of this version.
+    OSError
+        It cannot be read.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise ValueError(f"{path} must be results of this version (schema {SCHEMA})")
+    picture = path.with_suffix(".svg")
+    drawn = plot.scaling([s for s in record["sections"] if s["kind"] == "scaling"], picture)
+    text = markdown(record, picture.name if drawn else "")
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
     return text

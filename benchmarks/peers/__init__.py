@@ -1,33 +1,34 @@
-"""The peers: ways to compute the assignment of Algorithm 1, one file each.
+"""The peers: ways to pair sources with latents, one file each; this list is all of them.
 
-A peer is a module with
-    NAME                          shown in the tables
-    missing() -> str              why it cannot run here; empty if it can
-    match(latents, sources, threads, limit) -> Answer
-It gets float32 latents [m, dim] and sources [n, dim]. ``limit`` is the largest number of sources
-that a peer too slow for the whole may visit, 0 for all of them; the others ignore it.
-To add a peer: write its file and list it in PEERS.
+To add one: write its file, which defines ``PEERS`` (benchmarks/peer.py says of what), and add the
+file here. ``python -m benchmarks --list`` shows it, and the next run checks and times it.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from benchmarks.peer import Peer
+from benchmarks.peers import (
+    authors_loop,
+    bsp_ot,
+    faiss_greedy,
+    gtn_label,
+    lapx_assignment,
+    minibatch_ot,
+    numpy_greedy,
+    pot_emd,
+    scipy_assignment,
+)
 
-from benchmarks.answer import Answer, Rows
-from benchmarks.peers import authors_loop, faiss_greedy, gtn_label, numpy_greedy
-
-
-class Peer(Protocol):
-    """What a peer's module offers."""
-
-    NAME: str
-
-    def missing(self) -> str:
-        """Why the peer cannot run here; empty if it can."""
-
-    def match(self, latents: Rows, sources: Rows, threads: int, limit: int) -> Answer:
-        """Compute the assignment."""
-
-
-OURS: Peer = gtn_label
-PEERS: tuple[Peer, ...] = (OURS, faiss_greedy, numpy_greedy, authors_loop)
+OURS: Peer = gtn_label.OURS
+PEERS: tuple[Peer, ...] = (
+    *gtn_label.PEERS,
+    *faiss_greedy.PEERS,
+    *numpy_greedy.PEERS,
+    *authors_loop.PEERS,
+    *bsp_ot.PEERS,
+    *minibatch_ot.PEERS,
+    *lapx_assignment.PEERS,
+    *scipy_assignment.PEERS,
+    *pot_emd.PEERS,
+)
+BY_NAME: dict[str, Peer] = {peer.name: peer for peer in PEERS}

@@ -11,18 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.answer import Answer, Rows, norm_order, unit_rows
+from benchmarks.peer import Budget, Cost, Peer
 
-NAME = "blocks in NumPy"
 BLOCK = 256  # 256 x 50,000 float32 scores are 51 MB; larger blocks were slower
 
 
-def missing() -> str:
-    """NumPy is always there."""
-    return ""
-
-
-def match(latents: Rows, sources: Rows, threads: int, limit: int) -> Answer:
-    """Whole run; ``limit`` is ignored."""
+def match(latents: Rows, sources: Rows, budget: Budget) -> Answer:
+    """Run the whole; BLAS has its threads from the environment."""
     ranked = norm_order(latents)
     units = unit_rows(latents)[ranked]  # equal scores go to the lower rank, as argmax does
     order = norm_order(sources)
@@ -40,4 +35,22 @@ def match(latents: Rows, sources: Rows, threads: int, limit: int) -> Answer:
         keep = np.ones(len(units), dtype=bool)
         keep[taken] = False
         units, ranked = units[keep], ranked[keep]
-    return Answer(assignment, len(sources))
+    return Answer(assignment)
+
+
+def cost(n: int, dim: int, seconds: float) -> Cost:
+    """Matrix products and argmax over n²/2 scores; a block of scores and float64 rows."""
+    return Cost(n * n * (dim / 1.5e11 + 0.5e-9), 4 * BLOCK * n + 32 * n * dim)
+
+
+PEERS = (
+    Peer(
+        name="numpy_greedy",
+        title="greedy over NumPy blocks",
+        kind="greedy",
+        match=match,
+        what="Algorithm 1 by blocks of float32 matrix products, taken latents dropped",
+        advice="thirty lines that need nothing but NumPy; good for a few ten thousand rows",
+        cost=cost,
+    ),
+)

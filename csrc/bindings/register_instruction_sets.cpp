@@ -1,6 +1,8 @@
-// _core.instruction_sets(): the scan kernels of the CPU backend, best first.
+// _core.instruction_sets(): the scan kernels of the CPU backend, best first; _core.int8_rate(): how
+// fast one of them is by itself, for benchmarks.
 #include "bindings/register.hpp"
 #include "cpu/dispatch.hpp"
+#include "cpu/kernel_rate.hpp"
 
 namespace py = pybind11;
 
@@ -23,6 +25,16 @@ void register_instruction_sets(py::module_& m) {
         return rows;
       },
       "Scan kernels: name, description, built, supported, reason; best first.");
+  m.def(
+      "int8_rate",
+      [](const std::string& instruction_set, int64_t dim, double seconds) {
+        if (dim < 1) throw py::value_error("dim must be >= 1, got " + std::to_string(dim));
+        const Kernel& kernel = select_kernel(instruction_set);
+        py::gil_scoped_release released;
+        return int8_rate(kernel, dim, seconds);
+      },
+      py::arg("instruction_set"), py::arg("dim"), py::arg("seconds"),
+      "int8 multiply-adds a second of one thread, over panels that stay in the cache.");
 }
 
 }  // namespace gtn

@@ -18,6 +18,7 @@ class InstructionSet(TypedDict):
     reason: str
 
 def instruction_sets() -> list[InstructionSet]: ...
+def int8_rate(instruction_set: str, dim: int, seconds: float) -> float: ...
 def match_rows(
     latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim]
     sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]

@@ -1,0 +1,74 @@
+"""Two rates of the machine that times are held against, measured in the rounds of the timing.
+
+- sgemm: float32 matrix products by NumPy's BLAS. A greedy over shrinking sets multiplies each
+  source with half the latents on average: n² · dim floating-point operations (a multiply-add is
+  two). Over the rate, that is the time below which nothing built on this BLAS can come, whatever
+  it does with the products. The shape of blocks and the BLAS core type are those that were
+  fastest here, so the floor is as low as this BLAS can make it.
+- int8: multiply-adds a second of the engine's own scan kernel in a bare loop over panels that
+  stay in the cache, with thresholds that nothing reaches; padding does no useful work and is not
+  counted. n² · dim / 2 over that rate is the time of the products alone.
+
+These run inside a worker.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from gtn_label import _core
+
+SOURCE_BLOCKS = (256, 1024, 4096)
+LATENT_BLOCKS = (1024, 4096, 16384, 65536)
+MOST_SCORES = 1 << 26
+
+
+def core_types() -> tuple[str, ...]:
+    """Values of OPENBLAS_CORETYPE worth trying: BLAS's own choice first."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        return ("", "Haswell", "SkylakeX")
+    return ("",)
+
+
+def sgemm_rate(rows: int, columns: int, dim: int, seconds: float) -> float:
+    """Floating-point operations a second of products [rows, dim] x [dim, columns]."""
+    rng = np.random.Generator(np.random.Philox(0))
+    left = rng.standard_normal((rows, dim), dtype=np.float32)
+    right = rng.standard_normal((columns, dim), dtype=np.float32).T
+    out = np.empty((rows, columns), np.float32)
+    np.matmul(left, right, out=out)
+    done = 0
+    start = now = time.perf_counter()
+    while now - start < seconds:
+        np.matmul(left, right, out=out)
+        done += 1
+        now = time.perf_counter()
+    return 2 * done * rows * columns * dim / (now - start)
+
+
+def sgemm(n: int, dim: int, block: list[int] | None, seconds: float) -> dict[str, Any]:
+    """Rate of ``block`` over ``seconds``; without one, the best block, each tried so long."""
+    if block is not None:
+        return {"block": block, "rate": sgemm_rate(block[0], block[1], dim, seconds)}
+    best: tuple[float, list[int]] = (0.0, [])
+    for rows in sorted({min(n, rows) for rows in SOURCE_BLOCKS}):
+        for columns in sorted({min(n, columns) for columns in LATENT_BLOCKS}):
+            if rows * columns <= MOST_SCORES:
+                rate = sgemm_rate(rows, columns, dim, seconds)
+                best = max(best, (rate, [rows, columns]))
+    return {"block": best[1], "rate": best[0]}
+
+
+def int8(instruction_set: str, dim: int, threads: int, seconds: float) -> dict[str, Any]:
+    """Multiply-adds a second of ``threads`` threads at once."""
+
+    def one(_: int) -> float:
+        return _core.int8_rate(instruction_set, dim, seconds)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return {"rate": sum(pool.map(one, range(threads)))}

@@ -1,0 +1,211 @@
+"""What this project sets out to reach, line by line: measured, and passed or failed.
+
+A line is a figure taken from the rows of a contest: how many times faster than a floor, a peer or
+another entry, a peak of memory, an exponent. A line about an instruction set that this machine
+lacks is neither passed nor failed; it gives the figure of the best one that is here. ``scale``
+shrinks every n, to try the lines out: their figures mean nothing then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.harness import Case, Contest, Entry, Settings, ratios, spread
+from benchmarks.peer import Peer
+from benchmarks.peers import BY_NAME, OURS
+from benchmarks.peers.gtn_label import missing
+from benchmarks.suite import Section, Sections, exponent, held
+
+Row = dict[str, Any]
+SMALLEST = 64
+AWKWARD = ("clustered", "off_centre", "heavy_tails", "duplicated", "lattice")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table."""
+
+    work: str
+    measures: str
+    limit: float
+    at_least: bool  # else the figure must stay under the limit
+    rows: Callable[[Sequence[Row]], Sequence[Row]]  # those of the contest that it is about
+    figure: Callable[[Sequence[Row]], dict[str, Any] | None]  # a spread, from those rows
+    instruction_set: str = ""  # which must be here, if one is named
+
+    def judge(self, all_rows: Sequence[Row]) -> dict[str, Any]:
+        """Measure the line; rows that are not there, as after a break, give "not measured"."""
+        absent = missing(f"cpu:{self.instruction_set}") if self.instruction_set else ""
+        rows = self.rows(all_rows)
+        figure = self.figure(rows) if rows and all(row["seconds"] for row in rows) else None
+        ran = ", ".join(sorted({str(r["stats"]["instruction_set"]) for r in rows if ours(r)}))
+        result, note = "not measured", ran and f"with {ran}"
+        if absent:
+            result, note = "not here", f"{self.instruction_set}: {absent}; the figure is {note}"
+        elif figure is None:
+            note = "; ".join(row["note"] for row in rows if not row["seconds"])
+        elif self.at_least:
+            result = "pass" if figure["median"] >= self.limit else "FAIL"
+        else:
+            result = "pass" if figure["median"] < self.limit else "FAIL"
+        return {
+            "work": self.work,
+            "measures": self.measures,
+            "limit": self.limit,
+            "at_least": self.at_least,
+            "figure": figure,
+            "result": result,
+            "note": note,
+        }
+
+
+def ours(row: Row) -> bool:
+    """Whether a row is of this project, and ran."""
+    return row["kind"] == "contract" and bool(row["stats"])
+
+
+def here(instruction_set: str) -> Peer:
+    """Return this project with an instruction set forced, or as it comes if that is not here."""
+    peer = BY_NAME.get(f"gtn_label:{instruction_set}", OURS)
+    return OURS if peer.missing() else peer
+
+
+def pick(*entries: Entry) -> Callable[[Sequence[Row]], Sequence[Row]]:
+    """Choose the rows of some entries."""
+
+    def key(row: Row) -> tuple[Any, ...]:
+        return row["peer"], row["data"], row["n"], row["dim"], row["threads"]
+
+    wanted = [(e.peer.name, e.case.data, e.case.n, e.case.dim, e.threads) for e in entries]
+
+    def choose(rows: Sequence[Row]) -> Sequence[Row]:
+        found = {key(row): row for row in rows}
+        return [found[one] for one in wanted if one in found]
+
+    return choose
+
+
+def sgemm(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """How many times faster than the sgemm floor."""
+    figure: dict[str, Any] | None = rows[0]["sgemm_ratio"]
+    return figure
+
+
+def quotient(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Seconds of the second row over those of the first, within rounds."""
+    return spread(ratios(rows[1]["seconds"]["runs"], rows[0]["seconds"]["runs"]))
+
+
+def memory(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Peak of the whole process over the bytes of its inputs."""
+    return spread([rows[0]["peak_bytes"] / rows[0]["inputs_bytes"]])
+
+
+def growth(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Exponent of time, from the runs of each round."""
+    sizes = [row["n"] for row in rows]
+    rounds = zip(*(row["seconds"]["runs"] for row in rows), strict=True)
+    return spread(
+        [
+            None if None in seconds else exponent(list(zip(sizes, seconds, strict=True)))
+            for seconds in rounds
+        ]
+    )
+
+
+def plan(settings: Settings, scale: float) -> list[tuple[str, list[Entry], list[Line]]]:
+    """Contests with their lines."""
+    threads = settings.threads
+
+    def case(name: str, n: int, dim: int) -> Case:
+        return Case(name, max(SMALLEST, round(n * scale)), dim)
+
+    def entry(case: Case, peer: Peer = OURS, against: Entry | None = None) -> Entry:
+        return Entry(peer, case, threads, against)
+
+    def floor_line(at: Entry, limit: float, instruction_set: str = "") -> Line:
+        word = f", {instruction_set}" if instruction_set else ""
+        said = "times faster than the sgemm floor"
+        work = f"{at.case}{word}"
+        return Line(work, said, limit, True, pick(at), sgemm, instruction_set)
+
+    contests: list[tuple[str, list[Entry], list[Line]]] = []
+
+    at = case("isotropic", 100_000, 100)
+    base = entry(at)
+    faiss = entry(at, BY_NAME["faiss_tuned"], base)
+    single = Entry(OURS, at, 1, base)
+    forced = {name: entry(at, here(name), base) for name in ("amx", "avx512_vnni", "avx2")}
+    forced = {name: base if e.peer is OURS else e for name, e in forced.items()}
+    lines = [
+        floor_line(forced["amx"], 5, "amx"),
+        Line(
+            f"{at}, amx",
+            "times faster than greedy over tuned FAISS",
+            8,
+            True,
+            pick(forced["amx"], faiss),
+            quotient,
+            "amx",
+        ),
+        floor_line(forced["avx512_vnni"], 2, "avx512_vnni"),
+        floor_line(forced["avx2"], 1, "avx2"),
+        Line(f"{at}", f"times faster on {threads} threads than on 1", 1.8, True,
+             pick(base, single), quotient),
+    ]  # fmt: skip
+    entries = list(dict.fromkeys([base, *forced.values(), faiss, single]))
+    contests.append((str(at), entries, lines))
+
+    at = case("isotropic", 202_599, 100)
+    base = entry(at)
+    fast = here("amx")
+    best = base if fast is OURS else entry(at, fast, base)
+    lines = [
+        floor_line(best, 6, "amx"),
+        Line(f"{at}", "peak memory of the process over the inputs", 2.5, False, pick(base), memory),
+    ]
+    contests.append((str(at), list(dict.fromkeys([base, best])), lines))
+
+    at = case("isotropic", 50_000, 768)
+    contests.append((str(at), [entry(at)], [floor_line(entry(at), 4)]))
+
+    for name in ("isotropic", "clustered"):
+        at = case(name, 100_000, 2)
+        contests.append((str(at), [entry(at)], [floor_line(entry(at), 0)]))
+    for dim in (3, 5):
+        for name in ("isotropic", "clustered"):
+            sizes = [entry(case(name, n, dim)) for n in (250_000, 500_000, 1_000_000)]
+            at, base = sizes[-1].case, sizes[-1]
+            bsp = entry(at, BY_NAME["bsp_ot_16"], base)
+            lines = [
+                floor_line(base, 3),
+                Line(f"{at}", "times faster than BSP-OT with 16 plans", 1, True,
+                     pick(base, bsp), quotient),
+                Line(f"{at}", f"exponent of time from n = {sizes[0].case.n:,}", 1.4, False,
+                     pick(*sizes), growth),
+            ]  # fmt: skip
+            contests.append((str(at), [*sizes, bsp], lines))
+
+    for n, dim in ((100_000, 100), (200_000, 5)):
+        base = entry(case("isotropic", n, dim))
+        others = [entry(case(name, n, dim), OURS, base) for name in AWKWARD]
+        lines = [
+            Line(f"{other.case}", "times as long as isotropic data", 2, False,
+                 pick(base, other), quotient)
+            for other in others
+        ]  # fmt: skip
+        contests.append((f"{n:,} × {dim}, data sets", [base, *others], lines))
+    return contests
+
+
+def targets(settings: Settings, scale: float, sections: Sections) -> None:
+    """Measure every line."""
+    for title, entries, lines in plan(settings, scale):
+        section: Section = {"kind": "targets", "title": title, "scale": scale}
+        sections.append(section)
+        try:
+            held(section, Contest(entries, settings))
+        finally:
+            section["lines"] = [line.judge(section["rows"]) for line in lines]

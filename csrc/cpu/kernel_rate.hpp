@@ -1,0 +1,16 @@
+// How fast a scan kernel multiplies when nothing else happens: the floor that benchmarks hold the
+// engine's times against. Not part of any matching.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/kernels.hpp"
+
+namespace gtn {
+
+// Multiply-adds a second of the int8 kernel in one thread: a bare loop over panels that stay in
+// the first-level cache, with thresholds that no sum reaches. Only the `dim` dimensions that were
+// asked for count, not what pads them to steps. Takes about `seconds`; dim >= 1.
+double int8_rate(const Kernel& kernel, int64_t dim, double seconds);
+
+}  // namespace gtn
