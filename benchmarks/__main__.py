@@ -25,7 +25,7 @@ from benchmarks.targets import targets
 
 PARTS = ("compare", "datasets", "scaling", "targets")
 OUT = Path("benchmarks/out")
-QUICK_SCALE = 0.005
+QUICK_SCALE = 0.002
 DESCRIPTION = """\
 Check, then time, gtn_label against other ways to pair noise with latents.
 
@@ -176,7 +176,7 @@ def compared_cases(options: argparse.Namespace) -> list[Case]:
     """Problems of the comparison."""
     cases = [suite.file_case(path) for path in options.latents or ()]
     if options.shape or options.data:
-        shapes = options.shape or [(1_500, 16) if options.quick else (50_000, 100)]
+        shapes = options.shape or [(1_000, 16) if options.quick else (50_000, 100)]
         names = options.data or ["isotropic"]
         unfit = [(name, dim) for name in names for _, dim in shapes if not suite.fits(name, dim)]
         if unfit:
@@ -197,7 +197,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return Settings(
         threads=options.threads or machine.usable_cores(),
         runs=options.runs or (2 if quick else 5),
-        limit=options.limit or (5 if quick else 120),
+        limit=options.limit or (20 if quick else 120),
         sample=100 if quick else 400,
         floor_seconds=0.05 if quick else 0.5,
         core_types=("",) if quick else core_types(),

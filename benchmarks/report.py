@@ -251,7 +251,8 @@ def write(prefix: Path, record: Record) -> str:
     """Write PREFIX.json, PREFIX.md and, with a scaling, PREFIX.svg; return the Markdown."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
     path = prefix.with_name(prefix.name + ".json")
-    path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+    text = json.dumps(record, default=str).replace('{"peer": ', '\n{"peer": ')  # a row a line
+    path.write_text(text + "\n", encoding="utf-8")
     return render(path)
 
 

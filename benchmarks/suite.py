@@ -32,12 +32,12 @@ COMPARED = (
     ("swiss_roll", (50_000, 1)),
     ("isotropic", (20_000, 768)),
 )
-COMPARED_QUICK = (("isotropic", (1_500, 16)),)
+COMPARED_QUICK = (("isotropic", (1_000, 16)),)
 SHAPES = ((50_000, 100), (20_000, 16), (200_000, 5))  # of the data sets
-SHAPES_QUICK = ((2_000, 8),)
+SHAPES_QUICK = ((1_000, 8),)
 # n of the first of four sizes, each twice the one before.
 SCALED = ((25_000, 2), (25_000, 5), (12_500, 16), (12_500, 100), (6_250, 768))
-SCALED_QUICK = ((500, 5),)
+SCALED_QUICK = ((250, 5),)
 SIZES = 4
 SCALED_PEERS = (
     "gtn_label",
@@ -49,7 +49,7 @@ SCALED_PEERS = (
     "minibatch_ot",
     "lapx",
 )
-SCALED_PEERS_QUICK = ("gtn_label", "numpy_greedy", "bsp_ot_16")
+SCALED_PEERS_QUICK = ("gtn_label", "numpy_greedy", "authors_loop")
 
 
 def held(section: Section, contest: Contest) -> None:

@@ -94,8 +94,10 @@ def sgemm(rows: Sequence[Row]) -> dict[str, Any] | None:
 
 
 def quotient(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Seconds of the second row over those of the first, within rounds."""
-    return spread(ratios(rows[1]["seconds"]["runs"], rows[0]["seconds"]["runs"]))
+    """Seconds of the fastest other row over those of the first, within rounds."""
+    others = zip(*(row["seconds"]["runs"] for row in rows[1:]), strict=True)
+    least = [min((run for run in runs if run is not None), default=None) for runs in others]
+    return spread(ratios(least, rows[0]["seconds"]["runs"]))
 
 
 def memory(rows: Sequence[Row]) -> dict[str, Any] | None:
@@ -135,7 +137,7 @@ def plan(settings: Settings, scale: float) -> list[tuple[str, list[Entry], list[
 
     at = case("isotropic", 100_000, 100)
     base = entry(at)
-    faiss = entry(at, BY_NAME["faiss_tuned"], base)
+    faiss = [entry(at, BY_NAME[name], base) for name in ("faiss_tuned", "faiss_untuned")]
     single = Entry(OURS, at, 1, base)
     forced = {name: entry(at, here(name), base) for name in ("amx", "avx512_vnni", "avx2")}
     forced = {name: base if e.peer is OURS else e for name, e in forced.items()}
@@ -143,10 +145,10 @@ def plan(settings: Settings, scale: float) -> list[tuple[str, list[Entry], list[
         floor_line(forced["amx"], 5, "amx"),
         Line(
             f"{at}, amx",
-            "times faster than greedy over tuned FAISS",
+            "times faster than greedy over FAISS, the faster of tuned and untuned",
             8,
             True,
-            pick(forced["amx"], faiss),
+            pick(forced["amx"], *faiss),
             quotient,
             "amx",
         ),
@@ -155,7 +157,7 @@ def plan(settings: Settings, scale: float) -> list[tuple[str, list[Entry], list[
         Line(f"{at}", f"times faster on {threads} threads than on 1", 1.8, True,
              pick(base, single), quotient),
     ]  # fmt: skip
-    entries = list(dict.fromkeys([base, *forced.values(), faiss, single]))
+    entries = list(dict.fromkeys([base, *forced.values(), *faiss, single]))
     contests.append((str(at), entries, lines))
 
     at = case("isotropic", 202_599, 100)

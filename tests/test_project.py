@@ -1,7 +1,7 @@
-"""What surrounds the library: example data, documents, CI's helpers, the benchmarks' checks.
+"""What surrounds the library: example data, documents, CI's helpers.
 
-Helpers must reject what they are there to reject, so each is shown a fault. Not here: the library
-and the command.
+Helpers must reject what they are there to reject, so each is shown a fault. Not here: the library,
+the command and the benchmarks.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ import numpy as np
 import pytest
 
 import gtn_label
-from benchmarks import check, data
-from benchmarks.answer import Answer
-from benchmarks.peers import authors_loop, numpy_greedy
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -168,61 +165,3 @@ class TestSmoke:
         np.savez(pairs, **arrays)
         with pytest.raises(AssertionError):
             load(".ci/smoke.py").check(latents, pairs)
-
-
-class TestBenchmarkChecks:
-    @pytest.fixture
-    def problem(self) -> tuple[np.ndarray, np.ndarray, Answer]:
-        latents, sources = data.latents("isotropic", 400, 6), data.sources(400, 6)
-        answer = gtn_label.match(latents, sources)
-        return latents, sources, Answer(answer.assignment.copy(), 400)
-
-    def test_accepts_the_engine(self, problem: tuple[np.ndarray, np.ndarray, Answer]) -> None:
-        latents, sources, answer = problem
-        check.check_exact(latents, sources, answer, 800)
-        assert check.compare(latents, sources, answer, answer).equal == 1
-
-    def test_rejects_a_latent_taken_twice(
-        self, problem: tuple[np.ndarray, np.ndarray, Answer]
-    ) -> None:
-        latents, sources, answer = problem
-        answer.assignment[3] = answer.assignment[4]
-        for action in (
-            lambda: check.check_exact(latents, sources, answer, 10),
-            lambda: check.compare(latents, sources, answer, answer),
-        ):
-            with pytest.raises(check.WrongAnswer, match="taken twice"):
-                action()
-
-    def test_rejects_a_worse_choice(self, problem: tuple[np.ndarray, np.ndarray, Answer]) -> None:
-        latents, sources, answer = problem
-        answer.assignment[[3, 4]] = answer.assignment[[4, 3]]
-        with pytest.raises(check.WrongAnswer, match="was free"):
-            check.check_exact(latents, sources, answer, 800)
-
-    def test_rejects_random_pairs_of_a_peer(
-        self, problem: tuple[np.ndarray, np.ndarray, Answer]
-    ) -> None:
-        latents, sources, answer = problem
-        shuffled = Answer(np.random.default_rng(0).permutation(400), 400)
-        with pytest.raises(check.WrongAnswer, match="mean cosine"):
-            check.compare(latents, sources, shuffled, answer)
-
-    def test_peers_find_the_same_pairs(
-        self, problem: tuple[np.ndarray, np.ndarray, Answer]
-    ) -> None:
-        latents, sources, answer = problem
-        blocks = numpy_greedy.match(latents, sources, 1, 0)
-        assert check.compare(latents, sources, blocks, answer).equal > 0.99
-        part = authors_loop.match(latents, sources, 1, 50)
-        assert (part.assignment >= 0).sum() == part.visited == 50
-        assert "estimated from 50 of 400" in part.note
-        assert check.compare(latents, sources, part, answer).equal > 0.99
-
-    @pytest.mark.parametrize("name", list(data.DATASETS))
-    def test_data_sets_are_valid_latents(self, name: str) -> None:
-        latents = data.latents(name, 120, 3)
-        assert latents.shape == (120, 3)
-        assert latents.dtype == (np.float64 if name == "double" else np.float32)
-        assert np.array_equal(latents, data.latents(name, 120, 3))
-        gtn_label.match(latents, data.sources(120, 3))
