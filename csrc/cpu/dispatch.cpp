@@ -1,72 +1,88 @@
-// Implements dispatch.hpp. __builtin_cpu_supports also asks whether the operating system saves the
-// wide registers (XGETBV), so "supported" covers both.
+// Implements dispatch.hpp.
 #include "cpu/dispatch.hpp"
 
+#include <cstring>
 #include <stdexcept>
 
+#include "cpu/built_kernels.hpp"
+#include "cpu/processor.hpp"
+
 namespace gtn {
-
-#ifdef GTN_KERNEL_AVX512_VNNI
-extern const Kernel kernel_avx512_vnni;
-#endif
-#ifdef GTN_KERNEL_AVX2
-extern const Kernel kernel_avx2;
-#endif
-extern const Kernel kernel_scalar;
-
 namespace {
+
+struct Described {
+  const char* name;
+  const char* description;
+  const char* int16_from;  // the kernel whose int16 form it uses; null for its own
+};
+
+// Best first. What this build has of them is in built_kernels.hpp, which CMake writes.
+constexpr Described kDescribed[] = {
+    {"avx512_vnni", "AVX-512 VNNI, 64 int8 or 32 int16 products an instruction", nullptr},
+    {"avx2", "AVX2, 32 int8 or 16 int16 products in two or three instructions", nullptr},
+    {"scalar", "portable C++, any processor", nullptr},
+};
+
+const BuiltKernel& built(const char* name) {
+  for (const BuiltKernel& b : kBuiltKernels) {
+    if (std::strcmp(b.name, name) == 0) return b;
+  }
+  throw std::logic_error("kernel " + std::string(name) + " is not in the registry");
+}
 
 struct Entry {
   const char* name;
   const char* description;
-  const Kernel* kernel;  // null if not built for this processor family
+  bool built;
+  Kernel kernel;
+  std::string reason;  // why it cannot run here
 };
 
-const Entry kEntries[] = {
-    {"avx512_vnni", "AVX-512 VNNI, 64 int8 or 32 int16 products an instruction",
-#ifdef GTN_KERNEL_AVX512_VNNI
-     &kernel_avx512_vnni
-#else
-     nullptr
-#endif
-    },
-    {"avx2", "AVX2, 32 int8 or 16 int16 products an instruction",
-#ifdef GTN_KERNEL_AVX2
-     &kernel_avx2
-#else
-     nullptr
-#endif
-    },
-    {"scalar", "portable C++, any processor", &kernel_scalar},
-};
+Entry make(const Described& d) {
+  const BuiltKernel* files[2] = {&built(d.name), &built(d.int16_from ? d.int16_from : d.name)};
+  Entry e{d.name, d.description, true, {}, {}};
+  for (const BuiltKernel* file : files) {
+    if (e.reason.empty() && !file->kernel) {
+      e.built = false;
+      e.reason = std::string("not built: ") + file->why_not;
+    }
+  }
+  if (!e.built) return e;
+  e.kernel = *files[0]->kernel;
+  e.kernel.int16 = files[1]->kernel->int16;
+  e.reason = lacking_for(d.name);
+  return e;
+}
 
-std::string why_not(const Entry& e) {
-  if (!e.kernel) return "not built for this processor family";
-  if (!e.kernel->supported()) return "this processor or operating system lacks it";
-  return "";
+// Asked once: neither the processor nor the permission to use AMX changes.
+const auto& entries() {
+  static const auto all = [] {
+    std::vector<Entry> list;
+    for (const Described& d : kDescribed) list.push_back(make(d));
+    return list;
+  }();
+  return all;
 }
 
 }  // namespace
 
 std::vector<KernelInfo> list_kernels() {
   std::vector<KernelInfo> infos;
-  for (const Entry& e : kEntries) {
-    infos.push_back({e.name, e.description, e.kernel != nullptr, e.kernel && e.kernel->supported(),
-                     why_not(e)});
+  for (const Entry& e : entries()) {
+    infos.push_back({e.name, e.description, e.built, e.reason.empty(), e.reason});
   }
   return infos;
 }
 
 const Kernel& select_kernel(const std::string& name) {
   std::string known;
-  for (const Entry& e : kEntries) {
-    const std::string reason = why_not(e);
-    if (name == "auto" && reason.empty()) return *e.kernel;
+  for (const Entry& e : entries()) {
+    if (name == "auto" && e.reason.empty()) return e.kernel;
     if (name == e.name) {
-      if (!reason.empty()) {
-        throw std::runtime_error("instruction set '" + name + "' cannot run here: " + reason);
+      if (!e.reason.empty()) {
+        throw std::runtime_error("instruction set '" + name + "' cannot run here: " + e.reason);
       }
-      return *e.kernel;
+      return e.kernel;
     }
     known += std::string(known.empty() ? "" : ", ") + e.name;
   }

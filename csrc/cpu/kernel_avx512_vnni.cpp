@@ -97,16 +97,10 @@ int64_t scan(ScanTile* t) {
   return t->panel_end;
 }
 
-bool supported() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vnni");
-}
-
 }  // namespace
 
 extern const Kernel kernel_avx512_vnni;
 const Kernel kernel_avx512_vnni = {
-    "avx512_vnni", supported, {scan<Int8>, kTileSources, 1}, {scan<Int16>, kTileSources, 1}, 127};
+    "avx512_vnni", {scan<Int8>, kTileSources, 1}, {scan<Int16>, kTileSources, 1}, 127};
 
 }  // namespace gtn

@@ -45,15 +45,11 @@ int64_t scan(ScanTile* t) {
   return t->panel_end;
 }
 
-bool supported() {
-  return true;
-}
-
 }  // namespace
 
 extern const Kernel kernel_scalar;
 const Kernel kernel_scalar = {"scalar",
-                              supported,
+
                               {scan<uint8_t, int8_t, 4>, kTileSources, 1},
                               {scan<int16_t, int16_t, 2>, kTileSources, 1},
                               127};

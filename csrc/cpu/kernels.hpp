@@ -3,12 +3,15 @@
 // this project: an inline function compiled with their flags could be the copy the linker keeps.
 //
 // Layout. Latent codes lie in panels of 64 latents: [panel][step][64][4 bytes]; a step holds four
-// int8 or two int16 dimensions. int8 latent codes are stored with 128 added (unsigned); `start`
-// carries the correction -128 * sum(source codes). A tile is the sources that a kernel takes at
-// once: [tile_sources][source_steps][4 bytes], signed; source_steps is steps rounded up to the
-// kernel's step_multiple, with zeros behind steps. A kernel may read source_steps - steps steps
-// past the end of a panel (times those zeros): the memory is there. Sums are int32 and exact: code
-// scales are chosen so that no dot product leaves int32.
+// int8 or two int16 dimensions. int8 latent codes are stored with 128 added (unsigned). A tile is
+// the sources that a kernel takes at once: [tile_sources][source_steps][4 bytes], signed;
+// source_steps is steps rounded up to the kernel's step_multiple, with zeros behind steps. A kernel
+// may read source_steps - steps steps past the end of a panel (times those zeros): the memory is
+// there.
+//
+// Sums are the dot products of the signed codes: int32 and exact, as code scales are chosen so that
+// none leaves int32, and in int8 at most 2^14 a dimension. For int8, `start` is -128 * sum(source
+// codes) modulo 2^32, which takes the 128 out again; for int16 it is 0.
 #pragma once
 
 #include <stdint.h>
@@ -22,7 +25,7 @@ struct ScanTile {
   int64_t panel_begin, panel_end;
   int32_t steps, source_steps;
   const void* sources;                       // [tile_sources][source_steps][4 bytes]
-  int32_t start[kMostTileSources];           // first value of each source's sums
+  int32_t start[kMostTileSources];           // correction of each source's sums
   int32_t threshold[kMostTileSources];       // sums >= threshold are hits
   int32_t* hit_sums[kMostTileSources];       // where hits go: sum and position (panel * 64 + lane),
   int32_t* hit_positions[kMostTileSources];  // each with room for limit + 64 + 16 entries
@@ -41,9 +44,8 @@ struct ScanKernel {
 
 struct Kernel {
   const char* name;
-  bool (*supported)();  // by this processor and operating system
   ScanKernel int8;
-  ScanKernel int16;
+  ScanKernel int16;           // scan is null in a file without one: dispatch.cpp lends another's
   int32_t source_limit_int8;  // largest |source code| the int8 kernel takes without overflow
 };
 
