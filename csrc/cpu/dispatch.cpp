@@ -18,7 +18,9 @@ struct Described {
 
 // Best first. What this build has of them is in built_kernels.hpp, which CMake writes.
 constexpr Described kDescribed[] = {
+    {"amx_int8", "AMX, 16,384 int8 products an instruction; int16 as avx512_vnni", "avx512_vnni"},
     {"avx512_vnni", "AVX-512 VNNI, 64 int8 or 32 int16 products an instruction", nullptr},
+    {"avx_vnni", "AVX-VNNI, 32 int8 or 16 int16 products an instruction", nullptr},
     {"avx2", "AVX2, 32 int8 or 16 int16 products in two or three instructions", nullptr},
     {"scalar", "portable C++, any processor", nullptr},
 };

@@ -1,5 +1,6 @@
-// Every scan kernel that runs here against plain sums: bit-equal hits in position order, for odd
-// numbers of steps and panels, tight limits, and codes at the ends of their range.
+// Every scan kernel that runs here, and emulations of two, against plain sums: bit-equal hits in
+// position order, for odd numbers of steps and panels, tight limits, codes at the ends of their
+// range, and whatever lies behind the last panel.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -11,158 +12,224 @@
 #include <vector>
 
 #include "cpu/dispatch.hpp"
+#include "kernels_to_test.hpp"
 
 namespace {
+
+constexpr int kLanes = gtn::kPanelLatents;
+constexpr int32_t kNoLimit = 1000;  // more hits than any problem here has
 
 struct Hits {
   std::vector<int32_t> sums, positions;
   bool operator==(const Hits&) const = default;
 };
 
+// As plain numbers, and as a kernel wants them.
 struct Problem {
   bool wide;
-  int32_t steps;
+  int32_t steps, source_steps;
   int64_t panels;
-  std::vector<uint8_t> latents;  // [panels][steps][64][4]
-  std::vector<uint8_t> sources;  // [6][steps][4]
+  std::vector<std::vector<int32_t>> latents;  // [panels * 64][dims], signed
+  std::vector<std::vector<int32_t>> sources;  // [tile_sources][dims]
+  std::vector<uint8_t> panel_bytes;   // [panels][steps][64][4], then what may be read past it
+  std::vector<uint8_t> source_bytes;  // [tile_sources][source_steps][4]
+  std::vector<int32_t> start;
 
-  int32_t sum(int r, int64_t panel, int lane, int32_t start) const {
-    uint32_t total = static_cast<uint32_t>(start);
-    for (int32_t s = 0; s < steps; ++s) {
-      const uint8_t* x = &latents[static_cast<size_t>(((panel * steps + s) * 64 + lane) * 4)];
-      const uint8_t* y = &sources[static_cast<size_t>((r * steps + s) * 4)];
-      if (wide) {
-        int16_t a[2], b[2];
-        std::memcpy(a, x, 4);
-        std::memcpy(b, y, 4);
-        total += static_cast<uint32_t>(a[0] * b[0] + a[1] * b[1]);
-      } else {
-        for (int k = 0; k < 4; ++k) {
-          total += static_cast<uint32_t>(static_cast<int32_t>(x[k]) * static_cast<int8_t>(y[k]));
-        }
-      }
+  int dims_per_step() const { return wide ? 2 : 4; }
+
+  int32_t sum(size_t r, int64_t at) const {
+    int64_t total = 0;
+    for (size_t k = 0; k < sources[r].size(); ++k) {
+      total += int64_t{latents[static_cast<size_t>(at)][k]} * sources[r][k];
     }
+    if (total != static_cast<int32_t>(total)) throw std::logic_error("a sum leaves int32");
     return static_cast<int32_t>(total);
   }
 };
 
-Problem make(bool wide, int32_t steps, int64_t panels, int32_t source_limit, bool extreme,
-             uint64_t seed) {
+enum class Codes { random, extreme, aligned };
+
+Problem make(bool wide, int32_t steps, int64_t panels, const gtn::ScanKernel& kernel,
+             int source_limit, Codes codes, uint64_t seed) {
   std::mt19937_64 random(seed);
-  Problem p{wide, steps, panels, {}, {}};
-  p.latents.resize(static_cast<size_t>(panels * steps * 256));
-  p.sources.resize(static_cast<size_t>(6 * steps * 4));
-  if (wide) {
-    // Within the norm that keeps sums inside int32, as codes are.
-    const int limit = static_cast<int>(46000.0 / std::sqrt(2.0 * steps));
-    const auto fill = [&](std::vector<uint8_t>& v) {
-      for (size_t i = 0; i < v.size(); i += 2) {
-        const auto c = static_cast<int16_t>(
-            extreme ? (random() % 2 ? limit : -limit)
-                    : static_cast<int>(random() % static_cast<uint64_t>(2 * limit + 1)) - limit);
-        std::memcpy(&v[i], &c, 2);
-      }
-    };
-    fill(p.latents);
-    fill(p.sources);
-  } else {
-    for (uint8_t& c : p.latents) {
-      c = extreme ? (random() % 2 ? 255 : 1) : static_cast<uint8_t>(1 + random() % 255);
+  Problem p{wide, steps, 0, panels, {}, {}, {}, {}, {}};
+  p.source_steps = (steps + kernel.step_multiple - 1) / kernel.step_multiple * kernel.step_multiple;
+  const auto dims = static_cast<size_t>(steps * p.dims_per_step());
+  // int16 within the norm that keeps sums inside int32, as codes are.
+  const int wide_limit =
+      std::min(32767, static_cast<int>(46000.0 / std::sqrt(static_cast<double>(dims))));
+  const auto row = [&](int limit) {
+    std::vector<int32_t> v(dims);
+    const int sign = random() % 2 ? 1 : -1;
+    for (int32_t& c : v) {
+      c = static_cast<int>(random() % static_cast<uint64_t>(2 * limit + 1)) - limit;
+      if (codes == Codes::extreme) c = random() % 2 ? limit : -limit;
+      if (codes == Codes::aligned) c = sign * limit;  // the largest sums there are
     }
-    for (uint8_t& c : p.sources) {
-      const int v = extreme
-                        ? (random() % 2 ? source_limit : -source_limit)
-                        : static_cast<int>(random() % static_cast<uint64_t>(2 * source_limit + 1)) -
-                              source_limit;
-      c = static_cast<uint8_t>(static_cast<int8_t>(v));
+    return v;
+  };
+  for (int64_t i = 0; i < panels * kLanes; ++i) p.latents.push_back(row(wide ? wide_limit : 127));
+  for (int r = 0; r < kernel.tile_sources; ++r) {
+    p.sources.push_back(row(wide ? wide_limit : source_limit));
+  }
+
+  const auto put = [&](std::vector<uint8_t>& bytes, size_t step, size_t k, int32_t code) {
+    if (wide) {
+      const auto value = static_cast<int16_t>(code);
+      std::memcpy(&bytes[step * 4 + k % 2 * 2], &value, 2);
+    } else {
+      bytes[step * 4 + k % 4] = static_cast<uint8_t>(code);
     }
+  };
+  const auto per_step = static_cast<size_t>(p.dims_per_step());
+  const auto n = static_cast<size_t>(steps);
+  p.panel_bytes.resize((static_cast<size_t>(panels) * n + gtn::kMostStepMultiple) * kLanes * 4);
+  for (uint8_t& b : p.panel_bytes) b = static_cast<uint8_t>(random());
+  for (size_t at = 0; at < p.latents.size(); ++at) {
+    for (size_t k = 0; k < dims; ++k) {
+      const size_t step = (at / kLanes * n + k / per_step) * kLanes + at % kLanes;
+      put(p.panel_bytes, step, k, p.latents[at][k] + (wide ? 0 : 128));
+    }
+  }
+  p.source_bytes.assign(p.sources.size() * static_cast<size_t>(p.source_steps) * 4, 0);
+  for (size_t r = 0; r < p.sources.size(); ++r) {
+    int32_t total = 0;
+    for (size_t k = 0; k < dims; ++k) {
+      put(p.source_bytes, r * static_cast<size_t>(p.source_steps) + k / per_step, k,
+          p.sources[r][k]);
+      total += p.sources[r][k];
+    }
+    p.start.push_back(wide ? 0 : -128 * total);
   }
   return p;
 }
 
-std::vector<Hits> run(const gtn::Kernel& kernel, const Problem& p, const int32_t* thresholds,
-                      int32_t limit) {
+std::vector<Hits> run(const gtn::ScanKernel& kernel, const Problem& p,
+                      const std::vector<int32_t>& thresholds, int32_t limit) {
   constexpr size_t kRoom = 64 + 16;
-  std::vector<Hits> hits(6);
-  std::vector<std::vector<int32_t>> sums(6), positions(6);
+  const size_t count = p.sources.size();
+  std::vector<Hits> hits(count);
+  std::vector<std::vector<int32_t>> sums(count), positions(count);
   gtn::ScanTile tile{};
-  tile.panels = p.latents.data();
-  tile.steps = tile.source_steps = p.steps;
-  tile.sources = p.sources.data();
-  for (size_t r = 0; r < 6; ++r) {
+  tile.panels = p.panel_bytes.data();
+  tile.steps = p.steps;
+  tile.source_steps = p.source_steps;
+  tile.sources = p.source_bytes.data();
+  for (size_t r = 0; r < count; ++r) {
     sums[r].resize(static_cast<size_t>(limit) + kRoom);
     positions[r].resize(static_cast<size_t>(limit) + kRoom);
-    tile.start[r] = static_cast<int32_t>(r) * 11 - 30;
+    tile.start[r] = p.start[r];
     tile.threshold[r] = thresholds[r];
     tile.hit_sums[r] = sums[r].data();
     tile.hit_positions[r] = positions[r].data();
     tile.limit[r] = limit;
   }
-  const gtn::ScanFn scan = p.wide ? kernel.int16.scan : kernel.int8.scan;
-  int calls = 0;
-  for (int64_t at = 0; at < p.panels; ++calls) {
+  for (int64_t at = 0; at < p.panels;) {
     tile.panel_begin = at;
     tile.panel_end = p.panels;
-    at = scan(&tile);
+    at = kernel.scan(&tile);
     REQUIRE(at > tile.panel_begin);  // always some progress
-    for (size_t r = 0; r < 6; ++r) {
+    REQUIRE(at <= p.panels);
+    bool full = at == p.panels;
+    for (size_t r = 0; r < count; ++r) {
       const auto n = static_cast<std::ptrdiff_t>(tile.hits[r]);
-      REQUIRE(n <= limit + 64);
+      REQUIRE(n <= limit + kLanes);
+      full = full || n > limit;
       hits[r].sums.insert(hits[r].sums.end(), sums[r].begin(), sums[r].begin() + n);
       hits[r].positions.insert(hits[r].positions.end(), positions[r].begin(),
                                positions[r].begin() + n);
       tile.hits[r] = 0;
     }
+    REQUIRE(full);  // no early return without need
   }
   return hits;
 }
 
+// From everything to nothing: the k-th largest sum as threshold, another k for each source.
+int32_t threshold_for(size_t r, std::vector<int32_t> sums) {
+  std::sort(sums.begin(), sums.end());
+  const size_t n = sums.size();
+  switch (r % 8) {
+    case 0:
+      return INT32_MIN + 1;
+    case 1:
+      return sums[0];
+    case 2:
+      return sums[1];
+    case 3:
+      return sums[n / 2];
+    case 4:
+      return sums[n - 5];
+    case 5:
+      return sums[n - 1];
+    case 6:
+      return sums[n - 1] + (sums[n - 1] < INT32_MAX);
+    default:
+      return INT32_MAX;
+  }
+}
+
+struct Expected {
+  std::vector<int32_t> thresholds;
+  std::vector<Hits> hits;
+};
+
+Expected expect(const Problem& p) {
+  Expected e;
+  e.hits.resize(p.sources.size());
+  for (size_t r = 0; r < p.sources.size(); ++r) {
+    std::vector<int32_t> all;
+    for (int64_t at = 0; at < p.panels * kLanes; ++at) all.push_back(p.sum(r, at));
+    e.thresholds.push_back(threshold_for(r, all));
+    for (size_t at = 0; at < all.size(); ++at) {
+      if (all[at] < e.thresholds[r]) continue;
+      e.hits[r].sums.push_back(all[at]);
+      e.hits[r].positions.push_back(static_cast<int32_t>(at));
+    }
+  }
+  return e;
+}
+
 }  // namespace
 
-TEST_CASE("kernels give the hits of plain sums") {
-  int compared = 0;
-  for (const auto& info : gtn::list_kernels()) {
-    if (!info.supported) continue;
-    const gtn::Kernel& kernel = gtn::select_kernel(info.name);
-    CHECK(std::string(kernel.name) == info.name);
+TEST_CASE("every kernel equals plain sums") {
+  for (const gtn::Kernel& k : kernels_to_test()) {
+    CAPTURE(k.name);
     for (const bool wide : {false, true}) {
-      for (const int32_t steps : {1, 2, 7, 33}) {
-        for (const int64_t panels : {1, 4}) {
-          for (const bool extreme : {false, true}) {
-            const Problem p = make(wide, steps, panels, kernel.source_limit_int8, extreme,
+      const gtn::ScanKernel& scan = wide ? k.int16 : k.int8;
+      REQUIRE(scan.tile_sources <= gtn::kMostTileSources);
+      REQUIRE(scan.step_multiple <= gtn::kMostStepMultiple);
+      for (const int32_t steps : {1, 2, 3, 7, 16, 33}) {
+        for (const int64_t panels : {1, 2, 5}) {
+          for (const Codes codes : {Codes::random, Codes::extreme, Codes::aligned}) {
+            const Problem p = make(wide, steps, panels, scan, k.source_limit_int8, codes,
                                    static_cast<uint64_t>(steps * 10 + panels));
-            // From everything to nothing: the k-th largest sums as thresholds.
-            int32_t thresholds[6];
-            std::vector<Hits> expected(6);
-            for (int r = 0; r < 6; ++r) {
-              std::vector<int32_t> all;
-              const int32_t start = r * 11 - 30;
-              for (int64_t at = 0; at < panels * 64; ++at) {
-                all.push_back(p.sum(r, at / 64, static_cast<int>(at % 64), start));
-              }
-              auto sorted = all;
-              std::sort(sorted.begin(), sorted.end());
-              const size_t place[6] = {
-                  0, 1, sorted.size() / 2, sorted.size() - 5, sorted.size() - 1, sorted.size()};
-              thresholds[r] = r == 5 ? INT32_MAX : sorted[place[r]];
-              if (r == 0) thresholds[r] = INT32_MIN + 1;
-              for (size_t at = 0; at < all.size(); ++at) {
-                if (all[at] < thresholds[r]) continue;
-                expected[static_cast<size_t>(r)].sums.push_back(all[at]);
-                expected[static_cast<size_t>(r)].positions.push_back(static_cast<int32_t>(at));
-              }
+            const Expected expected = expect(p);
+            for (const int32_t limit : {0, 50, kNoLimit}) {
+              CHECK(run(scan, p, expected.thresholds, limit) == expected.hits);
             }
-            for (const int32_t limit : {0, 50, 100000}) {
-              const auto hits = run(kernel, p, thresholds, limit);
-              for (size_t r = 0; r < 6; ++r) CHECK(hits[r] == expected[r]);
-              ++compared;
+            // Alone, so that no other source's hits make the kernel look.
+            for (size_t r = 0; r < p.sources.size(); ++r) {
+              std::vector<int32_t> one(p.sources.size(), INT32_MAX);
+              one[r] = expected.thresholds[r];
+              CHECK(run(scan, p, one, kNoLimit)[r] == expected.hits[r]);
             }
           }
         }
       }
     }
   }
-  CHECK(compared > 0);
+  CHECK(emulated_faults() == 0);
+}
+
+TEST_CASE("int8 sums up to the ends of int32") {
+  for (const gtn::Kernel& k : kernels_to_test()) {
+    CAPTURE(k.name);
+    const int32_t steps = k.source_limit_int8 == 127 ? 33001 : 65001;
+    const Problem p = make(false, steps, 1, k.int8, k.source_limit_int8, Codes::aligned, 5);
+    const Expected expected = expect(p);
+    CHECK(run(k.int8, p, expected.thresholds, kNoLimit) == expected.hits);
+  }
 }
 
 TEST_CASE("only auto chooses a kernel") {
@@ -171,6 +238,13 @@ TEST_CASE("only auto chooses a kernel") {
   CHECK_THROWS_AS(gtn::select_kernel("sse9"), std::invalid_argument);
   for (const auto& info : gtn::list_kernels()) {
     CHECK(info.reason.empty() == info.supported);
-    if (!info.supported) CHECK_THROWS_AS(gtn::select_kernel(info.name), std::runtime_error);
+    CHECK((info.built || !info.supported));
+    if (info.supported) {
+      const gtn::Kernel& kernel = gtn::select_kernel(info.name);
+      CHECK(kernel.name == info.name);
+      CHECK((kernel.int8.scan != nullptr && kernel.int16.scan != nullptr));
+    } else {
+      CHECK_THROWS_AS(gtn::select_kernel(info.name), std::runtime_error);
+    }
   }
 }

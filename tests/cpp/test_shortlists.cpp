@@ -3,17 +3,16 @@
 
 #include "core/decide.hpp"
 #include "core/exact_scan.hpp"
-#include "cpu/dispatch.hpp"
 #include "cpu/shortlist_cpu.hpp"
+#include "kernels_to_test.hpp"
 #include "promise.hpp"
 
 using promise::Bench;
 using reference::Kind;
 
 TEST_CASE("shortlists keep their promise") {
-  for (const auto& info : gtn::list_kernels()) {
-    if (!info.supported) continue;
-    const gtn::Kernel& kernel = gtn::select_kernel(info.name);
+  for (const gtn::Kernel& kernel : kernels_to_test()) {
+    CAPTURE(kernel.name);
     for (const Kind kind : reference::kKinds) {
       for (const int64_t dim : {1, 3, 40}) {
         Bench b(kind, 2200, dim);
