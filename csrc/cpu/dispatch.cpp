@@ -22,6 +22,8 @@ constexpr Described kDescribed[] = {
     {"avx512_vnni", "AVX-512 VNNI, 64 int8 or 32 int16 products an instruction", nullptr},
     {"avx_vnni", "AVX-VNNI, 32 int8 or 16 int16 products an instruction", nullptr},
     {"avx2", "AVX2, 32 int8 or 16 int16 products in two or three instructions", nullptr},
+    {"neon_i8mm", "NEON, 32 int8 products an instruction; int16 as neon_dotprod", "neon_dotprod"},
+    {"neon_dotprod", "NEON, 16 int8 or 4 int16 products an instruction", nullptr},
     {"scalar", "portable C++, any processor", nullptr},
 };
 

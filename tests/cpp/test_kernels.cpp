@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <random>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -230,6 +232,13 @@ TEST_CASE("int8 sums up to the ends of int32") {
     const Expected expected = expect(p);
     CHECK(run(k.int8, p, expected.thresholds, kNoLimit) == expected.hits);
   }
+}
+
+// A machine that is known to have a kernel must not skip it: a space-separated list of names.
+TEST_CASE("the kernels of GTN_REQUIRED_KERNELS run here") {
+  const char* required = std::getenv("GTN_REQUIRED_KERNELS");
+  std::istringstream names(required ? required : "scalar");
+  for (std::string name; names >> name;) CHECK(gtn::select_kernel(name).name == name);
 }
 
 TEST_CASE("only auto chooses a kernel") {
