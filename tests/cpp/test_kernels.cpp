@@ -36,43 +36,58 @@ struct Problem {
   std::vector<uint8_t> panel_bytes;   // [panels][steps][64][4], then what may be read past it
   std::vector<uint8_t> source_bytes;  // [tile_sources][source_steps][4]
   std::vector<int32_t> start;
+  bool constant;  // every row repeats one code
 
   int dims_per_step() const { return wide ? 2 : 4; }
 
   int32_t sum(size_t r, int64_t at) const {
+    const std::vector<int32_t>&x = latents[static_cast<size_t>(at)], &y = sources[r];
+    const auto dims = static_cast<int64_t>(x.size());
     int64_t total = 0;
-    for (size_t k = 0; k < sources[r].size(); ++k) {
-      total += int64_t{latents[static_cast<size_t>(at)][k]} * sources[r][k];
+    if (constant) {
+      total = dims * x[0] * y[0];
+    } else {
+      for (size_t k = 0; k < x.size(); ++k) total += int64_t{x[k]} * y[k];
     }
     if (total != static_cast<int32_t>(total)) throw std::logic_error("a sum leaves int32");
     return static_cast<int32_t>(total);
   }
 };
 
-enum class Codes { random, extreme, aligned };
+// extreme: ends of the range at random; the others have the largest sums there are, of both signs,
+// all positive or all negative.
+enum class Codes { random, extreme, aligned, positive, negative };
+constexpr Codes kAllCodes[] = {Codes::random, Codes::extreme, Codes::aligned, Codes::positive,
+                               Codes::negative};
 
 Problem make(bool wide, int32_t steps, int64_t panels, const gtn::ScanKernel& kernel,
              int source_limit, Codes codes, uint64_t seed) {
   std::mt19937_64 random(seed);
-  Problem p{wide, steps, 0, panels, {}, {}, {}, {}, {}};
+  Problem p{wide, steps, 0, panels, {}, {}, {}, {}, {}, codes >= Codes::aligned};
   p.source_steps = (steps + kernel.step_multiple - 1) / kernel.step_multiple * kernel.step_multiple;
   const auto dims = static_cast<size_t>(steps * p.dims_per_step());
   // int16 within the norm that keeps sums inside int32, as codes are.
   const int wide_limit =
       std::min(32767, static_cast<int>(46000.0 / std::sqrt(static_cast<double>(dims))));
-  const auto row = [&](int limit) {
+  const auto row = [&](int limit, bool source) {
     std::vector<int32_t> v(dims);
-    const int sign = random() % 2 ? 1 : -1;
-    for (int32_t& c : v) {
-      c = static_cast<int>(random() % static_cast<uint64_t>(2 * limit + 1)) - limit;
-      if (codes == Codes::extreme) c = random() % 2 ? limit : -limit;
-      if (codes == Codes::aligned) c = sign * limit;  // the largest sums there are
+    int sign = random() % 2 ? 1 : -1;
+    if (codes == Codes::positive) sign = 1;
+    if (codes == Codes::negative) sign = source ? -1 : 1;
+    if (p.constant) {
+      std::fill(v.begin(), v.end(), sign * limit);
+    } else {
+      for (int32_t& c : v) {
+        c = static_cast<int>(random() % static_cast<uint64_t>(2 * limit + 1)) - limit;
+        if (codes == Codes::extreme) c = c < 0 ? -limit : limit;
+      }
     }
     return v;
   };
-  for (int64_t i = 0; i < panels * kLanes; ++i) p.latents.push_back(row(wide ? wide_limit : 127));
+  for (int64_t i = 0; i < panels * kLanes; ++i)
+    p.latents.push_back(row(wide ? wide_limit : 127, false));
   for (int r = 0; r < kernel.tile_sources; ++r) {
-    p.sources.push_back(row(wide ? wide_limit : source_limit));
+    p.sources.push_back(row(wide ? wide_limit : source_limit, true));
   }
 
   const auto put = [&](std::vector<uint8_t>& bytes, size_t step, size_t k, int32_t code) {
@@ -86,7 +101,9 @@ Problem make(bool wide, int32_t steps, int64_t panels, const gtn::ScanKernel& ke
   const auto per_step = static_cast<size_t>(p.dims_per_step());
   const auto n = static_cast<size_t>(steps);
   p.panel_bytes.resize((static_cast<size_t>(panels) * n + gtn::kMostStepMultiple) * kLanes * 4);
-  for (uint8_t& b : p.panel_bytes) b = static_cast<uint8_t>(random());
+  for (size_t i = static_cast<size_t>(panels) * n * kLanes * 4; i < p.panel_bytes.size(); ++i) {
+    p.panel_bytes[i] = static_cast<uint8_t>(random());
+  }
   for (size_t at = 0; at < p.latents.size(); ++at) {
     for (size_t k = 0; k < dims; ++k) {
       const size_t step = (at / kLanes * n + k / per_step) * kLanes + at % kLanes;
@@ -101,7 +118,7 @@ Problem make(bool wide, int32_t steps, int64_t panels, const gtn::ScanKernel& ke
           p.sources[r][k]);
       total += p.sources[r][k];
     }
-    p.start.push_back(wide ? 0 : -128 * total);
+    p.start.push_back(wide ? 0 : static_cast<int32_t>(-128 * int64_t{total}));
   }
   return p;
 }
@@ -182,7 +199,7 @@ Expected expect(const Problem& p) {
   for (size_t r = 0; r < p.sources.size(); ++r) {
     std::vector<int32_t> all;
     for (int64_t at = 0; at < p.panels * kLanes; ++at) all.push_back(p.sum(r, at));
-    e.thresholds.push_back(threshold_for(r, all));
+    e.thresholds.push_back(threshold_for(r + static_cast<size_t>(p.steps), all));
     for (size_t at = 0; at < all.size(); ++at) {
       if (all[at] < e.thresholds[r]) continue;
       e.hits[r].sums.push_back(all[at]);
@@ -190,6 +207,14 @@ Expected expect(const Problem& p) {
     }
   }
   return e;
+}
+
+// Without other sources' hits to make the kernel look.
+void check_alone(const gtn::ScanKernel& kernel, const Problem& p, const Expected& expected,
+                 size_t r) {
+  std::vector<int32_t> thresholds(p.sources.size(), INT32_MAX);
+  thresholds[r] = expected.thresholds[r];
+  CHECK(run(kernel, p, thresholds, kNoLimit)[r] == expected.hits[r]);
 }
 
 }  // namespace
@@ -203,19 +228,14 @@ TEST_CASE("every kernel equals plain sums") {
       REQUIRE(scan.step_multiple <= gtn::kMostStepMultiple);
       for (const int32_t steps : {1, 2, 3, 7, 16, 33}) {
         for (const int64_t panels : {1, 2, 5}) {
-          for (const Codes codes : {Codes::random, Codes::extreme, Codes::aligned}) {
+          for (const Codes codes : kAllCodes) {
             const Problem p = make(wide, steps, panels, scan, k.source_limit_int8, codes,
                                    static_cast<uint64_t>(steps * 10 + panels));
             const Expected expected = expect(p);
             for (const int32_t limit : {0, 50, kNoLimit}) {
               CHECK(run(scan, p, expected.thresholds, limit) == expected.hits);
             }
-            // Alone, so that no other source's hits make the kernel look.
-            for (size_t r = 0; r < p.sources.size(); ++r) {
-              std::vector<int32_t> one(p.sources.size(), INT32_MAX);
-              one[r] = expected.thresholds[r];
-              CHECK(run(scan, p, one, kNoLimit)[r] == expected.hits[r]);
-            }
+            for (size_t r = 0; r < p.sources.size(); ++r) check_alone(scan, p, expected, r);
           }
         }
       }
@@ -224,13 +244,18 @@ TEST_CASE("every kernel equals plain sums") {
   CHECK(emulated_faults() == 0);
 }
 
-TEST_CASE("int8 sums up to the ends of int32") {
+// Where a sum less a threshold leaves int32, and where sums nearly do.
+TEST_CASE("kernels take as many steps as there can be") {
   for (const gtn::Kernel& k : kernels_to_test()) {
     CAPTURE(k.name);
-    const int32_t steps = k.source_limit_int8 == 127 ? 33001 : 65001;
-    const Problem p = make(false, steps, 1, k.int8, k.source_limit_int8, Codes::aligned, 5);
-    const Expected expected = expect(p);
-    CHECK(run(k.int8, p, expected.thresholds, kNoLimit) == expected.hits);
+    const int32_t few = k.source_limit_int8 == 127 ? 16600 : 33200;
+    for (const Codes codes : {Codes::aligned, Codes::positive, Codes::negative}) {
+      const int32_t steps = codes == Codes::aligned ? 2 * few : few;
+      const Problem p = make(false, steps, 1, k.int8, k.source_limit_int8, codes, 5);
+      const Expected expected = expect(p);
+      CHECK(run(k.int8, p, expected.thresholds, kNoLimit) == expected.hits);
+      for (const size_t r : {0, 1, 2}) check_alone(k.int8, p, expected, r);
+    }
   }
 }
 

@@ -199,8 +199,14 @@ inline void _tile_dpbsud(int sums, int a, int b) {
   auto& t = emulated::tiles.tile;
   for (int m = 0; m < 16; ++m) {
     for (int k = 0; k < 16; ++k) {
-      for (int n = 0; n < 16; ++n) {
-        t[sums][m][n] = emulated::dot_us(t[sums][m][n], t[b][k][n], t[a][m][k]);
+      for (int byte = 0; byte < 4; ++byte) {
+        const uint32_t s = static_cast<uint32_t>(t[a][m][k]) >> 8 * byte;
+        const int32_t factor = static_cast<int8_t>(s);
+        for (int n = 0; n < 16; ++n) {
+          const uint32_t u = static_cast<uint32_t>(t[b][k][n]) >> 8 * byte & 255;
+          const int32_t product = factor * static_cast<int32_t>(u);
+          t[sums][m][n] = emulated::wrapping_sum(t[sums][m][n], product);
+        }
       }
     }
   }
