@@ -111,6 +111,17 @@ REAL = [row for row in gtn_label.backends() if row.name != "cpu"]
 
 
 class TestReal:
+    def test_every_kernel_is_listed_best_first(self):
+        assert [row.name.removeprefix("cpu:") for row in REAL] == [
+            "amx_int8",
+            "avx512_vnni",
+            "avx_vnni",
+            "avx2",
+            "neon_i8mm",
+            "neon_dotprod",
+            "scalar",
+        ]
+
     def test_scalar_is_always_there_and_last(self):
         assert REAL[-1].name == "cpu:scalar"
         assert REAL[-1].available

@@ -43,19 +43,13 @@ struct Entry {
 };
 
 Entry make(const Described& d) {
-  const BuiltKernel* files[2] = {&built(d.name), &built(d.int16_from ? d.int16_from : d.name)};
-  Entry e{d.name, d.description, true, {}, {}};
-  for (const BuiltKernel* file : files) {
-    if (e.reason.empty() && !file->kernel) {
-      e.built = false;
-      e.reason = std::string("not built: ") + file->why_not;
-    }
-  }
-  if (!e.built) return e;
-  e.kernel = *files[0]->kernel;
-  e.kernel.int16 = files[1]->kernel->int16;
-  e.reason = lacking_for(d.name);
-  return e;
+  const BuiltKernel& own = built(d.name);
+  const BuiltKernel& lender = d.int16_from ? built(d.int16_from) : own;
+  if (!own.kernel) return {d.name, d.description, false, {}, own.why_not};
+  if (!lender.kernel) return {d.name, d.description, false, {}, lender.why_not};
+  Kernel kernel = *own.kernel;
+  kernel.int16 = lender.kernel->int16;
+  return {d.name, d.description, true, kernel, lacking_for(d.name)};
 }
 
 // Asked once: neither the processor nor the permission to use AMX changes.
