@@ -16,7 +16,7 @@ extern const TreeKernel tree_kernel_portable;
 const TreeKernel& tree_kernel_for(const char* instruction_set) {
   [[maybe_unused]] const std::string name = instruction_set;
 #ifdef GTN_TREE_KERNEL_AVX512
-  if (name == "avx512_vnni" || name == "amx") return tree_kernel_avx512;
+  if (name == "avx512_vnni" || name == "amx_int8") return tree_kernel_avx512;
 #endif
 #ifdef GTN_TREE_KERNEL_AVX2
   if (name != "scalar" && __builtin_cpu_supports("fma")) return tree_kernel_avx2;
