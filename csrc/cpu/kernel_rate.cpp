@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <vector>
 
 namespace gtn {
@@ -11,6 +12,17 @@ namespace {
 // Half of a first-level cache of 48 KB, a little less than one of 32 KB: sources and sums fit too.
 constexpr int64_t kCachedBytes = 24 * 1024;
 constexpr int64_t kBytesAStep = kPanelLatents * 4;
+
+// Codes begin with a cache line, as in the engine.
+struct alignas(64) Line {
+  uint8_t bytes[64];
+};
+
+std::vector<Line> lines(int64_t bytes, uint8_t code) {
+  std::vector<Line> all(static_cast<size_t>(bytes + 63) / 64);
+  for (Line& line : all) std::fill(std::begin(line.bytes), std::end(line.bytes), code);
+  return all;
+}
 
 }  // namespace
 
@@ -21,8 +33,9 @@ double int8_rate(const Kernel& kernel, int64_t dim, double seconds) {
   const int64_t source_steps = (steps + multiple - 1) / multiple * multiple;
   const int64_t panels = std::max<int64_t>(1, kCachedBytes / (steps * kBytesAStep));
   // Behind the last panel lies what a kernel may read past its end.
-  const std::vector<uint8_t> latents((panels * steps + source_steps - steps) * kBytesAStep, 129);
-  const std::vector<int8_t> sources(scan.tile_sources * source_steps * 4, 1);
+  const std::vector<Line> latents =
+      lines((panels * steps + source_steps - steps) * kBytesAStep, 129);
+  const std::vector<Line> sources = lines(scan.tile_sources * source_steps * 4, 1);
   std::vector<int32_t> hits(kPanelLatents + 16);  // nobody writes here
 
   ScanTile tile = {};

@@ -44,7 +44,7 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
   const size_t bytes = static_cast<size_t>(codes.steps()) * 4;
   const size_t multiple = static_cast<size_t>(kernel.step_multiple) * 4;
   source_bytes_ = (bytes + multiple - 1) / multiple * multiple;
-  sources_.assign(places * source_bytes_, std::byte{0});
+  sources_.assign((places * source_bytes_ + sizeof(Line) - 1) / sizeof(Line), Line{});
   thresholds_.assign(places, INT32_MAX);  // nothing reaches an empty place in the last tile
   starts_.assign(places, 0);
   hit_sums_.resize(tile_sources_ * kHitsStride);
@@ -52,7 +52,7 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
   if (rows_.size() < count_) rows_.resize(count_);
   for (size_t i = 0; i < count_; ++i) {
     const CodedSource& source = sources[i];
-    std::memcpy(&sources_[i * source_bytes_], source.bytes, bytes);
+    std::memcpy(code(i), source.bytes, bytes);
     starts_[i] = source.code.start;
     Row& row = rows_[i];
     row.source = &source;
@@ -144,7 +144,7 @@ void Scan::scan_tile(size_t t, size_t b, int64_t begin, int64_t end) {
   const size_t first = t * tile_sources_;
   std::memcpy(tile_.start, &starts_[first], tile_sources_ * 4);
   std::memcpy(tile_.threshold, &thresholds_[first], tile_sources_ * 4);
-  tile_.sources = &sources_[first * source_bytes_];
+  tile_.sources = code(first);
   tile_.panel_end = end;
   while (begin < end) {
     std::fill_n(tile_.hits, tile_sources_, 0);

@@ -90,7 +90,15 @@ class Scan {
   double slack_ = 0.0;
   size_t count_ = 0, tiles_ = 0, tile_sources_ = 1, source_bytes_ = 0;
   std::vector<Row> rows_;
-  std::vector<std::byte> sources_;  // codes of the group's sources, tile by tile
+  // Codes of the group's sources, tile by tile. In whole cache lines: rows of AMX tiles are lines,
+  // and loading one that straddles two costs twice.
+  struct alignas(64) Line {
+    std::byte bytes[64];
+  };
+  std::vector<Line> sources_;
+  std::byte* code(size_t i) {
+    return reinterpret_cast<std::byte*>(sources_.data()) + i * source_bytes_;
+  }
   std::vector<int32_t> thresholds_, starts_;
   std::vector<int32_t> hit_sums_, hit_positions_;  // of the tile at hand
   std::vector<size_t> open_;                       // tiles that can reach the band at hand

@@ -19,7 +19,8 @@ const TreeKernel& tree_kernel_for(const char* instruction_set) {
   if (name == "avx512_vnni" || name == "amx_int8") return tree_kernel_avx512;
 #endif
 #ifdef GTN_TREE_KERNEL_AVX2
-  if (name != "scalar" && __builtin_cpu_supports("fma")) return tree_kernel_avx2;
+  const bool usable = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (name != "scalar" && usable) return tree_kernel_avx2;
 #endif
   return tree_kernel_portable;
 }
