@@ -139,18 +139,18 @@ def plan(settings: Settings, scale: float) -> list[tuple[str, list[Entry], list[
     base = entry(at)
     faiss = [entry(at, BY_NAME[name], base) for name in ("faiss_tuned", "faiss_untuned")]
     single = Entry(OURS, at, 1, base)
-    forced = {name: entry(at, here(name), base) for name in ("amx", "avx512_vnni", "avx2")}
+    forced = {name: entry(at, here(name), base) for name in ("amx_int8", "avx512_vnni", "avx2")}
     forced = {name: base if e.peer is OURS else e for name, e in forced.items()}
     lines = [
-        floor_line(forced["amx"], 5, "amx"),
+        floor_line(forced["amx_int8"], 5, "amx_int8"),
         Line(
-            f"{at}, amx",
+            f"{at}, amx_int8",
             "times faster than greedy over FAISS, the faster of tuned and untuned",
             8,
             True,
-            pick(forced["amx"], *faiss),
+            pick(forced["amx_int8"], *faiss),
             quotient,
-            "amx",
+            "amx_int8",
         ),
         floor_line(forced["avx512_vnni"], 2, "avx512_vnni"),
         floor_line(forced["avx2"], 1, "avx2"),
@@ -162,10 +162,10 @@ def plan(settings: Settings, scale: float) -> list[tuple[str, list[Entry], list[
 
     at = case("isotropic", 202_599, 100)
     base = entry(at)
-    fast = here("amx")
+    fast = here("amx_int8")
     best = base if fast is OURS else entry(at, fast, base)
     lines = [
-        floor_line(best, 6, "amx"),
+        floor_line(best, 6, "amx_int8"),
         Line(f"{at}", "peak memory of the process over the inputs", 2.5, False, pick(base), memory),
     ]
     contests.append((str(at), list(dict.fromkeys([base, best])), lines))
