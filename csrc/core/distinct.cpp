@@ -1,5 +1,5 @@
 // Implements distinct.hpp. Equal rows have equal norms, so they are found inside runs of equal norm
-// in rank order.
+// in rank order; runs are searched in parallel.
 #include "core/distinct.hpp"
 
 #include <algorithm>
@@ -29,37 +29,73 @@ Bytes bytes_of(const Rows& rows, int64_t row) {
   return {static_cast<const char*>(rows.data) + static_cast<size_t>(row) * size, size};
 }
 
+// Finds equal rows inside a run of equal norm, ranks [begin, end).
 // leader[rank] = rank of the first row that is equal to it.
-void lead_equal_rows(const Rows& rows, const std::vector<int32_t>& row_of_rank,
-                     const std::vector<double>& norms, std::vector<int32_t>& leader) {
-  const size_t n = row_of_rank.size();
-  const auto norm = [&](size_t rank) { return norms[static_cast<size_t>(row_of_rank[rank])]; };
-  std::vector<std::pair<uint64_t, int32_t>> run;
-  for (size_t begin = 0; begin < n;) {
-    size_t end = begin + 1;
-    while (end < n && norm(end) == norm(begin)) ++end;
-    if (end - begin > 1) {
-      run.clear();
-      for (size_t r = begin; r < end; ++r) {
-        run.emplace_back(bytes_of(rows, row_of_rank[r]).hash(), static_cast<int32_t>(r));
-      }
-      std::sort(run.begin(), run.end());
-      // A hash collision at worst splits a class in two, which costs time and nothing else.
-      int32_t head = run[0].second;
-      for (size_t i = 1; i < run.size(); ++i) {
-        const int32_t rank = run[i].second;
-        const bool same = run[i].first == run[i - 1].first &&
-                          bytes_of(rows, row_of_rank[static_cast<size_t>(rank)]) ==
-                              bytes_of(rows, row_of_rank[static_cast<size_t>(head)]);
-        if (same) {
-          leader[static_cast<size_t>(rank)] = head;
-        } else {
-          head = rank;
-        }
+class RunLeaders {
+ public:
+  RunLeaders(const Rows& rows, const std::vector<int32_t>& row_of_rank,
+             std::vector<int32_t>& leader)
+      : rows_(rows), row_of_rank_(row_of_rank), leader_(leader) {}
+
+  void find(size_t begin, size_t end) {
+    if (end - begin < 2) return;
+    run_.clear();
+    for (size_t r = begin; r < end; ++r) run_.emplace_back(hash(r), static_cast<int32_t>(r));
+    std::sort(run_.begin(), run_.end());
+    // A hash collision at worst splits a class in two, which costs time and nothing else.
+    int32_t head = run_[0].second;
+    for (size_t i = 1; i < run_.size(); ++i) {
+      const int32_t rank = run_[i].second;
+      const bool same = run_[i].first == run_[i - 1].first &&
+                        equal(static_cast<size_t>(rank), static_cast<size_t>(head));
+      if (same) {
+        leader_[static_cast<size_t>(rank)] = head;
+      } else {
+        head = rank;
       }
     }
-    begin = end;
   }
+
+ private:
+  Bytes bytes(size_t rank) const { return bytes_of(rows_, row_of_rank_[rank]); }
+  // In one dimension centring may round different rows to one value, and values decide.
+  bool positive(size_t rank) const {
+    double value;
+    widen_row(rows_, row_of_rank_[rank], &value);
+    return value > 0.0;
+  }
+  uint64_t hash(size_t rank) const {
+    return rows_.dim == 1 ? uint64_t{positive(rank)} : bytes(rank).hash();
+  }
+  bool equal(size_t a, size_t b) const {
+    return rows_.dim == 1 ? positive(a) == positive(b) : bytes(a) == bytes(b);
+  }
+
+  const Rows& rows_;
+  const std::vector<int32_t>& row_of_rank_;
+  std::vector<int32_t>& leader_;
+  std::vector<std::pair<uint64_t, int32_t>> run_;
+};
+
+void lead_equal_rows(const Rows& rows, const std::vector<int32_t>& row_of_rank,
+                     const std::vector<double>& norms, std::vector<int32_t>& leader,
+                     Parallel& parallel) {
+  const auto n = static_cast<int64_t>(row_of_rank.size());
+  const auto norm = [&](int64_t rank) {
+    return norms[static_cast<size_t>(row_of_rank[static_cast<size_t>(rank)])];
+  };
+  parallel.run(n, 1 << 14, [&](int64_t from, int64_t to, int) {
+    RunLeaders leaders(rows, row_of_rank, leader);
+    // The runs that begin in [from, to).
+    int64_t begin = from;
+    while (begin > 0 && begin < to && norm(begin) == norm(begin - 1)) ++begin;
+    while (begin < to) {
+      int64_t end = begin + 1;
+      while (end < n && norm(end) == norm(begin)) ++end;
+      leaders.find(static_cast<size_t>(begin), static_cast<size_t>(end));
+      begin = end;
+    }
+  });
 }
 
 // One dimension with exact products: one class a sign.
@@ -96,7 +132,7 @@ DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<int32_t> row_
   if (by_sign) {
     lead_signs(scorer.latents(), row_of_rank_, leader);
   } else {
-    lead_equal_rows(scorer.latents(), row_of_rank_, norms_, leader);
+    lead_equal_rows(scorer.latents(), row_of_rank_, norms_, leader, parallel);
   }
   std::vector<int32_t> id_of_rank(n);
   int32_t ids = 0;

@@ -1,7 +1,8 @@
 // DistinctLatents: latents that no source can tell apart, collapsed into one id with a queue of
-// members. Rows with equal bytes have equal scores for every source; so, when products are exact
-// in float64, do all rows of one sign in one dimension (score = +-|y| exactly). Without this, a
-// data set of repeated rows would be one long tie that no shortlist can certify.
+// members. Rows with equal bytes have equal scores for every source; in one dimension, so do rows
+// of one sign and norm, and when products are exact in float64, all rows of one sign (score = +-|y|
+// exactly). Without this, a data set of repeated rows would be one long tie that no shortlist can
+// certify.
 // Ids ascend with the rank of their first member; members ascend by rank.
 #pragma once
 

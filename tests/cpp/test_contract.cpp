@@ -100,6 +100,35 @@ TEST_CASE("orders: ascending and descending norm, ties by ascending row") {
   }
 }
 
+TEST_CASE("orders of keys of any distribution") {
+  gtn::Parallel parallel(3);
+  for (int kind = 0; kind < 6; ++kind) {
+    for (const size_t n : {1, 2, 129, 70'000}) {
+      std::mt19937_64 random(n);
+      std::vector<double> norms(n);
+      std::vector<int32_t> rows;
+      for (size_t i = 0; i < n; ++i) {
+        const double u = static_cast<double>(1 + random() % 1000000) * 1e-6;
+        const double wide = std::exp2(2000.0 * u - 1000.0);  // all exponents
+        const double nested = 1.0 + std::exp2(-50.0 * u);    // denser and denser towards one
+        const double choices[] = {
+            u, wide, nested, 1.0, i == 0 ? 1e300 : 1.0 + u * 1e-12, i % 2 ? 1e-300 : 1e300};
+        norms[i] = choices[kind];
+        rows.push_back(static_cast<int32_t>(i));
+      }
+      for (const bool descending : {false, true}) {
+        const auto order = gtn::sorted_by_norm(rows, norms, descending, parallel);
+        auto expected = rows;
+        std::stable_sort(expected.begin(), expected.end(), [&](int32_t a, int32_t b) {
+          const double u = norms[static_cast<size_t>(a)], v = norms[static_cast<size_t>(b)];
+          return descending ? u > v : u < v;
+        });
+        CHECK(order == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("equal rows share an id, and its members go in rank order") {
   gtn::Parallel parallel(2);
   const Data x = reference::make(Kind::repeated, 500, 3, 6);
@@ -128,4 +157,41 @@ TEST_CASE("equal rows share an id, and its members go in rank order") {
   }
   CHECK(free.count() == 0);
   CHECK(free.ids() == 0);
+}
+
+TEST_CASE("one long run of equal norms across chunks") {
+  gtn::Parallel parallel(3);
+  Data x{50'000, 2, {}, {}};
+  for (int64_t i = 0; i < x.n; ++i) {  // eight directions, one norm
+    const float a = i % 2 ? 3.0f : -3.0f, b = i / 2 % 2 ? 4.0f : -4.0f;
+    x.f32.push_back(i / 4 % 2 ? a : b);
+    x.f32.push_back(i / 4 % 2 ? b : a);
+  }
+  const auto norms = gtn::checked_norms(x.rows("latents"), parallel);
+  std::vector<int32_t> rows(50'000);
+  for (int32_t i = 0; i < 50'000; ++i) rows[static_cast<size_t>(i)] = i;
+  const gtn::Scorer scorer(x.rows("latents"), x.rows("sources"));
+  const gtn::DistinctLatents distinct(scorer, rows, norms, parallel);
+  REQUIRE(distinct.count() == 8);
+  for (int32_t id = 0; id < 8; ++id) {
+    CHECK(distinct.members(id) == 6250);
+    CHECK(distinct.member(id, 6249) == 49'992 + id);
+  }
+}
+
+TEST_CASE("in one dimension centred rows of one value share an id") {
+  gtn::Parallel parallel(2);
+  Data x{300, 1, {}, {}};
+  for (int i = 0; i < 300; ++i)
+    x.f32.push_back(i % 3 ? 1e-30f * static_cast<float>(1 + i % 7) : 1.0f);
+  gtn::Rows latents = x.rows("latents");
+  const double mean = 0.25;
+  latents.mean = &mean;
+  const auto norms = gtn::checked_norms(latents, parallel);
+  std::vector<int32_t> rows(300);
+  for (int32_t i = 0; i < 300; ++i) rows[static_cast<size_t>(i)] = i;
+  const gtn::Scorer scorer(latents, x.rows("sources"));
+  const gtn::DistinctLatents distinct(scorer, gtn::sorted_by_norm(rows, norms, false, parallel),
+                                      norms, parallel);
+  CHECK(distinct.count() == 2);
 }
