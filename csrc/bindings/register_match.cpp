@@ -11,6 +11,7 @@
 #include "core/match.hpp"
 #include "cpu/backend_cpu.hpp"
 #include "cpu/dispatch.hpp"
+#include "cpu/exact_dispatch.hpp"
 
 namespace py = pybind11;
 
@@ -122,6 +123,7 @@ py::tuple match(const py::array& latents, const py::array& sources, const std::s
     throw py::value_error("start must lie between 0 and the number of sources");
   }
   const Kernel& kernel = select_kernel(instruction_set);
+  in.kernels = &select_exact_kernels(kernel.name);
 
   py::array_t<int64_t> assignment(in.sources.count);
   py::array_t<double> cosine(in.sources.count);

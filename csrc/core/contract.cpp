@@ -36,8 +36,42 @@ double dot(A a, B b, int64_t dim) {
 }
 
 template <class X, bool Centred, class Y>
-double dot_rows(const Rows& x, int64_t i, const Rows& y, int64_t j) {
-  return dot(row_of<X, Centred>(x, i), row_of<Y, false>(y, j), x.dim);
+void dots_of(const void* const* rows, int64_t count, const void* source, const double* mean,
+             int64_t dim, double* out) {
+  const Row<Y, false> y{static_cast<const Y*>(source), nullptr};
+  for (int64_t i = 0; i < count; ++i) {
+    out[i] = dot(Row<X, Centred>{static_cast<const X*>(rows[i]), mean}, y, dim);
+  }
+}
+
+template <class X, class Y>
+void dots_portable(const void* const* rows, int64_t count, const void* source, const double* mean,
+                   int64_t dim, double* out) {
+  (mean ? dots_of<X, true, Y> : dots_of<X, false, Y>)(rows, count, source, mean, dim, out);
+}
+
+int64_t scan_portable(ExactTile* t) {
+  for (int64_t p = t->panel_begin; p < t->panel_end; ++p) {
+    const double* panel = t->panels + p * t->dim * kExactLanes;
+    // The accumulators of all lanes side by side, so that compilers vectorise over the lanes.
+    double s[8][kExactLanes] = {};
+    for (int64_t k = 0; k < t->dim; ++k) {
+      const double y = t->sources[k];
+      double* sum = s[k % 8];
+      for (int i = 0; i < kExactLanes; ++i) sum[i] += panel[k * kExactLanes + i] * y;
+    }
+    for (int i = 0; i < kExactLanes; ++i) {
+      const double dot =
+          ((s[0][i] + s[4][i]) + (s[2][i] + s[6][i])) + ((s[1][i] + s[5][i]) + (s[3][i] + s[7][i]));
+      const double score = dot / t->norms[p * kExactLanes + i];
+      if (!(score >= t->bar[0])) continue;
+      t->hit_scores[0][t->hits[0]] = score;
+      t->hit_positions[0][t->hits[0]] = static_cast<int32_t>(p * kExactLanes + i);
+      ++t->hits[0];
+    }
+    if (t->hits[0] > t->limit[0]) return p + 1;
+  }
+  return t->panel_end;
 }
 
 // Calls f with a Row of the right type.
@@ -61,24 +95,25 @@ void widen_row(const Rows& rows, int64_t row, double* out) {
   });
 }
 
-Scorer::Scorer(const Rows& latents, const Rows& sources) : latents_(latents), sources_(sources) {
-  const bool x32 = latents.dtype == DType::f32;
-  const bool y32 = sources.dtype == DType::f32;
-  const bool centred = latents.mean != nullptr;
-  if (centred) {
-    dot_ = x32 ? (y32 ? dot_rows<float, true, float> : dot_rows<float, true, double>)
-               : (y32 ? dot_rows<double, true, float> : dot_rows<double, true, double>);
-  } else {
-    dot_ = x32 ? (y32 ? dot_rows<float, false, float> : dot_rows<float, false, double>)
-               : (y32 ? dot_rows<double, false, float> : dot_rows<double, false, double>);
-  }
-}
+const ExactKernels exact_portable = {
+    "portable",
+    {{dots_portable<float, float>, dots_portable<float, double>},
+     {dots_portable<double, float>, dots_portable<double, double>}},
+    scan_portable,
+    1};
+
+Scorer::Scorer(const Rows& latents, const Rows& sources, const ExactKernels& kernels)
+    : latents_(latents),
+      sources_(sources),
+      kernels_(kernels),
+      dots_(kernels.dots[latents.dtype == DType::f64][sources.dtype == DType::f64]),
+      latent_bytes_(latents.dim * (latents.dtype == DType::f32 ? 4 : 8)),
+      source_bytes_(sources.dim * (sources.dtype == DType::f32 ? 4 : 8)) {}
 
 void Scorer::prefetch(int64_t latent_row) const {
-  const int64_t bytes = latents_.dim * (latents_.dtype == DType::f32 ? 4 : 8);
-  const char* p = static_cast<const char*>(latents_.data) + latent_row * bytes;
+  const char* p = static_cast<const char*>(latent(latent_row));
   // The hardware follows once the first lines of a row are asked for.
-  for (int64_t at = 0; at < bytes && at < 512; at += 64) __builtin_prefetch(p + at);
+  for (int64_t at = 0; at < latent_bytes_ && at < 512; at += 64) __builtin_prefetch(p + at);
 }
 
 bool Scorer::exact_products() const {

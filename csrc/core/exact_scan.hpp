@@ -19,14 +19,19 @@ class ExactScan final : public Shortlist {
   void remove(std::span<const int32_t> ids) override;
 
  private:
-  void search_batch(std::span<const Query> queries, int64_t depth, std::span<CandidateList> lists);
+  class Best;
+  struct Panels;
+  void search_batch(std::span<const Query> queries, size_t keep, std::span<CandidateList> lists);
+  void scan_rows(std::span<const Query> queries, std::span<const int32_t> ids, Best* best) const;
+  void scan_panels(std::span<const Query> queries, std::span<const int32_t> ids,
+                   const std::vector<double>& sources, Panels& panels, Best* best) const;
 
   const Scorer& scorer_;
   const FreeLatents& free_;
   Parallel& parallel_;
-  int64_t chunk_;                  // latents a task
-  std::vector<int32_t> ids_;       // free ids, in no particular order
-  std::vector<int32_t> position_;  // by id
+  int64_t chunk_;             // latents a task
+  std::vector<int32_t> ids_;  // free ids, ascending; some may have been removed since
+  int64_t live_ = 0;
 };
 
 }  // namespace gtn

@@ -113,7 +113,7 @@ void Run::run() {
 }
 
 void Run::run_group(Group& group, int64_t offset) {
-  const Scorer scorer(latents_, in_.sources);
+  const Scorer scorer(latents_, in_.sources, *in_.kernels);
   std::vector<int32_t> order;
   std::unique_ptr<DistinctLatents> distinct;
   {

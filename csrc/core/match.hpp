@@ -22,6 +22,7 @@ struct MatchInput {
   const int64_t* latent_groups = nullptr;  // [m]
   int threads = 1;
   int64_t start = 0;  // visited[:start] was decided by an earlier run
+  const ExactKernels* kernels = &exact_portable;
 };
 
 struct MatchOutput {
