@@ -1,11 +1,22 @@
 // LineScan: the Shortlist for one dimension, where every latent points one of two ways and scores
-// differ by rounding alone. With x and y of one sign, score = fl(fl(xy) / |x|) is |y|, or one unit
-// in the last place beside it; so the next float64 above |y| (below, for opposite signs) cannot be
-// exceeded, ties go to the lower rank, and a walk in rank order ends at the first few latents that
-// reach it. Any approximate arithmetic would have to list half of all latents.
+// differ by rounding alone. Any approximate arithmetic would have to list half of all latents.
+//
+// Scale |x| and |y| by powers of two into [1, 2); that scales p = |x| |y| and the magnitude of
+// the score, fl(fl(p) / |x|), exactly. fl(p) is off by at most half a unit in the last place (ulp)
+// of p.
+//   p < 2:  ulp(p) = ulp(|y|), and divided by |x| > 1 the error is less than half an ulp of |y|:
+//   the
+//           score is |y| (so it is for |x| = 1 or |y| = 1, where p is exact).
+//   p >= 2: ulp(p) = 2 ulp(|y|), and divided by |x| >= 2 / |y| > 1 the error is less than one ulp
+//   of
+//           |y|: the score is |y| or one unit beside it.
+// So magnitudes take three values, and the two beside |y| occur only for |x| in [2 / |y|, 2) times
+// a power of two. Latents of one sign lie sorted by |x|, as ranks do, so each octave (|x| of one
+// exponent) offers them as one stretch, found by bisection; |y| itself is met within a few latents.
 #pragma once
 
 #include "core/contract.hpp"
+#include "core/free_bits.hpp"
 #include "core/free_latents.hpp"
 #include "core/parallel.hpp"
 #include "core/shortlist.hpp"
@@ -21,20 +32,27 @@ class LineScan final : public Shortlist {
   void remove(std::span<const int32_t> ids) override;
 
  private:
-  // The latents of one sign, in ascending id; some may no longer be free.
+  struct Octave {
+    int64_t begin, end;  // positions
+    double top;          // the power of two above
+  };
+  // The latents of one sign, by ascending id.
   struct Side {
     std::vector<int32_t> ids;
-    std::vector<double> values, norms;
-    int64_t free = 0;
+    std::vector<double> norms;  // |x|: in one dimension the computed norm is exact
+    std::vector<Octave> octaves;
+    FreeBits free;
   };
-  // Appends to the list; true if it had to leave some out.
-  bool list(const Side& side, double y, double largest, size_t enough, CandidateList& out) const;
-  Side& side_of(int32_t id);
+  class Finder;
+  size_t side_of(int32_t id) const;
+  void make_octaves(Side& side) const;
 
   const Scorer& scorer_;
   const FreeLatents& free_;
   Parallel& parallel_;
-  Side sides_[2];  // negative, positive
+  Side sides_[2];                  // negative, positive
+  std::vector<int32_t> position_;  // by id
+  bool ascending_ = true;          // |x| ascends with the rank
 };
 
 }  // namespace gtn
