@@ -7,6 +7,18 @@
 namespace gtn {
 namespace {
 
+bool is_exact(const Candidate& c) {
+  return !std::isnan(c.score);
+}
+double upper(const Candidate& c) {
+  return is_exact(c) ? c.score : c.upper;
+}
+double lower(const Candidate& c) {
+  return is_exact(c) ? c.score : c.lower;
+}
+// An object, not a function, so that algorithms inline it.
+constexpr auto higher = [](const Candidate& a, const Candidate& b) { return upper(a) > upper(b); };
+
 class Decider {
  public:
   Decider(const Scorer& scorer, const FreeLatents& free, int32_t source_row, CandidateList& list,
@@ -17,37 +29,15 @@ class Decider {
   Decision lowest_rank_of(int64_t cone);
 
  private:
-  void rescore(Candidate& c) {
-    const DistinctLatents& d = free_.distinct();
-    c.score = scorer_.score(d.row(c.id), d.norm(c.id), source_);
-    ++rescored_;
-  }
-  bool pending(const Candidate& c) const { return std::isnan(c.score) && free_.is_free(c.id); }
-  // The pending candidate of largest upper bound, or null.
-  Candidate* top_pending() {
-    Candidate* top = nullptr;
-    for (Candidate& c : list_.items) {
-      if (pending(c) && (!top || c.upper > top->upper)) top = &c;
-    }
-    return top;
-  }
-  // Asks memory for the rows that the next pass will read.
-  void prefetch(double from) const {
-    for (const Candidate& c : list_.items) {
-      if (c.upper >= from && pending(c)) scorer_.prefetch(free_.distinct().row(c.id));
-    }
-  }
-  // The k-th largest score of free rescored latents, each member counted; -inf if there are fewer.
-  double kth_score(int64_t k);
-  static bool larger(const std::pair<double, int32_t>& a, const std::pair<double, int32_t>& b) {
-    return a.first > b.first;
-  }
-  // The n-th largest value of scratch_, n >= 1.
-  double nth_largest(size_t n) {
-    const auto at = scratch_.begin() + static_cast<std::ptrdiff_t>(n - 1);
-    std::nth_element(scratch_.begin(), at, scratch_.end(), larger);
-    return at->first;
-  }
+  using Items = std::vector<Candidate>::iterator;
+
+  // Exact scores for the candidates of [begin, end) for which `wanted` holds.
+  template <class Wanted>
+  void rescore(Items begin, Items end, Wanted wanted);
+  void rescore(Candidate& c);
+  void consider(const Candidate& c, Decision& d) const;
+  bool lead(int64_t k);
+  double kth_score(int64_t k, double sure);
   bool certifies(double score, int32_t rank) const {
     return score > list_.outside || (score == list_.outside && rank <= list_.outside_rank);
   }
@@ -57,32 +47,70 @@ class Decider {
   int32_t source_;
   CandidateList& list_;
   int64_t& rescored_;
-  std::vector<std::pair<double, int32_t>> scratch_;  // score, free members
 };
+
+void Decider::rescore(Candidate& c) {
+  const DistinctLatents& d = free_.distinct();
+  c.score = scorer_.score(d.row(c.id), d.norm(c.id), source_);
+  ++rescored_;
+}
+
+template <class Wanted>
+void Decider::rescore(Items begin, Items end, Wanted wanted) {
+  constexpr int kBatch = 32;
+  const DistinctLatents& distinct = free_.distinct();
+  Candidate* candidates[kBatch];
+  const void* rows[kBatch];
+  double dots[kBatch];
+  int count = 0;
+  const auto flush = [&] {
+    scorer_.dots(rows, count, source_, dots);
+    for (int i = 0; i < count; ++i)
+      candidates[i]->score = dots[i] / distinct.norm(candidates[i]->id);
+    rescored_ += count;
+    count = 0;
+  };
+  for (Items c = begin; c != end; ++c) {
+    if (is_exact(*c) || !wanted(*c)) continue;
+    candidates[count] = &*c;
+    rows[count++] = scorer_.latent(distinct.row(c->id));
+    if (count == kBatch) flush();
+  }
+  if (count > 0) flush();
+}
+
+// Takes the free latent c for the choice if it is better.
+void Decider::consider(const Candidate& c, Decision& d) const {
+  if (c.score < d.score) return;
+  const int32_t rank = free_.rank(c.id);
+  if (c.score > d.score || d.id < 0 || rank < d.rank) {
+    d.id = c.id;
+    d.score = c.score;
+    d.rank = rank;
+  }
+}
 
 Decision Decider::best() {
   Decision d;
-  const auto consider = [&](const Candidate& c) {
-    if (c.score < d.score) return;
-    const int32_t rank = free_.rank(c.id);
-    if (c.score > d.score || d.id < 0 || rank < d.rank) {
-      d.id = c.id;
-      d.score = c.score;
-      d.rank = rank;
+  Candidate* top = nullptr;
+  for (Candidate& c : list_.items) {
+    if (!free_.is_free(c.id)) continue;
+    if (is_exact(c)) {
+      consider(c, d);
+    } else if (!top || c.upper > top->upper) {
+      top = &c;
     }
-  };
-  for (const Candidate& c : list_.items) {
-    if (!std::isnan(c.score) && free_.is_free(c.id)) consider(c);
   }
-  if (Candidate* top = top_pending(); top && top->upper >= d.score) {
+  if (top && top->upper >= d.score) {
     rescore(*top);
-    consider(*top);
-    prefetch(d.score);
-    for (Candidate& c : list_.items) {
-      if (c.upper >= d.score && pending(c)) {
-        rescore(c);
-        consider(c);
-      }
+    consider(*top, d);
+    const auto within_reach = [&](const Candidate& c) {
+      return c.upper >= d.score && free_.is_free(c.id);
+    };
+    const double bar = d.score;
+    rescore(list_.items.begin(), list_.items.end(), within_reach);
+    for (const Candidate& c : list_.items) {
+      if (c.upper >= bar && is_exact(c) && free_.is_free(c.id)) consider(c, d);
     }
   }
   d.floor = d.score;
@@ -90,69 +118,121 @@ Decision Decider::best() {
   return d;
 }
 
-double Decider::kth_score(int64_t k) {
-  scratch_.clear();
-  int64_t members = 0;
-  for (const Candidate& c : list_.items) {
-    if (std::isnan(c.score) || !free_.is_free(c.id)) continue;
-    scratch_.emplace_back(c.score, free_.remaining(c.id));
-    members += scratch_.back().second;
+// Moves the free candidates of largest bound to the front, until they have k members. False if
+// there are not so many. What led before and is still free does so again: the others follow.
+bool Decider::lead(int64_t k) {
+  auto& items = list_.items;
+  const auto is_free = [&](const Candidate& c) { return free_.is_free(c.id); };
+  const auto begin = items.begin();
+  const auto led =
+      std::partition(begin, begin + static_cast<std::ptrdiff_t>(list_.leading), is_free);
+  list_.leading = 0;
+  if (free_.distinct().all_different()) {
+    if (k > static_cast<int64_t>(items.size())) return false;
+    const auto last = begin + k - 1;  // of those that lead
+    if (led > last) {
+      // Near the end of a run k falls with the number of free latents.
+      if (led - begin > k) std::nth_element(begin, last, led, higher);
+    } else {
+      const auto free_end = std::partition(led, items.end(), is_free);
+      if (free_end <= last) return false;
+      std::nth_element(led, last, free_end, higher);
+    }
+    list_.leading = static_cast<size_t>(k);
+    return true;
   }
-  if (members < k) return -kInfinity;
-  if (members == static_cast<int64_t>(scratch_.size())) return nth_largest(static_cast<size_t>(k));
-  std::sort(scratch_.begin(), scratch_.end(), larger);
-  int64_t seen = 0;
-  for (const auto& [score, count] : scratch_) {
-    seen += count;
-    if (seen >= k) return score;
+  const auto free_end = std::partition(begin, items.end(), is_free);
+  std::sort(begin, free_end, higher);
+  int64_t members = 0;
+  for (auto c = begin; c != free_end && members < k; ++c, ++list_.leading) {
+    members += free_.remaining(c->id);
+  }
+  return members >= k;
+}
+
+// The k-th largest score, each member counted, where all that do not reach `sure` for certain and
+// may matter are rescored.
+double Decider::kth_score(int64_t k, double sure) {
+  std::vector<std::pair<double, int32_t>> scores;
+  for (const Candidate& c : list_.items) {
+    if (lower(c) >= sure && free_.is_free(c.id)) {
+      k -= free_.remaining(c.id);
+    } else if (is_exact(c) && free_.is_free(c.id)) {
+      scores.emplace_back(c.score, free_.remaining(c.id));
+    }
+  }
+  if (k <= 0) return sure;
+  std::sort(scores.begin(), scores.end(), std::greater<>());
+  for (const auto& [score, members] : scores) {
+    k -= members;
+    if (k <= 0) return score;
   }
   return -kInfinity;
 }
 
 // Among the k free latents of largest score (ties by rank) the one of lowest rank is the lowest
 // rank among all that reach the k-th largest score: of those tied at that score the lowest rank is
-// in.
+// in. Most latents are known to be in or out by their bounds; exact scores are needed only where
+// one that may be either ranks below all that are in.
 Decision Decider::lowest_rank_of(int64_t cone) {
   const int64_t k = std::min(cone, free_.count());
-  double bar = kth_score(k);
-  // Until k are known, rescore in the order of the bounds; then all that may reach the bar.
-  while (bar == -kInfinity) {
-    Candidate* top = top_pending();
-    if (!top) break;
-    // A batch at a time: everything within reach of the k-th best bound.
-    scratch_.clear();
-    for (const Candidate& c : list_.items) {
-      if (pending(c)) scratch_.emplace_back(c.upper, free_.remaining(c.id));
-    }
-    const double reach = nth_largest(std::min(scratch_.size(), static_cast<size_t>(k)));
-    prefetch(reach);
-    for (Candidate& c : list_.items) {
-      if (c.upper >= reach && pending(c)) rescore(c);
-    }
-    bar = kth_score(k);
-  }
-  if (bar > -kInfinity) {
-    prefetch(bar);
-    bool any = false;
-    for (Candidate& c : list_.items) {
-      if (c.upper < bar || !pending(c)) continue;
-      rescore(c);
-      any = true;
-    }
-    if (any) bar = kth_score(k);
-  }
+  auto& items = list_.items;
   Decision d;
-  d.floor = bar;
-  for (const Candidate& c : list_.items) {
-    if (std::isnan(c.score) || c.score < bar || !free_.is_free(c.id)) continue;
-    const int32_t rank = free_.rank(c.id);
-    if (d.id < 0 || rank < d.rank) {
-      d.id = c.id;
-      d.score = c.score;
-      d.rank = rank;
+  const auto bounds = [&](double& least_upper, double& least_lower) {
+    least_upper = least_lower = kInfinity;
+    for (size_t i = 0; i < list_.leading; ++i) {
+      least_upper = std::min(least_upper, upper(items[i]));
+      least_lower = std::min(least_lower, lower(items[i]));
     }
+  };
+  if (!lead(k)) return d;
+  // The k-th largest score lies between these.
+  double most = kInfinity, least = -kInfinity;
+  bounds(most, least);
+  if (least == -kInfinity) {  // a shortlist without lower bounds: make them exact
+    const auto blind = [&](const Candidate& c) {
+      return c.lower == -kInfinity && upper(c) >= least && free_.is_free(c.id);
+    };
+    rescore(items.begin(), items.begin() + static_cast<std::ptrdiff_t>(list_.leading), blind);
+    bounds(most, least);
+    rescore(items.begin(), items.end(), blind);
+    list_.leading = 0;
+    if (!lead(k)) return d;
+    bounds(most, least);
   }
-  d.certified = d.id >= 0 && bar > -kInfinity && certifies(bar, d.rank);
+
+  const auto lowest = [&](double bar) {
+    d.id = -1;
+    for (const Candidate& c : items) {
+      if (lower(c) < bar || !free_.is_free(c.id)) continue;
+      const int32_t rank = free_.rank(c.id);
+      if (d.id < 0 || rank < d.rank) {
+        d.id = c.id;
+        d.rank = rank;
+      }
+    }
+  };
+  const auto unsure = [&](const Candidate& c) {
+    return lower(c) < most && upper(c) >= least && free_.is_free(c.id);
+  };
+  lowest(most);
+  d.floor = least;
+  bool settled = d.id >= 0 && least > list_.outside;
+  for (size_t i = 0; i < items.size() && settled; ++i) {
+    settled = !unsure(items[i]) || free_.rank(items[i].id) > d.rank;
+  }
+  if (!settled) {
+    rescore(items.begin(), items.end(), unsure);
+    list_.leading = 0;  // bounds became scores: the order is another
+    d.floor = kth_score(k, most);
+    lowest(d.floor);
+  }
+  if (d.id < 0) return d;
+  const auto choice =
+      std::find_if(items.begin(), items.end(), [&](const Candidate& c) { return c.id == d.id; });
+  if (!is_exact(*choice)) rescore(*choice);
+  d.score = choice->score;
+  d.certified = settled || certifies(d.floor, d.rank);
   return d;
 }
 

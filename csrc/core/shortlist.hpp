@@ -20,6 +20,7 @@ struct Candidate {
   int32_t id;
   double upper;                                             // >= score, in score units
   double score = std::numeric_limits<double>::quiet_NaN();  // exact; NaN until rescored
+  double lower = -kInfinity;                                // <= score; spares exact scores
 };
 
 struct CandidateList {
@@ -28,11 +29,14 @@ struct CandidateList {
   // outside_rank (-1: nothing is known about ranks).
   double outside = kInfinity;
   int32_t outside_rank = -1;
+  // The decision's own: so many items have the largest upper bounds, and come first.
+  size_t leading = 0;
 
   void clear() {
     items.clear();
     outside = kInfinity;
     outside_rank = -1;
+    leading = 0;
   }
 };
 
