@@ -246,9 +246,11 @@ Scanned Scan::deliver(size_t i, CandidateList& list) const {
   Scanned scanned{row.bar, 0, row.truncated};
   double top = -kInfinity;  // the best latent's score is about this
   for (const Entry& e : row.entries) {
-    list.items.push_back({codes_->id_at(e.position), e.upper * norm});
-    const Band& band = codes_->bands()[static_cast<size_t>(e.band)];
-    top = std::max(top, e.upper - error(row, band));
+    const double within = error(row, codes_->bands()[static_cast<size_t>(e.band)]);
+    list.items.push_back({.id = codes_->id_at(e.position),
+                          .upper = e.upper * norm,
+                          .lower = (e.upper - 2.0 * within - kBarSlack) * norm});
+    top = std::max(top, e.upper - within);
   }
   for (const Entry& e : row.entries) scanned.close += e.upper >= top;
   list.outside = std::max(list.outside, (row.bar + kBarSlack) * norm);
