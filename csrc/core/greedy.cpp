@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
+#include <stdexcept>
 
 #include "core/exact_scan.hpp"
 #include "core/line_scan.hpp"
@@ -13,11 +14,16 @@ namespace {
 // With so few free ids left, scoring all of them exactly is cheaper than codes and windows.
 constexpr int32_t kFewIds = 192;
 constexpr int64_t kLargestWindow = 1024;
+constexpr int64_t kFirstWindow = 128;  // learns what lists are good for here
 constexpr int64_t kSmallestWindow = 32;
 constexpr int64_t kDeepest = 256;  // longer lists cost more than smaller windows
 // Best latents a list should certify: spare ones beyond the cone serve conflicts inside a window.
 constexpr int64_t base_depth(int64_t cone) {
   return cone + cone / 2 + 3;
+}
+// After a search that scores everything exactly. Without this a fault in one would go unseen.
+void require_certified(const Decision& d) {
+  if (!d.certified) throw std::logic_error("an exact search did not certify its best latent");
 }
 }  // namespace
 
@@ -79,7 +85,8 @@ void Greedy::note_shortlist() {
 
 int64_t Greedy::window_size() const {
   // Conflicts grow with the share of the free latents that a window takes.
-  return std::clamp<int64_t>(free_.ids() / 16, kSmallestWindow, window_limit_);
+  const int64_t most = stats_.windows == 0 ? kFirstWindow : window_limit_;
+  return std::clamp<int64_t>(free_.ids() / 16, kSmallestWindow, most);
 }
 
 void Greedy::run(std::span<const int32_t> sources, int64_t start, const OnPair& on_pair,
@@ -166,6 +173,7 @@ void Greedy::retry_uncertified(Window& w) {
     for (size_t j = 0; j < which.size(); ++j) w.lists[which[j]] = std::move(lists[j]);
     decide_all(w, which);
   }
+  for (const Decision& d : w.decisions) require_certified(d);
 }
 
 void Greedy::walk(Window& w, const OnPair& on_pair) {
@@ -217,6 +225,7 @@ Decision Greedy::search_again(Window& w, size_t i) {
     w.queries[i].floor = d.floor;
     exact().search(query, depth_, false, list);
     d = decide(scorer_, free_, query[0].source_row, cone_, list[0], stats_.rescored);
+    require_certified(d);
   }
   return d;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <mutex>
 #include <random>
 
@@ -83,7 +84,9 @@ bool Seeding::find() {
   // Every run makes the same cells. The engine's numbers are the same everywhere, std distributions
   // are not, so none is used.
   std::mt19937_64 random(1);  // NOLINT(bugprone-random-generator-seed)
-  double left = whole, left_before = whole;
+  double left = whole;
+  // Nothing to compare the first seeds with: many clusters leave all their variance to a few seeds.
+  double left_before = std::numeric_limits<double>::infinity();
   std::fill(distance.begin(), distance.end(), std::numeric_limits<float>::max());
   for (count_ = 0; count_ < most;) {
     size_t pick = static_cast<size_t>(random() % sample);

@@ -77,6 +77,7 @@ class DirectionTree {
     return reinterpret_cast<float*>(leaves_.get() + slot * leaf_bytes_ + head_bytes(dim_));
   }
   void fill_leaf(int64_t slot, std::span<const int32_t> ids);
+  void fetch(int32_t position) const;
   bool holds_box(int64_t slot, int64_t lane) const;
   void shrink_leaf(int64_t slot);
   bool shrink_group(size_t level, int64_t group);
