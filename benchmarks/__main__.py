@@ -16,12 +16,11 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmarks import check, data, machine, report, suite
+from benchmarks import check, data, machine, report, suite, targets
 from benchmarks.floors import core_types
 from benchmarks.harness import Case, Settings
 from benchmarks.peer import Peer
 from benchmarks.peers import BY_NAME
-from benchmarks.targets import targets
 
 PARTS = ("compare", "datasets", "scaling", "targets")
 OUT = Path("benchmarks/out")
@@ -125,7 +124,8 @@ def parser() -> argparse.ArgumentParser:
         type=shape,
         action="append",
         metavar="NxDIM",
-        help="rows and dimension; may be repeated; in --scaling the smallest n",
+        help="rows and dimension; may be repeated; in --scaling the smallest n, in "
+        "--targets the lines about it",
     )
     what.add_argument(
         "--latents", type=Path, action="append", metavar="FILE.npy", help="compare on this file"
@@ -222,7 +222,8 @@ def run(
         for name in options.data or ["isotropic"]:
             suite.scaling(shapes, name, named or suite.scaled_peers(quick), settings, sections)
     if part == "targets":
-        targets(settings, QUICK_SCALE if quick else options.scale, sections)
+        scale = QUICK_SCALE if quick else options.scale
+        targets.targets(settings, scale, options.shape or (), sections)
 
 
 def end(signum: int, frame: object) -> NoReturn:
@@ -244,8 +245,11 @@ def main(arguments: list[str] | None = None) -> int:
             command.error(str(error))
         return 0
     parts = parts_of(options)
+    settings = settings_of(options)
     try:
         compared_cases(options)
+        if "targets" in parts:
+            targets.chosen(settings, 1.0, options.shape or ())
     except (OSError, ValueError) as error:
         command.error(str(error))
     whole = "quick" if options.quick else "all"
@@ -258,7 +262,6 @@ def main(arguments: list[str] | None = None) -> int:
         "sections": [],
     }
     code, text = 0, ""
-    settings = settings_of(options)
     try:
         for part in parts:
             run(part, options, settings, record["sections"])

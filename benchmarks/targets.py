@@ -202,9 +202,40 @@ def plan(settings: Settings, scale: float) -> list[tuple[str, list[Entry], list[
     return contests
 
 
-def targets(settings: Settings, scale: float, sections: Sections) -> None:
-    """Measure every line."""
-    for title, entries, lines in plan(settings, scale):
+def shapes_of(entries: Sequence[Entry]) -> set[tuple[int, int]]:
+    """Return the shapes that a contest is about."""
+    return {(entry.case.n, entry.case.dim) for entry in entries}
+
+
+def chosen(
+    settings: Settings, scale: float, shapes: Sequence[tuple[int, int]]
+) -> list[tuple[str, list[Entry], list[Line]]]:
+    """Return the contests about some shapes (as they are before ``scale``), or all.
+
+    Raises
+    ------
+    ValueError
+        No line is about any of the shapes.
+    """
+    contests = [
+        contest
+        for contest, unscaled in zip(plan(settings, scale), plan(settings, 1.0), strict=True)
+        if not shapes or not shapes_of(unscaled[1]).isdisjoint(shapes)
+    ]
+    if not contests:
+        known = sorted(set().union(*(shapes_of(c[1]) for c in plan(settings, 1.0))))
+        raise ValueError(
+            "--shape must be one that a target is about, which are "
+            + ", ".join(f"{n}x{dim}" for n, dim in known)
+        )
+    return contests
+
+
+def targets(
+    settings: Settings, scale: float, shapes: Sequence[tuple[int, int]], sections: Sections
+) -> None:
+    """Measure every line, or those about some shapes."""
+    for title, entries, lines in chosen(settings, scale, shapes):
         section: Section = {"kind": "targets", "title": title, "scale": scale}
         sections.append(section)
         try:
