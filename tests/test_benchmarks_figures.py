@@ -121,11 +121,17 @@ class TestTargets:
         small = targets.plan(SETTINGS, 0.01)
         assert max(e.case.n for _, entries, _ in small for e in entries) == 10_000
 
+    def test_a_shape_chooses_its_lines(self) -> None:
+        titles = [title for title, *_ in targets.chosen(SETTINGS, 0.1, [(50_000, 768)])]
+        assert titles == ["5,000 × 768, isotropic"]
+        with pytest.raises(ValueError, match="--shape must be one that a target is about, which are 50000x768"):
+            targets.chosen(SETTINGS, 0.1, [(5, 5)])
+
     def test_measured_lines_are_written(self, monkeypatch, tmp_path: Path) -> None:
         title, entries, lines = targets.plan(SETTINGS, 0.001)[2]
         monkeypatch.setattr(targets, "plan", lambda settings, scale: [(title, entries, lines)])
         sections: list[dict] = []
-        targets.targets(SETTINGS, 0.001, sections)
+        targets.targets(SETTINGS, 0.001, (), sections)
         assert sections[0]["lines"][0]["result"] in ("pass", "FAIL")
         record = {
             "schema": 2,
