@@ -124,7 +124,7 @@ class TestTargets:
     def test_a_shape_chooses_its_lines(self) -> None:
         titles = [title for title, *_ in targets.chosen(SETTINGS, 0.1, [(50_000, 768)])]
         assert titles == ["5,000 × 768, isotropic"]
-        with pytest.raises(ValueError, match="--shape must be one that a target is about, which are 50000x768"):
+        with pytest.raises(ValueError, match="that a target is about, which are 50000x768"):
             targets.chosen(SETTINGS, 0.1, [(5, 5)])
 
     def test_measured_lines_are_written(self, monkeypatch, tmp_path: Path) -> None:
