@@ -41,6 +41,22 @@ def test_threads(rows, threads):
     engine.assert_same(match(latents, sources, threads=threads), match(latents, sources, threads=1))
 
 
+def test_denormals_flushed_by_the_caller():
+    """As torch.set_flush_denormal and libraries linked with fast-math do; threads inherit it."""
+    torch = pytest.importorskip("torch")
+    latents, sources = make("gaussian", 2000, 3)
+    latents = latents * np.float32(1e-38)
+    expected = match(latents, sources, threads=1)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor always keeps denormals")
+    try:
+        found = [match(latents, sources, threads=threads) for threads in (1, 3)]
+    finally:
+        torch.set_flush_denormal(False)
+    for one in found:
+        engine.assert_same(one, expected)
+
+
 def test_a_second_call_gives_the_same_and_inputs_stay_as_they_were(rows):
     latents, sources = rows
     before = latents.tobytes(), sources.tobytes()

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "core/float_mode.hpp"
 #include "core/norms.hpp"
 
 namespace gtn {
@@ -181,6 +182,7 @@ void Run::resume(const Scorer& scorer, const std::vector<int32_t>& order, int64_
 
 Stats match_rows(const MatchInput& input, const Backend& backend, const MatchOutput& output,
                  int64_t& done, const std::function<void()>& poll) {
+  const DefaultFloatMode mode;
   Run run(input, backend, output, done, poll);
   run.run();
   return run.stats();

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/float_mode.hpp"
+
 namespace gtn {
 namespace {
 constexpr auto kPollInterval = std::chrono::milliseconds(50);
@@ -69,6 +71,7 @@ void Parallel::take_chunks(int thread) {
 }
 
 void Parallel::worker(int thread) {
+  const DefaultFloatMode mode;
   uint64_t seen = 0;
   for (;;) {
     for (int i = 0; i < kSpins && generation_.load(std::memory_order_acquire) == seen; ++i) relax();

@@ -11,7 +11,6 @@
 namespace gtn {
 namespace {
 
-constexpr int64_t kFewestLatents = 2048;  // below, a single cell is fast enough
 constexpr int64_t kSample = 4096;
 constexpr double kWorthwhile = 0.5;  // share of the variance that cells must leave at most
 constexpr double kStray = 9.0;       // squared distance, in mean squared distances of the cell
@@ -60,7 +59,7 @@ class Seeding {
 bool Seeding::find() {
   const int64_t n = static_cast<int64_t>(ids_.size());
   const size_t sample = static_cast<size_t>(std::min(kSample, n / 8));
-  const auto most = static_cast<size_t>(std::clamp<int64_t>(n / 256, 4, 128));
+  const auto most = static_cast<size_t>(std::clamp<int64_t>(n / 256, 4, kMostCells - 1));
   std::vector<double> wide(dim_);
   std::vector<double> sum(dim_, 0.0);
   middle_.assign(dim_, 0.0);
@@ -171,7 +170,7 @@ std::vector<std::vector<int32_t>> Seeding::assign() const {
 std::vector<std::vector<int32_t>> choose_cells(const Scorer& scorer,
                                                const DistinctLatents& distinct,
                                                std::vector<int32_t> ids, Parallel& parallel) {
-  if (static_cast<int64_t>(ids.size()) >= kFewestLatents) {
+  if (static_cast<int64_t>(ids.size()) >= kFewestToSplit) {
     Seeding seeding(scorer, distinct, ids, parallel);
     if (seeding.find()) return seeding.assign();
   }

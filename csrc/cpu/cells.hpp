@@ -13,6 +13,9 @@
 
 namespace gtn {
 
+constexpr int64_t kFewestToSplit = 2048;  // below, a single cell is fast enough
+constexpr int64_t kMostCells = 129;       // one is for strays
+
 // Splits ids (in a spread-out order, so that any stretch is a fair sample) into non-empty cells.
 // Members keep their order.
 std::vector<std::vector<int32_t>> choose_cells(const Scorer& scorer,

@@ -75,7 +75,9 @@ void LatentCodes::FreeDeleter::operator()(std::byte* p) const {
 }
 
 int64_t LatentCodes::bytes_for(int64_t n, int64_t dim, Arithmetic arithmetic) {
-  const int64_t panels = (n + kPanelLatents - 1) / kPanelLatents;
+  // The last panel of a band may be all but empty.
+  const int64_t bands = n / kFewestInBand + (n < kFewestToSplit ? 1 : kMostCells);
+  const int64_t panels = n / kPanelLatents + bands;
   return panels * kPanelLatents * (4 * steps_for(dim, arithmetic) + 4) + 4 * n;
 }
 

@@ -30,9 +30,11 @@ CpuShortlist::CpuShortlist(const Scorer& scorer, const FreeLatents& free, const 
       int16_allowed_(int16_allowed),
       parallel_(parallel),
       scans_(static_cast<size_t>(parallel.threads())) {
-  const bool fine = int16_allowed && scorer.latents().dim <= kCoarseDims;
-  codes_ = std::make_unique<LatentCodes>(scorer, free, fine ? Arithmetic::int16 : Arithmetic::int8,
-                                         parallel);
+  codes_ = std::make_unique<LatentCodes>(scorer, free, coarsest(scorer.latents().dim), parallel);
+}
+
+Arithmetic CpuShortlist::coarsest(int64_t dim) {
+  return dim <= kCoarseDims ? Arithmetic::int16 : Arithmetic::int8;
 }
 
 void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool guess,

@@ -18,6 +18,9 @@ namespace gtn {
 
 class CpuShortlist final : public Shortlist {
  public:
+  // The coarsest codes of any use in that dimension.
+  static Arithmetic coarsest(int64_t dim);
+
   // int16_allowed: whether the memory budget has room for codes of twice the size.
   CpuShortlist(const Scorer& scorer, const FreeLatents& free, const Kernel& kernel,
                bool int16_allowed, Parallel& parallel);

@@ -249,7 +249,8 @@ An output file appears whole or not at all."""
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="What computes; see --backends.",
+    help="What computes; see --backends. Where it names no instruction set, the environment "
+    "variable GTN_LABEL_INSTRUCTION_SET may.",
 )
 @_option(
     _RUNNING,

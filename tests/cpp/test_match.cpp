@@ -3,9 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cfenv>
 #include <cmath>
 #include <stdexcept>
 #include <string>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 #include "core/match.hpp"
 #include "cpu/backend_cpu.hpp"
@@ -63,6 +68,33 @@ struct Job {
 };
 
 }  // namespace
+
+TEST_CASE("the caller's floating-point mode changes nothing, and is kept") {
+  Data x = reference::make(Kind::gaussian, 2000, 3, 31);
+  const Data y = reference::make(Kind::gaussian, 1500, 3, 32);
+  for (float& v : x.f32) v *= 1e-38f;  // many are denormal
+  const Result expected = Job{x, y}.run();
+  for (const int threads : {1, 3}) {
+    std::fenv_t before;
+    std::fegetenv(&before);
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() | 0x8040);  // flush denormals to zero, as fast-math libraries do
+#endif
+    std::fesetround(FE_UPWARD);
+    const Result r = Job{x, y, 1, threads}.run();
+    const int rounding = std::fegetround();
+#if defined(__x86_64__)
+    const unsigned flushing = _mm_getcsr() & 0x8040;
+#endif
+    std::fesetenv(&before);
+    CHECK(r.assignment == expected.assignment);
+    CHECK(r.cosine == expected.cosine);
+    CHECK(rounding == FE_UPWARD);
+#if defined(__x86_64__)
+    CHECK(flushing == 0x8040);
+#endif
+  }
+}
 
 TEST_CASE("equal to the reference") {
   for (const Kind kind : reference::kKinds) {
