@@ -29,7 +29,7 @@ DESCRIPTION = """\
 Check, then time, gtn_label against other ways to pair noise with latents.
 
 With no part and no problem named, everything runs: the comparison of peers, the data sets, the
-scaling and the targets. That takes hours where peers are slow; --quick takes half a minute.
+scaling and the targets. That takes hours where peers are slow; --quick takes about a minute.
 """
 EPILOG = """\
 examples:
@@ -131,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
         "--latents", type=Path, action="append", metavar="FILE.npy", help="compare on this file"
     )
     what.add_argument(
-        "--scale", type=seconds, default=1.0, metavar="F", help="shrink the shapes of --targets"
+        "--scale", type=seconds, metavar="F", help="shrink the shapes of --targets (1)"
     )
     how = p.add_argument_group("how")
     how.add_argument("--quick", action="store_true", help="small shapes, two runs, short limits")
@@ -222,7 +222,7 @@ def run(
         for name in options.data or ["isotropic"]:
             suite.scaling(shapes, name, named or suite.scaled_peers(quick), settings, sections)
     if part == "targets":
-        scale = QUICK_SCALE if quick else options.scale
+        scale = QUICK_SCALE if quick else options.scale or 1.0
         targets.targets(settings, scale, options.shape or (), sections)
 
 
@@ -235,6 +235,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     command = parser()
     options = command.parse_args(arguments)
+    alone = "list" if options.list else "render" if options.render else ""
+    others = [name for name, value in vars(options).items() if value and name != alone]
+    if alone and others:
+        command.error(f"--{alone} runs nothing and goes alone, got --{' and --'.join(others)}")
     if options.list:
         print(listing())
         return 0

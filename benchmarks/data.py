@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests import oracle
+
 Latents = NDArray[np.floating[Any]]
 Maker = Callable[[np.random.Generator, int, int], Latents]
 
+BLOCK = 10_000  # rows of a file whose norms are checked at a time
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "latents.npy"
 
 
@@ -139,7 +142,8 @@ def read(path: Path) -> Latents:
     Raises
     ------
     ValueError
-        The file holds no finite numbers in two dimensions.
+        The file holds no finite numbers in two dimensions, too few of them, or rows that have no
+        norm in the contract's sense.
     OSError
         It cannot be read.
     """
@@ -149,7 +153,19 @@ def read(path: Path) -> Latents:
         raise ValueError(f"{path.name} is not a .npy file of numbers: {error}") from None
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu":
         raise ValueError(f"{path.name} must hold one array of numbers [n, dim]")
+    if len(rows) < 2 or not rows.shape[1]:
+        shape = f"[{rows.shape[0]}, {rows.shape[1]}]"
+        raise ValueError(f"{path.name} must hold [n, dim] with n > 1 and dim > 0, got {shape}")
     rows = np.ascontiguousarray(rows, np.float64 if rows.dtype == np.float64 else np.float32)
     if not np.isfinite(rows).all():
         raise ValueError(f"{path.name} holds NaN or infinity")
+    for begin in range(0, len(rows), BLOCK):
+        part = oracle.pad(rows[begin : begin + BLOCK])
+        squares = oracle.dots(part, part)
+        refused = np.flatnonzero(~(np.isfinite(squares) & (squares >= oracle.SMALLEST_SQUARE)))
+        if refused.size:
+            raise ValueError(
+                f"{path.name} must hold rows with norms that are not zero and that float64 can "
+                f"hold, but row {begin + refused[0]} has none"
+            )
     return rows

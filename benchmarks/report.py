@@ -238,7 +238,7 @@ def markdown(record: Record, picture: str) -> str:
             text += "\n" + speed_table(rows, first, ratio)
             if kind != "targets":  # there the pairs are beside the point; the JSON has them
                 text += "\n" + quality_table(rows, first)
-    compared = [section for section in record["sections"] if section["kind"] == "compare"]
+    compared = [s for s in record["sections"] if s["kind"] in ("compare", "scaling")]
     return text + (losses.text(compared) if compared else "")
 
 

@@ -198,7 +198,7 @@ def plan(settings: Settings, scale: float) -> list[tuple[str, list[Entry], list[
                  pick(base, other), quotient)
             for other in others
         ]  # fmt: skip
-        contests.append((f"{n:,} × {dim}, data sets", [base, *others], lines))
+        contests.append((f"{base.case.n:,} × {dim}, data sets", [base, *others], lines))
     return contests
 
 

@@ -217,6 +217,13 @@ class TestData:
             (np.ones(5), "one array of numbers"),
             (np.full((2, 2), np.nan), "NaN"),
             (np.array([["a"]]), "one array of numbers"),
+            (np.ones((0, 3)), r"rows\.npy must hold .* n > 1 and dim > 0, got \[0, 3\]"),
+            (np.ones((1, 3)), r"got \[1, 3\]"),
+            (np.ones((2, 0)), r"got \[2, 0\]"),
+            (np.array([[1, 1], [0, 0]]), r"rows\.npy must hold rows with norms .* row 1 has none"),
+            (np.array([[1e200, 1], [1, 1]]), "row 0 has none"),
+            (np.array([[1, 1], [1e-200, 0]]), "row 1 has none"),
+            (np.eye(2).repeat([data.BLOCK, 1], axis=0) * [[1, 0]], "row 10000 has none"),
         ):
             np.save(path, rows)
             with pytest.raises(ValueError, match=message):
@@ -369,7 +376,9 @@ class TestCommand:
         text = report.render(copy)
         assert "| greedy over NumPy blocks |" in text
         assert "n = 512" in text  # eight times 64
-        assert "## Where others win" in text
+        wins = text.partition("## Where others win")[2]
+        assert wins.count("\n- 64 × 4, isotropic: ") == 2  # of the comparison and the scaling
+        assert "\n- 512 × 4, isotropic: " in wins
         assert copy.with_suffix(".svg").exists()
         record["schema"] = 1
         copy.write_text(json.dumps(record))
@@ -411,6 +420,8 @@ class TestCommand:
             (["--latents", "missing.npy"], "missing.npy"),
             (["--data", "swiss_roll", "--shape", "10x2"], "has dim 1, got dim 2"),
             (["--render", "missing.json"], "missing.json"),
+            (["--render", "missing.json", "--quick"], "--render runs nothing and goes alone, got"),
+            (["--list", "--quick", "--scale", "1"], "goes alone, got --scale and --quick"),
         ],
     )
     def test_wrong_usage(self, arguments, message, capsys) -> None:
@@ -418,6 +429,14 @@ class TestCommand:
             command.main(arguments)
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
+
+    @pytest.mark.parametrize("rows", [np.ones((0, 3)), np.ones((1, 3)), np.zeros((5, 3))])
+    def test_refused_latents_are_wrong_usage(self, rows, tmp_path: Path, capsys) -> None:
+        np.save(tmp_path / "refused.npy", rows)
+        with pytest.raises(SystemExit) as stopped:
+            command.main(["--latents", str(tmp_path / "refused.npy"), "--quick"])
+        assert stopped.value.code == 2
+        assert "refused.npy must hold" in capsys.readouterr().err
 
     def test_list_names_everything(self, capsys) -> None:
         assert command.main(["--list"]) == 0

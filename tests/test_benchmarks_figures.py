@@ -42,18 +42,22 @@ class TestFigures:
         assert report.figure(1234567.0) == "1234567"
         assert report.figure(None) == "–"
 
-    def test_losses_are_told(self) -> None:
-        def row(title, ratio, distance, smooth, kind="pairing"):
-            quality_ = {"mean_squared_distance": distance, "learnability": smooth}
-            return {
-                "peer": title,
-                "title": title,
-                "kind": kind,
-                "advice": f"use {title}",
-                "ratio": {"median": ratio},
-                "quality": quality_,
-            }
+    def losing(self, title, ratio, distance, smooth, kind="pairing", n=9) -> dict:
+        """Return a row as far as losses.py looks at it."""
+        return {
+            "peer": title,
+            "title": title,
+            "kind": kind,
+            "advice": f"use {title}",
+            "data": "isotropic",
+            "n": n,
+            "dim": 2,
+            "ratio": {"median": ratio},
+            "quality": {"mean_squared_distance": distance, "learnability": smooth},
+        }
 
+    def test_losses_are_told(self) -> None:
+        row = self.losing
         ours = row("gtn_label", 1, 10.0, 0.5, "contract")
         rows = [ours, row("fast", 0.5, 20.0, 0.1), row("short", 2, 5.0, 0.9), row("no", 2, 9.95, 0)]
         text = losses.text([{"title": "a problem", "rows": rows}])
@@ -63,6 +67,29 @@ class TestFigures:
         assert "- fast: use fast." in text
         assert "- no: " not in text
         assert "no peer that ran" in losses.text([{"title": "t", "rows": [ours, rows[3]]}])
+
+    def test_losses_at_every_n_of_the_scaling_are_told(self) -> None:
+        rows = [
+            self.losing("gtn_label", 1, 10.0, 0.5, "contract", n=10),
+            self.losing("loop", 0.5, 10.0, 0.5, n=10),
+            self.losing("gtn_label", 1, 8.0, 0.5, "contract", n=20),
+            self.losing("loop", 2, 8.0, 0.5, n=20),
+        ]
+        text = losses.text([{"title": "dim 2, isotropic", "rows": rows}])
+        assert "- 10 × 2, isotropic: Faster: loop 2 times.\n" in text
+        assert "- 20 × 2, isotropic: no peer that ran was faster" in text
+
+    def test_what_was_not_measured_is_no_win(self) -> None:
+        ours = self.losing("gtn_label", 1, 10.0, 0.5, "contract")
+        peer = self.losing("peer", 2, 10.0, 0.5)
+        for rows, words in (
+            ([{**ours, "quality": None}, {**peer, "quality": None}], "no other peer was measured"),
+            ([ours, {**peer, "quality": None}], "no other peer was measured"),
+            ([ours, {**peer, "ratio": None}], "Checked but not timed: peer"),
+        ):
+            text = losses.text([{"title": "t", "rows": rows}])
+            assert f"- 9 × 2, isotropic: {words}.\n" in text
+            assert "no peer that ran" not in text
 
 
 class TestTargets:
@@ -120,6 +147,9 @@ class TestTargets:
             assert case in works
         small = targets.plan(SETTINGS, 0.01)
         assert max(e.case.n for _, entries, _ in small for e in entries) == 10_000
+        assert [title for title, *_ in small][-2:] == [
+            *["1,000 × 100, data sets", "2,000 × 5, data sets"]
+        ]
 
     def test_a_shape_chooses_its_lines(self) -> None:
         titles = [title for title, *_ in targets.chosen(SETTINGS, 0.1, [(50_000, 768)])]
