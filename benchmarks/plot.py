@@ -36,7 +36,7 @@ def scaling(sections: Sequence[dict[str, Any]], path: Path) -> bool:
     titles = list(dict.fromkeys(row["title"] for _, rows in panels for row in rows))
     colours = {title: f"C{number % 10}" for number, title in enumerate(titles)}
     with matplotlib.rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(4.2 * columns, 3.4 * lines + 1), layout="constrained")
+        figure = Figure(figsize=(max(5.6, 4.2 * columns), 3.4 * lines + 1), layout="constrained")
         axes = figure.subplots(lines, columns, squeeze=False).ravel()
         for axis, (section, rows) in zip(axes, panels, strict=False):
             _panel(axis, section, rows, colours)
