@@ -18,25 +18,16 @@ import numpy as np
 import pytest
 
 import gtn_label
+from benchmark_settings import SETTINGS
 from benchmarks import __main__ as command
 from benchmarks import check, data, floors, harness, peers, quality, report, suite
-from benchmarks.harness import Case, Contest, Entry, Settings
+from benchmarks.harness import Case, Contest, Entry
 from benchmarks.peer import Budget, Cost, needs
 from benchmarks.peers import BY_NAME, OURS, PEERS
 from benchmarks.process import Worker, WorkerFailed, environment
 from gtn_label import _core
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = Settings(
-    threads=1,
-    runs=2,
-    limit=20,
-    sample=40,
-    floor_seconds=0.002,
-    core_types=("",),
-    settle_seconds=0,
-    say=lambda line: None,
-)
 
 
 @pytest.fixture(scope="module")

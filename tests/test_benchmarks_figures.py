@@ -10,20 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import benchmark_settings
 from benchmarks import harness, losses, machine, report, suite, targets
-from benchmarks.harness import Case, Entry, Settings
+from benchmarks.harness import Case, Entry
 from benchmarks.peers import OURS
 
-SETTINGS = Settings(
-    threads=1,
-    runs=1,
-    limit=20,
-    sample=40,
-    floor_seconds=0.002,
-    core_types=("",),
-    settle_seconds=0,
-    say=lambda line: None,
-)
+SETTINGS = dataclasses.replace(benchmark_settings.SETTINGS, runs=1)
 
 
 class TestFigures:

@@ -4,7 +4,6 @@
 
 #include <doctest/doctest.h>
 
-#include <numeric>
 #include <vector>
 
 #include "core/free_latents.hpp"
@@ -25,18 +24,13 @@ struct Bench {
   gtn::DistinctLatents distinct;
   gtn::FreeLatents free;
 
-  static std::vector<int32_t> rows(int64_t n) {
-    std::vector<int32_t> r(static_cast<size_t>(n));
-    std::iota(r.begin(), r.end(), 0);
-    return r;
-  }
   Bench(Kind kind, int64_t n, int64_t dim)
       : x(reference::make(kind, n, dim, 11)),
         y(reference::make(Kind::gaussian, 20, dim, 12)),
         xn(gtn::checked_norms(x.rows("latents"), parallel)),
         yn(gtn::checked_norms(y.rows("sources"), parallel)),
         scorer(x.rows("latents"), y.rows("sources")),
-        distinct(scorer, rows(n), xn, parallel),
+        distinct(scorer, reference::all_rows(n), xn, parallel),
         free(distinct) {}
 
   // Takes every `stride`-th id from `first` on; returns those.

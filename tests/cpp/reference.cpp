@@ -7,6 +7,12 @@
 
 namespace reference {
 
+std::vector<int32_t> all_rows(int64_t n) {
+  std::vector<int32_t> rows(static_cast<size_t>(n));
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
 gtn::Rows Data::rows(const char* name) const {
   gtn::Rows r;
   r.name = name;

@@ -26,6 +26,9 @@ Data make(Kind kind, int64_t n, int64_t dim, uint64_t seed);
 
 double dot(const Data& a, int64_t i, const Data& b, int64_t j);
 
+// 0, 1, ..., n - 1.
+std::vector<int32_t> all_rows(int64_t n);
+
 // Latent row by source row, in ascending norm order.
 std::vector<int64_t> match(const Data& latents, const Data& sources, int64_t cone);
 

@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <numeric>
 #include <random>
 
 #include "core/decide.hpp"
@@ -26,17 +25,13 @@ struct Scene {
   gtn::DistinctLatents distinct;
   gtn::FreeLatents free;
 
-  static std::vector<int32_t> rows(int64_t n) {
-    std::vector<int32_t> r(static_cast<size_t>(n));
-    std::iota(r.begin(), r.end(), 0);
-    return r;
-  }
   Scene(Kind kind, int64_t n)
       : x(reference::make(kind, n, 3, 41)),
         y(reference::make(Kind::gaussian, 1, 3, 42)),
         norms(gtn::checked_norms(x.rows("latents"), parallel)),
         scorer(x.rows("latents"), y.rows("sources")),
-        distinct(scorer, gtn::sorted_by_norm(rows(n), norms, false, parallel), norms, parallel),
+        distinct(scorer, gtn::sorted_by_norm(reference::all_rows(n), norms, false, parallel), norms,
+                 parallel),
         free(distinct) {}
 
   double score(int32_t id) const { return scorer.score(distinct.row(id), distinct.norm(id), 0); }

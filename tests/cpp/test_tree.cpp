@@ -97,7 +97,7 @@ TEST_CASE("a divider keeps every row and parts them along a plane") {
     std::vector<int32_t> rows;
     for (int64_t i = 0; i < n; ++i) rows.push_back(divider.row(i));
     std::sort(rows.begin(), rows.end());
-    CHECK(rows == Bench::rows(n));
+    CHECK(rows == reference::all_rows(n));
   }
   gtn::Divider divider({5.0f, 0.1f, 1.0f, 0.2f, 3.0f, 0.3f, 9.0f, 0.4f}, 2);
   divider.divide(0, 2, 4);
