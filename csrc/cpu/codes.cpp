@@ -11,6 +11,7 @@
 #include <numeric>
 #include <utility>
 
+#include "core/unit.hpp"
 #include "cpu/cells.hpp"
 
 namespace gtn {
@@ -97,7 +98,12 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
   auto members = choose_cells(scorer, distinct_, spread_ids(free), parallel);
   cells_.resize(members.size());
   for (size_t c = 0; c < members.size(); ++c) {
-    find_centre(members[c], cells_[c], parallel);
+    // Any fixed vector gives valid bounds.
+    const auto row_at = [&](int64_t i) {
+      return distinct_.row(members[c][static_cast<size_t>(i)]);
+    };
+    cells_[c].centre =
+        mean_direction(scorer.latents(), static_cast<int64_t>(members[c].size()), row_at, parallel);
     make_bands(members[c], cells_[c], parallel);
   }
   // Kernels may read a little past the last panel (kernels.hpp).
@@ -123,34 +129,9 @@ void LatentCodes::offset_row(std::span<const int32_t> ids, int64_t i, const Cell
                              double* out) const {
   const auto ahead = static_cast<size_t>(i + kRowsAhead);
   if (ahead < ids.size()) prefetch_row(scorer_.latents(), distinct_.row(ids[ahead]));
-  widen_row(scorer_.latents(), distinct_.row(ids[static_cast<size_t>(i)]), out);
-  // The norm is known, but memory takes longer to bring it than this.
-  const double inverse = 1.0 / std::sqrt(product(out, out, dim_));
+  unit_row(scorer_.latents(), distinct_.row(ids[static_cast<size_t>(i)]), out);
   const double* centre = cell.centre.data();
-  for (int64_t k = 0; k < dim_; ++k) out[k] = out[k] * inverse - centre[k];
-}
-
-void LatentCodes::find_centre(std::span<const int32_t> ids, Cell& cell, Parallel& parallel) const {
-  const size_t dim = static_cast<size_t>(dim_);
-  cell.centre.assign(dim, 0.0);
-  std::vector<double> sum(dim, 0.0);
-  // The centre need not be the exact mean: any fixed vector gives valid bounds. A sample is enough,
-  // as long as it is the same in every run: that is what `parts` is for.
-  const int64_t sample = std::min<int64_t>(static_cast<int64_t>(ids.size()), 8192);
-  constexpr int64_t kPart = 512;
-  std::vector<double> parts(static_cast<size_t>((sample + kPart - 1) / kPart) * dim, 0.0);
-  parallel.run(sample, kPart, [&](int64_t begin, int64_t end, int) {
-    std::vector<double> v(dim);
-    double* part = &parts[static_cast<size_t>(begin / kPart) * dim];
-    for (int64_t i = begin; i < end; ++i) {
-      offset_row(ids, i, cell, v.data());
-      for (size_t k = 0; k < dim; ++k) part[k] += v[k];
-    }
-  });
-  for (size_t at = 0; at < parts.size(); at += dim) {
-    for (size_t k = 0; k < dim; ++k) sum[k] += parts[at + k];
-  }
-  for (size_t k = 0; k < dim; ++k) cell.centre[k] = sum[k] / static_cast<double>(sample);
+  for (int64_t k = 0; k < dim_; ++k) out[k] -= centre[k];
 }
 
 // Orders the cell's ids by band, and appends the bands with their steps, radii and places.

@@ -69,7 +69,6 @@ class LatentCodes {
   struct Move {
     int32_t from, to;
   };
-  void find_centre(std::span<const int32_t> ids, Cell& cell, Parallel& parallel) const;
   void make_bands(std::vector<int32_t>& ids, Cell& cell, Parallel& parallel);
   void encode_band(std::span<const int32_t> ids, const Cell& cell, Band& band, Parallel& parallel);
   // Writes v of ids[i].

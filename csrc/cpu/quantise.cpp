@@ -118,29 +118,6 @@ double residual_bound(double left, double step, double norm, int64_t dim) {
   return step * (left * (1.0 + rounding) + 1e-9) + norm * (0x1p-23 + rounding_slack(dim));
 }
 
-double product(const double* a, const double* b, int64_t dim) {
-  double s[kLanes] = {};
-  int64_t k = 0;
-  for (; k + kLanes <= dim; k += kLanes) {
-    for (int64_t j = 0; j < kLanes; ++j) s[j] += a[k + j] * b[k + j];
-  }
-  for (int64_t j = 0; k < dim; ++k, ++j) s[j] += a[k] * b[k];
-  return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
-}
-
-void prefetch_row(const Rows& rows, int64_t row) {
-  const int64_t bytes = rows.dim * (rows.dtype == DType::f32 ? 4 : 8);
-  const char* p = static_cast<const char*>(rows.data) + row * bytes;
-  // The hardware follows once the first lines of a row are asked for.
-  for (int64_t at = 0; at < bytes && at < 1024; at += 64) __builtin_prefetch(p + at);
-}
-
-void unit_source(const Rows& sources, int32_t row, double norm, double* unit) {
-  widen_row(sources, row, unit);
-  const double inverse = 1.0 / norm;
-  for (int64_t k = 0; k < sources.dim; ++k) unit[k] *= inverse;
-}
-
 SourceCode encode_source(const double* unit, int64_t dim, Arithmetic arithmetic, int32_t limit,
                          void* out) {
   std::memset(out, 0, static_cast<size_t>(steps_for(dim, arithmetic)) * 4);

@@ -42,17 +42,6 @@ double quantise(const double* v, int64_t dim, double step, int32_t offset, Code*
 // >= |v - step * code| for any v of at most this norm with quantise() <= `left`.
 double residual_bound(double left, double step, double norm, int64_t dim);
 
-// Inner product of two float64 vectors, within rounding_slack of the truth.
-double product(const double* a, const double* b, int64_t dim);
-
-// Asks memory for a row. Loops over rows in an order of their own spend most of their time waiting
-// unless they ask for kRowsAhead rows ahead.
-constexpr int64_t kRowsAhead = 4;
-void prefetch_row(const Rows& rows, int64_t row);
-
-// Writes y/|y| of a source row. unit: [dim]
-void unit_source(const Rows& sources, int32_t row, double norm, double* unit);
-
 // One coded source.
 struct SourceCode {
   double step = 1.0;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <mutex>
 
+#include "core/unit.hpp"
+
 namespace gtn {
 namespace {
 
@@ -85,7 +87,7 @@ void CpuShortlist::code_sources(std::span<const Query> queries) {
       if (i + kRowsAhead < count) {
         prefetch_row(scorer_.sources(), queries[at + kRowsAhead].source_row);
       }
-      unit_source(scorer_.sources(), q.source_row, q.source_norm, unit.data());
+      unit_row(scorer_.sources(), q.source_row, q.source_norm, unit.data());
       for (size_t c = 0; c < cells.size(); ++c) {
         base[c] = product(unit.data(), cells[c].centre.data(), dim);
         if (base[c] > s.level) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 
+#include "core/unit.hpp"
 #include "cpu/codes.hpp"
 #include "cpu/divider.hpp"
 
@@ -68,7 +69,7 @@ void TreeShortlist::Walk::run(const DirectionTree& tree, const Query& query, int
   depth_ = static_cast<size_t>(depth);
   lowers_.clear();
   list.clear();
-  unit_source(scorer_.sources(), query.source_row, query.source_norm, unit_.data());
+  unit_row(scorer_.sources(), query.source_row, query.source_norm, unit_.data());
   for (size_t k = 0; k < unit_.size(); ++k) point_[k] = static_cast<float>(unit_[k]);
   bar_ = query.floor / query.source_norm - 4.0 * kBarSlack;
   set_limit();
@@ -183,7 +184,7 @@ void TreeShortlist::search(std::span<const Query> queries, int64_t depth, bool,
   parallel_.run(count, 256, [&](int64_t begin, int64_t end, int) {
     std::vector<double> unit(dim);
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      unit_source(scorer_.sources(), queries[i].source_row, queries[i].source_norm, unit.data());
+      unit_row(scorer_.sources(), queries[i].source_row, queries[i].source_norm, unit.data());
       for (size_t k = 0; k < dim; ++k) points[i * dim + k] = static_cast<float>(unit[k]);
     }
   });

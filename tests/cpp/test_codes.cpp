@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "core/norms.hpp"
+#include "core/unit.hpp"
 #include "cpu/cells.hpp"
 #include "cpu/codes.hpp"
 #include "reference.hpp"
@@ -69,7 +70,7 @@ TEST_CASE("the bound holds for every pair") {
         std::vector<std::byte> out(static_cast<size_t>(codes.steps()) * 4);
         for (int32_t j = 0; j < 6; ++j) {
           const double norm = yn[static_cast<size_t>(j)];
-          gtn::unit_source(y.rows("sources"), j, norm, unit.data());
+          gtn::unit_row(y.rows("sources"), j, norm, unit.data());
           const auto code = gtn::encode_source(unit.data(), dim, arithmetic, 127, out.data());
           double worst = 0.0;
           for (const gtn::Cell& cell : codes.cells()) {
