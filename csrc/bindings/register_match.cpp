@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -12,6 +13,7 @@
 #include "cpu/backend_cpu.hpp"
 #include "cpu/dispatch.hpp"
 #include "cpu/exact_dispatch.hpp"
+#include "faiss/backend_faiss.hpp"
 
 namespace py = pybind11;
 
@@ -73,7 +75,6 @@ py::dict dict_of(const Stats& s) {
   seconds["remove"] = s.seconds.remove;
   seconds["total"] = s.seconds.total;
   py::dict d;
-  d["backend"] = "cpu";
   d["instruction_set"] = s.instruction_set;
   d["arithmetic"] = s.arithmetic;
   d["threads"] = s.threads;
@@ -93,8 +94,8 @@ py::dict dict_of(const Stats& s) {
 py::tuple match(const py::array& latents, const py::array& sources, const std::string& order,
                 int64_t cone, bool center, const std::optional<Labels>& source_groups,
                 const std::optional<Labels>& latent_groups, const std::string& instruction_set,
-                int threads, int64_t memory, const py::array_t<int64_t>& visited, int64_t start,
-                const py::object& poll) {
+                const std::shared_ptr<InnerProductIndex>& index, int threads, int64_t memory,
+                const py::array_t<int64_t>& visited, int64_t start, const py::object& poll) {
   MatchInput in;
   in.latents = rows_of(latents, "latents");
   in.sources = rows_of(sources, "sources");
@@ -129,8 +130,9 @@ py::tuple match(const py::array& latents, const py::array& sources, const std::s
   py::array_t<double> cosine(in.sources.count);
   const MatchOutput out{assignment.mutable_data(), cosine.mutable_data(),
                         const_cast<int64_t*>(visited.data())};
+  const int64_t m = in.latents.count, n = in.sources.count, dim = in.latents.dim;
   const Backend backend =
-      cpu_backend(kernel, memory, in.latents.count, in.sources.count, in.latents.dim);
+      index ? faiss_backend(*index, memory, m, n, dim) : cpu_backend(kernel, memory, m, n, dim);
   int64_t done = 0;
   auto last = std::chrono::steady_clock::now();
   const auto on_poll = [&] {
@@ -158,8 +160,9 @@ void register_match(py::module_& m) {
   m.def("match_rows", &match, py::arg("latents").noconvert(), py::arg("sources").noconvert(),
         py::kw_only(), py::arg("order"), py::arg("cone"), py::arg("center"),
         py::arg("source_groups").none(true), py::arg("latent_groups").none(true),
-        py::arg("instruction_set"), py::arg("threads"), py::arg("memory"),
-        py::arg("visited").noconvert(), py::arg("start"), py::arg("poll").none(true),
+        py::arg("instruction_set"), py::arg("index").none(true), py::arg("threads"),
+        py::arg("memory"), py::arg("visited").noconvert(), py::arg("start"),
+        py::arg("poll").none(true),
         "Match every source to a latent of its own (see gtn_label.match).");
 }
 

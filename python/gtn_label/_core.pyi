@@ -10,12 +10,28 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from .faiss_index import Index
+
 class InstructionSet(TypedDict):
     name: str
     description: str
     built: bool
     supported: bool
     reason: str
+
+class LinkedFaiss(TypedDict):
+    version: str
+    missing: str  # why there is none
+
+class InnerProductIndex: ...
+
+class PythonIndex(InnerProductIndex):
+    def __init__(self, index: Index) -> None: ...
+
+class LinkedFlatIndex(InnerProductIndex):
+    def __init__(self) -> None: ...
+
+linked_faiss: LinkedFaiss
 
 def instruction_sets() -> list[InstructionSet]: ...
 def int8_rate(instruction_set: str, dim: int, seconds: float) -> float: ...
@@ -29,6 +45,7 @@ def match_rows(
     source_groups: npt.NDArray[np.int64] | None,  # [n]
     latent_groups: npt.NDArray[np.int64] | None,  # [m]
     instruction_set: str,
+    index: InnerProductIndex | None,
     threads: int,
     memory: int,
     visited: npt.NDArray[np.int64],  # [n], written

@@ -1,16 +1,19 @@
 """Which backends there are, which can run here, and what a backend's name asks for.
 
-A backend's name is "cpu", or "cpu:" and an instruction set to force it. What exists is asked of
-the compiled engine, which knows its build and its CPU; no list of instruction sets is kept here.
-The environment variable GTN_LABEL_INSTRUCTION_SET forces one where the name leaves it open.
+A backend's name is "cpu", or "cpu:" and an instruction set to force it; or "faiss", or "faiss:"
+and the way to that library: "python", its installed package, or "linked", the C++ library that the
+engine was built with. What exists is asked of the compiled engine, which knows its build and its
+CPU; no list of instruction sets is kept here. The environment variable GTN_LABEL_INSTRUCTION_SET
+forces one where the name leaves it open.
 """
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+import re
+from typing import Any, NamedTuple
 
-from . import _core
+from . import _core, faiss_index, faiss_package
 
 INSTRUCTION_SET_VARIABLE = "GTN_LABEL_INSTRUCTION_SET"
 
@@ -36,6 +39,24 @@ class Backend(NamedTuple):
     description: str
 
 
+class Chosen(NamedTuple):
+    """The backend that runs.
+
+    Attributes
+    ----------
+    name : str
+        "cpu" or "faiss".
+    instruction_set : str
+        Of the engine's own arithmetic; "auto" for the best.
+    way : str
+        To FAISS: "python" or "linked"; empty for "cpu".
+    """
+
+    name: str
+    instruction_set: str
+    way: str = ""
+
+
 def backends() -> list[Backend]:
     """List the backends of this build, the best instruction set first.
 
@@ -44,7 +65,8 @@ def backends() -> list[Backend]:
     Returns
     -------
     list of Backend
-        "cpu" (the best instruction set there is), then each instruction set by name.
+        "cpu" (the best instruction set there is), then each instruction set by name; "faiss" (by
+        the first way to FAISS that there is), then each way by name.
 
     Examples
     --------
@@ -59,10 +81,32 @@ def backends() -> list[Backend]:
         available = entry["built"] and entry["supported"]
         reason = "" if available else entry["reason"]
         rows.append(Backend(f"cpu:{entry['name']}", available, reason, entry["description"]))
-    return rows
+    return rows + _faiss_rows()
 
 
-def resolve(backend: str) -> tuple[str, str]:
+def _faiss_rows() -> list[Backend]:
+    missing = {"python": faiss_package.missing(), "linked": _core.linked_faiss["missing"]}
+    about = {
+        "python": f"FAISS's exhaustive search through the package {faiss_package.describe()}",
+        "linked": f"FAISS's exhaustive search, linked: version {_core.linked_faiss['version']}",
+    }
+    ways = [
+        Backend(
+            f"faiss:{way}",
+            not reason,
+            reason,
+            "FAISS's exhaustive search through its " + way if reason else about[way],
+        )
+        for way, reason in missing.items()
+    ]
+    first = next((row for row in ways if row.available), None)
+    if first is None:
+        text = "FAISS's exhaustive search"
+        return [Backend("faiss", False, missing["python"], text), *ways]
+    return [Backend("faiss", True, "", f"the same as {first.name}"), *ways]
+
+
+def resolve(backend: str) -> Chosen:
     """Turn a backend's name into the backend that runs and its instruction set.
 
     Parameters
@@ -72,8 +116,7 @@ def resolve(backend: str) -> tuple[str, str]:
 
     Returns
     -------
-    (str, str)
-        "cpu", and the instruction set or "auto".
+    Chosen
 
     Raises
     ------
@@ -88,12 +131,69 @@ def resolve(backend: str) -> tuple[str, str]:
     if backend != "auto" and backend not in rows:
         known = ", ".join(["auto", *rows])
         raise ValueError(f"unknown backend {backend!r}; known: {known}")
-    if backend not in ("auto", "cpu"):
-        row = rows[backend]
-        if not row.available:
-            raise ValueError(f"backend {backend!r} is not available here: {row.reason}")
-        return "cpu", backend.removeprefix("cpu:")
-    return "cpu", _from_environment(rows)
+    if backend == "auto":
+        return Chosen("cpu", _from_environment(rows))
+    row = rows[backend]
+    if not row.available:
+        raise ValueError(f"backend {backend!r} is not available here: {row.reason}")
+    name, _, detail = backend.partition(":")
+    if name == "faiss":
+        way = detail or ("linked" if faiss_package.missing() else "python")
+        return Chosen("faiss", _from_environment(rows), way)
+    return Chosen("cpu", detail or _from_environment(rows))
+
+
+def check_device(device: Any, chosen: Chosen) -> str:
+    """Check where a backend shall compute.
+
+    Returns
+    -------
+    str
+        "cpu" or a GPU's name, such as "cuda:0"; a backend's own default for None.
+
+    Raises
+    ------
+    TypeError
+        If `device` is neither None nor a str.
+    ValueError
+        If that backend cannot compute there.
+    """
+    if device is None:
+        return "cpu"
+    if not isinstance(device, str):
+        raise TypeError(f"device must be a str, got {type(device).__name__} {device!r}")
+    if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+    if device != "cpu" and chosen.way != "python":
+        which = f"{chosen.name}:{chosen.way}" if chosen.way else chosen.name
+        raise ValueError(
+            f"device {device!r} needs backend='faiss:python': backend {which!r} runs on the CPU"
+        )
+    return device
+
+
+def make_index(
+    chosen: Chosen, device: str, dim: int, cone: int
+) -> tuple[_core.InnerProductIndex | None, dict[str, Any]]:
+    """Return what searches for the engine, None for its own, and what to record of it.
+
+    Raises
+    ------
+    ValueError
+        If FAISS knows no such device, or cannot find as many latents as the cone asks for.
+    """
+    if chosen.name == "cpu":
+        return None, {}
+    if chosen.way == "linked":
+        record = {"way": "linked", "version": _core.linked_faiss["version"], "device": "cpu"}
+        return _core.LinkedFlatIndex(), {"faiss": record}
+    index, record = faiss_index.flat_index(device, dim)
+    if cone > index.most_k:
+        raise ValueError(
+            f"cone must be at most {index.most_k} for FAISS on {record['device']}, which finds no "
+            f"more latents at a time, got {cone}"
+        )
+    return _core.PythonIndex(index), {"faiss": record}
 
 
 def _from_environment(rows: dict[str, Backend]) -> str:

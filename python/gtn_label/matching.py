@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, arrays
-from .backend import resolve
+from .backend import check_device, make_index, resolve
 from .progress import Progress, ProgressCallback, check_progress
 from .result import Matching
 
@@ -36,6 +36,7 @@ def match(
     center: bool = False,
     groups: tuple[Any, Any] | None = None,
     backend: str = "auto",
+    device: str | None = None,
     threads: int | None = None,
     memory: int | None = None,
     progress: bool | ProgressCallback | None = None,
@@ -67,6 +68,9 @@ def match(
         Integer labels, [n] and [m]: a source takes only latents of its own group.
     backend : str
         "auto", or a name that `backends()` lists.
+    device : str, optional
+        Where a backend that can use a GPU shall compute: "cpu" (the default), "cuda" or "cuda:N".
+        That is "faiss" with a FAISS package built for GPUs.
     threads : int, optional
         Threads to use; by default as many as CPUs this process may run on. At most 64, or four
         a CPU if that is more, are started; the answer does not depend on it.
@@ -107,6 +111,7 @@ def match(
         center=center,
         groups=groups,
         backend=backend,
+        device=device,
         threads=threads,
         memory=memory,
         progress=progress,
@@ -123,6 +128,7 @@ def run(
     center: bool = False,
     groups: tuple[Any, Any] | None = None,
     backend: str = "auto",
+    device: str | None = None,
     threads: int | None = None,
     memory: int | None = None,
     progress: bool | ProgressCallback | None = None,
@@ -155,7 +161,8 @@ def run(
     cone = as_integer(cone, "cone", 1)
     if not isinstance(center, (bool, np.bool_)):
         raise TypeError(f"center must be a bool, got {type(center).__name__} {center!r}")
-    name, instruction_set = resolve(backend)
+    chosen = resolve(backend)
+    device = check_device(device, chosen)
     threads = usable_cpus() if threads is None else as_integer(threads, "threads", 1)
     memory_limit = 0 if memory is None else as_integer(memory, "memory", 1, " (bytes)")
     check_progress(progress)
@@ -177,6 +184,7 @@ def run(
     source_groups, latent_groups = _check_groups(groups, n, m)
     if visited is None:
         visited = np.full(n, -1, dtype=np.int64)
+    index, record = make_index(chosen, device, dim, min(cone, m))
     prepared = time.perf_counter()
 
     with Progress(progress, n, m, start) as bar:
@@ -188,7 +196,8 @@ def run(
             center=bool(center),
             source_groups=source_groups,
             latent_groups=latent_groups,
-            instruction_set=instruction_set,
+            instruction_set=chosen.instruction_set,
+            index=index,
             threads=min(threads, max(MOST_THREADS, 4 * usable_cpus())),
             memory=min(memory_limit, LARGEST_INT64),
             visited=visited,
@@ -196,7 +205,7 @@ def run(
             poll=_listen(bar, poll),
         )
 
-    stats = {"n": n, "m": m, "dim": dim, **stats, "backend": name}
+    stats = {"n": n, "m": m, "dim": dim, "backend": chosen.name, **record, **stats}
     stats["seconds"] = {
         "prepare": prepared - began,
         **stats.get("seconds", {}),
@@ -208,7 +217,7 @@ def run(
         "order": order,
         "cone": cone,
         "center": bool(center),
-        "backend": name,
+        "backend": chosen.name,
         **(provenance or {}),
     }
     return Matching(

@@ -1,0 +1,92 @@
+// Implements unit_rows.hpp.
+#include "faiss/unit_rows.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+
+#include "core/unit.hpp"
+
+namespace gtn {
+namespace {
+
+double float32_error(double radius, int64_t dim) {
+  const double terms = static_cast<double>(dim + 4) * 0x1p-24;
+  return terms < 0.5 ? radius * (1.0 + 0x1p-20) * terms / (1.0 - terms) : kInfinity;
+}
+
+}  // namespace
+
+UnitRows::UnitRows(const Scorer& scorer, const FreeLatents& free, Parallel& parallel)
+    : scorer_(scorer),
+      dim_(scorer.latents().dim),
+      count_(free.ids()),
+      rows_(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count_ * dim_))) {
+  const DistinctLatents& distinct = free.distinct();
+  id_at_.reserve(static_cast<size_t>(count_));
+  for (int32_t id = 0; id < distinct.count(); ++id) {
+    if (free.is_free(id)) id_at_.push_back(id);
+  }
+  const auto row_at = [&](int64_t position) { return distinct.row(id_at(position)); };
+  // Neighbours in rank differ little in norm only, so that ids evenly spread are a fair sample.
+  const int64_t stride = std::max<int64_t>(1, count_ / 8192);
+  centre_ = mean_direction(
+      scorer.latents(), count_ / stride, [&](int64_t i) { return row_at(i * stride); }, parallel);
+  double radius = 0.0;
+  std::mutex mutex;
+  parallel.run(count_, 1024, [&](int64_t begin, int64_t end, int) {
+    std::vector<double> v(static_cast<size_t>(dim_));
+    double largest = 0.0;
+    for (int64_t at = begin; at < end; ++at) {
+      if (at + kRowsAhead < end) prefetch_row(scorer_.latents(), row_at(at + kRowsAhead));
+      unit_row(scorer_.latents(), row_at(at), v.data());
+      float* row = &rows_[static_cast<size_t>(at * dim_)];
+      for (size_t k = 0; k < v.size(); ++k) {
+        v[k] -= centre_[k];
+        row[k] = static_cast<float>(v[k]);
+      }
+      largest = std::max(largest, product(v.data(), v.data(), dim_));
+    }
+    const std::lock_guard lock(mutex);
+    radius = std::max(radius, std::sqrt(largest));
+  });
+  error_ = float32_error(radius * (1.0 + 0x1p-22), dim_) + 4.0 * rounding_slack(dim_);
+}
+
+void UnitRows::remove(std::span<const int32_t> ids) {
+  if (position_of_.empty()) {
+    position_of_.assign(static_cast<size_t>(*std::max_element(id_at_.begin(), id_at_.end())) + 1,
+                        -1);
+    for (size_t at = 0; at < id_at_.size(); ++at) {
+      position_of_[static_cast<size_t>(id_at_[at])] = static_cast<int32_t>(at);
+    }
+  }
+  const auto dim = static_cast<size_t>(dim_);
+  for (const int32_t id : ids) {
+    const auto hole = static_cast<size_t>(position_of_[static_cast<size_t>(id)]);
+    const auto last = static_cast<size_t>(--count_);
+    if (hole == last) continue;
+    std::memcpy(&rows_[hole * dim], &rows_[last * dim], dim * sizeof(float));
+    id_at_[hole] = id_at_[last];
+    position_of_[static_cast<size_t>(id_at_[hole])] = static_cast<int32_t>(hole);
+  }
+}
+
+int64_t UnitRows::bytes_for(int64_t n, int64_t dim) {
+  return n * (4 * dim + 8);
+}
+
+int64_t UnitRows::bytes() const {
+  return (rows_ ? static_cast<int64_t>(id_at_.size()) * dim_ * 4 : 0) +
+         4 * static_cast<int64_t>(id_at_.size() + position_of_.size());
+}
+
+double UnitRows::query(const Query& source, float* q) const {
+  std::vector<double> unit(static_cast<size_t>(dim_));
+  unit_row(scorer_.sources(), source.source_row, source.source_norm, unit.data());
+  for (size_t k = 0; k < unit.size(); ++k) q[k] = static_cast<float>(unit[k]);
+  return product(unit.data(), centre_.data(), dim_);
+}
+
+}  // namespace gtn
