@@ -4,15 +4,9 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
-#include <stdexcept>
-
-#include "core/exact_scan.hpp"
-#include "core/line_scan.hpp"
 
 namespace gtn {
 namespace {
-// With so few free ids left, scoring all of them exactly is cheaper than codes and windows.
-constexpr int32_t kFewIds = 192;
 constexpr int64_t kLargestWindow = 1024;
 constexpr int64_t kFirstWindow = 128;  // learns what lists are good for here
 constexpr int64_t kSmallestWindow = 32;
@@ -21,10 +15,6 @@ constexpr int64_t kDeepest = 256;  // longer lists cost more than smaller window
 constexpr int64_t base_depth(int64_t cone) {
   return cone + cone / 2 + 3;
 }
-// After a search that scores everything exactly. Without this a fault in one would go unseen.
-void require_certified(const Decision& d) {
-  if (!d.certified) throw std::logic_error("an exact search did not certify its best latent");
-}
 }  // namespace
 
 struct Greedy::Window {
@@ -32,7 +22,6 @@ struct Greedy::Window {
   std::vector<Query> queries;
   std::vector<CandidateList> lists;
   std::vector<Decision> decisions;  // at the start of the window
-  std::vector<int32_t> exhausted;   // ids without a free member, not yet removed from the shortlist
   int64_t decided = 0, conflicts = 0, rescans = 0, full_scans = 0;
   std::vector<int32_t> lost;  // per conflict: better latents of its list that others had taken
 };
@@ -44,44 +33,11 @@ Greedy::Greedy(const Scorer& scorer, FreeLatents& free, const std::vector<double
       free_(free),
       source_norms_(source_norms),
       cone_(cone),
-      make_shortlist_(make_shortlist),
       parallel_(parallel),
       stats_(stats),
+      shortlists_(scorer, free, make_shortlist, parallel, stats),
       depth_(base_depth(cone)),
       window_limit_(kLargestWindow) {}
-
-Shortlist& Greedy::exact() {
-  if (!exact_) {
-    if (scorer_.latents().dim == 1) {
-      exact_ = std::make_unique<LineScan>(scorer_, free_, parallel_);
-    } else {
-      exact_ = std::make_unique<ExactScan>(scorer_, free_, parallel_);
-    }
-  }
-  return *exact_;
-}
-
-Shortlist& Greedy::current() {
-  if (free_.ids() <= kFewIds || scorer_.latents().dim == 1 || hopeless_) {
-    shortlist_.reset();
-    return exact();
-  }
-  if (!shortlist_) {
-    PhaseTimer timer(stats_.seconds.encode);
-    shortlist_ = make_shortlist_(free_);
-  }
-  return *shortlist_;
-}
-
-// What the last search ran with.
-void Greedy::note_shortlist() {
-  if (!shortlist_) return;
-  Stats now;
-  shortlist_->describe(now);
-  stats_.work_bytes = std::max(stats_.work_bytes, now.work_bytes);
-  if (stats_.arithmetic.find(now.arithmetic) != std::string::npos) return;
-  stats_.arithmetic += (stats_.arithmetic.empty() ? "" : "+") + now.arithmetic;
-}
 
 int64_t Greedy::window_size() const {
   // Conflicts grow with the share of the free latents that a window takes.
@@ -104,7 +60,7 @@ void Greedy::run(std::span<const int32_t> sources, int64_t start, const OnPair& 
     walk(w, on_pair);
     {
       PhaseTimer timer(stats_.seconds.remove);
-      flush_removals(w);
+      shortlists_.flush_removals();
     }
     stats_.conflicts += w.conflicts;
     stats_.rescans += w.rescans;
@@ -122,10 +78,9 @@ void Greedy::fill(Window& w) {
   w.lists.resize(std::max(w.lists.size(), count));
   w.decisions.assign(count, {});
   w.full_scans = 0;
-  Shortlist& shortlist = current();
+  Shortlist& shortlist = shortlists_.current();
   {
     PhaseTimer timer(stats_.seconds.search);
-    note_shortlist();
     shortlist.search(w.queries, depth_, true, std::span(w.lists).first(count));
   }
   PhaseTimer timer(stats_.seconds.decide);
@@ -167,7 +122,7 @@ void Greedy::retry_uncertified(Window& w) {
     }
     if (which.empty()) return;
     (full ? w.full_scans : stats_.retries) += static_cast<int64_t>(which.size());
-    Shortlist& shortlist = full ? exact() : current();
+    Shortlist& shortlist = full ? shortlists_.exact() : shortlists_.current();
     std::vector<CandidateList> lists(which.size());
     shortlist.search(queries, depth_, false, lists);
     for (size_t j = 0; j < which.size(); ++j) w.lists[which[j]] = std::move(lists[j]);
@@ -182,7 +137,7 @@ void Greedy::walk(Window& w, const OnPair& on_pair) {
   w.lost.clear();
   // Past this, lists are too short for the conflicts of the window: the rest starts a new one.
   const int64_t size = static_cast<int64_t>(w.queries.size());
-  const bool cheap = shortlist_ && shortlist_->cheap_alone();
+  const bool cheap = shortlists_.cheap_alone();
   const int64_t most_rescans = cheap ? size : 8 + size / 32;
   for (size_t i = 0; i < w.queries.size(); ++i) {
     Decision d = w.decisions[i];
@@ -199,8 +154,7 @@ void Greedy::walk(Window& w, const OnPair& on_pair) {
         d = search_again(w, i);
       }
     }
-    const int32_t rank = free_.take(d.id);
-    if (!free_.is_free(d.id)) w.exhausted.push_back(d.id);
+    const int32_t rank = shortlists_.take(d.id);
     on_pair(w.begin + w.decided++, rank, d.score);
     if (w.rescans > most_rescans) break;
   }
@@ -215,25 +169,7 @@ int32_t Greedy::taken_above(const CandidateList& list, double score) const {
 
 Decision Greedy::search_again(Window& w, size_t i) {
   ++w.rescans;
-  flush_removals(w);
-  const auto query = std::span(w.queries).subspan(i, 1);
-  const auto list = std::span(w.lists).subspan(i, 1);
-  current().search(query, depth_, false, list);
-  Decision d = decide(scorer_, free_, query[0].source_row, cone_, list[0], stats_.rescored);
-  if (!d.certified) {
-    ++w.full_scans;
-    w.queries[i].floor = d.floor;
-    exact().search(query, depth_, false, list);
-    d = decide(scorer_, free_, query[0].source_row, cone_, list[0], stats_.rescored);
-    require_certified(d);
-  }
-  return d;
-}
-
-void Greedy::flush_removals(Window& w) {
-  if (shortlist_) shortlist_->remove(w.exhausted);
-  if (exact_) exact_->remove(w.exhausted);
-  w.exhausted.clear();
+  return shortlists_.choose(w.queries[i], depth_, cone_, w.lists[i], w.full_scans);
 }
 
 // Sources that ask for the same latents (equal sources, hubs, sources that see the latents from one
@@ -241,9 +177,8 @@ void Greedy::flush_removals(Window& w) {
 // rare. Both relax only when conflicts do, or they would swing.
 void Greedy::adapt(Window& w) {
   const int64_t size = static_cast<int64_t>(w.queries.size());
-  // Latents that nothing but the contract's own rounding tells apart: shortlists only cost time.
-  hopeless_ = hopeless_ || (shortlist_ && 2 * w.full_scans > size);
-  if (shortlist_ && shortlist_->cheap_alone()) {
+  if (shortlists_.from_backend() && 2 * w.full_scans > size) shortlists_.give_up_backend();
+  if (shortlists_.cheap_alone()) {
     // Longer lists are not worth it: smaller windows are, once threads wait for the walk.
     if (4 * w.rescans > size) {
       window_limit_ = std::max(kSmallestWindow, std::min(window_limit_, size) / 2);

@@ -5,20 +5,17 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <span>
+#include <vector>
 
 #include "core/contract.hpp"
 #include "core/decide.hpp"
 #include "core/free_latents.hpp"
 #include "core/parallel.hpp"
-#include "core/shortlist.hpp"
+#include "core/shortlists.hpp"
 #include "core/stats.hpp"
 
 namespace gtn {
-
-// Makes the backend's shortlist over the latents that are free now.
-using ShortlistFactory = std::function<std::unique_ptr<Shortlist>(const FreeLatents&)>;
 
 class Greedy {
  public:
@@ -41,26 +38,19 @@ class Greedy {
   void walk(Window& w, const OnPair& on_pair);
   int32_t taken_above(const CandidateList& list, double score) const;
   Decision search_again(Window& w, size_t i);
-  void flush_removals(Window& w);
   void adapt(Window& w);
-  Shortlist& current();
-  Shortlist& exact();
   void decide_all(Window& w, const std::vector<size_t>& which);
-  void note_shortlist();
 
   const Scorer& scorer_;
   FreeLatents& free_;
   const std::vector<double>& source_norms_;
   int64_t cone_;
-  const ShortlistFactory& make_shortlist_;
   Parallel& parallel_;
   Stats& stats_;
 
-  std::unique_ptr<Shortlist> shortlist_;  // the backend's; none while few latents are free
-  std::unique_ptr<Shortlist> exact_;      // made when first needed
-  int64_t depth_;                         // best latents a shortlist should be able to certify
+  Shortlists shortlists_;
+  int64_t depth_;  // best latents a shortlist should be able to certify
   int64_t window_limit_;
-  bool hopeless_ = false;  // most sources needed a full scan: make no more shortlists
 };
 
 }  // namespace gtn

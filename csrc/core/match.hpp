@@ -1,29 +1,15 @@
-// match_rows: the whole job on plain pointers. Centring, norms and checks, orders, groups, resuming
-// a prefix, the greedy loop per group, cosines. What the bindings call; no Python here.
+// match_rows: the whole job on plain pointers: the problem (problem.hpp), the prefix of an earlier
+// run, the greedy loop per group, cosines. What the bindings call; no Python here.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 
 #include "core/greedy.hpp"
-#include "core/order.hpp"
-#include "core/rows.hpp"
+#include "core/problem.hpp"
 #include "core/stats.hpp"
 
 namespace gtn {
-
-struct MatchInput {
-  Rows latents;  // [m, dim]
-  Rows sources;  // [n, dim]
-  Order order = Order::norm;
-  int64_t cone = 1;
-  bool center = false;
-  const int64_t* source_groups = nullptr;  // [n] labels, or null for one group
-  const int64_t* latent_groups = nullptr;  // [m]
-  int threads = 1;
-  int64_t start = 0;  // visited[:start] was decided by an earlier run
-  const ExactKernels* kernels = &exact_portable;
-};
 
 struct MatchOutput {
   int64_t* assignment;  // [n] latent row by source row

@@ -1,0 +1,50 @@
+// Implements audit.hpp.
+#include "core/audit.hpp"
+
+#include "core/float_mode.hpp"
+#include "core/shortlists.hpp"
+
+namespace gtn {
+namespace {
+
+constexpr int64_t kSpare = 3;  // a shortlist for one source needs to certify little beyond the cone
+constexpr int64_t kTakenPerPoll = 4096;
+
+}  // namespace
+
+void audit_rows(const MatchInput& input, const Backend& backend, std::span<const int64_t> visited,
+                std::span<const int64_t> positions, const AuditOutput& output, int64_t& done,
+                const std::function<void()>& poll) {
+  const DefaultFloatMode mode;
+  Parallel parallel(input.threads, poll);
+  Stats stats;
+  Problem problem(input, parallel, stats);
+  done = 0;
+  const int64_t count = static_cast<int64_t>(positions.size());
+  problem.for_each_group([&](const Scorer& scorer, const Problem::Group& group) {
+    const DistinctLatents& distinct = *group.distinct;
+    FreeLatents free(distinct);
+    const ShortlistFactory make = [&](const FreeLatents& f) {
+      return backend(scorer, f, parallel);
+    };
+    Shortlists shortlists(scorer, free, make, parallel, stats);
+    const Replay run(group, visited, input.latents.count);
+    CandidateList list;
+    for (int64_t p = 0; p < static_cast<int64_t>(group.sources.size()); ++p) {
+      if (done < count && positions[static_cast<size_t>(done)] == group.offset + p) {
+        const int32_t source = group.sources[static_cast<size_t>(p)];
+        const double norm = problem.source_norms()[static_cast<size_t>(source)];
+        const Decision d = shortlists.choose({source, norm}, input.cone + kSpare, input.cone, list,
+                                             stats.full_scans);
+        output.source[done] = source;
+        output.latent[done] = distinct.row_of_rank(d.rank);
+        output.cosine[done] = d.score / norm;
+        ++done;
+      }
+      shortlists.take(run.id_taken(p, free));
+      if (p % kTakenPerPoll == 0) parallel.poll_if_due();
+    }
+  });
+}
+
+}  // namespace gtn
