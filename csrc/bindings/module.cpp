@@ -7,4 +7,5 @@ PYBIND11_MODULE(_core, m) {
   gtn::register_instruction_sets(m);
   gtn::register_indexes(m);
   gtn::register_match(m);
+  gtn::register_audit(m);
 }

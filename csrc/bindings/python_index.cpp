@@ -41,6 +41,11 @@ PythonIndex::PythonIndex(py::object index)
       concurrent_(index_.attr("concurrent").cast<bool>()),
       most_k_(index_.attr("most_k").cast<int64_t>()) {}
 
+void PythonIndex::train(const FloatRows& rows) {
+  const py::gil_scoped_acquire gil;
+  index_.attr("train")(view(rows));
+}
+
 void PythonIndex::load(const FloatRows& rows) {
   const py::gil_scoped_acquire gil;
   index_.attr("load")(view(rows));

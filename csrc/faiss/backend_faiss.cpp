@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "faiss/shortlist_approx.hpp"
 #include "faiss/shortlist_faiss.hpp"
 
 namespace gtn {
@@ -16,6 +17,12 @@ Backend faiss_backend(InnerProductIndex& index, int64_t memory, int64_t m, int64
   }
   return [&index](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {
     return std::make_unique<FaissShortlist>(scorer, free, index, parallel);
+  };
+}
+
+Backend approx_backend(InnerProductIndex& index, const Backend& exact) {
+  return [&index, &exact](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {
+    return std::make_unique<ApproxShortlist>(scorer, free, index, exact, parallel);
   };
 }
 

@@ -1,4 +1,4 @@
-// The FAISS backend: exhaustive search by an index that FAISS gives.
+// The FAISS backend: exhaustive search by an index that FAISS gives; and the approximate one.
 #pragma once
 
 #include "core/match.hpp"
@@ -10,5 +10,9 @@ namespace gtn {
 // Throws std::invalid_argument with the bytes needed if that is too little for m latents and n
 // sources.
 Backend faiss_backend(InnerProductIndex& index, int64_t memory, int64_t m, int64_t n, int64_t dim);
+
+// The approximate backend over `index`, for match_approx alone (shortlist_approx.hpp). `exact`
+// searches where the index does not. Both must outlive it.
+Backend approx_backend(InnerProductIndex& index, const Backend& exact);
 
 }  // namespace gtn

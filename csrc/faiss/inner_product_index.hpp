@@ -30,6 +30,9 @@ class InnerProductIndex {
   // The most rows a search may ask for.
   virtual int64_t most_k() const = 0;
 
+  // Learns from rows what it needs for others like them; for an approximate index. What it learnt
+  // before is void.
+  virtual void train(const FloatRows&) {}
   // Copies the rows to be searched from now on. For an index that does not read them later.
   virtual void load(const FloatRows& rows) = 0;
 

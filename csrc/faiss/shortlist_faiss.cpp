@@ -36,23 +36,15 @@ void FaissShortlist::search(std::span<const Query> queries, int64_t depth, bool 
                             std::span<CandidateList> lists) {
   const double share = guess ? kRenew : kRenewSooner;
   if (static_cast<double>(gone_) > share * static_cast<double>(rows_->count())) renew();
-  const int64_t dim = scorer_.latents().dim;
-  const auto count = static_cast<int64_t>(queries.size());
-  vectors_.resize(queries.size() * static_cast<size_t>(dim));
-  bases_.resize(queries.size());
-  parallel_.run(count, 32, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      const auto at = static_cast<size_t>(i);
-      bases_[at] = rows_->query(queries[at], &vectors_[at * static_cast<size_t>(dim)]);
-    }
-  });
+  rows_->make_queries(queries, parallel_, queries_);
   for (CandidateList& list : lists) {
     list.clear();
     list.outside = -kInfinity;
   }
+  const auto count = static_cast<int64_t>(queries.size());
   int64_t k = std::max(2 * depth, guess ? kFewest : kAgain);
   k += std::min(gone_, k / 2);
-  blocks_.run(rows_->rows(), {vectors_.data(), count, dim}, k,
+  blocks_.run(rows_->rows(), {queries_.vectors.data(), count, scorer_.latents().dim}, k,
               [&](const BlockSearch::Found& found) { add(found, queries, lists); });
 }
 
@@ -63,7 +55,7 @@ void FaissShortlist::add(const BlockSearch::Found& found, std::span<const Query>
   for (size_t i = 0; i * k < found.scores.size(); ++i) {
     const size_t at = static_cast<size_t>(found.first) + i;
     CandidateList& list = lists[at];
-    const double base = bases_[at], norm = queries[at].source_norm;
+    const double base = queries_.bases[at], norm = queries[at].source_norm;
     float least = std::numeric_limits<float>::infinity();
     bool all = true;
     for (size_t j = i * k; j < (i + 1) * k; ++j) {

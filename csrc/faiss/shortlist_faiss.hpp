@@ -44,10 +44,8 @@ class FaissShortlist final : public Shortlist {
   Parallel& parallel_;
   std::optional<UnitRows> rows_;
   BlockSearch blocks_;
-  int64_t gone_ = 0;  // rows of the index's copy that are no longer free
-  // Of the search at hand, by query.
-  std::vector<float> vectors_;
-  std::vector<double> bases_;
+  int64_t gone_ = 0;           // rows of the index's copy that are no longer free
+  UnitRows::Queries queries_;  // of the search at hand
 };
 
 }  // namespace gtn

@@ -82,11 +82,20 @@ int64_t UnitRows::bytes() const {
          4 * static_cast<int64_t>(id_at_.size() + position_of_.size());
 }
 
-double UnitRows::query(const Query& source, float* q) const {
-  std::vector<double> unit(static_cast<size_t>(dim_));
-  unit_row(scorer_.sources(), source.source_row, source.source_norm, unit.data());
-  for (size_t k = 0; k < unit.size(); ++k) q[k] = static_cast<float>(unit[k]);
-  return product(unit.data(), centre_.data(), dim_);
+void UnitRows::make_queries(std::span<const Query> queries, Parallel& parallel,
+                            Queries& out) const {
+  const auto dim = static_cast<size_t>(dim_);
+  out.vectors.resize(queries.size() * dim);
+  out.bases.resize(queries.size());
+  parallel.run(static_cast<int64_t>(queries.size()), 32, [&](int64_t begin, int64_t end, int) {
+    std::vector<double> unit(dim);
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      unit_row(scorer_.sources(), queries[i].source_row, queries[i].source_norm, unit.data());
+      float* q = &out.vectors[i * dim];
+      for (size_t k = 0; k < dim; ++k) q[k] = static_cast<float>(unit[k]);
+      out.bases[i] = product(unit.data(), centre_.data(), dim_);
+    }
+  });
 }
 
 }  // namespace gtn

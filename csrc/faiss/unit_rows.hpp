@@ -39,8 +39,12 @@ class UnitRows {
 
   // Bound of |cosine - (base + score)|, cosine being score(x, y) / |y| of the contract.
   double error() const { return error_; }
-  // Writes q, and returns base = <y/|y|, c>.
-  double query(const Query& source, float* q) const;
+  // q and base = <y/|y|, c> of each source.
+  struct Queries {
+    std::vector<float> vectors;  // [queries, dim]
+    std::vector<double> bases;
+  };
+  void make_queries(std::span<const Query> queries, Parallel& parallel, Queries& out) const;
 
  private:
   const Scorer& scorer_;

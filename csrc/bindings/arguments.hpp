@@ -1,0 +1,49 @@
+// What match_rows and audit_rows take: arrays checked for type and shape, and the way back to
+// Python while the engine runs without the GIL.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "core/problem.hpp"
+
+namespace gtn {
+
+using Labels = pybind11::array_t<int64_t, pybind11::array::c_style>;
+
+struct Arguments {
+  pybind11::array latents;
+  pybind11::array sources;
+  std::string order;
+  int64_t cone;
+  bool center;
+  std::optional<Labels> source_groups;
+  std::optional<Labels> latent_groups;
+  std::string instruction_set;
+  int threads;
+  int64_t memory;
+
+  // Views of the arrays, which must outlive it. Throws TypeError or ValueError.
+  MatchInput input() const;
+};
+
+// What the engine calls about every 50 ms: takes the GIL for signals, and every now and then for
+// the caller's poll(done).
+class Poll {
+ public:
+  Poll(const pybind11::object& poll, const int64_t& done) : poll_(poll), done_(done) {}
+  void operator()();
+  void finish() const;
+
+ private:
+  const pybind11::object& poll_;
+  const int64_t& done_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace gtn
