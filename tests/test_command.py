@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import engine
 import gtn_label as library
 from command import (
     COMMAND,
@@ -251,6 +252,21 @@ def test_help_teaches(tmp_path: Path) -> None:
 def test_version(tmp_path: Path) -> None:
     done = gtn_label("--version", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"gtn-label {library.__version__}\n")
+
+
+@pytest.mark.parametrize("backend", ["faiss:python", "faiss:linked"])
+def test_faiss_is_named_with_its_way_and_version(backend: str, tmp_path: Path) -> None:
+    engine.forced(backend)
+    np.save(tmp_path / "latents.npy", gaussian(300, 5))
+    where = ("--backend", backend, "--device", "cpu", "--threads", 1)
+    done = gtn_label("latents.npy", "--out", "a.npz", *where, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    way = backend.removeprefix("faiss:")
+    assert re.search(rf"^backend +faiss \({way} [0-9.]+\), 1 thread$", done.stdout, re.M)
+    done = gtn_label("latents.npy", "--out", "b.npz", "--json", *where, cwd=tmp_path)
+    record = json.loads(done.stdout)["stats"]["faiss"]
+    assert (record["way"], record["device"]) == (way, "cpu")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 def test_backends(tmp_path: Path) -> None:

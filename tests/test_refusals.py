@@ -190,6 +190,16 @@ REFUSED = {
     "NaN seconds": (nothing, "latents.npy --checkpoint-every nan", "nan is not a finite number"),
     "endless": (nothing, "latents.npy --checkpoint-every inf", "inf is not a finite number"),
     "no memory": (nothing, "latents.npy --memory 0", "'--memory': '0' is not above zero"),
+    "unknown device": (
+        nothing,
+        "latents.npy --device gpu",
+        r"--device must be 'cpu', 'cuda' or 'cuda:N', got 'gpu'",
+    ),
+    "a device of another backend": (
+        nothing,
+        "latents.npy --device cuda",
+        r"--device 'cuda' needs backend='faiss:python': backend 'cpu' runs on the CPU",
+    ),
     "unknown backend": (
         nothing,
         "latents.npy --backend tpu",

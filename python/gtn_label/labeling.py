@@ -150,6 +150,7 @@ class Run:
                 center=options.center,
                 groups=groups,
                 backend=options.backend,
+                device=options.device,
                 threads=options.threads,
                 memory=options.memory,
                 progress=not options.quiet and sys.stderr is not None and sys.stderr.isatty(),
@@ -167,7 +168,8 @@ class Run:
     def _shell_words(self) -> Iterator[None]:
         """Let errors of the library lead with what was typed, not with a name in Python."""
         options = self.options
-        typed = {name: f"--{name}" for name in ("backend", "cone", "memory", "order", "threads")}
+        names = ("backend", "cone", "device", "memory", "order", "threads")
+        typed = {name: f"--{name}" for name in names}
         paths = {
             "latents": ("LATENTS", options.latents),
             "sources": ("--sources", options.sources),
@@ -249,14 +251,13 @@ class Run:
             value = figures[name]
             return "undefined" if value is None else f"{value:.4f}"
 
-        engine = f"{figures['backend']}, {figures['instruction_set']}"
         threads = figures["threads"]
         sample = figures["learnability_sample"]
         rows = [
             ("n", f"{figures['n']:,}"),
             ("latents", f"{figures['latents']:,}"),
             ("dim", f"{figures['dim']:,}"),
-            ("backend", f"{engine}, {threads} thread{'s' if threads != 1 else ''}"),
+            ("backend", f"{_engine(figures)}, {threads} thread{'s' if threads != 1 else ''}"),
             ("time", report.format_seconds(figures["seconds"])),
             ("pairs a second", f"{figures['pairs_a_second']:,.0f}"),
             ("mean cosine", number("mean_cosine")),
@@ -274,6 +275,15 @@ class Run:
             state = "removed" if figures["checkpoint_removed"] else "was not needed"
             rows.append(("checkpoint", f"{self.options.checkpoint} ({resumed}{state})"))
         return report.table(rows)
+
+
+def _engine(figures: Mapping[str, Any]) -> str:
+    """What ran, in short: "cpu, avx2", "faiss (python 1.15.1)", "faiss (python 1.15.1, cuda:0)"."""
+    library = figures["stats"].get("faiss")
+    if library is None:
+        return f"{figures['backend']}, {figures['instruction_set']}"
+    device = "" if library["device"] == "cpu" else f", {library['device']}"
+    return f"{figures['backend']} ({library['way']} {library['version']}{device})"
 
 
 def _lead_with(typed: Mapping[str, str], message: str) -> str:

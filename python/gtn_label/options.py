@@ -42,6 +42,7 @@ class Options:
     source_groups: Path | None
     latent_groups: Path | None
     backend: str
+    device: str | None
     threads: int | None
     memory: int | None
     out: Path | None
@@ -251,6 +252,12 @@ An output file appears whole or not at all."""
     metavar="NAME",
     help="What computes; see --backends. Where it names no instruction set, the environment "
     "variable GTN_LABEL_INSTRUCTION_SET may.",
+)
+@_option(
+    _RUNNING,
+    "--device",
+    metavar="NAME",
+    help="Where --backend faiss computes: cpu, cuda or cuda:N.  [default: cpu]",
 )
 @_option(
     _RUNNING,
