@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .approx import match_approx
     from .backend import Backend, backends
     from .matching import match
     from .mixture import match_mixture
@@ -22,6 +23,7 @@ __all__ = [
     "__version__",
     "backends",
     "match",
+    "match_approx",
     "match_mixture",
     "match_quantile",
 ]
@@ -31,6 +33,7 @@ _HOMES = {
     "backends": "backend",
     "Matching": "result",
     "match": "matching",
+    "match_approx": "approx",
     "match_mixture": "mixture",
     "match_quantile": "quantile",
 }

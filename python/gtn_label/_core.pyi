@@ -46,9 +46,26 @@ def match_rows(
     latent_groups: npt.NDArray[np.int64] | None,  # [m]
     instruction_set: str,
     index: InnerProductIndex | None,
+    approx: bool,
     threads: int,
     memory: int,
     visited: npt.NDArray[np.int64],  # [n], written
     start: int,
     poll: Callable[[int], None] | None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], dict[str, Any]]: ...
+def audit_rows(
+    latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim]
+    sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]
+    *,
+    order: str,
+    cone: int,
+    center: bool,
+    source_groups: npt.NDArray[np.int64] | None,  # [n]
+    latent_groups: npt.NDArray[np.int64] | None,  # [m]
+    instruction_set: str,
+    threads: int,
+    memory: int,
+    visited: npt.NDArray[np.int64],  # [n]
+    positions: npt.NDArray[np.int64],  # ascending
+    poll: Callable[[int], None] | None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]: ...

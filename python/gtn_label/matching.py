@@ -11,13 +11,15 @@ import operator
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _core, arrays
+from . import _core, arrays, loss
 from .backend import check_device, make_index, resolve
+from .faiss_factory import Approx, factory_index
 from .progress import Progress, ProgressCallback, check_progress
 from .result import Matching
 
@@ -136,6 +138,7 @@ def run(
     start: int = 0,
     poll: Callable[[int], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    approx: Approx | None = None,
 ) -> Matching:
     """`match` for callers inside the package: with a state to resume from and to watch.
 
@@ -150,6 +153,8 @@ def run(
         raises stops the run.
     provenance : mapping, optional
         Entries of `Matching.meta` to override, where the caller drew the sources.
+    approx : Approx, optional
+        Search approximately, with backend "faiss:python", and measure what that lost.
 
     Others as in `match`.
     """
@@ -184,33 +189,38 @@ def run(
     source_groups, latent_groups = _check_groups(groups, n, m)
     if visited is None:
         visited = np.full(n, -1, dtype=np.int64)
-    index, record = make_index(chosen, device, dim, min(cone, m))
+    threads = min(threads, max(MOST_THREADS, 4 * usable_cpus()))
+    index: _core.InnerProductIndex | None
+    if approx is None:
+        index, record = make_index(chosen, device, dim, min(cone, m))
+    else:
+        factory, record = factory_index(approx, device, dim, threads)
+        index = _core.PythonIndex(factory)
+        approx = replace(approx, nprobe=factory.nprobe)
+    problem: dict[str, Any] = {
+        "latents": latent_rows.rows,
+        "sources": source_rows.rows,
+        "order": order,
+        "cone": min(cone, m),
+        "center": bool(center),
+        "source_groups": source_groups,
+        "latent_groups": latent_groups,
+        "instruction_set": chosen.instruction_set,
+        "threads": threads,
+        "memory": min(memory_limit, LARGEST_INT64),
+    }
     prepared = time.perf_counter()
 
     with Progress(progress, n, m, start) as bar:
         assignment, cosine, stats = _core.match_rows(
-            latent_rows.rows,
-            source_rows.rows,
-            order=order,
-            cone=min(cone, m),
-            center=bool(center),
-            source_groups=source_groups,
-            latent_groups=latent_groups,
-            instruction_set=chosen.instruction_set,
+            **problem,
             index=index,
-            threads=min(threads, max(MOST_THREADS, 4 * usable_cpus())),
-            memory=min(memory_limit, LARGEST_INT64),
+            approx=approx is not None,
             visited=visited,
             start=start,
             poll=_listen(bar, poll),
         )
 
-    stats = {"n": n, "m": m, "dim": dim, "backend": chosen.name, **record, **stats}
-    stats["seconds"] = {
-        "prepare": prepared - began,
-        **stats.get("seconds", {}),
-        "total": time.perf_counter() - began,
-    }
     settings: dict[str, Any] = {
         "method": "match",
         "seed": int(seed) if sources is None else None,
@@ -219,6 +229,20 @@ def run(
         "center": bool(center),
         "backend": chosen.name,
         **(provenance or {}),
+    }
+    if approx is not None:
+        # Ctrl-C stops here too, and what was decided stays in `visited`.
+        lost = loss.measure(
+            visited, assignment, cosine, approx.sample, _listen_to_end(n, poll), **problem
+        )
+        stats["seconds"]["loss"] = lost.pop("seconds")
+        settings |= {"method": "match_approx", "approx": {**asdict(approx), **lost}}
+        record["approx"] = settings["approx"]
+    stats = {"n": n, "m": m, "dim": dim, "backend": chosen.name, **record, **stats}
+    stats["seconds"] = {
+        "prepare": prepared - began,
+        **stats.get("seconds", {}),
+        "total": time.perf_counter() - began,
     }
     return Matching(
         assignment,
@@ -274,6 +298,11 @@ def _check_groups(
         arrays.as_labels(groups[0], "source_groups", n, "sources"),
         arrays.as_labels(groups[1], "latent_groups", m, "latents"),
     )
+
+
+def _listen_to_end(n: int, poll: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    """Keep the checkpoint awake while what was lost is measured: all sources are decided."""
+    return None if poll is None else lambda looked_at: poll(n)
 
 
 def _listen(bar: Progress, poll: Callable[[int], None] | None) -> Callable[[int], None]:

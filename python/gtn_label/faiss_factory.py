@@ -1,0 +1,203 @@
+"""The object through which the engine searches approximately: any index FAISS's factory can make.
+
+It has what csrc/bindings/python_index.hpp asks for. Not here: exhaustive search (faiss_index.py),
+and what the approximation costs (loss.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import faiss_package
+from .faiss_index import MOST_K, MOST_K_GPU, Floats, Found, gpu_number
+
+# Rows that an inverted file is trained on, for each of its cells: more hardly moves them.
+_TRAINED_A_CELL = 64
+_TRAINED = 65_536  # at least, of any index
+_DEFAULT_NPROBE = 16
+# Rows a call adds: FAISS compares them with all cells, and Ctrl-C waits for the end of a call.
+_ADDED = 16_384
+
+
+@dataclass(frozen=True)
+class Approx:
+    """An approximate search, as asked for.
+
+    Attributes
+    ----------
+    index : str
+        FAISS's factory string, such as "IVF4096,Flat".
+    nprobe : int or None
+        Cells of an inverted file that a search visits.
+    parameters : str or None
+        Other parameters of the search as FAISS writes them, such as "efSearch=64".
+    sample : int
+        Sources on which its loss is measured.
+    """
+
+    index: str
+    nprobe: int | None
+    parameters: str | None
+    sample: int
+
+
+class FactoryIndex:
+    """An approximate index over a copy of the rows.
+
+    Parameters
+    ----------
+    faiss : module
+    asked : Approx
+    dim : int
+    number : int or None
+        GPU that holds it; None for the CPU.
+    threads : int
+        For training and filling.
+
+    Attributes
+    ----------
+    nprobe : int or None
+        What the index searches with: as asked for, or chosen; None if it has no cells.
+
+    Raises
+    ------
+    ValueError
+        If FAISS cannot make such an index, or it knows no such parameter.
+    """
+
+    reads_rows = False
+
+    def __init__(
+        self, faiss: ModuleType, asked: Approx, dim: int, number: int | None, threads: int
+    ) -> None:
+        self.concurrent = number is None
+        self.most_k = MOST_K if number is None else MOST_K_GPU
+        self._faiss = faiss
+        self._asked = asked
+        self._dim = dim
+        self._number = number
+        self._threads = threads
+        self._resources = None if number is None else faiss.StandardGpuResources()
+        self._index = self._make()
+        self.nprobe = self._set_parameters(self._index, faiss.ParameterSpace())
+
+    def _make(self) -> Any:
+        faiss = self._faiss
+        try:
+            return faiss.index_factory(self._dim, self._asked.index, faiss.METRIC_INNER_PRODUCT)
+        except RuntimeError as error:
+            raise ValueError(
+                f"index must be a factory string of FAISS's for {self._dim} dimensions and inner "
+                f"products, such as 'IVF4096,Flat', got {self._asked.index!r}: {_first_line(error)}"
+            ) from error
+
+    def _cells(self) -> Any:
+        """Return the inverted file inside the index, None if there is none."""
+        return self._faiss.try_extract_index_ivf(self._index)
+
+    def _set_parameters(self, index: Any, space: Any) -> int | None:
+        cells = self._cells()
+        nprobe = self._asked.nprobe
+        if nprobe is not None and cells is None:
+            raise ValueError(
+                f"nprobe is for an index with cells (IVF...), got {nprobe} for index "
+                f"{self._asked.index!r}"
+            )
+        if cells is not None:
+            if nprobe is not None and nprobe > cells.nlist:
+                raise ValueError(
+                    f"nprobe must be at most the {cells.nlist} cells of index "
+                    f"{self._asked.index!r}, got {nprobe}"
+                )
+            nprobe = min(_DEFAULT_NPROBE, cells.nlist) if nprobe is None else nprobe
+            space.set_index_parameter(index, "nprobe", nprobe)
+        if self._asked.parameters is not None:
+            try:
+                space.set_index_parameters(index, self._asked.parameters)
+            except RuntimeError as error:
+                raise ValueError(
+                    "parameters must be FAISS's for this index, such as 'efSearch=64', got "
+                    f"{self._asked.parameters!r} for index {self._asked.index!r}: "
+                    f"{_first_line(error)}"
+                ) from error
+        return nprobe
+
+    def train(self, rows: Floats) -> None:
+        """Learn cells and codes from a sample of the rows."""
+        faiss = self._faiss
+        self._index = self._make()
+        cells = self._cells()
+        count = max(_TRAINED, 0 if cells is None else _TRAINED_A_CELL * cells.nlist)
+        sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)]
+        with self._all_threads():
+            try:
+                self._index.train(sample)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"index {self._asked.index!r} cannot be trained on {len(rows)} latents: "
+                    f"{_first_line(error)}"
+                ) from error
+            space = faiss.ParameterSpace()
+            if self._number is not None:
+                self._index = faiss.index_cpu_to_gpu(self._resources, self._number, self._index)
+                space = faiss.GpuParameterSpace()
+            self._set_parameters(self._index, space)
+
+    def load(self, rows: Floats) -> None:
+        """Fill the index with the rows in place of those that are there."""
+        self._index.reset()
+        with self._all_threads():
+            for first in range(0, len(rows), _ADDED):
+                try:
+                    self._index.add(rows[first : first + _ADDED])
+                except RuntimeError as error:
+                    raise ValueError(
+                        f"index {self._asked.index!r} cannot be filled with {len(rows)} latents: "
+                        f"{_first_line(error)}"
+                    ) from error
+
+    def search(self, rows: Floats | None, queries: Floats, k: int) -> Found:
+        """Find up to k rows for each query."""
+        with faiss_package.one_thread(self._faiss):
+            found: Found = self._index.search(queries, k)
+            return found
+
+    @contextlib.contextmanager
+    def _all_threads(self) -> Iterator[None]:
+        faiss = self._faiss
+        before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            faiss.omp_set_num_threads(before)
+
+
+def factory_index(
+    asked: Approx, device: str, dim: int, threads: int
+) -> tuple[FactoryIndex, dict[str, Any]]:
+    """Return the index asked for on a device, and what to record of it.
+
+    Raises
+    ------
+    ValueError
+        If FAISS is not there, knows no such device, or cannot make the index.
+    """
+    faiss = faiss_package.load()
+    number = None if device == "cpu" else gpu_number(faiss, device)
+    where = "cpu" if number is None else f"cuda:{number}"
+    record = {"way": "python", "version": str(faiss.__version__), "device": where}
+    return FactoryIndex(faiss, asked, dim, number, threads), {"faiss": record}
+
+
+def _first_line(error: RuntimeError) -> str:
+    """FAISS's message without the C++ function that it leads with."""
+    text = str(error)
+    at = text.find("Error: ")
+    return (text if at < 0 else text[at + len("Error: ") :]).strip().splitlines()[0]

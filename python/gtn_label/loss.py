@@ -1,0 +1,87 @@
+"""What an approximate run lost, measured on a sample of its sources.
+
+The engine goes through the run once more and finds, for each sampled source, the exact choice among
+the latents that were free when it took its own. Not here: the run itself (approx.py).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+
+_NORMAL_95 = 1.959963984540054  # quantile of the normal distribution
+
+
+def positions(n: int, sample: int) -> npt.NDArray[np.int64]:
+    """Spread a sample evenly over the visiting order of n sources: ascending, int64 [sample]."""
+    sample = min(n, sample)
+    return (2 * np.arange(sample, dtype=np.int64) + 1) * n // (2 * sample)
+
+
+def measure(
+    visited: npt.NDArray[np.int64],
+    assignment: npt.NDArray[np.int64],
+    cosine: npt.NDArray[np.float64],
+    sample: int,
+    poll: Callable[[int], None] | None,
+    **problem: Any,
+) -> dict[str, Any]:
+    """Compare a sample of sources with their exact choices.
+
+    Parameters
+    ----------
+    visited : int64 [n]
+        The latent row taken by the p-th source in visiting order.
+    assignment, cosine : [n]
+        Of the run, by source row.
+    sample : int
+        Sources to look at; all if there are fewer.
+    poll : callable or None
+        Called with the number of sources looked at.
+    **problem
+        The rows and options of the run, as `_core.audit_rows` takes them.
+
+    Returns
+    -------
+    dict
+        "sample"; "other_latent": share of the sample that has another latent than the exact choice
+        among those free at that moment; "other_latent_95": Wilson's 95 % interval of that share in
+        the whole run, (low, high); "cosine_lost": mean over the sample of the exact choice's cosine
+        less the one taken; "cosine_lost_error": standard error of that mean; "seconds".
+    """
+    began = time.perf_counter()
+    looked_at = positions(len(visited), sample)
+    source, latent, best = _core.audit_rows(
+        visited=visited, positions=looked_at, poll=poll, **problem
+    )
+    other = assignment[source] != latent
+    lost = best - cosine[source]
+    count = len(looked_at)
+    spread = float(lost.std(ddof=1)) if count > 1 else 0.0
+    return {
+        "sample": count,
+        "other_latent": float(other.mean()),
+        "other_latent_95": wilson(int(other.sum()), count),
+        "cosine_lost": float(lost.mean()),
+        "cosine_lost_error": spread / math.sqrt(count),
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share from `hits` of `count`."""
+    z = _NORMAL_95
+    share = hits / count
+    middle = share + z * z / (2 * count)
+    width = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    low = 0.0 if hits == 0 else (middle - width) / scale
+    high = 1.0 if hits == count else (middle + width) / scale
+    return low, high
