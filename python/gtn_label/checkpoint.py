@@ -26,7 +26,7 @@ CONTRACT = 1  # of the numeric contract: a prefix decided under another one is n
 FORMAT = "gtn-label checkpoint"
 _TAIL_BYTES = 1 << 16  # in which the meta and the zip directory end a file
 
-_OPTIONS = ("--order", "--cone", "--center", "--seed")
+_OPTIONS = ("--order", "--cone", "--center", "--seed", "--approx", "--nprobe", "--parameters")
 _ARRAYS = {
     "latents": "the latents",
     "sources": "the sources",
@@ -44,6 +44,9 @@ def fingerprint(
     order: str,
     cone: int,
     center: bool,
+    approx: str | None = None,
+    nprobe: int | None = None,
+    parameters: str | None = None,
 ) -> dict[str, Any]:
     """Describe a run by everything its result depends on.
 
@@ -55,6 +58,8 @@ def fingerprint(
     groups : (source labels [n], latent labels [m]) or None
     seed : int or None
         None if the sources were given.
+    approx, nprobe, parameters
+        Of an approximate search; None for an exact one.
 
     Returns
     -------
@@ -68,6 +73,9 @@ def fingerprint(
         "--cone": cone,
         "--center": center,
         "--seed": seed,
+        "--approx": approx,
+        "--nprobe": nprobe,
+        "--parameters": parameters,
         "latents": sha256(latents),
         "sources": sha256(sources),
         "source_groups": None if groups is None else sha256(groups[0]),

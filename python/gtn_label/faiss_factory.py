@@ -7,6 +7,7 @@ and what the approximation costs (loss.py).
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -94,7 +95,7 @@ class FactoryIndex:
         except RuntimeError as error:
             raise ValueError(
                 f"index must be a factory string of FAISS's for {self._dim} dimensions and inner "
-                f"products, such as 'IVF4096,Flat', got {self._asked.index!r}: {_first_line(error)}"
+                f"products, such as 'IVF4096,Flat', got {self._asked.index!r}: {_reason(error)}"
             ) from error
 
     def _cells(self) -> Any:
@@ -124,7 +125,7 @@ class FactoryIndex:
                 raise ValueError(
                     "parameters must be FAISS's for this index, such as 'efSearch=64', got "
                     f"{self._asked.parameters!r} for index {self._asked.index!r}: "
-                    f"{_first_line(error)}"
+                    f"{_reason(error)}"
                 ) from error
         return nprobe
 
@@ -135,13 +136,13 @@ class FactoryIndex:
         cells = self._cells()
         count = max(_TRAINED, 0 if cells is None else _TRAINED_A_CELL * cells.nlist)
         sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)]
-        with self._all_threads():
+        with self._all_threads(), faiss_package.blas_for_all(faiss, len(sample)):
             try:
                 self._index.train(sample)
             except RuntimeError as error:
                 raise ValueError(
                     f"index {self._asked.index!r} cannot be trained on {len(rows)} latents: "
-                    f"{_first_line(error)}"
+                    f"{_reason(error)}"
                 ) from error
             space = faiss.ParameterSpace()
             if self._number is not None:
@@ -152,14 +153,14 @@ class FactoryIndex:
     def load(self, rows: Floats) -> None:
         """Fill the index with the rows in place of those that are there."""
         self._index.reset()
-        with self._all_threads():
+        with self._all_threads(), faiss_package.blas_for_all(self._faiss, len(rows)):
             for first in range(0, len(rows), _ADDED):
                 try:
                     self._index.add(rows[first : first + _ADDED])
                 except RuntimeError as error:
                     raise ValueError(
                         f"index {self._asked.index!r} cannot be filled with {len(rows)} latents: "
-                        f"{_first_line(error)}"
+                        f"{_reason(error)}"
                     ) from error
 
     def search(self, rows: Floats | None, queries: Floats, k: int) -> Found:
@@ -196,8 +197,6 @@ def factory_index(
     return FactoryIndex(faiss, asked, dim, number, threads), {"faiss": record}
 
 
-def _first_line(error: RuntimeError) -> str:
-    """FAISS's message without the C++ function that it leads with."""
-    text = str(error)
-    at = text.find("Error: ")
-    return (text if at < 0 else text[at + len("Error: ") :]).strip().splitlines()[0]
+def _reason(error: RuntimeError) -> str:
+    """FAISS's message without the C++ function and the file that it leads with."""
+    return re.sub(r"^Error in .* at \S+:\d+: (Error: )?", "", str(error).strip().splitlines()[0])

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from . import __version__, arrays, matching, plot, report
+from .approx import DEFAULT_SAMPLE, check_approx
 from .atomic import atomic_file, check_target
 from .backend import backends
 from .checkpoint import Checkpoint, fingerprint
+from .faiss_factory import Approx
 from .files import check_output_suffix, read_array
 from .options import Options, ShowBackends
 from .result import Matching
@@ -134,6 +136,9 @@ class Run:
                     order=options.order,
                     cone=options.cone,
                     center=options.center,
+                    approx=options.approx,
+                    nprobe=options.nprobe,
+                    parameters=options.parameters,
                 ),
                 visited,
                 len(latents),
@@ -149,7 +154,7 @@ class Run:
                 cone=options.cone,
                 center=options.center,
                 groups=groups,
-                backend=options.backend,
+                backend="faiss:python" if options.approx else options.backend,
                 device=options.device,
                 threads=options.threads,
                 memory=options.memory,
@@ -158,18 +163,28 @@ class Run:
                 start=self.resumed_at,
                 poll=None if self.checkpoint is None else self.checkpoint.poll,
                 provenance={"seed": seed} if drawn else None,
+                approx=self._approx(),
             )
         if self.checkpoint is not None:
             self.checkpoint.done = self.total
         self.seconds = time.perf_counter() - began
         return result, visited
 
+    def _approx(self) -> Approx | None:
+        options = self.options
+        if options.approx is None:
+            return None
+        sample = DEFAULT_SAMPLE if options.sample is None else options.sample
+        return check_approx(options.approx, options.nprobe, options.parameters, sample)
+
     @contextlib.contextmanager
     def _shell_words(self) -> Iterator[None]:
         """Let errors of the library lead with what was typed, not with a name in Python."""
         options = self.options
-        names = ("backend", "cone", "device", "memory", "order", "threads")
-        typed = {name: f"--{name}" for name in names}
+        names = ("backend", "cone", "device", "memory", "nprobe", "order", "parameters", "threads")
+        typed = {name: f"--{name}" for name in names} | {"index": "--approx"}
+        if options.approx is not None:
+            typed["backend"] = "--approx: backend"
         paths = {
             "latents": ("LATENTS", options.latents),
             "sources": ("--sources", options.sources),
@@ -241,6 +256,7 @@ class Run:
             "out": str(options.out_path),
             "out_bytes": options.out_path.stat().st_size,
             "plot": None if options.plot is None else str(options.plot),
+            "approx": result.meta.get("approx"),
             "resumed_at": self.resumed_at,
             "checkpoint_removed": str(options.checkpoint) if checkpoint_removed else None,
             "stats": stats,
@@ -264,6 +280,7 @@ class Run:
             ("last decile", f"{number('last_decile_cosine')} (mean of the last 10% visited)"),
             ("norm correlation", f"{number('norm_correlation')} (rank, source and label norms)"),
             ("learnability", f"{number('learnability')} (10-NN R2 of labels, {sample:,} rows)"),
+            *_loss(figures["approx"]),
             ("pairs", f"{figures['out']} ({report.format_bytes(figures['out_bytes'])})"),
         ]
         if figures["latents"] == figures["n"]:
@@ -284,6 +301,22 @@ def _engine(figures: Mapping[str, Any]) -> str:
         return f"{figures['backend']}, {figures['instruction_set']}"
     device = "" if library["device"] == "cpu" else f", {library['device']}"
     return f"{figures['backend']} ({library['way']} {library['version']}{device})"
+
+
+def _loss(approx: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Lines on what an approximate run lost; none for an exact one."""
+    if approx is None:
+        return []
+    nprobe = "" if approx["nprobe"] is None else f", nprobe {approx['nprobe']}"
+    more = "" if approx["parameters"] is None else f", {approx['parameters']}"
+    low, high = approx["other_latent_95"]
+    other = f"{100 * approx['other_latent']:.1f} % of {approx['sample']:,} sampled sources"
+    lost = f"{approx['cosine_lost']:.4f} ± {approx['cosine_lost_error']:.4f}"
+    return [
+        ("approximate", f"{approx['index']}{nprobe}{more}"),
+        ("not the exact choice", f"{other} (95 %: {100 * low:.1f} to {100 * high:.1f} % of all)"),
+        ("mean cosine lost", f"{lost}, against the best latent free at the time"),
+    ]
 
 
 def _lead_with(typed: Mapping[str, str], message: str) -> str:

@@ -43,6 +43,10 @@ class Options:
     latent_groups: Path | None
     backend: str
     device: str | None
+    approx: str | None
+    nprobe: int | None
+    parameters: str | None
+    sample: int | None
     threads: int | None
     memory: int | None
     out: Path | None
@@ -136,13 +140,15 @@ class _File(click.Path):
 _FILE = _File(path_type=Path)
 
 _INPUT, _MATCHING, _OUTPUT, _RUNNING = "Input", "Matching", "Output", "Running"
+_APPROXIMATE = "Approximate, for more rows than exact search can reach"
 
 _HELP = f"""Label Gaussian sources with data latents, one to one and exactly.
 
 LATENTS is a file of rows [m, dim]: {", ".join(INPUT_SUFFIXES)}. Sources are drawn from N(0, I),
 as many as there are latents, unless --sources names a file of them. Each source, by ascending
 norm, takes the free latent of largest cosine (Algorithm 1 of Generative Topological Networks).
-The pairs are the same, bit for bit, on every machine, with every backend and number of threads.
+The pairs are the same, bit for bit, on every machine, with every backend and number of threads,
+unless --approx asks for an approximate search, which then says what it lost.
 
 \b
 Examples:
@@ -153,6 +159,7 @@ Examples:
   gtn-label latents.npy --out pairs.npz --checkpoint run.ckpt
   gtn-label latents.npy --sources noise.npy --source-groups a.npy --latent-groups b.npy
   gtn-label latents.npy --out pairs.npz --json > summary.json
+  gtn-label latents.npy --out pairs.npz --approx "IVF4096,Flat" --nprobe 32
 
 \b
 The pairs in Python:
@@ -290,6 +297,32 @@ An output file appears whole or not at all."""
     show_default=True,
     help="Time between two saves; Ctrl-C saves as well.",
 )
+@_option(
+    _APPROXIMATE,
+    "--approx",
+    metavar="INDEX",
+    help="Search approximately: an index as FAISS's factory writes it, such as IVF4096,Flat.",
+)
+@_option(
+    _APPROXIMATE,
+    "--nprobe",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Cells of an IVF index that a search visits; more lose less.  [default: 16]",
+)
+@_option(
+    _APPROXIMATE,
+    "--parameters",
+    metavar="TEXT",
+    help="Other parameters of FAISS's search, such as efSearch=64.",
+)
+@_option(
+    _APPROXIMATE,
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Sources on which the loss is measured.  [default: 1000]",
+)
 @_option("About", "--backends", is_flag=True, help="List what can compute here, and why not.")
 @click.version_option(__version__, prog_name="gtn-label", message="%(prog)s %(version)s")
 def cli(backends: bool, latents: Path | None, **values: Any) -> Options | ShowBackends:
@@ -307,4 +340,10 @@ def cli(backends: bool, latents: Path | None, **values: Any) -> Options | ShowBa
         if values["source_groups"] is None:
             given, missing = missing, given
         raise click.UsageError(f"{given} needs {missing} beside it.")
+    if values["approx"] is None:
+        for name in ("nprobe", "parameters", "sample"):
+            if values[name] is not None:
+                raise click.UsageError(f"--{name} needs --approx.")
+    elif values["backend"] != "auto":
+        raise click.UsageError("--approx is FAISS's search, and --backend names another: use one.")
     return Options(latents=latents, **values)
