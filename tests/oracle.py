@@ -284,6 +284,30 @@ def solve(latents, sources, *, order="norm", cone=1, center=False, groups=None) 
     return Outcome(assignment, cosine, assignment[problem.order])
 
 
+def exact_choices(problem: Problem, visited, positions) -> np.ndarray:
+    """Latents [positions] that the contract gives the sources at some positions of a run.
+
+    Each chooses among the latents that `visited`, the latents in the order in which they were
+    taken (the whole run or a prefix), leaves free at its position. `positions` ascend.
+    """
+    taken_at = np.full(len(problem.latents), len(visited))
+    taken_at[visited] = np.arange(len(visited))
+    expected = []
+    base = 0
+    for visits, latent_rows in problem.parts:
+        mine = positions[(positions >= base) & (positions < base + len(visits))]
+        step = max(1, BLOCK_ENTRIES // max(1, len(latent_rows)))
+        when = taken_at[latent_rows]
+        for begin in range(0, len(mine), step):
+            block = mine[begin : begin + step]
+            estimates = problem.estimates(visits[block - base], latent_rows)
+            for position, row in zip(block, estimates, strict=True):
+                row[when < position] = -np.inf
+                expected.append(problem.choice(visits[position - base], latent_rows, row))
+        base += len(visits)
+    return np.array(expected, dtype=np.int64)
+
+
 def check_choices(
     latents,
     sources,
@@ -329,25 +353,12 @@ def check_choices(
     assert len(positions) == 0 or (positions[0] >= 0 and positions[-1] < len(visited)), (
         "a position outside the visited prefix"
     )
-    taken_at = np.full(m, len(visited))
-    taken_at[visited] = np.arange(len(visited))
-    base = 0
-    for visits, latent_rows in problem.parts:
-        mine = positions[(positions >= base) & (positions < base + len(visits))]
-        step = max(1, BLOCK_ENTRIES // max(1, len(latent_rows)))
-        when = taken_at[latent_rows]
-        for begin in range(0, len(mine), step):
-            block = mine[begin : begin + step]
-            estimates = problem.estimates(visits[block - base], latent_rows)
-            for position, row in zip(block, estimates, strict=True):
-                row[when < position] = -np.inf
-                source = visits[position - base]
-                expected = problem.choice(source, latent_rows, row)
-                assert visited[position] == expected, (
-                    f"position {position}: source {source} took latent {visited[position]}, "
-                    f"the contract gives {expected}"
-                )
-        base += len(visits)
+    expected = exact_choices(problem, visited, positions)
+    for position, latent in zip(positions, expected, strict=True):
+        assert visited[position] == latent, (
+            f"position {position}: source {problem.order[position]} took latent "
+            f"{visited[position]}, the contract gives {latent}"
+        )
     if cosine is not None and len(positions):
         checked = problem.order[positions]
         right = problem.cosines(checked, visited[positions])
