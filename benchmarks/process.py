@@ -34,6 +34,10 @@ class WorkerFailed(RuntimeError):
     """A peer's process gave no answer; the message says why."""
 
 
+class OutOfTime(WorkerFailed):
+    """It was ended because it had none in the time it was given."""
+
+
 def environment(threads: int, extra: dict[str, str]) -> dict[str, str]:
     """Environment of a worker: the caller's, with thread counts and the peer's own settings."""
     env = {name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES}
@@ -82,8 +86,10 @@ class Worker:
 
         Raises
         ------
+        OutOfTime
+            There is none in that time.
         WorkerFailed
-            There is none in that time, the process died, or it answered with an error.
+            The process died, or it answered with an error.
         """
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
@@ -95,7 +101,7 @@ class Worker:
             left = None if end is None else max(0.0, end - time.monotonic())
             if not select.select([self._replies], [], [], left)[0]:
                 self.close()
-                raise WorkerFailed(f"not finished within {seconds:.0f} s")
+                raise OutOfTime(f"not finished within {seconds:.0f} s")
             received = os.read(self._replies.fileno(), 1 << 16)
             if not received:
                 raise WorkerFailed(self._last_words())

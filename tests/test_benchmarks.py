@@ -314,6 +314,14 @@ class TestHarness:
         with Worker(1, {}) as worker, pytest.raises(WorkerFailed, match="not finished within 0 s"):
             worker.ask({"do": "sgemm", "arguments": arguments}, 0.2)
 
+    def test_out_of_time_is_a_row_and_a_crash_of_ours_is_an_error(self, monkeypatch) -> None:
+        row = self.rows(self.entries("gtn_label:scalar"), limit=1e-9)[1]
+        assert (row["seconds"], row["note"]) == (None, "not timed: not finished within 0 s")
+        unknown = dataclasses.replace(BY_NAME["gtn_label:scalar"], name="unknown")
+        monkeypatch.setitem(BY_NAME, "unknown", unknown)
+        with pytest.raises(check.WrongAnswer, match="KeyError: 'unknown'"):
+            self.rows(self.entries("unknown"))
+
     def test_failures_of_a_process_are_told(self) -> None:
         with Worker(1, {}) as worker:
             with pytest.raises(WorkerFailed, match=r"KeyError: 'nobody'"):
