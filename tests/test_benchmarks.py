@@ -174,8 +174,12 @@ class TestPeers:
 
     def test_names_are_unique_and_every_backend_has_a_row(self) -> None:
         assert len(BY_NAME) == len(PEERS)
-        forced = {row.name.removeprefix("cpu:") for row in gtn_label.backends()} - {"cpu"}
-        assert {f"gtn_label:{name}" for name in forced | {"cuda"}} <= set(BY_NAME)
+        backends = {row.name for row in gtn_label.backends()} - {"cpu", "faiss"}  # synonyms
+        names = {name.removeprefix("cpu:").replace(":", "_") for name in backends}
+        names = names - {"faiss_python"} | {"faiss", "faiss_cuda", "cuda"}
+        assert {"gtn_label"} | {f"gtn_label:{name}" for name in names} == {
+            peer.name for peer in PEERS if peer.kind == "contract"
+        }
 
     def test_missing_package_says_what_to_install(self) -> None:
         assert "pip install '.[bench]'" in needs("no_such_module_here", "nothing")()

@@ -1,8 +1,8 @@
 """This project: gtn_label.match, on the backend it chooses by itself and on each that there is.
 
 ``OURS`` is what every other row is compared with. The rest are the same call with the backend
-named: one row for each line of gtn_label.backends() that names one, and one for a CUDA device,
-which says why there is none until there is.
+named, one row each: every instruction set of gtn_label.backends(), each way to FAISS, FAISS on a
+GPU, and a CUDA device. A row that cannot run here says why.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from functools import partial
 import gtn_label as package
 from benchmarks.answer import Answer, Rows
 from benchmarks.peer import Budget, Peer
+from benchmarks.peers.faiss_greedy import cost
+from gtn_label import faiss_index, faiss_package
 
 
-def match(backend: str, latents: Rows, sources: Rows, budget: Budget) -> Answer:
+def match(backend: str, device: str | None, latents: Rows, sources: Rows, budget: Budget) -> Answer:
     """Exact by the numeric contract."""
-    result = package.match(latents, sources, backend=backend, threads=budget.threads)
-    return Answer(result.assignment, stats=dict(result.stats))
+    result = package.match(latents, sources, backend=backend, device=device, threads=budget.threads)
+    library = result.stats.get("faiss")
+    note = f"FAISS {library['version']}, {library['device']}" if library else ""
+    return Answer(result.assignment, note=note, stats=dict(result.stats))
 
 
 def missing(backend: str) -> str:
@@ -28,11 +32,23 @@ def missing(backend: str) -> str:
     return "not available here: this build has no such backend"
 
 
+def missing_gpu() -> str:
+    """Why FAISS cannot compute on a GPU here, in the words in which it is refused."""
+    reason = missing("faiss:python")
+    if reason:
+        return reason
+    try:
+        faiss_index.gpu_number(faiss_package.load(), "cuda")
+    except ValueError as error:
+        return f"not available here: {error}"
+    return ""
+
+
 OURS = Peer(
     name="gtn_label",
     title="gtn_label",
     kind="contract",
-    match=partial(match, "auto"),
+    match=partial(match, "auto", None),
     what="this project, on the backend it chooses",
     advice="",
 )
@@ -44,14 +60,45 @@ def _forced(backend: str) -> Peer:
         name=f"gtn_label:{short}",
         title=f"gtn_label, {backend}",
         kind="contract",
-        match=partial(match, backend),
+        match=partial(match, backend, None),
         what=f'this project with backend="{backend}"',
         advice="",
         missing=partial(missing, backend),
     )
 
 
-_NAMED = [row.name for row in package.backends() if row.name != "cpu"]
-if "cuda" not in _NAMED:
-    _NAMED.append("cuda")
-PEERS = (OURS, *(_forced(name) for name in _NAMED))
+# FAISS's search takes the time of the greedy over its blocks, which is all search too. A linked
+# library with a slow BLAS takes far longer: the limit ends it.
+FAISS = (
+    Peer(
+        name="gtn_label:faiss",
+        title="gtn_label, faiss:python",
+        kind="contract",
+        match=partial(match, "faiss:python", None),
+        what="this project over FAISS's exhaustive search, through its Python package",
+        advice="",
+        missing=partial(missing, "faiss:python"),
+        cost=cost,
+    ),
+    Peer(
+        name="gtn_label:faiss_linked",
+        title="gtn_label, faiss:linked",
+        kind="contract",
+        match=partial(match, "faiss:linked", None),
+        what="the same through the C++ library that the engine was built with",
+        advice="",
+        missing=partial(missing, "faiss:linked"),
+        cost=cost,
+    ),
+    Peer(
+        name="gtn_label:faiss_cuda",
+        title="gtn_label, faiss:python on a GPU",
+        kind="contract",
+        match=partial(match, "faiss:python", "cuda"),
+        what="the same through the Python package, on the first GPU",
+        advice="",
+        missing=missing_gpu,
+    ),
+)
+_SETS = [row.name for row in package.backends() if row.name.startswith("cpu:")]
+PEERS = (OURS, *(_forced(name) for name in [*_SETS, "cuda"]), *FAISS)
