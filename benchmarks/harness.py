@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import check, data
+from benchmarks import approximation, check, data
 from benchmarks.answer import Assignment, Rows
 from benchmarks.peer import Peer
 from benchmarks.peers import OURS
@@ -136,6 +136,7 @@ class State:
     worker: Worker | None = None  # None: not running, and ``note`` says why
     note: str = ""
     quality: Quality | None = None
+    loss: approximation.Loss | None = None  # of approximate search
     inputs_bytes: int = 0
     digests: set[str] = field(default_factory=set)
     replies: list[dict[str, Any] | None] = field(default_factory=list)  # by round
@@ -205,6 +206,11 @@ class Contest:
                 visited = np.flatnonzero(assignment >= 0)
                 cosine = pair_figures(latents, sources, exact[0], visited)[0].mean()
                 check.judge(entry.peer.kind, quality, cosine, random_distance, least, optimum)
+                if entry.peer.kind == "approximate":
+                    account = state.stats["approx"]
+                    loss = approximation.measure(latents, sources, assignment, account)
+                    approximation.judge(loss)
+                    state.loss = loss
             except (WorkerFailed, check.WrongAnswer, ValueError) as error:
                 if entry.peer.kind == "contract" and not isinstance(error, OutOfTime):
                     raise check.WrongAnswer(f"{entry.peer.name}, {case}: {error}") from None
@@ -358,6 +364,7 @@ class Contest:
             "sgemm_ratio": None,
             "int8_ratio": None,
             "quality": None if state.quality is None else asdict(state.quality),
+            "loss": None if state.loss is None else asdict(state.loss),
             "same_twice": len(state.digests) == 1 if timed else None,
             "note": state.note,
             "environment": peer.environment(),

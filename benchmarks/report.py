@@ -157,6 +157,27 @@ def quality_table(rows: Sequence[Row], first: str) -> str:
     return table(head, lines)
 
 
+def loss_table(rows: Sequence[Row]) -> str:
+    """What approximate search lost, by its own account and by the oracle; empty without any."""
+    lines = [
+        [
+            row["title"],
+            row["note"],
+            f"{loss['sample']:,}",
+            share(loss["other_latent"]),
+            figure(loss["cosine_lost"]),
+            f"{loss['checked']:,}",
+            share(loss["other_latent_checked"]),
+            figure(loss["cosine_lost_checked"]),
+        ]
+        for row in rows
+        if (loss := row.get("loss"))
+    ]
+    head = ["peer", "index", "choices it tells of", "not the exact one", "mean cosine lost"]
+    head += ["choices the oracle made", "not the exact one", "mean cosine lost"]
+    return "\n" + table(head, lines) if lines else ""
+
+
 def scaling_table(rows: Sequence[Row]) -> str:
     """Median seconds of each peer at each n, and its exponent; notes of those that did not run."""
     sizes = sorted({row["n"] for row in rows})
@@ -237,7 +258,7 @@ def markdown(record: Record, picture: str) -> str:
                 ratio = "× the first of its kind"
             text += "\n" + speed_table(rows, first, ratio)
             if kind != "targets":  # there the pairs are beside the point; the JSON has them
-                text += "\n" + quality_table(rows, first)
+                text += "\n" + quality_table(rows, first) + loss_table(rows)
     compared = [s for s in record["sections"] if s["kind"] in ("compare", "scaling")]
     return text + (losses.text(compared) if compared else "")
 

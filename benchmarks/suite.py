@@ -42,6 +42,7 @@ SIZES = 4
 SCALED_PEERS = (
     "gtn_label",
     "gtn_label:cuda",
+    "gtn_label:approx",
     "numpy_greedy",
     "faiss_tuned",
     "authors_loop",

@@ -148,7 +148,8 @@ class TestPeers:
         cosine = quality.measure(latents, sources, exact, exact).mean_cosine
         chance = check.chance(latents, sources)
         check.judge(peer.kind, measured, cosine, chance, np.inf, None)
-        assert (measured.identical > 0.99) == (peer.kind in ("contract", "greedy"))
+        if peer.kind != "approximate":  # which may find every exact choice, and need not
+            assert (measured.identical > 0.99) == (peer.kind in ("contract", "greedy"))
 
     def test_exact_solvers_agree(self, problem) -> None:
         latents, sources, exact = problem

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from benchmarks.peer import Peer
 from benchmarks.peers import (
+    approximate,
     authors_loop,
     bsp_ot,
     faiss_greedy,
@@ -22,6 +23,7 @@ from benchmarks.peers import (
 OURS: Peer = gtn_label.OURS
 PEERS: tuple[Peer, ...] = (
     *gtn_label.PEERS,
+    *approximate.PEERS,
     *faiss_greedy.PEERS,
     *numpy_greedy.PEERS,
     *authors_loop.PEERS,

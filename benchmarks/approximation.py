@@ -1,0 +1,127 @@
+"""What approximate search lost: by the mode's own account, and by the oracle.
+
+gtn_label.match_approx makes a sample of its choices again, exactly, among the latents that were
+free at that moment, and reports two figures: the share of sources that took another latent than
+the exact choice, and the mean cosine lost. Here the tests' oracle takes the same two figures, whole
+or over a sample of its own, and the account must agree with them. Not here: how far the assignment
+as a whole is from the exact one, which follows from every single choice (quality.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.answer import Assignment, Rows
+from benchmarks.check import WrongAnswer
+from tests import oracle
+
+BLOCK_ENTRIES = 8_000_000  # of float64 cosines
+# The oracle makes as many choices again as some seconds allow: each of them takes the time of
+# dim + 30 products a latent.
+WORK = 100_000_000_000
+# An account fails if it is off by more than so many standard deviations of the two samples.
+DEVIATIONS = 5
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The account of the mode, and the oracle's figures for the same answer."""
+
+    sample: int  # choices that the account is about
+    other_latent: float  # share of them that are not the exact choice
+    cosine_lost: float  # mean over them
+    checked: int  # choices that the oracle made again
+    other_latent_checked: float
+    cosine_lost_checked: float
+    # Most that the account may differ by from the oracle's figures, for two samples.
+    other_latent_tolerance: float
+    cosine_lost_tolerance: float
+
+
+def measure(latents: Rows, sources: Rows, assignment: Assignment, account: dict[str, Any]) -> Loss:
+    """Take both figures by the oracle, over all choices or a sample spread evenly over the run.
+
+    ``account`` is the mode's own: ``stats["approx"]``.
+    """
+    n, dim = sources.shape
+    problem = oracle.Problem(latents, sources)
+    count = min(n, max(1, WORK // (len(latents) * (dim + 30))))
+    positions = np.linspace(0, n - 1, count).astype(np.intp)
+    exact = choices(problem, assignment, positions)
+    checked = problem.order[positions]
+    other = exact != assignment[checked]
+    lost = problem.cosines(checked, exact) - problem.cosines(checked, assignment[checked])
+    # Variance of the difference between the means of two samples without replacement.
+    spread = (1 / account["sample"] - 1 / n) + (1 / count - 1 / n)
+    share = (account["other_latent"] * account["sample"] + float(other.sum())) / (
+        account["sample"] + count
+    )
+    # What one choice more, that only one of the samples has, can have lost.
+    largest = float(lost.max()) if other.any() else 2.0
+    return Loss(
+        sample=account["sample"],
+        other_latent=account["other_latent"],
+        cosine_lost=account["cosine_lost"],
+        checked=count,
+        other_latent_checked=float(other.mean()),
+        cosine_lost_checked=float(lost.mean()),
+        other_latent_tolerance=tolerance(share * (1 - share), 1.0, spread),
+        cosine_lost_tolerance=tolerance(float(np.square(lost).mean()), largest, spread),
+    )
+
+
+def tolerance(variance: float, largest: float, spread: float) -> float:
+    """Largest difference that chance explains; ``largest`` is the most that one choice adds."""
+    return DEVIATIONS * math.sqrt(variance * spread) + largest * spread + ROUNDING
+
+
+def choices(problem: Any, assignment: Assignment, positions: Any) -> Assignment:
+    """Exact choices at some positions of the run, given what was taken before each."""
+    order = problem.order
+    everything = np.arange(len(problem.latents))
+    taken_at = np.full(len(everything), len(order))
+    taken_at[assignment[order]] = np.arange(len(order))
+    exact = np.empty(len(positions), dtype=np.int64)
+    step = max(1, BLOCK_ENTRIES // len(everything))
+    for start in range(0, len(positions), step):
+        block = positions[start : start + step]
+        estimates = problem.estimates(order[block], everything)
+        for offset, position in enumerate(block):
+            row = estimates[offset]
+            row[taken_at < position] = -np.inf
+            exact[start + offset] = problem.choice(order[position], everything, row)
+    return exact
+
+
+def judge(loss: Loss) -> None:
+    """Hold the account to the oracle's figures.
+
+    Raises
+    ------
+    WrongAnswer
+        They differ by more than chance explains.
+    """
+    for words, told, found, allowed in (
+        (
+            "share of other latents",
+            loss.other_latent,
+            loss.other_latent_checked,
+            loss.other_latent_tolerance,
+        ),
+        (
+            "mean cosine lost",
+            loss.cosine_lost,
+            loss.cosine_lost_checked,
+            loss.cosine_lost_tolerance,
+        ),
+    ):
+        if not abs(told - found) <= allowed:
+            raise WrongAnswer(
+                f"{words} told over {loss.sample:,} choices {told:.6g}, "
+                f"the oracle finds {found:.6g} over {loss.checked:,}"
+            )
