@@ -19,7 +19,6 @@ from benchmarks.answer import Assignment, Rows
 from benchmarks.check import WrongAnswer
 from tests import oracle
 
-BLOCK_ENTRIES = 8_000_000  # of float64 cosines
 # The oracle makes as many choices again as some seconds allow: each of them takes the time of
 # dim + 30 products a latent.
 WORK = 100_000_000_000
@@ -52,7 +51,7 @@ def measure(latents: Rows, sources: Rows, assignment: Assignment, account: dict[
     problem = oracle.Problem(latents, sources)
     count = min(n, max(1, WORK // (len(latents) * (dim + 30))))
     positions = np.linspace(0, n - 1, count).astype(np.intp)
-    exact = choices(problem, assignment, positions)
+    exact = oracle.exact_choices(problem, assignment[problem.order], positions)
     checked = problem.order[positions]
     other = exact != assignment[checked]
     lost = problem.cosines(checked, exact) - problem.cosines(checked, assignment[checked])
@@ -78,24 +77,6 @@ def measure(latents: Rows, sources: Rows, assignment: Assignment, account: dict[
 def tolerance(variance: float, largest: float, spread: float) -> float:
     """Largest difference that chance explains; ``largest`` is the most that one choice adds."""
     return DEVIATIONS * math.sqrt(variance * spread) + largest * spread + ROUNDING
-
-
-def choices(problem: Any, assignment: Assignment, positions: Any) -> Assignment:
-    """Exact choices at some positions of the run, given what was taken before each."""
-    order = problem.order
-    everything = np.arange(len(problem.latents))
-    taken_at = np.full(len(everything), len(order))
-    taken_at[assignment[order]] = np.arange(len(order))
-    exact = np.empty(len(positions), dtype=np.int64)
-    step = max(1, BLOCK_ENTRIES // len(everything))
-    for start in range(0, len(positions), step):
-        block = positions[start : start + step]
-        estimates = problem.estimates(order[block], everything)
-        for offset, position in enumerate(block):
-            row = estimates[offset]
-            row[taken_at < position] = -np.inf
-            exact[start + offset] = problem.choice(order[position], everything, row)
-    return exact
 
 
 def judge(loss: Loss) -> None:
