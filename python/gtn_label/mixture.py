@@ -28,6 +28,7 @@ def match_mixture(
     order: str = "norm",
     cone: int = 1,
     backend: str = "auto",
+    device: str | None = None,
     threads: int | None = None,
     memory: int | None = None,
     progress: bool | ProgressCallback | None = None,
@@ -53,7 +54,7 @@ def match_mixture(
         Clusters to look for, 1 <= n_clusters <= m.
     seed : int
         Seed of k-means and of the sources, >= 0.
-    order, cone, backend, threads, memory, progress
+    order, cone, backend, device, threads, memory, progress
         As in `match`.
 
     Returns
@@ -93,6 +94,7 @@ def match_mixture(
         cone=cone,
         groups=(clusters, clusters),
         backend=backend,
+        device=device,
         threads=threads,
         memory=memory,
         progress=progress,
