@@ -12,6 +12,7 @@ import gtn_label
 
 # Each instruction set and each way to FAISS; the names without a colon stand for one of them.
 BACKENDS = {row.name: row for row in gtn_label.backends() if ":" in row.name}
+INSTRUCTION_SETS = [name for name in BACKENDS if name.startswith("cpu:")]
 USABLE = [name for name, row in BACKENDS.items() if row.available]
 
 

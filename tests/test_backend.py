@@ -1,14 +1,19 @@
-"""backends() and how a backend's name is resolved, with made-up engines and with the real one."""
+"""backends() and how a backend's name is resolved, with made-up engines and with the real one.
+
+What the faiss backend does with its library is in test_faiss.py.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+import engine
 import gtn_label
-from gtn_label import _core, backend
+from gtn_label import _core, backend, faiss_package
 
 VARIABLE = "GTN_LABEL_INSTRUCTION_SET"
+FAISS = "FAISS's exhaustive search"
 
 
 def entry(name: str, *, built: bool = True, supported: bool = True, reason: str = "") -> dict:
@@ -21,9 +26,16 @@ def entry(name: str, *, built: bool = True, supported: bool = True, reason: str 
     }
 
 
+def faiss_is(monkeypatch, *, python: str, linked: str) -> None:
+    """Make up why each way to FAISS is missing; empty if it is there."""
+    monkeypatch.setattr(faiss_package, "missing", lambda: python)
+    monkeypatch.setattr(faiss_package, "describe", lambda: "faiss-cpu 9.8.7")
+    monkeypatch.setattr(_core, "linked_faiss", {"version": "1.2.3", "missing": linked})
+
+
 @pytest.fixture
 def made_up(monkeypatch):
-    """An engine with one set the CPU lacks and one the build lacks, best first."""
+    """An engine with one set the CPU lacks and one the build lacks, best first; without FAISS."""
     sets = [
         entry("wide", supported=False, reason="this CPU has no wide"),
         entry("middle"),
@@ -31,6 +43,7 @@ def made_up(monkeypatch):
         entry("scalar"),
     ]
     monkeypatch.setattr(_core, "instruction_sets", lambda: sets)
+    faiss_is(monkeypatch, python="not installed", linked="not found")
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
@@ -43,20 +56,63 @@ class TestMadeUp:
             ("cpu:middle", True, "", "about middle"),
             ("cpu:other", False, "not in this build", "about other"),
             ("cpu:scalar", True, "", "about scalar"),
+            ("faiss", False, "not installed", FAISS),
+            ("faiss:python", False, "not installed", f"{FAISS} through its Python package"),
+            ("faiss:linked", False, "not found", f"{FAISS} through its C++ library, linked"),
         ]
+
+    @pytest.mark.parametrize(
+        ("python", "linked", "first"),
+        [("", "", "python"), ("", "not found", "python"), ("not installed", "", "linked")],
+    )
+    def test_faiss_is_the_first_way_there_is(self, python, linked, first, monkeypatch):
+        faiss_is(monkeypatch, python=python, linked=linked)
+        rows = {row.name: row for row in gtn_label.backends()}
+        assert rows["faiss"] == ("faiss", True, "", f"the same as faiss:{first}")
+        assert rows["faiss:python"].available == (not python)
+        assert rows["faiss:linked"].available == (not linked)
+        assert "faiss-cpu 9.8.7" in rows["faiss:python"].description or python
+        assert "1.2.3" in rows["faiss:linked"].description or linked
+        assert backend.resolve("faiss") == ("faiss", "auto", first)
+        assert backend.resolve(f"faiss:{first}") == ("faiss", "auto", first)
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("faiss", "not installed"),
+            ("faiss:python", "not installed"),
+            ("faiss:linked", "not found"),
+        ],
+    )
+    def test_faiss_that_is_missing_says_why(self, name, reason):
+        with pytest.raises(ValueError, match=f"^backend '{name}' is not available here: {reason}$"):
+            backend.resolve(name)
+
+    @pytest.mark.parametrize("name", ["auto", "cpu"])
+    def test_faiss_is_never_chosen_unasked(self, name, monkeypatch):
+        faiss_is(monkeypatch, python="", linked="")
+        assert backend.resolve(name).name == "cpu"
+
+    def test_variable_forces_the_instruction_set_beside_faiss(self, monkeypatch):
+        faiss_is(monkeypatch, python="", linked="")
+        monkeypatch.setenv(VARIABLE, "scalar")
+        assert backend.resolve("faiss:linked") == ("faiss", "scalar", "linked")
 
     @pytest.mark.parametrize(
         ("name", "resolved"),
         [("auto", "auto"), ("cpu", "auto"), ("cpu:middle", "middle"), ("cpu:scalar", "scalar")],
     )
     def test_resolve(self, name, resolved):
-        assert backend.resolve(name) == ("cpu", resolved)
+        assert backend.resolve(name) == ("cpu", resolved, "")
 
-    @pytest.mark.parametrize("name", ["faiss", "cuda", "", "CPU", "cpu:", "cpu:auto", "scalar"])
+    @pytest.mark.parametrize(
+        "name", ["faiss:", "faiss:cpu", "cuda", "", "CPU", "cpu:", "cpu:auto", "scalar"]
+    )
     def test_unknown(self, name):
         message = (
             f"^unknown backend '{name}'; known: "
-            "auto, cpu, cpu:wide, cpu:middle, cpu:other, cpu:scalar$"
+            "auto, cpu, cpu:wide, cpu:middle, cpu:other, cpu:scalar, "
+            "faiss, faiss:python, faiss:linked$"
         )
         with pytest.raises(ValueError, match=message):
             backend.resolve(name)
@@ -78,16 +134,16 @@ class TestMadeUp:
     @pytest.mark.parametrize("name", ["auto", "cpu"])
     def test_variable_forces_what_the_name_leaves_open(self, name, monkeypatch):
         monkeypatch.setenv(VARIABLE, "scalar")
-        assert backend.resolve(name) == ("cpu", "scalar")
+        assert backend.resolve(name) == ("cpu", "scalar", "")
 
     def test_name_beats_variable(self, monkeypatch):
         monkeypatch.setenv(VARIABLE, "scalar")
-        assert backend.resolve("cpu:middle") == ("cpu", "middle")
+        assert backend.resolve("cpu:middle") == ("cpu", "middle", "")
 
     @pytest.mark.parametrize("value", ["", "auto"])
     def test_variable_may_say_nothing(self, value, monkeypatch):
         monkeypatch.setenv(VARIABLE, value)
-        assert backend.resolve("cpu") == ("cpu", "auto")
+        assert backend.resolve("cpu") == ("cpu", "auto", "")
 
     @pytest.mark.parametrize("value", ["nonsense", "cpu:scalar", "SCALAR"])
     def test_variable_unknown(self, value, monkeypatch):
@@ -107,12 +163,13 @@ class TestMadeUp:
         assert gtn_label.backends()[0].available
 
 
-REAL = [row for row in gtn_label.backends() if row.name != "cpu"]
+REAL = list(engine.BACKENDS.values())
+SETS = [engine.BACKENDS[name] for name in engine.INSTRUCTION_SETS]
 
 
 class TestReal:
     def test_every_kernel_is_listed_best_first(self):
-        assert [row.name.removeprefix("cpu:") for row in REAL] == [
+        assert [row.name.removeprefix("cpu:") for row in SETS] == [
             "amx_int8",
             "avx512_vnni",
             "avx_vnni",
@@ -123,8 +180,12 @@ class TestReal:
         ]
 
     def test_scalar_is_always_there_and_last(self):
-        assert REAL[-1].name == "cpu:scalar"
-        assert REAL[-1].available
+        assert SETS[-1].name == "cpu:scalar"
+        assert SETS[-1].available
+
+    def test_ways_to_faiss_come_last(self):
+        names = [row.name for row in gtn_label.backends()]
+        assert names[-3:] == ["faiss", "faiss:python", "faiss:linked"]
 
     def test_reasons_are_given_exactly_when_needed(self):
         for row in gtn_label.backends():
@@ -138,11 +199,10 @@ class TestReal:
             with pytest.raises(ValueError, match=f"backend '{row.name}' is not available here: "):
                 gtn_label.match(latents, backend=row.name)
             return
-        m = gtn_label.match(latents, backend=row.name)
-        assert f"cpu:{m.stats['instruction_set']}" == row.name
+        engine.run(latents, None, backend=row.name)
 
     @pytest.mark.parametrize(
-        "row", [row for row in REAL if row.available], ids=lambda row: row.name
+        "row", [row for row in SETS if row.available], ids=lambda row: row.name
     )
     def test_forced_by_variable(self, row, monkeypatch):
         monkeypatch.setenv(VARIABLE, row.name.removeprefix("cpu:"))
@@ -152,5 +212,5 @@ class TestReal:
     def test_auto_takes_the_best_available(self, monkeypatch):
         monkeypatch.delenv(VARIABLE, raising=False)
         m = gtn_label.match(np.random.default_rng(0).normal(size=(50, 9)))
-        best = next(row for row in REAL if row.available)
+        best = next(row for row in SETS if row.available)
         assert f"cpu:{m.stats['instruction_set']}" == best.name

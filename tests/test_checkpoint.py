@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import engine
 from command import child, gaussian, gtn_label, listing, one_line, start
 from gtn_label import arrays, checkpoint, matching
 
@@ -96,6 +97,33 @@ def test_any_options_continue_to_the_same_bytes(folder: Path) -> None:
         )
         assert (ended.returncode, ended.stderr) == (0, "")
         assert json.loads(ended.stdout)["resumed_at"] == done
+        assert (folder / "pairs.npz").read_bytes() == (folder / "whole.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("cpu", "faiss:python"),
+        ("faiss:python", "cpu"),
+        ("cpu", "faiss:linked"),
+        ("faiss:linked", "cpu"),
+    ],
+)
+def test_another_backend_continues_to_the_same_bytes(folder: Path, first: str, second: str) -> None:
+    for name in {first, second} - {"cpu"}:
+        engine.forced(name)
+    assert gtn_label("latents.npy", "-o", "whole.npz", cwd=folder).returncode == 0
+    visited = visits(LATENTS, backend=first)
+    for done in (1, 200, 599):
+        cut(folder / "run.ckpt", LATENTS, visited, done)
+        ended = gtn_label(
+            *("latents.npy", "-o", "pairs.npz", "--checkpoint", "run.ckpt", "--json"),
+            *("--backend", second),
+            cwd=folder,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        figures = json.loads(ended.stdout)
+        assert (figures["resumed_at"], figures["backend"]) == (done, second.partition(":")[0])
         assert (folder / "pairs.npz").read_bytes() == (folder / "whole.npz").read_bytes()
 
 

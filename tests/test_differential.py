@@ -17,8 +17,9 @@ import pytest
 
 import engine
 import oracle
+from cases import inputs, label
 from covering import complete, pairs_of
-from datasets import NAMES, make, make_groups
+from datasets import NAMES
 
 DIMS = (1, 2, 3, 5, 7, 8, 16, 33, 64, 100, 513)
 TINY = (1, 2, 31, 32, 33)
@@ -71,21 +72,6 @@ def every_size(name: str, dim: int):
         for _ in range(1 if n == LARGE else 4):
             drawn = {option: rng.choice(levels) for option, levels in OPTIONS.items()}
             yield {"data": name, "dim": dim, "n": n, **drawn}
-
-
-def label(case) -> str:
-    """Test id of a case."""
-    flags = [f"{key}={value}" for key, value in case.items() if key not in ("data", "dim", "n")]
-    return f"{case['data']}, {case['n']}x{case['dim']}, {' '.join(flags)}"
-
-
-def inputs(case):
-    """Latents, sources and the options that change the answer."""
-    latents, sources = make(case["data"], case["n"], case["dim"])
-    sources = sources[: max(1, int(case["share"] * len(sources)))]
-    options = {key: case[key] for key in ("order", "cone", "center")}
-    options["groups"] = make_groups(case["groups"], len(sources), len(latents))
-    return latents, sources, options
 
 
 @functools.lru_cache(maxsize=2)

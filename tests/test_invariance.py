@@ -169,7 +169,7 @@ def norms(rows):
     return oracle.row_norms(oracle.pad(rows))
 
 
-@pytest.mark.parametrize("backend", engine.BACKENDS)
+@pytest.mark.parametrize("backend", engine.INSTRUCTION_SETS)
 def test_forced_by_the_environment(backend):
     engine.forced(backend)
     name = backend.removeprefix("cpu:")

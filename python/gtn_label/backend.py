@@ -85,24 +85,17 @@ def backends() -> list[Backend]:
 
 
 def _faiss_rows() -> list[Backend]:
-    missing = {"python": faiss_package.missing(), "linked": _core.linked_faiss["missing"]}
-    about = {
-        "python": f"FAISS's exhaustive search through the package {faiss_package.describe()}",
-        "linked": f"FAISS's exhaustive search, linked: version {_core.linked_faiss['version']}",
-    }
+    text = "FAISS's exhaustive search"
+    python, linked = faiss_package.missing(), _core.linked_faiss["missing"]
+    package = "its Python package" if python else f"the package {faiss_package.describe()}"
+    library = "its C++ library" if linked else f"the C++ library {_core.linked_faiss['version']}"
     ways = [
-        Backend(
-            f"faiss:{way}",
-            not reason,
-            reason,
-            "FAISS's exhaustive search through its " + way if reason else about[way],
-        )
-        for way, reason in missing.items()
+        Backend("faiss:python", not python, python, f"{text} through {package}"),
+        Backend("faiss:linked", not linked, linked, f"{text} through {library}, linked"),
     ]
     first = next((row for row in ways if row.available), None)
     if first is None:
-        text = "FAISS's exhaustive search"
-        return [Backend("faiss", False, missing["python"], text), *ways]
+        return [Backend("faiss", False, python, text), *ways]
     return [Backend("faiss", True, "", f"the same as {first.name}"), *ways]
 
 
@@ -162,7 +155,7 @@ def check_device(device: Any, chosen: Chosen) -> str:
         return "cpu"
     if not isinstance(device, str):
         raise TypeError(f"device must be a str, got {type(device).__name__} {device!r}")
-    if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,4})?", device):
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
     if device != "cpu" and chosen.way != "python":
         which = f"{chosen.name}:{chosen.way}" if chosen.way else chosen.name
