@@ -7,7 +7,9 @@ its settings (faiss_package.py), the choice of a backend (backend.py).
 
 from __future__ import annotations
 
-import re
+import contextlib
+import os
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -20,8 +22,8 @@ Floats = npt.NDArray[np.float32]
 Found = tuple[Floats, npt.NDArray[np.int64]]
 
 MOST_K = 2**31 - 1
-MOST_K_GPU = 2048  # of the selection kernels of GpuIndexFlat
-MOST_ROWS_GPU = 2**31 - 1
+MOST_K_GPU = 2048  # of FAISS's selection kernels; those of cuVS take more
+TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 
 
 class Index(Protocol):
@@ -71,51 +73,106 @@ class FlatIndex:
 
 
 class GpuFlatIndex:
-    """Exhaustive search on a GPU, over a copy of the rows in its memory."""
+    """Exhaustive search on a GPU, over a copy of the rows in its memory.
+
+    FAISS multiplies with cuBLAS in float32 there. TF32, which has 10 of its 23 bits, is never asked
+    for by FAISS, but can be forced on every program from outside (NVIDIA_TF32_OVERRIDE): the
+    engine's bounds would not hold, so the products are tried once.
+
+    Parameters
+    ----------
+    faiss : module
+        A FAISS package built for GPUs.
+    number : int
+        Of the GPU.
+    dim : int
+        Of the rows.
+
+    Raises
+    ------
+    ValueError
+        If that GPU's products are not those of float32.
+    MemoryError
+        If its memory does not suffice for FAISS's own buffers.
+    """
 
     reads_rows = False
     concurrent = False  # FAISS's GPU resources serve one call at a time
     most_k = MOST_K_GPU
 
     def __init__(self, faiss: ModuleType, number: int, dim: int) -> None:
+        self._name = f"cuda:{number}"
         config = faiss.GpuIndexFlatConfig()
         config.device = number
         config.useFloat16 = False
         if hasattr(config, "use_cuvs"):
             config.use_cuvs = False  # its arithmetic is not documented, and scores are bounded
-        self._name = f"cuda:{number}"
-        self._resources = faiss.StandardGpuResources()
-        self._index = faiss.GpuIndexFlatIP(self._resources, dim, config)
+        with self._memory_for("FAISS's buffers"):
+            self._resources = faiss.StandardGpuResources()
+            self._index = faiss.GpuIndexFlatIP(self._resources, dim, config)
+        self._try_products(dim)
 
     def load(self, rows: Floats) -> None:
         """Copy the rows to the GPU in place of those that are there."""
-        if len(rows) > MOST_ROWS_GPU:
-            raise ValueError(
-                f"latents must have at most {MOST_ROWS_GPU} rows for FAISS on a GPU, "
-                f"got {len(rows)}"
-            )
-        self._index.reset()
-        try:
+        count, dim = rows.shape
+        with self._memory_for(f"{count} x {dim} latents in float32 ({rows.nbytes} bytes)"):
+            self._index.reset()
             self._index.add(rows)
-        except RuntimeError as error:
-            raise MemoryError(
-                f"FAISS could not copy the latents to {self._name} "
-                f"({len(rows)} x {rows.shape[1]} float32, {rows.nbytes} bytes): {error}"
-            ) from error
 
     def search(self, rows: Floats | None, queries: Floats, k: int) -> Found:
         """Find the k rows of largest inner product among those loaded."""
-        found: Found = self._index.search(queries, k)
-        return found
+        with self._memory_for(f"a search of {len(queries)} sources for {k} latents each"):
+            found: Found = self._index.search(queries, k)
+            return found
+
+    @contextlib.contextmanager
+    def _memory_for(self, what: str) -> Iterator[None]:
+        """Say what there was no room for; FAISS reports it as one RuntimeError among others."""
+        try:
+            yield
+        except RuntimeError as error:
+            if "alloc" not in str(error).lower():  # cudaMalloc, cudaHostAlloc, "alloc fail"
+                raise
+            raise MemoryError(
+                f"device '{self._name}' has too little free memory for {what}: {error}"
+            ) from error
+
+    def _try_products(self, dim: int) -> None:
+        """Multiply numbers of 24 bits by 1 and add zeros, which is exact in float32 alone."""
+        rows = np.random.default_rng(0).random((256, dim), dtype=np.float32)
+        axes = np.eye(min(dim, 256), dim, dtype=np.float32)
+        self.load(rows)
+        scores, _ = self.search(None, axes, 1)
+        if not np.array_equal(scores[:, 0], rows.max(axis=0)[: len(axes)]):
+            setting = os.environ.get(TF32_VARIABLE, "not set")
+            raise ValueError(
+                f"device '{self._name}' must multiply in float32, but rounds to fewer bits; the "
+                f"environment variable {TF32_VARIABLE} is {setting}"
+            )
 
 
 def flat_index(device: str, dim: int) -> tuple[Index, dict[str, Any]]:
     """Return the index that searches exhaustively on a device, and what to record of it.
 
+    Parameters
+    ----------
+    device : str
+        "cpu", "cuda" or "cuda:N".
+    dim : int
+        Of the rows.
+
+    Returns
+    -------
+    index : Index
+    record : dict
+        "way", "version" and "device", which is "cuda:0" for "cuda".
+
     Raises
     ------
     ValueError
-        If FAISS is not there, or knows no such device.
+        If FAISS cannot be imported, or finds no such device.
+    MemoryError
+        If a GPU's memory does not suffice for FAISS's own buffers.
     """
     faiss = faiss_package.load()
     record = {"way": "python", "version": str(faiss.__version__), "device": device}
@@ -127,9 +184,6 @@ def flat_index(device: str, dim: int) -> tuple[Index, dict[str, Any]]:
 
 def gpu_number(faiss: ModuleType, device: str) -> int:
     """Check that FAISS can use the GPU that `device` ("cuda" or "cuda:N") names."""
-    found = re.fullmatch(r"cuda(?::(\d+))?", device)
-    if found is None:
-        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
     installed = faiss_package.describe()
     if not hasattr(faiss, "StandardGpuResources"):
         raise ValueError(
@@ -137,8 +191,8 @@ def gpu_number(faiss: ModuleType, device: str) -> int:
             f"{faiss_package.INSTALL_GPU}"
         )
     count = faiss.get_num_gpus()
-    number = int(found[1] or 0)
+    number = int(device.partition(":")[2] or 0)
     if number >= count:
-        seen = "none" if count == 0 else f"cuda:0 to cuda:{count - 1}"
+        seen = {0: "none", 1: "cuda:0"}.get(count, f"cuda:0 to cuda:{count - 1}")
         raise ValueError(f"device {device!r} is not there: {installed} finds GPUs: {seen}")
     return number

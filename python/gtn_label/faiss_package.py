@@ -1,8 +1,8 @@
 """The installed FAISS package: whether it is there, importing it, and calling it politely.
 
 FAISS keeps settings for a whole process: threads of OpenMP, and from which size on it multiplies
-matrices. What is changed here for a call is put back after it. Not here: what is searched
-(faiss_index.py).
+matrices. What is changed here for a call is put back after it, however it ends. Not here: what is
+searched (faiss_index.py).
 """
 
 from __future__ import annotations
@@ -21,16 +21,22 @@ from . import _core
 
 INSTALL = "pip install 'gtn-label[faiss]'"
 INSTALL_GPU = "pip install 'gtn-label[faiss-gpu]' (Linux on x86-64)"
-DISTRIBUTIONS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs", "faiss")
+DISTRIBUTIONS = (
+    *("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs", "faiss-gpu-cu12", "faiss-gpu-cu11"),
+    "faiss",
+)
 CORE_TYPE_VARIABLE = "OPENBLAS_CORETYPE"
 
 # For fewer queries FAISS's own loop over rows is faster than a matrix product.
-_FEWEST_QUERIES_FOR_BLAS = 16
+FEWEST_QUERIES_FOR_BLAS = 16
+
+_importing = threading.Lock()
 
 
 def missing() -> str:
     """Say why FAISS's Python package cannot be used; empty if it can."""
-    if importlib.util.find_spec("faiss") is None:
+    spec = importlib.util.find_spec("faiss")
+    if spec is None or spec.origin is None:  # a mere folder of that name has no origin
         return f"the package faiss is not installed: {INSTALL}"
     return ""
 
@@ -51,24 +57,38 @@ def load() -> ModuleType:
     variable is set for the import, unless it is set or FAISS has been imported before; other
     libraries have an OpenBLAS of their own.
 
+    Returns
+    -------
+    module
+        The package faiss.
+
     Raises
     ------
     ValueError
         If it cannot be imported.
     """
-    given = os.environ.get(CORE_TYPE_VARIABLE)
-    core_type = "" if given is not None or "faiss" in sys.modules else _core_type()
-    if core_type:
-        os.environ[CORE_TYPE_VARIABLE] = core_type
+    with _importing, _fit_for_this_processor():
+        try:
+            return importlib.import_module("faiss")
+        except Exception as error:  # compiled for another NumPy or CUDA, it may raise anything
+            raise ValueError(
+                f"backend 'faiss': {describe()} is installed, but cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+@contextlib.contextmanager
+def _fit_for_this_processor() -> Iterator[None]:
+    """Tell an OpenBLAS that is loaded meanwhile which kernels to use, if nobody else does."""
+    name = _core_type()
+    if not name or CORE_TYPE_VARIABLE in os.environ or "faiss" in sys.modules:
+        yield
+        return
     try:
-        return importlib.import_module("faiss")
-    except ImportError as error:
-        raise ValueError(
-            f"backend 'faiss': the package faiss cannot be imported: {error}"
-        ) from error
+        os.environ[CORE_TYPE_VARIABLE] = name
+        yield
     finally:
-        if core_type:
-            del os.environ[CORE_TYPE_VARIABLE]
+        os.environ.pop(CORE_TYPE_VARIABLE, None)
 
 
 def _core_type() -> str:
@@ -83,38 +103,44 @@ def _core_type() -> str:
 def one_thread(faiss: ModuleType) -> Iterator[None]:
     """Let FAISS use one thread in calls from this one. OpenMP has this number by thread."""
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
     try:
+        faiss.omp_set_num_threads(1)
         yield
     finally:
         faiss.omp_set_num_threads(before)
 
 
 class _BlasForAll:
-    """While any thread is inside, FAISS multiplies matrices for batches of any size."""
+    """While any thread is inside, FAISS multiplies matrices for batches of any size.
+
+    Ctrl-C may strike between any two steps, so each step is safe to leave undone: who is inside is
+    a set, and what was found is kept until it has been put back.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside = 0
-        self._before = 0
+        self._inside: set[object] = set()
+        self._found: int | None = None
 
     @contextlib.contextmanager
     def __call__(self, faiss: ModuleType, queries: int) -> Iterator[None]:
-        if queries < _FEWEST_QUERIES_FOR_BLAS:
+        if queries < FEWEST_QUERIES_FOR_BLAS:
             yield
             return
-        with self._lock:
-            if self._inside == 0:
-                self._before = faiss.cvar.distance_compute_blas_threshold
-                faiss.cvar.distance_compute_blas_threshold = 1
-            self._inside += 1
+        me = object()
         try:
+            with self._lock:
+                if self._found is None:
+                    self._found = faiss.cvar.distance_compute_blas_threshold
+                self._inside.add(me)
+                faiss.cvar.distance_compute_blas_threshold = 1
             yield
         finally:
             with self._lock:
-                self._inside -= 1
-                if self._inside == 0:
-                    faiss.cvar.distance_compute_blas_threshold = self._before
+                self._inside.discard(me)
+                if not self._inside and self._found is not None:
+                    faiss.cvar.distance_compute_blas_threshold = self._found
+                    self._found = None
 
 
 blas_for_all = _BlasForAll()
