@@ -14,6 +14,7 @@ import importlib.util
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -110,16 +111,20 @@ def one_thread(faiss: ModuleType) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
+class _Visit:
+    """One time that someone was inside; it ends with the last reference to it."""
+
+
 class _BlasForAll:
     """While any thread is inside, FAISS multiplies matrices for batches of any size.
 
-    Ctrl-C may strike between any two steps, so each step is safe to leave undone: who is inside is
-    a set, and what was found is kept until it has been put back.
+    Ctrl-C may strike between any two steps, the last ones too. A visit that could not be signed off
+    is forgotten all the same, and what was found is kept until it has been put back.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside: set[object] = set()
+        self._inside: weakref.WeakSet[_Visit] = weakref.WeakSet()
         self._found: int | None = None
 
     @contextlib.contextmanager
@@ -127,17 +132,17 @@ class _BlasForAll:
         if queries < FEWEST_QUERIES_FOR_BLAS:
             yield
             return
-        me = object()
+        visit = _Visit()
         try:
             with self._lock:
                 if self._found is None:
                     self._found = faiss.cvar.distance_compute_blas_threshold
-                self._inside.add(me)
+                self._inside.add(visit)
                 faiss.cvar.distance_compute_blas_threshold = 1
             yield
         finally:
             with self._lock:
-                self._inside.discard(me)
+                self._inside.discard(visit)
                 if not self._inside and self._found is not None:
                     faiss.cvar.distance_compute_blas_threshold = self._found
                     self._found = None
