@@ -112,7 +112,8 @@ def test_any_options_continue_to_the_same_bytes(folder: Path) -> None:
 def test_another_backend_continues_to_the_same_bytes(folder: Path, first: str, second: str) -> None:
     for name in {first, second} - {"cpu"}:
         engine.forced(name)
-    assert gtn_label("latents.npy", "-o", "whole.npz", cwd=folder).returncode == 0
+    whole = gtn_label("latents.npy", "-o", "whole.npz", "--backend", second, cwd=folder)
+    assert whole.returncode == 0
     visited = visits(LATENTS, backend=first)
     for done in (1, 200, 599):
         cut(folder / "run.ckpt", LATENTS, visited, done)

@@ -173,8 +173,9 @@ class TestMeta:
     def test_does_not_name_the_machine(self, latents):
         for row in gtn_label.backends():
             if row.available:
+                named = row.name.partition(":")[0]
                 assert gtn_label.match(latents, backend=row.name, threads=1).meta == (
-                    gtn_label.match(latents).meta
+                    gtn_label.match(latents).meta | {"backend": named}
                 )
 
     def test_groups_leave_a_trace(self, latents):
