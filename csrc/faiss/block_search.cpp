@@ -5,6 +5,8 @@
 #include <atomic>
 #include <chrono>
 #include <mutex>
+#include <stdexcept>
+#include <string>
 
 namespace gtn {
 namespace {
@@ -28,10 +30,16 @@ BlockSearch::BlockSearch(InnerProductIndex& index, Parallel& parallel)
     : index_(index),
       parallel_(parallel),
       scratch_(static_cast<size_t>(parallel.threads())),
-      products_a_second_(kFirstRate) {}
+      products_a_second_(kFirstRate) {
+  if (index.most_k() < 1) {
+    throw std::invalid_argument("most_k of an index must be >= 1, got " +
+                                std::to_string(index.most_k()));
+  }
+}
 
 void BlockSearch::run(const FloatRows& rows, const FloatRows& queries, int64_t k,
                       const std::function<void(const Found&)>& on_found) {
+  if (rows.count == 0 || queries.count == 0) return;
   // Blocks of queries times parts of the rows.
   const double per_query = static_cast<double>(rows.count) * static_cast<double>(rows.dim);
   const double products = per_query * static_cast<double>(queries.count);
@@ -76,8 +84,8 @@ void BlockSearch::run(const FloatRows& rows, const FloatRows& queries, int64_t k
       parallel_.poll_if_due();
     }
   }
-  // Small calls say little.
-  if (products > kProductsWorthSharing) products_a_second_ = rate.load();
+  // Small calls say little, and one too short for the clock nothing.
+  if (products > kProductsWorthSharing && rate.load() > 0.0) products_a_second_ = rate.load();
 }
 
 void BlockSearch::call(const FloatRows& rows, const FloatRows& queries, int64_t first,

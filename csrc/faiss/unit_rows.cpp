@@ -30,7 +30,7 @@ UnitRows::UnitRows(const Scorer& scorer, const FreeLatents& free, Parallel& para
   }
   const auto row_at = [&](int64_t position) { return distinct.row(id_at(position)); };
   // Neighbours in rank differ little in norm only, so that ids evenly spread are a fair sample.
-  const int64_t stride = std::max<int64_t>(1, count_ / 8192);
+  const int64_t stride = std::max<int64_t>(1, (count_ + 8191) / 8192);
   centre_ = mean_direction(
       scorer.latents(), count_ / stride, [&](int64_t i) { return row_at(i * stride); }, parallel);
   double radius = 0.0;

@@ -1,9 +1,10 @@
 // The promise of the Shortlist interface, checked against exact scores: every free latent that is
-// not listed scores below `outside`, every listed one at most its bound, removed ones never appear.
+// not listed scores below `outside`, every listed one within its bounds, removed ones never appear.
 #pragma once
 
 #include <doctest/doctest.h>
 
+#include <utility>
 #include <vector>
 
 #include "core/free_latents.hpp"
@@ -19,19 +20,31 @@ using reference::Kind;
 struct Bench {
   Data x, y;
   gtn::Parallel parallel{3};
+  std::vector<double> mean;  // to be subtracted from the latents; empty for none
   std::vector<double> xn, yn;
   gtn::Scorer scorer;
   gtn::DistinctLatents distinct;
   gtn::FreeLatents free;
 
   Bench(Kind kind, int64_t n, int64_t dim)
-      : x(reference::make(kind, n, dim, 11)),
-        y(reference::make(Kind::gaussian, 20, dim, 12)),
-        xn(gtn::checked_norms(x.rows("latents"), parallel)),
+      : Bench(reference::make(kind, n, dim, 11), reference::make(Kind::gaussian, 20, dim, 12),
+              false) {}
+
+  Bench(Data latents, Data twenty_sources, bool center)
+      : x(std::move(latents)),
+        y(std::move(twenty_sources)),
+        mean(center ? gtn::column_mean(x.rows("latents"), parallel) : std::vector<double>()),
+        xn(gtn::checked_norms(latent_rows(), parallel)),
         yn(gtn::checked_norms(y.rows("sources"), parallel)),
-        scorer(x.rows("latents"), y.rows("sources")),
-        distinct(scorer, reference::all_rows(n), xn, parallel),
+        scorer(latent_rows(), y.rows("sources")),
+        distinct(scorer, reference::all_rows(x.n), xn, parallel),
         free(distinct) {}
+
+  gtn::Rows latent_rows() const {
+    gtn::Rows rows = x.rows("latents");
+    if (!mean.empty()) rows.mean = mean.data();
+    return rows;
+  }
 
   // Takes every `stride`-th id from `first` on; returns those.
   std::vector<int32_t> take(int32_t first, int32_t stride) {
@@ -67,7 +80,7 @@ struct Bench {
         if (!free.is_free(id)) continue;
         const double score = scorer.score(distinct.row(id), distinct.norm(id), j);
         if (const auto* c = listed[static_cast<size_t>(id)]) {
-          broken += score > c->upper;
+          broken += score > c->upper || score < c->lower;
         } else {
           const bool promised =
               score < list.outside || (score == list.outside && free.rank(id) > list.outside_rank);
