@@ -20,7 +20,7 @@ import pytest
 
 import engine
 from command import child, gaussian, gtn_label, listing, one_line, start
-from gtn_label import arrays, checkpoint, matching
+from gtn_label import arrays, checkpoint, running
 
 LATENTS = gaussian(600, 6)
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 def visits(latents: np.ndarray, **options: Any) -> np.ndarray:
     """The whole of `visited` of a run."""
     visited = np.empty(len(options.get("sources", latents)), np.int64)
-    matching.run(latents, visited=visited, **options)
+    running.run(latents, visited=visited, **options)
     return visited
 
 

@@ -16,7 +16,7 @@ import engine
 import oracle
 from datasets import make, make_groups
 from gtn_label import match
-from gtn_label.matching import run
+from gtn_label.running import run
 
 SETS = [
     ("gaussian", 3000, 16),

@@ -1,4 +1,4 @@
-"""match() and matching.run: arguments reach the engine, inputs stay whole, progress is told.
+"""match() and running.run: arguments reach the engine, inputs stay whole, progress is told.
 
 Here: small cases worked by hand and agreement between ways of passing the same input. Bits
 against the oracle are in test_differential.py, refusals in test_bad_input.py, interrupts and
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import gtn_label
-from gtn_label import matching
+from gtn_label import checks, running
 from gtn_label.progress import Progress
 
 
@@ -170,10 +170,10 @@ class TestInputs:
 class TestThreads:
     def test_default_is_what_the_process_may_use(self):
         expected = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-        assert matching.usable_cpus() == (expected or os.cpu_count())
+        assert checks.usable_cpus() == (expected or os.cpu_count())
 
     def test_default_reaches_the_engine(self, monkeypatch):
-        monkeypatch.setattr(matching, "usable_cpus", lambda: 3)
+        monkeypatch.setattr(checks, "usable_cpus", lambda: 3)
         assert gtn_label.match(gaussian(30, 3)).stats["threads"] == 3
 
     @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity here")
@@ -181,14 +181,14 @@ class TestThreads:
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(before)})
         try:
-            assert matching.usable_cpus() == 1
+            assert checks.usable_cpus() == 1
             assert gtn_label.match(gaussian(30, 3)).stats["threads"] == 1
         finally:
             os.sched_setaffinity(0, before)
 
     def test_more_than_could_help_are_not_started(self, monkeypatch):
-        monkeypatch.setattr(matching, "MOST_THREADS", 3)
-        monkeypatch.setattr(matching, "usable_cpus", lambda: 0)
+        monkeypatch.setattr(checks, "MOST_THREADS", 3)
+        monkeypatch.setattr(checks, "usable_cpus", lambda: 0)
         assert gtn_label.match(gaussian(300, 6), threads=10**25).stats["threads"] == 3
 
     @pytest.mark.parametrize("threads", [1, 2, 7])
@@ -226,17 +226,17 @@ class TestRun:
     def test_visited_is_filled_in_visiting_order(self):
         latents, sources = gaussian(100, 4), gaussian(80, 4, 1)
         visited = np.full(80, -1, dtype=np.int64)
-        m = matching.run(latents, sources, visited=visited)
+        m = running.run(latents, sources, visited=visited)
         order = np.argsort(np.linalg.norm(sources.astype(np.float64), axis=1), kind="stable")
         np.testing.assert_array_equal(visited, m.assignment[order])
 
     def test_resumes_from_a_prefix(self):
         latents, sources = gaussian(100, 4), gaussian(80, 4, 1)
         whole = np.full(80, -1, dtype=np.int64)
-        expected = matching.run(latents, sources, visited=whole)
+        expected = running.run(latents, sources, visited=whole)
         for start in (0, 1, 40, 79, 80):
             visited = np.concatenate([whole[:start], np.full(80 - start, -1)])
-            m = matching.run(latents, sources, visited=visited, start=start)
+            m = running.run(latents, sources, visited=visited, start=start)
             np.testing.assert_array_equal(m.assignment, expected.assignment)
             np.testing.assert_array_equal(m.cosine, expected.cosine)
 
@@ -244,7 +244,7 @@ class TestRun:
         latents = gaussian(2000, 8)
         visited = np.full(2000, -1, dtype=np.int64)
         seen = []
-        matching.run(
+        running.run(
             latents, visited=visited, poll=lambda done: seen.append((done, visited[:done].copy()))
         )
         assert seen[-1][0] == 2000
@@ -254,7 +254,7 @@ class TestRun:
 
     def test_poll_and_progress_are_both_called_poll_first(self):
         calls = []
-        matching.run(
+        running.run(
             gaussian(50, 3),
             poll=lambda done: calls.append(("poll", done)),
             progress=lambda done, total, left: calls.append(("progress", done)),
@@ -269,7 +269,7 @@ class TestRun:
             raise Stop(f"at {done}")
 
         with pytest.raises(Stop, match="at "):
-            matching.run(gaussian(50, 3), poll=poll)
+            running.run(gaussian(50, 3), poll=poll)
 
 
 class TestProgress:

@@ -1,4 +1,4 @@
-"""Types of the compiled engine (csrc/bindings). Private: callers go through matching.run.
+"""Types of the compiled engine (csrc/bindings). Private: callers go through running.run.
 
 The engine checks values (NaN, infinity, zero rows, norms out of range, groups too large); shapes,
 dtypes and layout are arranged by arrays.py before the call, and refused here when they are not.

@@ -1,17 +1,18 @@
 """match_approx: the same greedy over what an approximate FAISS index finds.
 
 For n beyond exact reach, and never chosen by "auto". Not here: the index (faiss_factory.py), the
-measure of what was lost (loss.py), the run itself (matching.py).
+measure of what was lost (loss.py), the run itself (running.py).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from . import matching
+from .checks import as_integer
 from .faiss_factory import Approx
 from .progress import ProgressCallback
 from .result import Matching
+from .running import run
 
 DEFAULT_INDEX = "IVF4096,Flat"
 DEFAULT_SAMPLE = 1000
@@ -85,7 +86,7 @@ def match_approx(
     >>> len(set(m.assignment.tolist()))
     5000
     """
-    return matching.run(
+    return run(
         latents,
         sources,
         seed=seed,
@@ -116,5 +117,5 @@ def check_approx(index: Any, nprobe: Any, parameters: Any, sample: Any) -> Appro
         if value is not None and not value.strip():
             raise ValueError(f"{name} must not be empty")
     if nprobe is not None:
-        nprobe = matching.as_integer(nprobe, "nprobe", 1)
-    return Approx(index, nprobe, parameters, matching.as_integer(sample, "sample", 1))
+        nprobe = as_integer(nprobe, "nprobe", 1)
+    return Approx(index, nprobe, parameters, as_integer(sample, "sample", 1))

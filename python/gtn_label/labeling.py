@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, arrays, matching, plot, report
+from . import __version__, arrays, plot, report, running
 from .approx import DEFAULT_SAMPLE, check_approx
 from .atomic import atomic_file, check_target
 from .backend import backends
@@ -147,7 +147,7 @@ class Run:
             )
             self.resumed_at = self.checkpoint.resume()
         with self._shell_words():
-            result = matching.run(
+            result = running.run(
                 latents,
                 sources,
                 order=options.order,

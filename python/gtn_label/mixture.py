@@ -1,7 +1,7 @@
 """match_mixture: latents in several clumps, labeled clump by clump (Fig. 9 of the GTN paper).
 
 k-means comes from scikit-learn (extra: gtn-label[mixture]), imported on the call; the matching is
-matching.run with groups. The clustering is not under the numeric contract, what follows it is.
+running.run with groups. The clustering is not under the numeric contract, what follows it is.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import arrays
-from .matching import as_integer, check_seed, run
+from .checks import as_integer, check_seed
 from .progress import ProgressCallback
 from .result import Matching
+from .running import run
 
 RESTARTS = 4  # k-means++ starts, the best kept: one start often splits a clump and joins two
 

@@ -16,8 +16,8 @@ from typing import Any
 import click
 
 from . import __version__
+from .checks import ORDERS
 from .files import INPUT_SUFFIXES, OUTPUT_SUFFIXES
-from .matching import ORDERS
 from .plot import PLOT_SUFFIXES
 
 __all__ = ["DEFAULT_OUT", "Options", "ShowBackends", "cli", "parse_bytes"]

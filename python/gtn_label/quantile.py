@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import arrays
-from .matching import check_seed
+from .checks import check_seed
 from .result import Matching
 
 

@@ -1,0 +1,186 @@
+"""run: the one path to the engine. Checks what was given, hands it over, wraps what comes back.
+
+`match`, `match_mixture` and `match_approx` call it, and so does the gtn-label command, which also
+passes the state of a checkpoint. Not here: single checks (checks.py), reading arrays (arrays.py),
+names of backends (backend.py), and checks of values, which the engine makes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core, arrays, loss
+from .backend import check_device, make_index, resolve
+from .checks import (
+    as_integer,
+    check_center,
+    check_groups,
+    check_order,
+    check_seed,
+    check_threads,
+)
+from .faiss_factory import Approx, factory_index
+from .progress import Progress, ProgressCallback, check_progress
+from .result import Matching
+
+LARGEST_INT64 = 2**63 - 1
+
+
+def run(
+    latents: Any,
+    sources: Any = None,
+    *,
+    seed: int = 0,
+    order: str = "norm",
+    cone: int = 1,
+    center: bool = False,
+    groups: tuple[Any, Any] | None = None,
+    backend: str = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    memory: int | None = None,
+    progress: bool | ProgressCallback | None = None,
+    visited: npt.NDArray[np.int64] | None = None,
+    start: int = 0,
+    poll: Callable[[int], None] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    approx: Approx | None = None,
+) -> Matching:
+    """`match` for callers inside the package: with a state to resume from and to watch.
+
+    Parameters
+    ----------
+    visited : int64 [n], writable, optional
+        Filled as the run goes: the latent row taken by the p-th source in visiting order.
+    start : int
+        How many entries of `visited` an earlier run decided.
+    poll : callable, optional
+        Called with `done` now and then, and at the end: `visited[:done]` is final then. What it
+        raises stops the run.
+    provenance : mapping, optional
+        Entries of `Matching.meta` to override, where the caller drew the sources.
+    approx : Approx, optional
+        Search approximately, with backend "faiss:python", and measure what that lost.
+
+    Others as in `match`.
+    """
+    began = time.perf_counter()
+    check_seed(seed)
+    check_order(order)
+    cone = as_integer(cone, "cone", 1)
+    center = check_center(center)
+    chosen = resolve(backend)
+    device = check_device(device, chosen)
+    threads = check_threads(threads)
+    memory_limit = 0 if memory is None else as_integer(memory, "memory", 1, " (bytes)")
+    check_progress(progress)
+    latent_rows, source_rows = _read(latents, sources, seed)
+    (m, dim), n = latent_rows.rows.shape, len(source_rows.rows)
+    labels = check_groups(groups, n, m)
+    source_groups, latent_groups = (None, None) if labels is None else labels
+    if visited is None:
+        visited = np.full(n, -1, dtype=np.int64)
+    index: _core.InnerProductIndex | None
+    if approx is None:
+        index, record = make_index(chosen, device, dim, min(cone, m))
+    else:
+        factory, record = factory_index(approx, device, dim, threads)
+        index = _core.PythonIndex(factory)
+        approx = replace(approx, nprobe=factory.nprobe)
+    problem: dict[str, Any] = {
+        "latents": latent_rows.rows,
+        "sources": source_rows.rows,
+        "order": order,
+        "cone": min(cone, m),
+        "center": center,
+        "source_groups": source_groups,
+        "latent_groups": latent_groups,
+        "instruction_set": chosen.instruction_set,
+        "threads": threads,
+        "memory": min(memory_limit, LARGEST_INT64),
+    }
+    prepared = time.perf_counter()
+
+    with Progress(progress, n, m, start) as bar:
+        assignment, cosine, stats = _core.match_rows(
+            **problem,
+            index=index,
+            approx=approx is not None,
+            visited=visited,
+            start=start,
+            poll=_listen(bar, poll),
+        )
+
+    settings: dict[str, Any] = {
+        "method": "match",
+        "seed": int(seed) if sources is None else None,
+        "order": order,
+        "cone": cone,
+        "center": center,
+        "backend": chosen.name,
+        **(provenance or {}),
+    }
+    if approx is not None:
+        # Ctrl-C stops here too, and what was decided stays in `visited`.
+        lost = loss.measure(
+            visited, assignment, cosine, approx.sample, _listen_to_end(n, poll), **problem
+        )
+        stats["seconds"]["loss"] = lost.pop("seconds")
+        settings |= {"method": "match_approx", "approx": {**asdict(approx), **lost}}
+        record["approx"] = settings["approx"]
+    stats = {"n": n, "m": m, "dim": dim, "backend": chosen.name, **record, **stats}
+    stats["seconds"] = {
+        "prepare": prepared - began,
+        **stats["seconds"],
+        "total": time.perf_counter() - began,
+    }
+    return Matching(
+        assignment,
+        cosine,
+        sources=source_rows,
+        latents=latent_rows,
+        groups=labels,
+        provenance=settings,
+        stats=stats,
+    )
+
+
+def _read(latents: Any, sources: Any, seed: int) -> tuple[arrays.Rows, arrays.Rows]:
+    """Return the rows of both, drawing the sources if there are none."""
+    latent_rows = arrays.as_rows(latents, "latents")
+    m, dim = latent_rows.rows.shape
+    if sources is None:
+        sources = arrays.draw_sources(m, dim, seed)
+    source_rows = arrays.as_rows(sources, "sources")
+    n = source_rows.rows.shape[0]
+    if source_rows.rows.shape[1] != dim:
+        raise ValueError(
+            "sources and latents must have the same dim, "
+            f"got sources {source_rows.rows.shape} and latents {latent_rows.rows.shape}"
+        )
+    if n > m:
+        raise ValueError(f"{n} sources must not exceed {m} latents; draw or pass fewer sources")
+    return latent_rows, source_rows
+
+
+def _listen_to_end(n: int, poll: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    """Keep the checkpoint awake while what was lost is measured: all sources are decided."""
+    return None if poll is None else lambda looked_at: poll(n)
+
+
+def _listen(bar: Progress, poll: Callable[[int], None] | None) -> Callable[[int], None]:
+    """One callable for the engine: the checkpoint's first, so that a bar shows what is safe."""
+    if poll is None:
+        return bar
+
+    def both(done: int) -> None:
+        poll(done)
+        bar(done)
+
+    return both
