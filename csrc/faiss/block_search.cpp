@@ -84,8 +84,8 @@ void BlockSearch::run(const FloatRows& rows, const FloatRows& queries, int64_t k
       parallel_.poll_if_due();
     }
   }
-  // Small calls say little, and one too short for the clock nothing.
-  if (products > kProductsWorthSharing && rate.load() > 0.0) products_a_second_ = rate.load();
+  // Few queries say little, and a call too short for the clock nothing.
+  if (queries.count >= kFewestQueries && rate.load() > 0.0) products_a_second_ = rate.load();
 }
 
 void BlockSearch::call(const FloatRows& rows, const FloatRows& queries, int64_t first,
