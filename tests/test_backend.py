@@ -14,6 +14,7 @@ from gtn_label import _core, backend, faiss_package
 
 VARIABLE = "GTN_LABEL_INSTRUCTION_SET"
 FAISS = "FAISS's exhaustive search"
+ALSO = ", which is also what --approx and match_approx search with"
 
 
 def entry(name: str, *, built: bool = True, supported: bool = True, reason: str = "") -> dict:
@@ -57,7 +58,7 @@ class TestMadeUp:
             ("cpu:other", False, "not in this build", "about other"),
             ("cpu:scalar", True, "", "about scalar"),
             ("faiss", False, "not installed", FAISS),
-            ("faiss:python", False, "not installed", f"{FAISS} through its Python package"),
+            ("faiss:python", False, "not installed", f"{FAISS} through its Python package{ALSO}"),
             ("faiss:linked", False, "not found", f"{FAISS} through its C++ library, linked"),
         ]
 

@@ -90,7 +90,12 @@ def _faiss_rows() -> list[Backend]:
     package = "its Python package" if python else f"the package {faiss_package.describe()}"
     library = "its C++ library" if linked else f"the C++ library {_core.linked_faiss['version']}"
     ways = [
-        Backend("faiss:python", not python, python, f"{text} through {package}"),
+        Backend(
+            "faiss:python",
+            not python,
+            python,
+            f"{text} through {package}, which is also what --approx and match_approx search with",
+        ),
         Backend("faiss:linked", not linked, linked, f"{text} through {library}, linked"),
     ]
     first = next((row for row in ways if row.available), None)
