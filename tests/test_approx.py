@@ -127,9 +127,11 @@ def test_an_index_that_misses_nothing_loses_nothing(name, index, threads):
     [
         {"index": "IVF64,Flat", "nprobe": 1},
         {"index": "HNSW16", "parameters": "efSearch=32"},
-        {"index": "IVF32,SQ8", "nprobe": 8, "parameters": "nprobe=3"},
+        {"index": "IVF32,SQ8", "nprobe": 8, "parameters": "max_codes=3000"},
         {"index": "PCA4,IVF16,Flat"},
         {"index": "SQ4"},
+        {"index": "NSG8,Flat"},
+        {"index": " IVF16, Flat "},
     ],
     ids=lambda index: index["index"],
 )
@@ -165,7 +167,7 @@ def test_file_tells_it_is_approximate(tmp_path):
     m = match_approx(latents, sources, **COARSE)
     m.save(tmp_path / "pairs.npz")
     loaded = gtn_label.Matching.load(tmp_path / "pairs.npz")
-    assert loaded.meta["approx"]["other_latent_95"] == list(m.meta["approx"]["other_latent_95"])
+    assert loaded.meta == m.meta
     assert loaded.meta["method"] == "match_approx"
 
 
@@ -184,7 +186,10 @@ def test_auto_never_chooses_it():
         ({"index": "PQ7"}, r"^index must be a factory string|^index 'PQ7' cannot be trained"),
         ({"index": "LSH"}, "^index must be a factory string of FAISS's for 6 dimensions and inner"),
         ({"index": " "}, "^index must not be empty$"),
-        ({"index": "IVF4096,Flat"}, "^index 'IVF4096,Flat' cannot be trained on 300 latents: "),
+        (
+            {"index": "IVF4096,Flat"},
+            "^index 'IVF4096,Flat' has 4096 cells, .* got 300; 'IVF64,Flat' would fit$",
+        ),
         ({"index": "HNSW8", "nprobe": 3}, r"^nprobe is for an index with cells \(IVF...\), got 3"),
         (
             {"index": "IVF8,Flat", "nprobe": 9},
@@ -194,6 +199,18 @@ def test_auto_never_chooses_it():
         (
             {"index": "HNSW8", "parameters": "nonsense=3"},
             "^parameters must be FAISS's for this index, .*'nonsense=3' for index 'HNSW8': ",
+        ),
+        ({"index": "PQ2x0"}, "^index must be a factory string .* would crash on this number$"),
+        ({"index": "HNSW0"}, "^index must be a factory string .* would crash on this number$"),
+        ({"index": "HNSW1,Flat"}, "^index must be a factory string .* would crash on this number$"),
+        ({"index": "IVF0,Flat"}, "^index must be a factory string .* would crash on this number$"),
+        (
+            {"index": "IVF8,Flat", "parameters": "max_codes=3,nprobe=2"},
+            "^parameters must not set nprobe: it is an argument of its own, got 'max_codes=3,npr",
+        ),
+        (
+            {"index": "IVF8,Flat", "parameters": "verbose=1"},
+            "^parameters must not set verbose: it prints, got 'verbose=1'$",
         ),
         ({"index": "Flat", "parameters": ""}, "^parameters must not be empty$"),
         ({"index": "Flat", "sample": 0}, "^sample must be >= 1, got 0$"),
@@ -230,11 +247,32 @@ def test_without_the_package(monkeypatch):
         match_approx(np.eye(3, dtype=np.float32), index="Flat")
 
 
+def test_an_error_in_the_search_names_the_index(monkeypatch):
+    latents, sources = make("gaussian", 400, 6)
+
+    def fail(self, queries, k):
+        raise RuntimeError("Error in virtual void f(int) at /a/b.cpp:12: Error: 'x > 0' failed")
+
+    monkeypatch.setattr(faiss.IndexFlat, "search", fail)
+    with pytest.raises(ValueError, match=r"^index 'Flat' cannot be searched: 'x > 0' failed$"):
+        match_approx(latents, sources, index="Flat")
+
+
+def test_nothing_is_left_to_chance_if_all_are_looked_at():
+    latents, sources = make("gaussian", 600, 6)
+    told = match_approx(latents, sources, **COARSE, sample=600).stats["approx"]
+    assert told["other_latent_95"] == [told["other_latent"]] * 2
+    assert told["cosine_lost_error"] == 0
+    told = match_approx(latents, sources, **COARSE, sample=599).stats["approx"]
+    assert told["other_latent_95"][0] < told["other_latent"] < told["other_latent_95"][1]
+    assert told["cosine_lost_error"] > 0
+
+
 def test_settings_of_faiss_are_put_back():
     threads, threshold = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold
     latents, sources = make("gaussian", 2000, 6)
     match_approx(latents, sources, **COARSE, threads=1)
-    with pytest.raises(ValueError, match="cannot be trained"):
+    with pytest.raises(ValueError, match="has 4096 cells"):
         match_approx(latents, sources, index="IVF4096,Flat", threads=1)
     assert faiss.omp_get_max_threads() == threads
     assert faiss.cvar.distance_compute_blas_threshold == threshold

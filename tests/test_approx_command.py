@@ -54,10 +54,16 @@ def test_exact_runs_say_nothing_of_it(folder):
         (("--nprobe", "3"), "--nprobe needs --approx."),
         (("--parameters", "efSearch=3"), "--parameters needs --approx."),
         (("--sample", "3"), "--sample needs --approx."),
-        ((*INDEX, "--backend", "cpu"), "--approx is FAISS's search, and --backend names another"),
+        (
+            (*INDEX, "--backend", "cpu"),
+            "--approx searches with FAISS's Python package: leave --backend out.",
+        ),
         (("--approx", "nonsense"), "--approx must be a factory string of FAISS's for 8 dimensions"),
         (("--approx", ""), "--approx must not be empty"),
-        (("--approx", "IVF4096,Flat"), "--approx 'IVF4096,Flat' cannot be trained on 1200 latents"),
+        (
+            ("--approx", "IVF4096,Flat"),
+            "--approx 'IVF4096,Flat' has 4096 cells, and there must be at least as many",
+        ),
         (("--approx", "Flat", "--nprobe", "3"), "--nprobe is for an index with cells (IVF...)"),
         (
             ("--approx", "Flat", "--parameters", "x=1"),

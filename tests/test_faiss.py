@@ -11,6 +11,8 @@ import os
 import re
 import subprocess
 import sys
+import types
+import unittest.mock
 
 import numpy as np
 import pytest
@@ -122,7 +124,7 @@ class TestWithoutThePackage:
     def test_how_to_get_it_is_said(self):
         message = (
             "^backend 'faiss:python' is not available here: the package faiss is not installed: "
-            r"pip install 'gtn-label\[faiss\]'$"
+            r"pip install 'gtn-label\[faiss\]', for a GPU pip install 'gtn-label\[faiss-gpu\]'"
         )
         with pytest.raises(ValueError, match=message):
             gtn_label.match(LATENTS, backend="faiss:python")
@@ -135,7 +137,7 @@ class TestWithoutThePackage:
     def test_without_either_how_to_get_the_package_is_said(self, monkeypatch):
         monkeypatch.setattr(_core, "linked_faiss", {"version": "", "missing": "made without"})
         for name, reason in (
-            ("faiss", r"not installed: pip install 'gtn-label\[faiss\]'$"),
+            ("faiss", r"not installed: pip install 'gtn-label\[faiss\]', for a GPU .*faiss-gpu"),
             ("faiss:linked", "made without$"),
         ):
             with pytest.raises(ValueError, match=f"^backend '{name}' is not available .*{reason}"):
@@ -153,6 +155,13 @@ def test_a_folder_of_that_name_is_no_package(tmp_path, monkeypatch):
     (tmp_path / "faiss").mkdir()
     monkeypatch.delitem(sys.modules, "faiss", raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert "is not installed" in faiss_package.missing()
+
+
+@pytest.mark.parametrize("stub", [types.ModuleType("faiss"), unittest.mock.MagicMock()])
+def test_a_stub_in_its_place_changes_nothing_else(stub, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", stub)
+    assert gtn_label.match(LATENTS, SOURCES).stats["backend"] == "cpu"
     assert "is not installed" in faiss_package.missing()
 
 
@@ -211,8 +220,10 @@ class TestImport:
     def test_a_package_that_fails(self, error, tmp_path):
         output = self.run(tmp_path, f"raise {error}")
         name, _, text = error.rstrip("')").partition("('")
+        linked = not _core.linked_faiss["missing"]
+        instead = r" \(backend='faiss:linked' needs none\)" if linked else ""
         assert re.fullmatch(
-            rf"error backend 'faiss': faiss\S* .* is installed, but cannot be imported: "
+            rf"error backend 'faiss': faiss\S* .* is installed, but cannot be imported{instead}: "
             rf"{name}: {text}\nafter None\n",
             output,
         ), output

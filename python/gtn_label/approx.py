@@ -48,7 +48,8 @@ def match_approx(
     latents, sources, seed, order, cone, center, groups, threads, progress
         As in `match`. With groups, each has an index of its own.
     index : str
-        FAISS's factory string. An inverted file should have about 4 sqrt(m) cells.
+        FAISS's factory string, of an index for inner products. An inverted file should have about
+        4 sqrt(m) cells, and cannot have more than there are latents.
     nprobe : int, optional
         Cells of an inverted file that a search visits: more lose less and take longer. Left out,
         16; FAISS's own default is 1.
@@ -68,14 +69,20 @@ def match_approx(
         and the loss: "sample" (sources looked at), "other_latent" (share of them that have another
         latent than the exact choice among those free at that moment), "other_latent_95" (a 95 %
         interval of that share in the whole run), "cosine_lost" (mean cosine lost to that choice)
-        and "cosine_lost_error" (its standard error). `stats["retries"]` counts the sources that
-        the index left without a free latent and an exact search served.
+        and "cosine_lost_error" (its standard error). `stats["retries"]` counts the sources for
+        which the index found too few free latents, and which were searched exactly.
 
     Raises
     ------
     TypeError, ValueError, KeyboardInterrupt
         As `match`; also if FAISS's Python package is not installed, or it cannot make, train or
         search the index.
+
+    Notes
+    -----
+    Few latents (under 200) and the last of many are searched exactly. FAISS trains with OpenMP, so
+    in a process forked after that only `threads=1` works. Ctrl-C is served within a second but
+    where FAISS itself does not listen, such as while it trains LSQ or builds NSG.
 
     Examples
     --------

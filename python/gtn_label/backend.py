@@ -164,8 +164,10 @@ def check_device(device: Any, chosen: Chosen) -> str:
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
     if device != "cpu" and chosen.way != "python":
         which = f"{chosen.name}:{chosen.way}" if chosen.way else chosen.name
+        missing = faiss_package.missing()
         raise ValueError(
             f"device {device!r} needs backend='faiss:python': backend {which!r} runs on the CPU"
+            + (f"; {missing}" if missing else "")
         )
     return device
 

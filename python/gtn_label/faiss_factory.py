@@ -7,6 +7,7 @@ and what the approximation costs (loss.py).
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from .faiss_index import MOST_K, MOST_K_GPU, Floats, Found, gpu_number
 _TRAINED_A_CELL = 64
 _TRAINED = 65_536  # at least, of any index
 _DEFAULT_NPROBE = 16
+# FAISS divides by such numbers, or reads past the end of what they size: PQ8x0, HNSW0, HNSW1.
+_DEADLY = re.compile(r"(?<![0-9.])0+(?![0-9.])|HNSW1(?![0-9])")
 # Rows a call adds: FAISS compares them with all cells, and Ctrl-C waits for the end of a call.
 _ADDED = 16_384
 
@@ -86,88 +89,120 @@ class FactoryIndex:
         self._threads = threads
         self._resources = None if number is None else faiss.StandardGpuResources()
         self._index = self._make()
-        self.nprobe = self._set_parameters(self._index, faiss.ParameterSpace())
+        self.nprobe = self._choose_nprobe()
+        self._set_parameters(faiss.ParameterSpace())
 
     def _make(self) -> Any:
         faiss = self._faiss
-        try:
-            return faiss.index_factory(self._dim, self._asked.index, faiss.METRIC_INNER_PRODUCT)
-        except RuntimeError as error:
-            raise ValueError(
-                f"index must be a factory string of FAISS's for {self._dim} dimensions and inner "
-                f"products, such as 'IVF4096,Flat', got {self._asked.index!r}: {_reason(error)}"
-            ) from error
+        text = "".join(self._asked.index.split())
+        with self._says(
+            f"index must be a factory string of FAISS's for {self._dim} dimensions and inner "
+            f"products, such as 'IVF4096,Flat', got {self._asked.index!r}"
+        ):
+            if _DEADLY.search(text):
+                raise RuntimeError("FAISS would crash on this number")
+            return faiss.index_factory(self._dim, text, faiss.METRIC_INNER_PRODUCT)
 
     def _cells(self) -> Any:
         """Return the inverted file inside the index, None if there is none."""
         return self._faiss.try_extract_index_ivf(self._index)
 
-    def _set_parameters(self, index: Any, space: Any) -> int | None:
-        cells = self._cells()
-        nprobe = self._asked.nprobe
-        if nprobe is not None and cells is None:
-            raise ValueError(
-                f"nprobe is for an index with cells (IVF...), got {nprobe} for index "
-                f"{self._asked.index!r}"
-            )
-        if cells is not None:
-            if nprobe is not None and nprobe > cells.nlist:
+    def _choose_nprobe(self) -> int | None:
+        cells, asked = self._cells(), self._asked
+        if cells is None:
+            if asked.nprobe is not None:
                 raise ValueError(
-                    f"nprobe must be at most the {cells.nlist} cells of index "
-                    f"{self._asked.index!r}, got {nprobe}"
+                    f"nprobe is for an index with cells (IVF...), got {asked.nprobe} for index "
+                    f"{asked.index!r}"
                 )
-            nprobe = min(_DEFAULT_NPROBE, cells.nlist) if nprobe is None else nprobe
-            space.set_index_parameter(index, "nprobe", nprobe)
-        if self._asked.parameters is not None:
-            try:
-                space.set_index_parameters(index, self._asked.parameters)
-            except RuntimeError as error:
+            return None
+        if asked.nprobe is not None and asked.nprobe > cells.nlist:
+            raise ValueError(
+                f"nprobe must be at most the {cells.nlist} cells of index {asked.index!r}, "
+                f"got {asked.nprobe}"
+            )
+        return min(_DEFAULT_NPROBE, cells.nlist) if asked.nprobe is None else asked.nprobe
+
+    def _set_parameters(self, space: Any) -> None:
+        if self.nprobe is not None:
+            space.set_index_parameter(self._index, "nprobe", self.nprobe)
+        parameters = self._asked.parameters
+        if parameters is None:
+            return
+        for name in (part.partition("=")[0].strip() for part in parameters.split(",")):
+            if name in ("nprobe", "verbose"):
                 raise ValueError(
-                    "parameters must be FAISS's for this index, such as 'efSearch=64', got "
-                    f"{self._asked.parameters!r} for index {self._asked.index!r}: "
-                    f"{_reason(error)}"
-                ) from error
-        return nprobe
+                    f"parameters must not set {name}: "
+                    + ("it is an argument of its own" if name == "nprobe" else "it prints")
+                    + f", got {parameters!r}"
+                )
+        with self._says(
+            "parameters must be FAISS's for this index, such as 'efSearch=64', got "
+            f"{parameters!r} for index {self._asked.index!r}"
+        ):
+            space.set_index_parameters(self._index, parameters)
 
     def train(self, rows: Floats) -> None:
         """Learn cells and codes from a sample of the rows."""
         faiss = self._faiss
         self._index = self._make()
         cells = self._cells()
-        count = max(_TRAINED, 0 if cells is None else _TRAINED_A_CELL * cells.nlist)
+        count = _TRAINED
+        if cells is not None:
+            if cells.nlist > len(rows):
+                fitting = 2 ** round(math.log2(4 * math.sqrt(len(rows))))
+                raise ValueError(
+                    f"index {self._asked.index!r} has {cells.nlist} cells, and there must be at "
+                    f"least as many latents, got {len(rows)}; 'IVF{fitting},Flat' would fit"
+                )
+            cells.cp.min_points_per_centroid = 1  # or FAISS prints warnings
+            count = max(count, _TRAINED_A_CELL * cells.nlist)
         sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)]
         with self._all_threads(), faiss_package.blas_for_all(faiss, len(sample)):
-            try:
+            with self._says(
+                f"index {self._asked.index!r} cannot be trained on {len(rows)} latents"
+            ):
                 self._index.train(sample)
-            except RuntimeError as error:
-                raise ValueError(
-                    f"index {self._asked.index!r} cannot be trained on {len(rows)} latents: "
-                    f"{_reason(error)}"
-                ) from error
             space = faiss.ParameterSpace()
             if self._number is not None:
                 self._index = faiss.index_cpu_to_gpu(self._resources, self._number, self._index)
                 space = faiss.GpuParameterSpace()
-            self._set_parameters(self._index, space)
+            self._set_parameters(space)
 
     def load(self, rows: Floats) -> None:
         """Fill the index with the rows in place of those that are there."""
-        self._index.reset()
         with self._all_threads(), faiss_package.blas_for_all(self._faiss, len(rows)):
-            for first in range(0, len(rows), _ADDED):
-                try:
-                    self._index.add(rows[first : first + _ADDED])
-                except RuntimeError as error:
-                    raise ValueError(
-                        f"index {self._asked.index!r} cannot be filled with {len(rows)} latents: "
-                        f"{_reason(error)}"
-                    ) from error
+            try:
+                self._fill(rows, _ADDED)
+            except RuntimeError:  # some, such as NSG, take their rows at one time only
+                with self._says(
+                    f"index {self._asked.index!r} cannot be filled with {len(rows)} latents"
+                ):
+                    self._fill(rows, len(rows))
+
+    def _fill(self, rows: Floats, step: int) -> None:
+        self._index.reset()
+        for first in range(0, len(rows), step):
+            self._index.add(rows[first : first + step])
 
     def search(self, rows: Floats | None, queries: Floats, k: int) -> Found:
         """Find up to k rows for each query."""
-        with faiss_package.one_thread(self._faiss):
+        with (
+            faiss_package.one_thread(self._faiss),
+            self._says(f"index {self._asked.index!r} cannot be searched"),
+        ):
             found: Found = self._index.search(queries, k)
             return found
+
+    @contextlib.contextmanager
+    def _says(self, what: str) -> Iterator[None]:
+        """Give FAISS's errors a beginning that names the argument."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise ValueError(f"{what}: {_reason(error)}") from error
+        except MemoryError as error:
+            raise MemoryError(f"{what}: not enough memory ({error})") from error
 
     @contextlib.contextmanager
     def _all_threads(self) -> Iterator[None]:

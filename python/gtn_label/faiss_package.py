@@ -36,9 +36,12 @@ _importing = threading.Lock()
 
 def missing() -> str:
     """Say why FAISS's Python package cannot be used; empty if it can."""
-    spec = importlib.util.find_spec("faiss")
-    if spec is None or spec.origin is None:  # a mere folder of that name has no origin
-        return f"the package faiss is not installed: {INSTALL}"
+    try:
+        spec = importlib.util.find_spec("faiss")
+    except ValueError:  # what is imported under that name has no origin either
+        spec = None
+    if spec is None or spec.origin is None:  # nor has a mere folder of that name
+        return f"the package faiss is not installed: {INSTALL}, for a GPU {INSTALL_GPU}"
     return ""
 
 
@@ -72,8 +75,11 @@ def load() -> ModuleType:
         try:
             return importlib.import_module("faiss")
         except Exception as error:  # compiled for another NumPy or CUDA, it may raise anything
+            instead = (
+                "" if _core.linked_faiss["missing"] else " (backend='faiss:linked' needs none)"
+            )
             raise ValueError(
-                f"backend 'faiss': {describe()} is installed, but cannot be imported: "
+                f"backend 'faiss': {describe()} is installed, but cannot be imported{instead}: "
                 f"{type(error).__name__}: {error}"
             ) from error
 

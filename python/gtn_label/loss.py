@@ -53,7 +53,7 @@ def measure(
     dict
         "sample"; "other_latent": share of the sample that has another latent than the exact choice
         among those free at that moment; "other_latent_95": Wilson's 95 % interval of that share in
-        the whole run, (low, high); "cosine_lost": mean over the sample of the exact choice's cosine
+        the whole run, [low, high]; "cosine_lost": mean over the sample of the exact choice's cosine
         less the one taken; "cosine_lost_error": standard error of that mean; "seconds".
     """
     began = time.perf_counter()
@@ -63,14 +63,17 @@ def measure(
     )
     other = assignment[source] != latent
     lost = best - cosine[source]
-    count = len(looked_at)
+    n, count = len(visited), len(looked_at)
+    share = float(other.mean())
+    interval = (share, share) if count == n else wilson(int(other.sum()), count)
     spread = float(lost.std(ddof=1)) if count > 1 else 0.0
     return {
         "sample": count,
-        "other_latent": float(other.mean()),
-        "other_latent_95": wilson(int(other.sum()), count),
+        "other_latent": share,
+        "other_latent_95": list(interval),
         "cosine_lost": float(lost.mean()),
-        "cosine_lost_error": spread / math.sqrt(count),
+        # Nothing is left to chance if every source was looked at.
+        "cosine_lost_error": 0.0 if count == n else spread / math.sqrt(count),
         "seconds": time.perf_counter() - began,
     }
 

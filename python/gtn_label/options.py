@@ -285,7 +285,8 @@ An output file appears whole or not at all."""
     "--checkpoint",
     type=_FILE,
     metavar="FILE",
-    help="Save progress here; the same command again continues from it.",
+    help="Save progress here; the same command again continues from it, to the same file (with "
+    "--approx to another, as the index is trained anew).",
 )
 @_option(
     _RUNNING,
@@ -345,5 +346,7 @@ def cli(backends: bool, latents: Path | None, **values: Any) -> Options | ShowBa
             if values[name] is not None:
                 raise click.UsageError(f"--{name} needs --approx.")
     elif values["backend"] != "auto":
-        raise click.UsageError("--approx is FAISS's search, and --backend names another: use one.")
+        raise click.UsageError(
+            "--approx searches with FAISS's Python package: leave --backend out."
+        )
     return Options(latents=latents, **values)
