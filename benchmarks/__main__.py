@@ -222,7 +222,7 @@ def run(
         for name in options.data or ["isotropic"]:
             suite.scaling(shapes, name, named or suite.scaled_peers(quick), settings, sections)
     if part == "targets":
-        scale = QUICK_SCALE if quick else options.scale or 1.0
+        scale = options.scale or (QUICK_SCALE if quick else 1.0)
         targets.targets(settings, scale, options.shape or (), sections)
 
 

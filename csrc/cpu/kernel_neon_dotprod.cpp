@@ -3,14 +3,12 @@
 // by flipping a bit, as sdot wants both sides signed: its sums need no correction.
 #include <arm_neon.h>
 
-#include "cpu/kernels.hpp"
+#include "cpu/append_neon.hpp"
 
 namespace gtn {
 namespace {
 
-constexpr int kTileSources = 8;
 constexpr int kTileSteps = 4;
-constexpr int kPartLatents = 8;
 
 struct Int8 {
   typedef int8x16_t Codes;
@@ -47,22 +45,6 @@ struct Int16 {
     b = vmlal_high_laneq_s16(b, x.val[1], y, kStep * 2 + 1);
   }
 };
-
-// Appends the sums that reach their source's threshold. Out of line and fed from memory, so that
-// the sums of the hot loop stay in registers.
-__attribute__((noinline)) bool append(ScanTile* t, const int32_t* sums, int32_t position) {
-  bool full = false;
-  for (int r = 0; r < kTileSources; ++r, sums += kPartLatents) {
-    for (int lane = 0; lane < kPartLatents; ++lane) {
-      if (sums[lane] < t->threshold[r]) continue;
-      t->hit_sums[r][t->hits[r]] = sums[lane];
-      t->hit_positions[r][t->hits[r]] = position + lane;
-      ++t->hits[r];
-    }
-    full = full || t->hits[r] > t->limit[r];
-  }
-  return full;
-}
 
 // Written out per source, not looped over an array: compilers keep named variables in registers.
 #define GTN_SOURCES(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)

@@ -3,14 +3,12 @@
 // there are no such products of int16.
 #include <arm_neon.h>
 
-#include "cpu/kernels.hpp"
+#include "cpu/append_neon.hpp"
 
 namespace gtn {
 namespace {
 
-constexpr int kTileSources = 8;
 constexpr int kTileSteps = 2;
-constexpr int kPartLatents = 8;
 
 // Two sources' next 2 steps.
 inline int8x16_t codes(const int8_t* y, int64_t source_bytes) {
@@ -21,22 +19,6 @@ inline int8x16_t codes(const int8_t* y, int64_t source_bytes) {
 inline int32x4_t alternate(const int32_t* values) {
   return vreinterpretq_s32_s64(
       vdupq_n_s64(vget_lane_s64(vreinterpret_s64_s32(vld1_s32(values)), 0)));
-}
-
-// Appends the sums that reach their source's threshold. Out of line and fed from memory, so that
-// the sums of the hot loop stay in registers.
-__attribute__((noinline)) bool append(ScanTile* t, const int32_t* sums, int32_t position) {
-  bool full = false;
-  for (int r = 0; r < kTileSources; ++r, sums += kPartLatents) {
-    for (int lane = 0; lane < kPartLatents; ++lane) {
-      if (sums[lane] < t->threshold[r]) continue;
-      t->hit_sums[r][t->hits[r]] = sums[lane];
-      t->hit_positions[r][t->hits[r]] = position + lane;
-      ++t->hits[r];
-    }
-    full = full || t->hits[r] > t->limit[r];
-  }
-  return full;
 }
 
 // Written out per pair of sources, not looped over an array: compilers keep named variables in
