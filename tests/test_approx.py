@@ -268,6 +268,62 @@ def test_nothing_is_left_to_chance_if_all_are_looked_at():
     assert told["cosine_lost_error"] > 0
 
 
+class GpuIndex:
+    """An index on a GPU, as far as this project uses it: of another type, and with a limit."""
+
+    def __init__(self, index):
+        self._index = index
+        self.asked = []
+
+    def reset(self):
+        self._index.reset()
+
+    def add(self, rows):
+        self._index.add(rows)
+
+    def search(self, queries, k):
+        if k > 2048:
+            raise RuntimeError("k is too large")
+        self.asked.append(k)
+        return self._index.search(queries, k)
+
+
+def test_an_index_on_a_gpu(monkeypatch):
+    """The real FAISS, and in the place of its GPUs one that is none."""
+    made = []
+
+    class ParameterSpace:
+        def set_index_parameter(self, index, name, value):
+            faiss.ParameterSpace().set_index_parameter(index._index, name, value)
+
+    def to_gpu(resources, number, index):
+        assert (resources, number) == ("resources", 1)
+        assert index.is_trained
+        made.append(GpuIndex(index))
+        return made[-1]
+
+    for name, value in {
+        "StandardGpuResources": lambda: "resources",
+        "get_num_gpus": lambda: 2,
+        "index_cpu_to_gpu": to_gpu,
+        "GpuParameterSpace": ParameterSpace,
+    }.items():
+        monkeypatch.setattr(faiss, name, value, raising=False)
+    latents, sources = make("gaussian", 3000, 8)
+    on_gpu = match_approx(
+        latents, sources, index="IVF32,Flat", nprobe=5, device="cuda:1", cone=1500
+    )
+    assert on_gpu.stats["faiss"]["device"] == "cuda:1"
+    assert len(made) == 1
+    assert max(made[0].asked) == 2048
+    assert sorted(on_gpu.assignment.tolist()) == list(range(3000))
+    on_gpu = match_approx(latents, sources, index="IVF32,Flat", nprobe=5, device="cuda:1")
+    on_cpu = match_approx(latents, sources, index="IVF32,Flat", nprobe=5)
+    assert np.array_equal(on_gpu.assignment, on_cpu.assignment)
+    assert on_gpu.meta["approx"] == on_cpu.meta["approx"]
+    assert faiss.extract_index_ivf(made[-1]._index).nprobe == 5
+
+
 def test_settings_of_faiss_are_put_back():
     threads, threshold = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold
     latents, sources = make("gaussian", 2000, 6)
