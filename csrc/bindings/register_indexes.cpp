@@ -1,5 +1,6 @@
 // The ways to FAISS that match_rows takes as `index`: _core.PythonIndex(object) searches through
-// the installed Python package.
+// the installed Python package, _core.LinkedFlatIndex() through the C++ library where this build
+// has it; _core.linked_faiss says which version that is, or why there is none.
 #include <memory>
 
 #include "bindings/python_index.hpp"

@@ -2,6 +2,8 @@
 #include "core/match.hpp"
 
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 
 #include "core/float_mode.hpp"
 
@@ -77,6 +79,12 @@ void Run::run_group(const Problem& problem, const Scorer& scorer, const Problem:
 }
 
 }  // namespace
+
+void require_memory(int64_t memory, int64_t needed) {
+  if (memory == 0 || memory >= needed) return;
+  throw std::invalid_argument("memory must be at least " + std::to_string(needed) +
+                              " bytes for this input, got " + std::to_string(memory));
+}
 
 Stats match_rows(const MatchInput& input, const Backend& backend, const MatchOutput& output,
                  int64_t& done, const std::function<void()>& poll) {

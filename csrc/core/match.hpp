@@ -27,6 +27,10 @@ inline int64_t work_bytes(int64_t m, int64_t n) {
   return 40 * m + 16 * n + (int64_t{4} << 20);
 }
 
+// Throws std::invalid_argument, with the bytes needed, if a backend's budget is below them (0: no
+// limit).
+void require_memory(int64_t memory, int64_t needed);
+
 // Throws std::invalid_argument for undefined input (contract, rules 5 and 8). `done` counts the
 // leading entries of visited that are final; `poll` is called on the calling thread about every
 // 50 ms, and what it throws ends the run.

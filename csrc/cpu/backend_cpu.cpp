@@ -1,9 +1,6 @@
 // Implements backend_cpu.hpp.
 #include "cpu/backend_cpu.hpp"
 
-#include <stdexcept>
-#include <string>
-
 #include "cpu/shortlist_cpu.hpp"
 #include "cpu/shortlist_tree.hpp"
 
@@ -64,11 +61,7 @@ class CpuSearch final : public Shortlist {
 Backend cpu_backend(const Kernel& kernel, int64_t memory, int64_t m, int64_t n, int64_t dim) {
   const auto within = [&](int64_t bytes) { return memory == 0 || memory >= bytes; };
   const int64_t base = work_bytes(m, n);
-  const int64_t least = base + LatentCodes::bytes_for(m, dim, CpuShortlist::coarsest(dim));
-  if (!within(least)) {
-    throw std::invalid_argument("memory must be at least " + std::to_string(least) +
-                                " bytes for this input, got " + std::to_string(memory));
-  }
+  require_memory(memory, base + LatentCodes::bytes_for(m, dim, CpuShortlist::coarsest(dim)));
   const bool int16 = within(base + LatentCodes::bytes_for(m, dim, Arithmetic::int16));
   const bool tree = within(base + DirectionTree::bytes_for(m, dim));
   return [&kernel, int16, tree](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {

@@ -1,20 +1,13 @@
 // Implements backend_faiss.hpp.
 #include "faiss/backend_faiss.hpp"
 
-#include <stdexcept>
-#include <string>
-
 #include "faiss/shortlist_approx.hpp"
 #include "faiss/shortlist_faiss.hpp"
 
 namespace gtn {
 
 Backend faiss_backend(InnerProductIndex& index, int64_t memory, int64_t m, int64_t n, int64_t dim) {
-  const int64_t least = work_bytes(m, n) + UnitRows::bytes_for(m, dim);
-  if (memory != 0 && memory < least) {
-    throw std::invalid_argument("memory must be at least " + std::to_string(least) +
-                                " bytes for this input, got " + std::to_string(memory));
-  }
+  require_memory(memory, work_bytes(m, n) + UnitRows::bytes_for(m, dim));
   return [&index](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {
     return std::make_unique<FaissShortlist>(scorer, free, index, parallel);
   };

@@ -158,7 +158,7 @@ class FactoryIndex:
             cells.cp.min_points_per_centroid = 1  # or FAISS prints warnings
             count = max(count, _TRAINED_A_CELL * cells.nlist)
         sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)]
-        with self._all_threads(), faiss_package.blas_for_all(faiss, len(sample)):
+        with self._at_full_speed(len(sample)):
             with self._says(
                 f"index {self._asked.index!r} cannot be trained on {len(rows)} latents"
             ):
@@ -171,7 +171,7 @@ class FactoryIndex:
 
     def load(self, rows: Floats) -> None:
         """Fill the index with the rows in place of those that are there."""
-        with self._all_threads(), faiss_package.blas_for_all(self._faiss, len(rows)):
+        with self._at_full_speed(len(rows)):
             try:
                 self._fill(rows, _ADDED)
             except RuntimeError:  # some, such as NSG, take their rows at one time only
@@ -188,11 +188,21 @@ class FactoryIndex:
     def search(self, rows: Floats | None, queries: Floats, k: int) -> Found:
         """Find up to k rows for each query."""
         with (
-            faiss_package.one_thread(self._faiss),
+            faiss_package.threads(self._faiss, 1),
             self._says(f"index {self._asked.index!r} cannot be searched"),
         ):
             found: Found = self._index.search(queries, k)
             return found
+
+    @contextlib.contextmanager
+    def _at_full_speed(self, rows: int) -> Iterator[None]:
+        """Let FAISS train on rows, or take them in, as fast as it can."""
+        faiss = self._faiss
+        with (
+            faiss_package.threads(faiss, self._threads),
+            faiss_package.blas_for_all(faiss, rows),
+        ):
+            yield
 
     @contextlib.contextmanager
     def _says(self, what: str) -> Iterator[None]:
@@ -203,16 +213,6 @@ class FactoryIndex:
             raise ValueError(f"{what}: {_reason(error)}") from error
         except MemoryError as error:
             raise MemoryError(f"{what}: not enough memory ({error})") from error
-
-    @contextlib.contextmanager
-    def _all_threads(self) -> Iterator[None]:
-        faiss = self._faiss
-        before = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(self._threads)
-        try:
-            yield
-        finally:
-            faiss.omp_set_num_threads(before)
 
 
 def factory_index(

@@ -67,7 +67,7 @@ class FlatIndex:
     def search(self, rows: Floats | None, queries: Floats, k: int) -> Found:
         """Find the k rows of largest inner product, by faiss.knn."""
         faiss = self._faiss
-        with faiss_package.one_thread(faiss), faiss_package.blas_for_all(faiss, len(queries)):
+        with faiss_package.threads(faiss, 1), faiss_package.blas_for_all(faiss, len(queries)):
             found: Found = faiss.knn(queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)
             return found
 

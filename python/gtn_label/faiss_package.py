@@ -107,11 +107,11 @@ def _core_type() -> str:
 
 
 @contextlib.contextmanager
-def one_thread(faiss: ModuleType) -> Iterator[None]:
-    """Let FAISS use one thread in calls from this one. OpenMP has this number by thread."""
+def threads(faiss: ModuleType, count: int) -> Iterator[None]:
+    """Let FAISS use so many in calls from this thread. OpenMP has this number by thread."""
     before = faiss.omp_get_max_threads()
     try:
-        faiss.omp_set_num_threads(1)
+        faiss.omp_set_num_threads(count)
         yield
     finally:
         faiss.omp_set_num_threads(before)
