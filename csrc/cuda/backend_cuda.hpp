@@ -1,0 +1,55 @@
+// The cuda backend as the bindings see it: which devices there are, and a whole matching on one of
+// them. Raw pointers and a stream in; assignment and cosine out, on the host. Linked only where
+// GTN_CUDA built it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/match.hpp"
+
+namespace gtn::cuda {
+
+struct Device {
+  int index;
+  std::string name;
+  int capability;  // 10 * major + minor
+  int64_t memory;  // bytes
+};
+
+// Why no device can be used here; empty if one can. Never throws, and makes no context.
+std::string missing();
+// All devices, usable or not. Empty if missing().
+std::vector<Device> devices();
+
+// A way to scan, by name.
+struct Kernel {
+  std::string name;
+  std::string description;
+};
+std::span<const Kernel> kernels();
+// Why a kernel cannot run on a device; empty if it can.
+std::string missing(const std::string& kernel, const Device& device);
+
+struct Options {
+  int device = 0;
+  void* stream = nullptr;  // cudaStream_t that the inputs are ready on; null: one of its own
+  std::string kernel;      // by name; empty: the best one
+  int64_t memory = 0;      // bytes of device memory to take at most; 0: what is free
+  bool latents_on_device = false;  // where input.latents.data lies
+  bool sources_on_device = false;
+};
+
+// As gtn::match_rows, on a device. Throws std::invalid_argument for undefined input and options,
+// OutOfMemory, and cuda::Error where CUDA fails. Stats::instruction_set is the kernel's name.
+class OutOfMemory : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+Stats match_rows(const MatchInput& input, const Options& options, const MatchOutput& output,
+                 int64_t& done, const std::function<void()>& poll);
+
+}  // namespace gtn::cuda

@@ -1,0 +1,59 @@
+// What kernels and their callers need of CUDA, in the few forms that the emulator of the tests
+// (tests/cpp/cuda_emulator) also has: launches, dynamic shared memory, errors as exceptions.
+// Kernels use threadIdx, blockIdx, blockDim, gridDim, __shared__, __syncthreads, warp shuffles and
+// votes, atomics and __dp4a as they are; other instructions go through instructions.hpp.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace gtn::cuda {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+// A CUDA call failed. what() says which, and CUDA's own words.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+inline void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  throw Error(std::string("CUDA: ") + what + ": " + cudaGetErrorName(status) + ", " +
+              cudaGetErrorString(status));
+}
+
+#ifdef __CUDACC__
+// The block's dynamic shared memory.
+__device__ inline unsigned char* dynamic_shared() {
+  extern __shared__ __align__(128) unsigned char gtn_dynamic_shared[];
+  return gtn_dynamic_shared;
+}
+#endif
+
+// kernel<<<blocks, threads, shared, stream>>>(args...), checked. More shared memory than 48 KB must
+// have been allowed by allow_shared().
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t shared,
+            cudaStream_t stream, Arguments&&... arguments) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = blocks;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
+  check(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...),
+        "launching a kernel");
+}
+
+template <class... Parameters>
+void allow_shared(void (*kernel)(Parameters...), size_t bytes) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(bytes)),
+        "asking for shared memory");
+}
+
+}  // namespace gtn::cuda
