@@ -1,38 +1,15 @@
-// Implements contract.hpp. One template holds the order of operations; everything else calls it.
+// Implements contract.hpp. contract_dot.hpp holds the order of operations; everything else calls
+// it.
 #include "core/contract.hpp"
 
-#include <cmath>
+#include "core/contract_dot.hpp"
 
 namespace gtn {
 namespace {
 
 template <class T, bool Centred>
-struct Row {
-  const T* data;
-  const double* mean;
-  double operator[](int64_t k) const {
-    if constexpr (Centred) {
-      return static_cast<double>(data[k]) - mean[k];
-    } else {
-      return static_cast<double>(data[k]);
-    }
-  }
-};
-
-template <class T, bool Centred>
 Row<T, Centred> row_of(const Rows& rows, int64_t row) {
   return {static_cast<const T*>(rows.data) + row * rows.dim, rows.mean};
-}
-
-template <class A, class B>
-double dot(A a, B b, int64_t dim) {
-  double s[8] = {};
-  int64_t k = 0;
-  for (; k + 8 <= dim; k += 8) {
-    for (int j = 0; j < 8; ++j) s[j] += a[k + j] * b[k + j];
-  }
-  for (int j = 0; k < dim; ++k, ++j) s[j] += a[k] * b[k];
-  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
 template <class X, bool Centred, class Y>

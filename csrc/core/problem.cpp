@@ -18,12 +18,6 @@ std::vector<int32_t> all_rows(int64_t count) {
   return rows;
 }
 
-// The rows of a group's sources and latents, ascending.
-struct Part {
-  std::vector<int32_t> sources;
-  std::vector<int32_t> latents;
-};
-
 // Rows by label: (label, rows ascending), labels ascending.
 std::vector<std::pair<int64_t, std::vector<int32_t>>> by_label(const int64_t* labels, int64_t n) {
   std::vector<int32_t> rows = all_rows(n);
@@ -37,8 +31,10 @@ std::vector<std::pair<int64_t, std::vector<int32_t>>> by_label(const int64_t* la
   return parts;
 }
 
-std::vector<Part> split(const MatchInput& in) {
-  std::vector<Part> parts;
+}  // namespace
+
+std::vector<GroupRows> rows_of_groups(const MatchInput& in) {
+  std::vector<GroupRows> parts;
   if (!in.source_groups) {
     parts.push_back({all_rows(in.sources.count), all_rows(in.latents.count)});
     return parts;
@@ -61,7 +57,12 @@ std::vector<Part> split(const MatchInput& in) {
   return parts;
 }
 
-}  // namespace
+[[noreturn]] void refuse_visited(int64_t entry, int64_t row) {
+  throw std::invalid_argument(
+      "visited must hold the latents that the first sources took, but entry " +
+      std::to_string(entry) + " is " + std::to_string(row) +
+      ", which is not a free latent that it can have taken");
+}
 
 Problem::Problem(const MatchInput& input, Parallel& parallel, Stats& stats)
     : in_(input), parallel_(parallel), stats_(stats), latents_(input.latents) {
@@ -78,7 +79,7 @@ void Problem::for_each_group(const std::function<void(const Scorer&, const Group
   const Scorer scorer(latents_, in_.sources, *in_.kernels);
   const bool descending = in_.order == Order::norm_desc;
   int64_t offset = 0;
-  for (Part& part : split(in_)) {
+  for (GroupRows& part : rows_of_groups(in_)) {
     Group group;
     {
       PhaseTimer timer(stats_.seconds.order);
@@ -115,10 +116,7 @@ int32_t Replay::id_taken(int64_t position, const FreeLatents& free) const {
   const bool known = row >= 0 && row < static_cast<int64_t>(id_of_row_.size());
   const int32_t id = known ? id_of_row_[static_cast<size_t>(row)] : -1;
   if (id < 0 || !free.is_free(id) || group_.distinct->row_of_rank(free.rank(id)) != row) {
-    throw std::invalid_argument(
-        "visited must hold the latents that the first sources took, but entry " +
-        std::to_string(group_.offset + position) + " is " + std::to_string(row) +
-        ", which is not a free latent that it can have taken");
+    refuse_visited(group_.offset + position, row);
   }
   return id;
 }

@@ -31,6 +31,19 @@ struct MatchInput {
   const ExactKernels* kernels = &exact_portable;
 };
 
+// A group's sources and latents, rows ascending.
+struct GroupRows {
+  std::vector<int32_t> sources;
+  std::vector<int32_t> latents;
+};
+
+// The groups that have sources, labels ascending; one of everything where there are no labels.
+// Throws std::invalid_argument for a group with more sources than latents.
+std::vector<GroupRows> rows_of_groups(const MatchInput& in);
+
+// Entry `entry` of what an earlier run decided cannot be.
+[[noreturn]] void refuse_visited(int64_t entry, int64_t row);
+
 class Problem {
  public:
   // One group, its rows in order.

@@ -1,19 +1,13 @@
-// Implements cells.hpp: k-means++ seeding on a sample (Arthur and Vassilvitskii 2007), without the
-// Lloyd iterations, which change little for tight clusters.
+// Implements cells.hpp: seeds from a sample (core/seeds.hpp), latents to the nearest.
 #include "cpu/cells.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <mutex>
-#include <random>
 
 namespace gtn {
 namespace {
-
-constexpr int64_t kSample = 4096;
-constexpr double kWorthwhile = 0.5;  // share of the variance that cells must leave at most
-constexpr double kStray = 9.0;       // squared distance, in mean squared distances of the cell
 
 class Seeding {
  public:
@@ -35,15 +29,6 @@ class Seeding {
     const double norm = distinct_.norm(id);
     for (size_t k = 0; k < dim_; ++k) out[k] = static_cast<float>(wide[k] / norm - middle_[k]);
   }
-  float squared_distance(const float* a, const float* b) const {
-    float s[8] = {};
-    size_t k = 0;
-    for (; k + 8 <= dim_; k += 8) {
-      for (size_t j = 0; j < 8; ++j) s[j] += (a[k + j] - b[k + j]) * (a[k + j] - b[k + j]);
-    }
-    for (; k < dim_; ++k) s[0] += (a[k] - b[k]) * (a[k] - b[k]);
-    return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
-  }
   size_t nearest(const float* v, float& distance) const;
 
   const Scorer& scorer_;
@@ -58,8 +43,7 @@ class Seeding {
 
 bool Seeding::find() {
   const int64_t n = static_cast<int64_t>(ids_.size());
-  const size_t sample = static_cast<size_t>(std::min(kSample, n / 8));
-  const auto most = static_cast<size_t>(std::clamp<int64_t>(n / 256, 4, kMostCells - 1));
+  const size_t sample = static_cast<size_t>(std::min(kSeedSample, n / 8));
   std::vector<double> wide(dim_);
   std::vector<double> sum(dim_, 0.0);
   middle_.assign(dim_, 0.0);
@@ -70,57 +54,17 @@ bool Seeding::find() {
     for (size_t k = 0; k < dim_; ++k) sum[k] += wide[k] / norm;
   }
   for (size_t k = 0; k < dim_; ++k) middle_[k] = sum[k] / static_cast<double>(sample);
-  double whole = 0.0;
-  std::vector<float> distance(sample);
-  const std::vector<float> origin(dim_, 0.0f);
-  for (size_t i = 0; i < sample; ++i) {
-    unit_row(ids_[i], wide, &rows[i * dim_]);
-    distance[i] = squared_distance(&rows[i * dim_], origin.data());
-    whole += static_cast<double>(distance[i]);
-  }
-  if (!(whole > 0.0)) return false;
-
-  // Every run makes the same cells. The engine's numbers are the same everywhere, std distributions
-  // are not, so none is used.
-  std::mt19937_64 random(1);  // NOLINT(bugprone-random-generator-seed)
-  double left = whole;
-  // Nothing to compare the first seeds with: many clusters leave all their variance to a few seeds.
-  double left_before = std::numeric_limits<double>::infinity();
-  std::fill(distance.begin(), distance.end(), std::numeric_limits<float>::max());
-  for (count_ = 0; count_ < most;) {
-    size_t pick = static_cast<size_t>(random() % sample);
-    if (count_ > 0) {
-      const double mark = left * (static_cast<double>(random() >> 11) * 0x1p-53);
-      double at = 0.0;
-      for (pick = 0; pick + 1 < sample && at + static_cast<double>(distance[pick]) <= mark;
-           ++pick) {
-        at += static_cast<double>(distance[pick]);
-      }
-    }
-    centres_.insert(centres_.end(), &rows[pick * dim_], &rows[pick * dim_] + dim_);
-    ++count_;
-    left = 0.0;
-    for (size_t i = 0; i < sample; ++i) {
-      const float d = squared_distance(&rows[i * dim_], &centres_[(count_ - 1) * dim_]);
-      distance[i] = std::min(distance[i], d);
-      left += static_cast<double>(distance[i]);
-    }
-    if (left <= 1e-9 * whole) break;
-    if (count_ % 8 == 0) {
-      if (left > 0.9 * left_before) break;  // more cells no longer help
-      left_before = left;
-    }
-    parallel_.poll_if_due();
-  }
-  // A seed is a sample and not a mean, which doubles the variance about it.
-  return count_ > 1 && 0.5 * left < kWorthwhile * whole;
+  for (size_t i = 0; i < sample; ++i) unit_row(ids_[i], wide, &rows[i * dim_]);
+  centres_ = find_seeds(rows, scorer_.latents().dim, n, parallel_);
+  count_ = centres_.size() / dim_;
+  return count_ > 0;
 }
 
 size_t Seeding::nearest(const float* v, float& distance) const {
   size_t best = 0;
   distance = std::numeric_limits<float>::max();
   for (size_t c = 0; c < count_; ++c) {
-    const float d = squared_distance(v, &centres_[c * dim_]);
+    const float d = squared_distance(v, &centres_[c * dim_], scorer_.latents().dim);
     if (d < distance) {
       distance = d;
       best = c;

@@ -10,11 +10,11 @@
 #include "core/contract.hpp"
 #include "core/distinct.hpp"
 #include "core/parallel.hpp"
+#include "core/seeds.hpp"
 
 namespace gtn {
 
-constexpr int64_t kFewestToSplit = 2048;  // below, a single cell is fast enough
-constexpr int64_t kMostCells = 129;       // one is for strays
+constexpr int64_t kMostCells = kMostSeeds + 1;  // one is for strays
 
 // Splits ids (in a spread-out order, so that any stretch is a fair sample) into non-empty cells.
 // Members keep their order.

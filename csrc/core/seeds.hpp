@@ -1,0 +1,24 @@
+// Seeds of cells: a few rows of a sample that stand for tight clusters, if there are any. What the
+// backends that group latents by direction have in common; assigning latents to seeds is theirs.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/parallel.hpp"
+
+namespace gtn {
+
+constexpr int64_t kSeedSample = 4096;  // rows that are worth looking at
+constexpr int64_t kMostSeeds = 128;
+constexpr int64_t kFewestToSplit = 2048;  // latents; below, a single cell is fast enough
+constexpr double kStray = 9.0;  // squared distance to a seed, in means of its cell: of no cell
+
+// Seeds for `latents` latents of which rows [sample, dim] are a sample of unit vectors less their
+// mean. Returns [seeds, dim], empty if the latents are not worth splitting.
+std::vector<float> find_seeds(const std::vector<float>& rows, int64_t dim, int64_t latents,
+                              Parallel& parallel);
+
+float squared_distance(const float* a, const float* b, int64_t dim);
+
+}  // namespace gtn
