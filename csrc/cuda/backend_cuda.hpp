@@ -44,12 +44,19 @@ struct Options {
 };
 
 // As gtn::match_rows, on a device. Throws std::invalid_argument for undefined input and options,
-// OutOfMemory, and cuda::Error where CUDA fails. Stats::instruction_set is the kernel's name.
+// OutOfMemory, and cuda::Error where CUDA fails. Stats::instruction_set is the kernel's name;
+// Stats::distinct is not counted (-1), as equal latents are not collapsed.
 class OutOfMemory : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
-Stats match_rows(const MatchInput& input, const Options& options, const MatchOutput& output,
-                 int64_t& done, const std::function<void()>& poll);
+struct DeviceStats : Stats {
+  double scan_products = 0;     // integer multiply-adds that scans did
+  bool latents_mapped = false;  // rows, or codes, stayed in pinned memory of the host
+  bool sources_mapped = false;
+  bool codes_mapped = false;
+};
+DeviceStats match_rows(const MatchInput& input, const Options& options, const MatchOutput& output,
+                       int64_t& done, const std::function<void()>& poll);
 
 }  // namespace gtn::cuda

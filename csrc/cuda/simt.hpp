@@ -27,6 +27,11 @@ inline void check(cudaError_t status, const char* what) {
               cudaGetErrorString(status));
 }
 
+// Whether device code is compiled: by nvcc, or by the tests over their emulator.
+#if defined(__CUDACC__) || defined(GTN_CUDA_EMULATED)
+#define GTN_DEVICE_CODE
+#endif
+
 #ifdef __CUDACC__
 // The block's dynamic shared memory.
 __device__ inline unsigned char* dynamic_shared() {

@@ -1,0 +1,365 @@
+// Implements match_rows of backend_cuda.hpp: rows to the device, norms, orders, a Matcher a group,
+// results to the host.
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "core/float_mode.hpp"
+#include "core/problem.hpp"
+#include "cuda/backend_cuda.hpp"
+#include "cuda/matcher.hpp"
+#include "cuda/norms.hpp"
+#include "cuda/plan.hpp"
+#include "cuda/scan_kernels.hpp"
+
+namespace gtn::cuda {
+namespace {
+
+constexpr int64_t kMostDim = 131072;  // integer dot products of longer codes leave int32
+constexpr int64_t kCopyBytes = int64_t{64} << 20;  // at a time: some milliseconds
+constexpr int kThreads = 256;
+
+// The calling thread computes on a device while this lives.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) {
+    check(cudaGetDevice(&before_), "asking for the current device");
+    check(cudaSetDevice(device), "choosing a device");
+  }
+  ~OnDevice() { cudaSetDevice(before_); }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+// The caller's stream, or one of our own.
+class Stream {
+ public:
+  explicit Stream(void* given) : stream_(static_cast<cudaStream_t>(given)), own_(!given) {
+    if (own_) check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+  }
+  ~Stream() {
+    // Arrays that kernels still work on are about to go.
+    cudaStreamSynchronize(stream_);
+    if (own_) cudaStreamDestroy(stream_);
+  }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  operator cudaStream_t() const { return stream_; }
+
+ private:
+  cudaStream_t stream_;
+  bool own_;
+};
+
+int64_t bytes_of(const Rows& rows) {
+  return rows.count * rows.dim * (rows.dtype == DType::f32 ? 4 : 8);
+}
+
+// Rows where kernels can read them: as given, copied to the device, or in pinned memory.
+class PlacedRows {
+ public:
+  PlacedRows(const Rows& rows, bool on_device, bool mapped, Budget& budget, Parallel& parallel,
+             cudaStream_t stream) {
+    view_ = {rows.data, nullptr, rows.dim, rows.dtype == DType::f64};
+    if (on_device) return;
+    const int64_t bytes = bytes_of(rows);
+    const auto* from = static_cast<const unsigned char*>(rows.data);
+    if (mapped) {
+      pinned_ = PinnedArray<unsigned char>(bytes, "pinning memory for rows");
+      view_.data = pinned_.on_device();
+    } else {
+      copy_ = DeviceArray<unsigned char>(budget, bytes, rows.name);
+      view_.data = copy_.data();
+    }
+    for (int64_t at = 0; at < bytes; at += kCopyBytes) {
+      const auto size = static_cast<size_t>(std::min(kCopyBytes, bytes - at));
+      if (mapped) {
+        std::memcpy(pinned_.data() + at, from + at, size);
+      } else {
+        check(cudaMemcpyAsync(copy_.data() + at, from + at, size, cudaMemcpyHostToDevice, stream),
+              "copying rows to the device");
+      }
+      parallel.poll_if_due();
+    }
+  }
+  const RowsView& view() const { return view_; }
+
+ private:
+  RowsView view_;
+  DeviceArray<unsigned char> copy_;
+  PinnedArray<unsigned char> pinned_;
+};
+
+__global__ void ranks_kernel(const int32_t* row_of_rank, int32_t latents, int32_t* rank_of_row) {
+  const int64_t rank = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (rank < latents) rank_of_row[row_of_rank[rank]] = static_cast<int32_t>(rank);
+}
+
+class Run {
+ public:
+  Run(const MatchInput& input, const Options& options, const MatchOutput& output, int64_t& done,
+      const std::function<void()>& poll)
+      : in_(input),
+        options_(options),
+        out_(output),
+        done_(done),
+        parallel_(1, poll),
+        on_device_(options.device),
+        stream_(options.stream),
+        budget_(options.device, options.memory),
+        clock_(stream_) {}
+
+  DeviceStats run();
+
+ private:
+  const ScanKernel& kernel() const;
+  Plan plan(int64_t latents) const;
+  void prepare(const Plan& plan, int64_t most_latents);
+  [[noreturn]] void refuse_rows();
+  void run_group(const GroupRows& rows, int64_t offset, const Plan& plan);
+  int32_t* order_of(const std::vector<int32_t>& rows, int64_t all, const double* norms,
+                    bool descending, DeviceArray<int32_t>& order);
+  void read_results();
+
+  const MatchInput& in_;
+  const Options& options_;
+  const MatchOutput& out_;
+  int64_t& done_;
+  Parallel parallel_;
+  OnDevice on_device_;
+  Stream stream_;
+  Budget budget_;
+  PhaseClock clock_;
+  DeviceStats stats_;
+
+  std::unique_ptr<PlacedRows> latents_, sources_;
+  DeviceArray<double> mean_, latent_norms_, source_norms_;
+  std::unique_ptr<Sorter> sorter_;
+  DeviceArray<int32_t> assignment_;
+  DeviceArray<double> cosine_;
+  Problem problem_{};
+};
+
+const ScanKernel& Run::kernel() const {
+  const std::vector<Device> all = devices();
+  const auto index = static_cast<size_t>(options_.device);
+  if (options_.device < 0 || index >= all.size()) {
+    throw std::invalid_argument("device must be one of the " + std::to_string(all.size()) +
+                                " CUDA devices here, got cuda:" + std::to_string(options_.device));
+  }
+  std::string why;
+  for (const ScanKernel* k : kScanKernels) {
+    if (!options_.kernel.empty() && options_.kernel != k->name) continue;
+    why = missing(k->name, all[index]);
+    if (why.empty()) return *k;
+  }
+  throw std::invalid_argument("backend 'cuda" +
+                              (options_.kernel.empty() ? "" : ":" + options_.kernel) +
+                              "' cannot run: " + why);
+}
+
+Plan Run::plan(int64_t latents) const {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for free memory");
+  const auto usable = static_cast<int64_t>(free - free / 32);
+  const PlanInput input{latents,
+                        in_.sources.count,
+                        in_.latents.dim,
+                        options_.latents_on_device ? 0 : bytes_of(in_.latents),
+                        options_.sources_on_device ? 0 : bytes_of(in_.sources),
+                        Matcher::list_room(in_.cone),
+                        options_.memory > 0 ? std::min(options_.memory, usable) : usable};
+  const int64_t least = least_bytes(input);
+  require_memory(options_.memory, least);
+  const Plan plan = plan_for(input);
+  if (plan.window == 0) {
+    throw OutOfMemory("device " + std::to_string(options_.device) + " needs at least " +
+                      std::to_string(least) + " bytes for this input, but " + std::to_string(free) +
+                      " of its " + std::to_string(total) + " are free");
+  }
+  return plan;
+}
+
+DeviceStats Run::run() {
+  {
+    PhaseTimer total(stats_.seconds.total);
+    if (in_.latents.dim > kMostDim) {
+      throw std::invalid_argument("latents must have at most " + std::to_string(kMostDim) +
+                                  " columns for backend 'cuda', got " +
+                                  std::to_string(in_.latents.dim));
+    }
+    if (in_.cone > Matcher::kMostCone) {
+      throw std::invalid_argument("cone must be at most " + std::to_string(Matcher::kMostCone) +
+                                  " for backend 'cuda', got " + std::to_string(in_.cone) +
+                                  "; backend 'cpu' takes any");
+    }
+    stats_.instruction_set = kernel().name;
+    const std::vector<GroupRows> groups = rows_of_groups(in_);
+    size_t most = 0;
+    for (const GroupRows& g : groups) most = std::max(most, g.latents.size());
+    const Plan where = plan(static_cast<int64_t>(most));
+    prepare(where, static_cast<int64_t>(most));
+    int64_t offset = 0;
+    for (const GroupRows& g : groups) {
+      run_group(g, offset, where);
+      offset += static_cast<int64_t>(g.sources.size());
+    }
+    read_results();
+    stats_.latents_mapped = where.latents_mapped;
+    stats_.sources_mapped = where.sources_mapped;
+    stats_.codes_mapped = where.codes_mapped;
+  }
+  stats_.distinct = -1;
+  stats_.work_bytes = budget_.most_taken();
+  return stats_;
+}
+
+void Run::prepare(const Plan& where, int64_t most_latents) {
+  const int64_t m = in_.latents.count, n = in_.sources.count, dim = in_.latents.dim;
+  clock_.begin();
+  latents_ = std::make_unique<PlacedRows>(in_.latents, options_.latents_on_device,
+                                          where.latents_mapped, budget_, parallel_, stream_);
+  sources_ = std::make_unique<PlacedRows>(in_.sources, options_.sources_on_device,
+                                          where.sources_mapped, budget_, parallel_, stream_);
+  latent_norms_ = DeviceArray<double>(budget_, m, "norms");
+  source_norms_ = DeviceArray<double>(budget_, n, "norms");
+  const DeviceArray<int32_t> undefined(budget_, 1, "norms");
+  check(cudaMemsetAsync(undefined.data(), 0, sizeof(int32_t), stream_), "norms");
+  RowsView latents = latents_->view();
+  DeviceArray<double> partial;
+  if (in_.center) {
+    mean_ = DeviceArray<double>(budget_, dim, "the mean");
+    partial = DeviceArray<double>(budget_, (m + kMeanBlock - 1) / kMeanBlock * dim, "the mean");
+    write_mean(latents, m, partial.data(), mean_.data(), undefined.data(), stream_);
+    latents.mean = mean_.data();
+  }
+  write_norms(latents, m, latent_norms_.data(), undefined.data(), stream_);
+  write_norms(sources_->view(), n, source_norms_.data(), undefined.data(), stream_);
+  clock_.end(stats_.seconds.norms);
+  int32_t fault = 0;
+  check(cudaMemcpyAsync(&fault, undefined.data(), sizeof(fault), cudaMemcpyDeviceToHost, stream_),
+        "reading norms");
+  check(cudaStreamSynchronize(stream_), "computing norms");
+  clock_.collect();
+  parallel_.poll_if_due();
+  if (fault) refuse_rows();
+  problem_ = {latents, sources_->view(), latent_norms_.data(), source_norms_.data(), nullptr};
+  sorter_ = std::make_unique<Sorter>(budget_, std::max(most_latents, n));
+  assignment_ = DeviceArray<int32_t>(budget_, n, "assignment");
+  cosine_ = DeviceArray<double>(budget_, n, "cosine");
+}
+
+// The host has the words for what is wrong with rows.
+void Run::refuse_rows() {
+  std::vector<unsigned char> latents, sources;
+  MatchInput on_host = in_;
+  const auto fetch = [&](Rows& rows, std::vector<unsigned char>& copy) {
+    copy.resize(static_cast<size_t>(bytes_of(rows)));
+    check(cudaMemcpyAsync(copy.data(), rows.data, copy.size(), cudaMemcpyDeviceToHost, stream_),
+          "reading rows");
+    check(cudaStreamSynchronize(stream_), "reading rows");
+    rows.data = copy.data();
+  };
+  if (options_.latents_on_device) fetch(on_host.latents, latents);
+  if (options_.sources_on_device) fetch(on_host.sources, sources);
+  Stats stats;
+  const gtn::Problem throws(on_host, parallel_, stats);
+  throw std::logic_error("the device finds rows undefined that the host does not");
+}
+
+// The order of a group's rows by norm, or as they are.
+int32_t* Run::order_of(const std::vector<int32_t>& rows, int64_t all, const double* norms,
+                       bool descending, DeviceArray<int32_t>& order) {
+  const auto count = static_cast<int64_t>(rows.size());
+  order = DeviceArray<int32_t>(budget_, count, "an order");
+  const bool part = count < all;
+  if (part || !norms) {
+    check(cudaMemcpyAsync(order.data(), rows.data(), rows.size() * sizeof(int32_t),
+                          cudaMemcpyHostToDevice, stream_),
+          "writing an order");
+  }
+  if (norms) {
+    write_order(part ? order.data() : nullptr, count, norms, descending, *sorter_, order.data(),
+                stream_);
+  }
+  return order.data();
+}
+
+void Run::run_group(const GroupRows& rows, int64_t offset, const Plan& where) {
+  const auto n = static_cast<int64_t>(rows.sources.size());
+  const auto m = static_cast<int32_t>(rows.latents.size());
+  const bool descending = in_.order == Order::norm_desc;
+  DeviceArray<int32_t> order, row_of_rank;
+  clock_.begin();
+  order_of(rows.sources, in_.sources.count,
+           in_.order == Order::index ? nullptr : source_norms_.data(), descending, order);
+  problem_.row_of_rank =
+      order_of(rows.latents, in_.latents.count, latent_norms_.data(), descending, row_of_rank);
+  clock_.end(stats_.seconds.order);
+  check(cudaStreamSynchronize(stream_), "sorting by norm");
+  clock_.collect();
+  parallel_.poll_if_due();
+
+  int multiprocessors = 0;
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options_.device),
+        "asking for multiprocessors");
+  const Resources resources{budget_,      *sorter_,           kernel(),  multiprocessors,
+                            where.window, where.codes_mapped, parallel_, stream_};
+  const Job job{
+      problem_,      m, order.data(), static_cast<int32_t>(n), in_.cone, assignment_.data(),
+      cosine_.data()};
+  Matcher matcher(resources, job, stats_);
+  const int64_t start = std::clamp<int64_t>(in_.start - offset, 0, n);
+  if (start > 0) {
+    const DeviceArray<int32_t> rank_of_row(budget_, in_.latents.count, "an earlier run");
+    check(cudaMemsetAsync(rank_of_row.data(), 0xff,
+                          static_cast<size_t>(in_.latents.count) * sizeof(int32_t), stream_),
+          "an earlier run");
+    launch(ranks_kernel, dim3(static_cast<unsigned>((m + kThreads - 1) / kThreads)), kThreads, 0,
+           stream_, row_of_rank.data(), m, rank_of_row.data());
+    std::vector<int32_t> taken(static_cast<size_t>(start));
+    for (int64_t p = 0; p < start; ++p) {
+      const int64_t row = out_.visited[offset + p];
+      const bool known = row >= 0 && row < in_.latents.count;
+      taken[static_cast<size_t>(p)] = known ? static_cast<int32_t>(row) : -1;
+    }
+    const int64_t fault = matcher.replay(taken, rank_of_row.data());
+    if (fault >= 0) refuse_visited(offset + fault, out_.visited[offset + fault]);
+  }
+  done_ = offset + start;
+  matcher.run([&](int64_t position, std::span<const int32_t> latents) {
+    std::copy(latents.begin(), latents.end(), out_.visited + offset + position);
+    done_ = offset + position + static_cast<int64_t>(latents.size());
+  });
+  stats_.scan_products += matcher.scan_products();
+  const char* arithmetic = matcher.arithmetic();
+  if (stats_.arithmetic.find(arithmetic) == std::string::npos) {
+    stats_.arithmetic += (stats_.arithmetic.empty() ? "" : "+") + std::string(arithmetic);
+  }
+}
+
+void Run::read_results() {
+  const auto n = static_cast<size_t>(in_.sources.count);
+  std::vector<int32_t> rows(n);
+  check(cudaMemcpyAsync(rows.data(), assignment_.data(), n * sizeof(int32_t),
+                        cudaMemcpyDeviceToHost, stream_),
+        "reading the assignment");
+  check(cudaMemcpyAsync(out_.cosine, cosine_.data(), n * sizeof(double), cudaMemcpyDeviceToHost,
+                        stream_),
+        "reading cosines");
+  check(cudaStreamSynchronize(stream_), "reading the assignment");
+  std::copy(rows.begin(), rows.end(), out_.assignment);
+}
+
+}  // namespace
+
+DeviceStats match_rows(const MatchInput& input, const Options& options, const MatchOutput& output,
+                       int64_t& done, const std::function<void()>& poll) {
+  const DefaultFloatMode mode;
+  return Run(input, options, output, done, poll).run();
+}
+
+}  // namespace gtn::cuda

@@ -1,0 +1,32 @@
+// Cells of latents by direction, on the device: the nearest of a few seeds (core/seeds.hpp), which
+// the host finds in a sample. Found once a run; any cells give the same matching.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "core/parallel.hpp"
+#include "core/seeds.hpp"
+#include "cuda/device_memory.hpp"
+#include "cuda/rows_view.hpp"
+
+namespace gtn::cuda {
+
+constexpr int32_t kMostCells = kMostSeeds + 1;  // one is for strays
+
+class Cells {
+ public:
+  Cells(Budget& budget, int32_t latents) : of_rank_(budget, latents, "cells") {}
+
+  // Assigns all latents.
+  void find(Budget& budget, const Problem& problem, Parallel& parallel, cudaStream_t stream);
+  int32_t count() const { return count_; }
+  const uint8_t* of_rank() const { return of_rank_.data(); }
+
+ private:
+  DeviceArray<uint8_t> of_rank_;
+  int32_t count_ = 1;
+};
+
+}  // namespace gtn::cuda

@@ -1,0 +1,100 @@
+// Memory of a device, and pinned memory of the host, owned by objects and counted against a budget.
+// Not here: how much is needed (plan.hpp).
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "cuda/simt.hpp"
+
+namespace gtn::cuda {
+
+// Counts what is allocated. One a run.
+class Budget {
+ public:
+  // memory: bytes that may be taken, 0 for no limit but the device's.
+  Budget(int device, int64_t memory) : device_(device), memory_(memory) {}
+  Budget(const Budget&) = delete;
+  Budget& operator=(const Budget&) = delete;
+
+  void* take(int64_t bytes, const char* what);  // throws OutOfMemory
+  void give_back(void* pointer, int64_t bytes);
+  int64_t taken() const { return taken_; }
+  int64_t most_taken() const { return most_taken_; }
+
+ private:
+  int device_;
+  int64_t memory_;
+  int64_t taken_ = 0;
+  int64_t most_taken_ = 0;
+};
+
+// An array on the device, of indeterminate values.
+template <class T>
+class DeviceArray {
+ public:
+  DeviceArray() = default;
+  DeviceArray(Budget& budget, int64_t count, const char* what)
+      : budget_(&budget), count_(count), data_(static_cast<T*>(budget.take(bytes(), what))) {}
+  DeviceArray(DeviceArray&& o) noexcept { swap(o); }
+  DeviceArray& operator=(DeviceArray&& o) noexcept {
+    DeviceArray gone(std::move(o));
+    swap(gone);
+    return *this;
+  }
+  ~DeviceArray() {
+    if (data_) budget_->give_back(data_, bytes());
+  }
+
+  T* data() const { return data_; }
+  int64_t size() const { return count_; }
+  void swap(DeviceArray& o) noexcept {
+    std::swap(budget_, o.budget_);
+    std::swap(count_, o.count_);
+    std::swap(data_, o.data_);
+  }
+
+ private:
+  int64_t bytes() const { return std::max<int64_t>(count_, 1) * static_cast<int64_t>(sizeof(T)); }
+
+  Budget* budget_ = nullptr;
+  int64_t count_ = 0;
+  T* data_ = nullptr;
+};
+
+// An array in pinned memory of the host, which the device reads and writes through its own bus.
+template <class T>
+class PinnedArray {
+ public:
+  PinnedArray() = default;
+  PinnedArray(int64_t count, const char* what) {
+    check(cudaHostAlloc(reinterpret_cast<void**>(&data_),
+                        static_cast<size_t>(std::max<int64_t>(count, 1)) * sizeof(T),
+                        cudaHostAllocMapped | cudaHostAllocPortable),
+          what);
+  }
+  PinnedArray(PinnedArray&& o) noexcept : data_(std::exchange(o.data_, nullptr)) {}
+  PinnedArray& operator=(PinnedArray&& o) noexcept {
+    std::swap(data_, o.data_);
+    return *this;
+  }
+  ~PinnedArray() {
+    if (data_) cudaFreeHost(data_);
+  }
+
+  T* data() const { return data_; }
+  T* on_device() const {
+    void* pointer = nullptr;
+    check(cudaHostGetDevicePointer(&pointer, data_, 0), "mapping pinned memory");
+    return static_cast<T*>(pointer);
+  }
+
+ private:
+  T* data_ = nullptr;
+};
+
+}  // namespace gtn::cuda

@@ -1,0 +1,82 @@
+// Which devices and kernels there are, and why not: the part of backend_cuda.hpp that makes no
+// context.
+#include <algorithm>
+
+#include "cuda/backend_cuda.hpp"
+#include "cuda/scan_kernels.hpp"
+#include "cuda/simt.hpp"
+
+namespace gtn::cuda {
+namespace {
+
+// As CUDA writes a version: 12040 is 12.4.
+std::string version(int v) {
+  return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10);
+}
+std::string capability(int c) {
+  return std::to_string(c / 10) + "." + std::to_string(c % 10);
+}
+
+}  // namespace
+
+std::string missing() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return "";
+  cudaGetLastError();  // or a later call would report it
+  if (status == cudaErrorInsufficientDriver) {
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (driver == 0) return "no NVIDIA driver is installed here";
+    return "the NVIDIA driver here is for CUDA " + version(driver) + ", and this build needs " +
+           version(runtime) + " or later: update the driver";
+  }
+  if (status == cudaSuccess || status == cudaErrorNoDevice) {
+    return "no CUDA device is visible here (see CUDA_VISIBLE_DEVICES)";
+  }
+  return std::string("CUDA does not start: ") + cudaGetErrorString(status);
+}
+
+std::vector<Device> devices() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    cudaGetLastError();
+    return {};
+  }
+  std::vector<Device> found;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, i), "asking for a device's properties");
+    found.push_back({i, properties.name, 10 * properties.major + properties.minor,
+                     static_cast<int64_t>(properties.totalGlobalMem)});
+  }
+  return found;
+}
+
+std::span<const Kernel> kernels() {
+  static const std::vector<Kernel> rows = [] {
+    std::vector<Kernel> all;
+    for (const ScanKernel* k : kScanKernels) all.push_back({k->name, k->description});
+    return all;
+  }();
+  return rows;
+}
+
+std::string missing(const std::string& name, const Device& device) {
+  const auto kernel = std::find_if(kScanKernels.begin(), kScanKernels.end(),
+                                   [&](const ScanKernel* k) { return k->name == name; });
+  if (kernel == kScanKernels.end()) return "there is no kernel of that name";
+  const ScanKernel& k = **kernel;
+  const bool old = device.capability < k.least_capability;
+  if (!old && (k.most_capability == 0 || device.capability <= k.most_capability)) return "";
+  const std::string needs =
+      k.most_capability == k.least_capability
+          ? "compute capability " + capability(k.least_capability)
+          : "compute capability " + capability(k.least_capability) + " or later";
+  return "device " + std::to_string(device.index) + " (" + device.name +
+         ") has compute capability " + capability(device.capability) + ", and " + name + " needs " +
+         needs;
+}
+
+}  // namespace gtn::cuda

@@ -1,0 +1,30 @@
+// What a run takes of a device's memory, and what goes where when not all fits. Pure arithmetic.
+#pragma once
+
+#include <cstdint>
+
+namespace gtn::cuda {
+
+struct PlanInput {
+  int64_t latents, sources, dim;
+  int64_t latent_bytes, source_bytes;  // of the rows; 0 where they lie on the device already
+  int64_t depth;                       // entries of a list
+  int64_t available;                   // bytes that may be taken
+};
+
+struct Plan {
+  bool latents_mapped = false;  // rows stay in pinned memory of the host, read through the bus
+  bool sources_mapped = false;
+  bool codes_mapped = false;
+  int32_t window = 0;  // sources at a time, 0: not even the smallest fits
+  int64_t bytes = 0;   // that will be taken
+};
+
+// Keeps on the device what is read most often: first the codes, then the latents, then the sources;
+// shrinks the window before it moves anything out.
+Plan plan_for(const PlanInput& input);
+
+// Bytes of the least that will do.
+int64_t least_bytes(const PlanInput& input);
+
+}  // namespace gtn::cuda

@@ -1,0 +1,56 @@
+// The search: for each source of a window the best free latents, by the contract's exact scores, as
+// far as they are certain. Groups are opened best bound first until no unopened one can matter, so
+// that the first `depth` entries of a list are the true best, in order (score, then rank).
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "cuda/bounds.hpp"
+
+namespace gtn::cuda {
+
+constexpr int32_t kFree = INT32_MAX;  // holder of a latent that no source of the window wants
+constexpr int32_t kTaken = -1;        // and of one that is gone
+
+// One list a source of the window.
+struct Lists {
+  int32_t* ranks;  // [window][room], best first
+  double* scores;  // [window][room]
+  int32_t* count;  // [window] entries
+  int32_t* whole;  // [window] 1: nothing else is free
+  int32_t room;
+};
+
+// What the device counts, and what it found wrong.
+struct Counters {
+  unsigned long long rescored;    // exact scores
+  unsigned long long opened;      // groups
+  unsigned long long candidates;  // entries of lists
+  int32_t disagreed;              // a scan's bound is not what its codes give: a broken kernel
+};
+
+struct SearchTask {
+  Problem problem;
+  Groups groups;
+  CodeView codes;
+  const float* upper;      // [window][groups.count]
+  const int32_t* sources;  // rows of the window's sources
+  const int32_t* which;    // positions in the window to search for; null: all
+  const int32_t* holder;   // by rank: the position that holds it, kFree or kTaken
+  bool pass_held;          // latents that earlier positions hold are lost for good (cone 1)
+  int32_t depth;
+  Lists lists;
+  Counters* counters;
+};
+
+// Searches for `count` sources.
+void search(const SearchTask& task, int32_t count, cudaStream_t stream);
+
+// Before the first search of this depth or less: allows the shared memory it takes.
+void allow_depth(int32_t depth);
+// The deepest search there is.
+constexpr int32_t kMostDepth = 1600;
+
+}  // namespace gtn::cuda
