@@ -47,7 +47,7 @@ struct ScanTask {
 };
 constexpr int kSourceRows = 256;
 
-#ifdef __CUDACC__
+#if defined(__CUDACC__) || defined(GTN_CUDA_EMULATED)
 
 // Rounded up, whatever the signs. (sum must fit int32: codes are at most 127 in size.)
 __device__ inline float upper_cosine(int32_t sum, float base, const GroupCode& g,

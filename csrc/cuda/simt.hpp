@@ -32,8 +32,12 @@ inline void check(cudaError_t status, const char* what) {
 #define GTN_DEVICE_CODE
 #endif
 
-#ifdef __CUDACC__
 // The block's dynamic shared memory.
+#if defined(GTN_CUDA_EMULATED)
+inline unsigned char* dynamic_shared() {
+  return emulated::dynamic_shared();
+}
+#elif defined(__CUDACC__)
 __device__ inline unsigned char* dynamic_shared() {
   extern __shared__ __align__(128) unsigned char gtn_dynamic_shared[];
   return gtn_dynamic_shared;

@@ -1,0 +1,40 @@
+// What the environment asks of the emulator, read anew at each use, so that a test may set it at
+// any time; and the random numbers that are drawn from its seed.
+//
+//   GTN_EMULATOR_SEED        orders of threads and blocks, junk in fresh memory; default 1
+//   GTN_EMULATOR_DEVICES     number of devices; default 1
+//   GTN_EMULATOR_CAPABILITY  their compute capability, 10 * major + minor; default 80
+//   GTN_EMULATOR_MEMORY      bytes of memory of each; default 1 GiB
+//   GTN_EMULATOR_FAIL        "cudaMalloc:3" or "cudaMalloc:3:cudaErrorUnknown": the third call of
+//                            cudaMalloc from now on returns that error (by default the one that is
+//                            usual for the function); with 0 for the number, every call does
+#pragma once
+
+#include <cstdint>
+
+#include "types.hpp"
+
+namespace gtn::emulated {
+
+// Starts the random numbers anew if the seed was changed: called at each launch.
+void reseed_if_asked();
+uint64_t random_bits();
+uint32_t random_below(uint32_t bound);
+// A byte to fill memory with that nothing has been written to yet: as numbers of any type it makes
+// something that stands out.
+int junk_byte();
+
+int device_count();
+int capability();
+size_t device_memory();
+// What a call of this runtime function is to return without doing anything; cudaSuccess: let it be.
+cudaError_t injected_failure(const char* function);
+
+struct ErrorText {
+  cudaError_t error;
+  const char* name;
+  const char* text;
+};
+const ErrorText& describe(cudaError_t error);
+
+}  // namespace gtn::emulated
