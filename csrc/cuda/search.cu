@@ -10,6 +10,7 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kMembersPerLane = kMostMembers / kWarp;
 constexpr int kDotGroups = kThreads / kDotLanes;  // exact scores at a time
+constexpr int kSure = 8;  // members a warp names whose scores have the largest lower bounds
 
 // (score, rank) in the order of preference.
 __device__ bool better(double score, int32_t rank, double other, int32_t other_rank) {
@@ -76,7 +77,8 @@ __device__ int32_t dot_of_codes(const int8_t* a, const int8_t* b, int32_t stride
 // The members of a group that a lane looks at.
 struct Members {
   double upper[kMembersPerLane];  // of the score; -infinity: none
-  int32_t rank[kMembersPerLane];
+  double lower[kMembersPerLane];
+  int32_t rank[kMembersPerLane];  // -1: none
 };
 
 class Search {
@@ -118,13 +120,12 @@ class Search {
     return score > bar.score || (score == bar.score && t_.groups.low_rank[n.group] < bar.rank);
   }
 
-  // Fills the lane's members of a group. Returns the best score that one of them has at least.
+  // Fills the lane's members of a group.
   template <bool Codes>
-  __device__ double open(const Next& n, Members& members) {
-    double sure = -INFINITY;
+  __device__ void open(const Next& n, Members& members) const {
     int32_t largest = INT32_MIN;
     for (int i = 0; i < kMembersPerLane; ++i) {
-      members.upper[i] = -INFINITY;
+      members.upper[i] = members.lower[i] = -INFINITY;
       members.rank[i] = -1;
       const int32_t m = lane_ + i * kWarp;
       if (m >= t_.groups.members) continue;
@@ -145,21 +146,14 @@ class Search {
         // The bound holds on both sides; the rest is for what float32 rounded up.
         const double error = static_cast<double>(source.coded_norm) * group.residual +
                              static_cast<double>(source.residual) * group.radius;
-        const double lower = (upper - 2.00001 * error - 2e-6) * norm_;
-        sure = lower > sure ? lower : sure;
+        members.lower[i] = (upper - 2.00001 * error - 2e-6) * norm_;
       } else {
         if (out) continue;
-        members.upper[i] = exact(rank);
-        sure = members.upper[i] > sure ? members.upper[i] : sure;
+        members.upper[i] = members.lower[i] = exact(rank);
       }
       members.rank[i] = rank;
     }
     if constexpr (Codes) verify(n, largest);
-    for (int step = kWarp / 2; step > 0; step /= 2) {
-      const double other = __shfl_xor_sync(kAllLanes, sure, step);
-      sure = other > sure ? other : sure;
-    }
-    return sure;
   }
 
   // The contract's score by one thread: for few dimensions.
@@ -204,16 +198,42 @@ class Search {
   const float* row_of_upper_;
 };
 
-// The depth-th largest of one value a warp, -infinity if there are not so many.
-__device__ double nth_of_warps(const double* values, int32_t depth) {
-  for (int i = 0; i < kWarps && depth <= kWarps; ++i) {
-    int32_t ahead = 0;
-    for (int j = 0; j < kWarps; ++j) {
-      ahead += values[j] > values[i] || (values[j] == values[i] && j < i);
+// Writes the largest lower bounds of a warp's members, -infinity where there are fewer.
+__device__ void name_sure(const Members& members, int32_t depth, double* sure) {
+  const int lane = threadIdx.x % kWarp;
+  bool named[kMembersPerLane] = {};
+  for (int n = 0; n < kSure && n < depth; ++n) {
+    double mine = -INFINITY;
+    for (int i = 0; i < kMembersPerLane; ++i) {
+      if (!named[i] && members.lower[i] > mine) mine = members.lower[i];
     }
-    if (ahead == depth - 1) return values[i];
+    double most = mine;
+    for (int step = kWarp / 2; step > 0; step /= 2) {
+      const double other = __shfl_xor_sync(kAllLanes, most, step);
+      most = other > most ? other : most;
+    }
+    const int owner = __ffs(static_cast<int>(__ballot_sync(kAllLanes, mine == most))) - 1;
+    if (lane != owner) continue;
+    sure[n] = most;
+    bool gone = false;
+    for (int i = 0; i < kMembersPerLane; ++i) {
+      if (gone || named[i] || members.lower[i] != most) continue;
+      named[i] = gone = true;
+    }
   }
-  return -INFINITY;
+}
+
+// The depth-th largest of what the warps named goes to *least.
+__device__ void find_least(const double* sure, int32_t depth, double* least) {
+  const int here = depth < kSure ? depth : kSure;  // of each warp
+  const auto i = static_cast<int>(threadIdx.x);
+  if (i >= kWarps * kSure || i % kSure >= here) return;
+  int32_t ahead = 0;
+  for (int j = 0; j < kWarps * kSure; ++j) {
+    if (j % kSure >= here) continue;
+    ahead += sure[j] > sure[i] || (sure[j] == sure[i] && j < i);
+  }
+  if (ahead == depth - 1) *least = sure[i];
 }
 
 // Keeps the best `depth` of `count` candidates, sorted by counting those that are better.
@@ -240,7 +260,8 @@ __device__ int32_t keep_best(Candidates& c, int32_t count, int32_t depth) {
 
 template <bool Codes>
 __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
-  __shared__ double sure[kWarps];
+  __shared__ double sure[kWarps * kSure];
+  __shared__ double least;
   __shared__ int32_t appended;
   const int32_t at = t.which ? t.which[blockIdx.x] : static_cast<int32_t>(blockIdx.x);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
@@ -258,11 +279,19 @@ __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
     opened += static_cast<unsigned long long>(opening);
 
     Members members;
-    const double sure_here = open ? source.template open<Codes>(next, members) : -INFINITY;
-    if (lane == 0) sure[warp] = sure_here;
-    if (threadIdx.x == 0) appended = count;
+    if (lane < kSure) sure[warp * kSure + lane] = -INFINITY;
+    __syncwarp();
+    if (open) {
+      source.template open<Codes>(next, members);
+      name_sure(members, t.depth, sure + warp * kSure);
+    }
+    if (threadIdx.x == 0) {
+      appended = count;
+      least = -INFINITY;
+    }
     __syncthreads();
-    const double least = nth_of_warps(sure, t.depth);
+    find_least(sure, t.depth, &least);
+    __syncthreads();
     if (least > bar.score) bar = {least, INT32_MAX};
     if (open) {
       for (int i = 0; i < kMembersPerLane; ++i) {
