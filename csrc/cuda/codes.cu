@@ -95,6 +95,16 @@ __global__ void centres_kernel(const double* partial, CellRanges cells, int64_t 
   }
 }
 
+// The 16 leading bits of a positive float, rounded up: enough to sort by, and half the passes.
+__device__ uint32_t leading_bits(float v) {
+  return (static_cast<uint32_t>(__float_as_int(v)) + 0xffff) >> 16;
+}
+__device__ float float_of_leading_bits(uint64_t key) {
+  return __int_as_float(static_cast<int32_t>((key & 0xffff) << 16));
+}
+constexpr int kExtentBits = 16;
+constexpr int kCellBits = 8;
+
 // Keys that sort by cell, then by the largest coordinate of v = x/|x| - centre. A warp a latent.
 __global__ void extent_keys_kernel(Problem p, const int32_t* ranks, int32_t count, CellRanges cells,
                                    const double* centres, uint64_t* keys) {
@@ -111,8 +121,7 @@ __global__ void extent_keys_kernel(Problem p, const int32_t* ranks, int32_t coun
   }
   largest = max_of_warp(largest);
   if (threadIdx.x % kWarp == 0) {
-    const auto bits = static_cast<uint32_t>(__float_as_int(__double2float_ru(largest)));
-    keys[i] = static_cast<uint64_t>(cell) << 32 | bits;
+    keys[i] = static_cast<uint64_t>(cell) << kExtentBits | leading_bits(__double2float_ru(largest));
   }
 }
 
@@ -173,9 +182,7 @@ __global__ void encode_kernel(EncodeTask t) {
   if (threadIdx.x == 0) lowest = INT32_MAX;
   __syncthreads();
   // Keys ascend inside a cell.
-  const float largest =
-      members > 0 ? __int_as_float(static_cast<int32_t>(t.keys[begin + members - 1] & 0xffffffffu))
-                  : 0.0f;
+  const float largest = members > 0 ? float_of_leading_bits(t.keys[begin + members - 1]) : 0.0f;
   const float step = step_for(static_cast<double>(largest));
   const double* centre = t.centres + cell * t.problem.latents.dim;
   double residual = 0.0, radius = 0.0;
@@ -370,7 +377,7 @@ void CodeBounds::place_cells(int32_t count, Sorter& sorter) {
     check(
         cudaMemcpyAsync(begins.data() + 1, begins_.data(), bytes, cudaMemcpyDeviceToHost, stream_),
         "counting cells");
-    sorter.sort(count, 8, stream_);
+    sorter.sort(count, kCellBits, stream_);
     check(cudaStreamSynchronize(stream_), "counting cells");
     for (int32_t c = 0; c < cells; ++c) begins[c + 1] += begins[c];
   }
@@ -397,7 +404,7 @@ void CodeBounds::lay_out(int32_t count, Sorter& sorter) {
          centres_.data());
   launch(extent_keys_kernel, warps(count), kThreads, 0, stream_, problem_, sorter.values(), count,
          ranges, centres_.data(), sorter.keys());
-  sorter.sort(count, 40, stream_);
+  sorter.sort(count, kCellBits + kExtentBits, stream_);
   const EncodeTask task{
       problem_,      sorter.values(),  sorter.keys(),       ranges, centres_.data(),
       slots_,        stride_,          slack_for(dim),      codes_, group_codes_.data(),

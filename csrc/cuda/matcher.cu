@@ -12,8 +12,12 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int32_t kSmallestWindow = 32;
 constexpr int32_t kDeepest = 256;  // longer lists cost more than smaller windows
-// A layout is made anew when this share of it is gone.
-constexpr int64_t kLayoutParts = 8;
+// A layout is made anew when this share of it is gone: where scans take long an eighth, where they
+// do not half.
+constexpr int64_t kManyLatents = 32768;
+constexpr int64_t gone_before_layout(int64_t latents) {
+  return latents > kManyLatents ? latents / 8 : latents / 2;
+}
 
 // Best latents a list should certify: spare ones beyond the cone serve conflicts inside a window.
 int32_t base_depth(int64_t cone) {
@@ -153,14 +157,14 @@ int32_t Matcher::window_size() const {
   // Conflicts grow with the share of the free latents that a window takes.
   const int64_t free = job_.latents - position_;
   const int64_t size =
-      std::clamp<int64_t>(free / 16, std::min(kSmallestWindow, window_limit_), window_limit_);
+      std::clamp<int64_t>(free / 8, std::min(kSmallestWindow, window_limit_), window_limit_);
   return static_cast<int32_t>(std::min(size, job_.sources - position_));
 }
 
 void Matcher::run(const OnWindow& on_window) {
   while (position_ < job_.sources) {
     const int64_t free = job_.latents - position_;
-    if (laid_out_ == 0 || free <= laid_out_ - laid_out_ / kLayoutParts) lay_out();
+    if (laid_out_ == 0 || laid_out_ - free > gone_before_layout(laid_out_)) lay_out();
     const int32_t size = window_size();
     match_window(size);
     deliver(on_window);  // the window before

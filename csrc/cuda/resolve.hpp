@@ -12,7 +12,7 @@
 
 namespace gtn::cuda {
 
-constexpr int32_t kMostWindow = 2048;
+constexpr int32_t kMostWindow = 4096;
 
 // What the host reads after each window.
 struct WindowState {
