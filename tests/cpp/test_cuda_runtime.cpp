@@ -214,6 +214,19 @@ TEST_CASE("launches that no device would take") {
   gtn::cuda::allow_shared(touch_shared, 227 << 10);
 }
 
+TEST_CASE("kernels are given what their device can touch") {
+  std::vector<int> host(8);
+  const Pinned pinned;
+  const Array<int> a(8);
+  const auto give = [](int* memory) { emulation::run(fill, 1, 1, 0, memory, 5); };
+  CHECK_THROWS_AS(give(host.data()), gtn::emulated::Fault);
+  CHECK_THROWS_AS(give(a.data() + 9), gtn::emulated::Fault);
+  give(pinned.data());
+  CHECK(pinned.data()[0] == 5);
+  give(a.data());
+  CHECK(a.get()[0] == 5);
+}
+
 TEST_CASE("devices") {
   const Setting two("GTN_EMULATOR_DEVICES", "2");
   int count = 0, device = -1, value = 0;

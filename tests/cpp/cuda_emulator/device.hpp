@@ -49,6 +49,8 @@ const Allocation* find_allocation(const void* address);
 // Whether a copy's or a fill's end lies in one allocation of that kind, or for the host anywhere
 // that is not a device's.
 bool lies_in(const void* memory, size_t bytes, Kind kind);
+// Whether the current device may touch what lies there or ends there.
+bool device_sees(const void* address);
 // While it lives, memory of a device may be touched.
 class Access {
  public:

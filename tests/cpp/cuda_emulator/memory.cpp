@@ -80,6 +80,14 @@ bool lies_in(const void* memory, size_t bytes, Kind kind) {
   return first == last && (first == nullptr || first->kind == kind);
 }
 
+bool device_sees(const void* address) {
+  for (const Allocation* a :
+       {find_allocation(address), find_allocation(static_cast<const char*>(address) - 1)}) {
+    if (a != nullptr && (a->kind == Kind::host || a->device == current_device())) return true;
+  }
+  return false;
+}
+
 Access::Access(int device) : device_(device) {
   if (accesses[device_]++ == 0) for_memory_of(device_, unpoison);
 }

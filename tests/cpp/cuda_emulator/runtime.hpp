@@ -6,6 +6,9 @@
 
 #include <functional>
 #include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "types.hpp"
 
@@ -78,8 +81,9 @@ namespace gtn::emulated {
 
 // Puts work at the end of a stream, in the name of a function.
 cudaError_t submit(const char* function, cudaStream_t stream, std::function<void()> work);
+// pointers: those among the kernel's parameters, which must point to what the device may touch.
 cudaError_t launch_kernel(const cudaLaunchConfig_t& config, void (*kernel)(),
-                          std::function<void()> body);
+                          std::vector<const void*> pointers, std::function<void()> body);
 cudaError_t allow_dynamic_shared(void (*kernel)(), cudaFuncAttribute attribute, int value);
 
 }  // namespace gtn::emulated
@@ -88,11 +92,17 @@ template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
   // Parameters are copied when the kernel is launched, and again for each thread.
+  std::tuple<Parameters...> given(std::forward<Arguments>(arguments)...);
+  std::vector<const void*> pointers;
+  const auto collect = [&](const auto& parameter) {
+    if constexpr (std::is_pointer_v<std::remove_cvref_t<decltype(parameter)>>) {
+      pointers.push_back(parameter);
+    }
+  };
+  std::apply([&](const auto&... parameter) { (collect(parameter), ...); }, given);
   return gtn::emulated::launch_kernel(
-      *config, reinterpret_cast<void (*)()>(kernel),
-      [kernel, given = std::tuple<Parameters...>(static_cast<Arguments&&>(arguments)...)] {
-        std::apply(kernel, given);
-      });
+      *config, reinterpret_cast<void (*)()>(kernel), std::move(pointers),
+      [kernel, parameters = std::move(given)] { std::apply(kernel, parameters); });
 }
 template <class... Parameters>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute attribute,

@@ -35,7 +35,7 @@ constexpr ErrorText kErrors[] = {
 };
 
 // All of this is used under the runtime's lock.
-std::string seed_text = "1";
+std::string seed_text;
 uint64_t state = 1;
 std::string failure_text;
 int64_t failure_calls = 0;
@@ -65,9 +65,9 @@ cudaError_t named_error(const std::string& name) {
 
 void reseed_if_asked() {
   const std::string text = setting("GTN_EMULATOR_SEED");
-  if (text.empty() || text == seed_text) return;
+  if (text == seed_text) return;
   seed_text = text;
-  state = static_cast<uint64_t>(std::stoll(text));
+  state = static_cast<uint64_t>(number("GTN_EMULATOR_SEED", 1));
 }
 
 uint64_t random_bits() {  // splitmix64

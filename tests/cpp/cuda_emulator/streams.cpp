@@ -170,7 +170,7 @@ void finish_device(int device) {
 }
 
 cudaError_t launch_kernel(const cudaLaunchConfig_t& config, void (*kernel)(),
-                          std::function<void()> body) {
+                          std::vector<const void*> pointers, std::function<void()> body) {
   return call("cudaLaunchKernelEx", [&] {
     const dim3 blocks = config.gridDim, threads = config.blockDim;
     const size_t block = size_t{threads.x} * threads.y * threads.z;
@@ -184,6 +184,11 @@ cudaError_t launch_kernel(const cudaLaunchConfig_t& config, void (*kernel)(),
       return cudaErrorInvalidValue;
     }
     if (config.numAttrs > 0) return cudaErrorNotSupported;
+    for (const void* pointer : pointers) {
+      if (pointer != nullptr && !device_sees(pointer)) {
+        throw Fault("CUDA emulator: a kernel is given a pointer to what its device cannot touch");
+      }
+    }
     return give(config.stream,
                 [blocks, threads, shared = config.dynamicSmemBytes, run = std::move(body)] {
                   reseed_if_asked();
