@@ -46,7 +46,8 @@ __global__ void reverse(int* values) {
   if (i % 2 == 1) values[base + i] = second[i];
 }
 
-__global__ void without_barrier(int* out) {
+// The thread sanitizer must not report what is wrong on purpose.
+__attribute__((no_sanitize("thread"))) __global__ void without_barrier(int* out) {
   __shared__ int value[64];
   value[threadIdx.x] = static_cast<int>(threadIdx.x + blockIdx.x);
   out[threadIdx.x] = value[63 - threadIdx.x];
@@ -210,9 +211,11 @@ __global__ void other_atomics(unsigned* bits, int* lock, int* count, unsigned lo
   atomicAnd(bits + 1, ~(1u << threadIdx.x));
   while (atomicCAS(lock, 0, 1) != 0) {
   }
+  __threadfence();
   const int before = *count;
   __threadfence();  // where others may run
   *count = before + 1;
+  __threadfence();
   atomicExch(lock, 0);
   if (atomicAdd(turns, 1ull) == blockDim.x - 1) atomicExch(swapped, 2.5f);
 }
