@@ -22,9 +22,9 @@ namespace {
 template <class Operation>
 auto rounded(int mode, Operation operation) {
   std::fesetround(mode);
-  const auto result = operation();
+  const volatile auto result = operation();  // not before, not after
   std::fesetround(FE_TONEAREST);
-  return result;
+  return static_cast<decltype(operation())>(result);
 }
 
 uint32_t bits_of(float value) {

@@ -21,7 +21,7 @@ __global__ void copy_to(int* out, const int* in) {
   out[threadIdx.x] = in[threadIdx.x];
 }
 __global__ void touch_shared() {
-  gtn::cuda::dynamic_shared()[0] = 1;
+  gtn::cuda::dynamic_shared()[threadIdx.x] = 1;
 }
 
 // A stream for as long as it lives.

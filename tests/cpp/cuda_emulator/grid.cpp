@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "fiber.hpp"
-#include "sanitizers.hpp"
+#include "races.hpp"
 #include "settings.hpp"
 #include "threads.hpp"
 
@@ -24,6 +24,7 @@ namespace gtn::emulated {
 namespace {
 
 constexpr int kLanes = 32;
+constexpr int kMostThreads = 1024;  // of a block
 constexpr size_t kSharedAlignment = 128;
 // Atomics and fences let others run once in so many times.
 constexpr uint32_t kProgressOdds = 16;
@@ -43,6 +44,13 @@ struct Meeting {
   Place place;
 };
 
+// What a barrier, the start and the end of a block order, for the thread sanitizer.
+struct Marks {
+  char start, end;
+  char barriers[2];  // in turn, so that who is ahead of one says nothing of who is still in it
+  char warps[kMostThreads / kLanes];
+};
+
 struct Grid {
   const std::function<void()>* body = nullptr;
   std::vector<Thread> threads;  // of the block that runs
@@ -54,6 +62,9 @@ struct Grid {
   Place barrier{};
   Counts counts{};    // of the barrier that is being reached
   Counts released{};  // of the last one
+  int barriers = 0;   // that were passed
+  Marks marks{};
+  races::Contexts contexts;
   Fiber scheduler;
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Fiber*> idle;
@@ -85,6 +96,7 @@ bool same(Place a, Place b) {
 void make_current(int thread) {
   grid.current = thread;
   threadIdx = grid.threads[thread].index;
+  grid.contexts.enter(thread);
 }
 
 // Draws the next thread to run; -1 if none can.
@@ -102,6 +114,7 @@ void fiber_main();
 void go_on(Fiber& from) {
   const int next = draw();
   if (next < 0) {
+    grid.contexts.leave();
     from.switch_to(grid.scheduler);
     return;
   }
@@ -120,6 +133,7 @@ void go_on(Fiber& from) {
 
 // The current thread waits until something makes it able again and it is drawn.
 void wait() {
+  races::release(grid.marks.end);  // the block may be given up before it is back
   go_on(*grid.threads[grid.current].fiber);
 }
 
@@ -132,14 +146,20 @@ void fiber_main() {
   Fiber::arrived();
   for (;;) {
     Fiber& self = *grid.threads[grid.current].fiber;
+    races::acquire(grid.marks.start);
     try {
+      const races::Seen seen;
       (*grid.body)();
     } catch (...) {
       grid.error = std::current_exception();
     }
-    if (grid.error) self.switch_to(grid.scheduler);  // for good
+    races::release(grid.marks.end);
+    if (grid.error) {
+      grid.contexts.leave();
+      self.switch_to(grid.scheduler);  // for good
+    }
     ++grid.returned;
-    grid.idle.push_back(&self);
+    if (!races::kStacksOfTheirOwn) grid.idle.push_back(&self);
     go_on(self);
   }
 }
@@ -170,7 +190,11 @@ void run_block(dim3 threads) {
     grid.able[i] = i;
   }
   grid.returned = grid.at_barrier = 0;
+  grid.idle.clear();
+  for (const auto& fiber : grid.fibers) grid.idle.push_back(fiber.get());
+  races::release(grid.marks.start);
   go_on(grid.scheduler);
+  races::acquire(grid.marks.end);
   if (grid.error) std::rethrow_exception(grid.error);
   if (grid.returned < count) fault(describe_deadlock());
 }
@@ -226,12 +250,21 @@ int lane() {
 }
 
 void progress() {
+  const races::Unseen unseen;
   if (grid.able.empty() || random_below(kProgressOdds) != 0) return;
   grid.able.push_back(grid.current);
   wait();
 }
 
+void fence() {
+  static char mark;
+  races::acquire(mark);
+  races::release(mark);
+  progress();
+}
+
 Counts block_barrier(Place place, int value) {
+  const races::Unseen unseen;
   if (grid.at_barrier == 0) {
     grid.barrier = place;
     grid.counts = {};
@@ -242,19 +275,24 @@ Counts block_barrier(Place place, int value) {
   ++grid.at_barrier;
   ++grid.counts.all;
   grid.counts.nonzero += value != 0;
-  if (grid.at_barrier < static_cast<int>(grid.threads.size())) {
-    wait();
-    return grid.released;
+  char& mark = grid.marks.barriers[grid.barriers % 2];
+  races::release(mark);
+  if (grid.at_barrier == static_cast<int>(grid.threads.size())) {
+    grid.released = grid.counts;
+    grid.at_barrier = 0;
+    ++grid.barriers;
+    for (int i = 0; i < static_cast<int>(grid.threads.size()); ++i) grid.able.push_back(i);
   }
-  grid.released = grid.counts;
-  grid.at_barrier = 0;
-  for (int i = 0; i < static_cast<int>(grid.threads.size()); ++i) grid.able.push_back(i);
   wait();
+  races::acquire(mark);
   return grid.released;
 }
 
 uint64_t warp_collective(Collective collective, unsigned mask, uint64_t value, int source,
                          Place place) {
+  const races::Unseen unseen;
+  char& mark = grid.marks.warps[grid.current / kLanes];
+  if (collective == Collective::sync) races::release(mark);
   Thread& thread = grid.threads[grid.current];
   auto& meetings = grid.warps[grid.current / kLanes];
   const int first = grid.current / kLanes * kLanes;
@@ -290,10 +328,12 @@ uint64_t warp_collective(Collective collective, unsigned mask, uint64_t value, i
   } else {
     wait();
   }
+  if (collective == Collective::sync) races::acquire(mark);
   return thread.value;
 }
 
 void run_grid(dim3 blocks, dim3 threads, size_t shared, const std::function<void()>& body) {
+  const races::Unseen unseen;
   std::vector<uint32_t> order(size_t{blocks.x} * blocks.y * blocks.z);
   for (size_t i = 0; i < order.size(); ++i) {
     order[i] = static_cast<uint32_t>(i);
@@ -302,6 +342,7 @@ void run_grid(dim3 blocks, dim3 threads, size_t shared, const std::function<void
   if (grid.owner != std::this_thread::get_id()) {
     grid.idle.clear();
     grid.fibers.clear();
+    grid.contexts.clear();
     grid.owner = std::this_thread::get_id();
   }
   // Exactly as many bytes as were asked for, so that sanitizers guard their end.
@@ -311,6 +352,7 @@ void run_grid(dim3 blocks, dim3 threads, size_t shared, const std::function<void
     if (posix_memalign(&raw, kSharedAlignment, shared) != 0) throw std::bad_alloc();
     memory.reset(raw);
   }
+  grid.contexts.make(threads.x * threads.y * threads.z);
   grid.shared = static_cast<unsigned char*>(memory.get());
   grid.body = &body;
   grid.error = nullptr;
@@ -324,6 +366,7 @@ void run_grid(dim3 blocks, dim3 threads, size_t shared, const std::function<void
     } catch (...) {
       grid.idle.clear();
       grid.fibers.clear();  // in the middle of something, some of them
+      grid.contexts.clear();
       throw;
     }
   }

@@ -12,19 +12,19 @@ namespace gtn::emulated {
 namespace {
 
 constexpr size_t kAlignment = 256;  // as CUDA's
-std::map<uintptr_t, Allocation> allocations;
+std::map<const char*, Allocation, std::less<>> allocations;
 std::map<int, int> accesses;  // by device: how many are alive
 std::map<int, size_t> used;
 
-uintptr_t number(const void* address) {
-  return reinterpret_cast<uintptr_t>(address);
+const char* byte_at(const void* address) {
+  return static_cast<const char*>(address);
 }
 
 template <class Action>
 void for_memory_of(int device, Action action) {
   for (const auto& [address, a] : allocations) {
     if (a.kind == Kind::device && a.device == device) {
-      action(reinterpret_cast<const void*>(address), a.bytes);
+      action(address, a.bytes);
     }
   }
 }
@@ -45,7 +45,7 @@ cudaError_t allocate(void** memory, size_t bytes, Kind kind) {
     return cudaErrorMemoryAllocation;
   }
   std::memset(*memory, junk_byte(), bytes);
-  allocations[number(*memory)] = {bytes, kind, device};
+  allocations[byte_at(*memory)] = {bytes, kind, device};
   if (kind == Kind::device) {
     taken += bytes;
     if (accesses[device] == 0) poison(*memory, bytes);
@@ -55,7 +55,7 @@ cudaError_t allocate(void** memory, size_t bytes, Kind kind) {
 
 cudaError_t release(void* memory, Kind kind) {
   if (memory == nullptr) return cudaSuccess;
-  const auto found = allocations.find(number(memory));
+  const auto found = allocations.find(byte_at(memory));
   if (found == allocations.end() || found->second.kind != kind) return cudaErrorInvalidValue;
   if (kind == Kind::device) used[found->second.device] -= found->second.bytes;
   unpoison(memory, found->second.bytes);
@@ -65,24 +65,23 @@ cudaError_t release(void* memory, Kind kind) {
 }
 
 const Allocation* find_allocation(const void* address) {
-  auto next = allocations.upper_bound(number(address));
+  auto next = allocations.upper_bound(byte_at(address));
   if (next == allocations.begin()) return nullptr;
   --next;
-  return number(address) < next->first + next->second.bytes ? &next->second : nullptr;
+  return byte_at(address) < next->first + next->second.bytes ? &next->second : nullptr;
 }
 
 bool lies_in(const void* memory, size_t bytes, Kind kind) {
   if (bytes == 0) return true;
   if (memory == nullptr) return false;
   const Allocation* first = find_allocation(memory);
-  const Allocation* last = find_allocation(static_cast<const char*>(memory) + bytes - 1);
+  const Allocation* last = find_allocation(byte_at(memory) + bytes - 1);
   if (kind == Kind::device) return first != nullptr && first == last && first->kind == kind;
   return first == last && (first == nullptr || first->kind == kind);
 }
 
 bool device_sees(const void* address) {
-  for (const Allocation* a :
-       {find_allocation(address), find_allocation(static_cast<const char*>(address) - 1)}) {
+  for (const Allocation* a : {find_allocation(address), find_allocation(byte_at(address) - 1)}) {
     if (a != nullptr && (a->kind == Kind::host || a->device == current_device())) return true;
   }
   return false;

@@ -32,8 +32,9 @@ void run_grid(dim3 blocks, dim3 threads, size_t shared, const std::function<void
 // The block's dynamic shared memory, aligned to 128 bytes and of exactly the size asked for.
 unsigned char* dynamic_shared();
 
-// May let other threads run: wherever hardware shows threads each other's progress.
+// May let other threads run: wherever a thread may look for what others do.
 void progress();
+void fence();
 
 struct Counts {
   int nonzero, all;
@@ -156,10 +157,10 @@ T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32, GTN_HERE) {
 #undef GTN_HERE
 
 inline void __threadfence() {
-  gtn::emulated::progress();
+  gtn::emulated::fence();
 }
 inline void __threadfence_block() {
-  gtn::emulated::progress();
+  gtn::emulated::fence();
 }
 
 template <gtn::emulated::AtomicNumber T>
