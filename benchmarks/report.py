@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import losses, plot
 from benchmarks.suite import exponent
+from benchmarks.tables import figure, median, share, spread, table, targets_table, yes
 from gtn_label.report import format_bytes, format_seconds
 
 Record = dict[str, Any]
@@ -37,53 +38,6 @@ HEADINGS = {
         "Figures are medians of ratios within a round, least and largest in brackets.",
     ),
 }
-
-
-def figure(value: float | None, digits: int = 3, ending: str = "") -> str:
-    """Return a number with that many significant digits, a dash for nothing."""
-    if value is None:
-        return "–"
-    if value and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.{digits - 1}e}{ending}"
-    shown = f"{value:.{digits}g}"
-    if "e" in shown:
-        shown = f"{value:.0f}"
-    return shown + ending
-
-
-def share(value: float | None) -> str:
-    """Return a share in per cent; 100 only if it is all."""
-    if value is None:
-        return "–"
-    shown = f"{100 * value:.2f}"
-    return (shown if value == 1 or shown != "100.00" else "99.99+") + " %"
-
-
-def yes(value: bool | None) -> str:
-    """Return yes, no or a dash."""
-    return "–" if value is None else "yes" if value else "no"
-
-
-def spread(value: dict[str, Any] | None, digits: int = 3) -> str:
-    """Median, with least and largest in brackets where there are several."""
-    if value is None:
-        return "–"
-    text = figure(value["median"], digits)
-    if value["min"] != value["max"]:
-        text += f" ({figure(value['min'], digits)} to {figure(value['max'], digits)})"
-    return text
-
-
-def median(value: dict[str, Any] | None, digits: int = 3, ending: str = "") -> str:
-    """Median alone."""
-    return figure(None if value is None else value["median"], digits, ending)
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Markdown table, first column to the left and numbers to the right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    rows = [head, rule, *lines]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in rows)
 
 
 def floors(section: Record) -> str:
@@ -199,18 +153,6 @@ def scaling_table(rows: Sequence[Row]) -> str:
     if any(row["estimated"] for row in rows):
         text += "\n\\* estimated from a part of the sources.\n"
     return text + ("\n" + "\n".join(notes) + "\n" if notes else "")
-
-
-def targets_table(sections: Sequence[Record]) -> str:
-    """All lines of all contests."""
-    lines = []
-    for line in (line for section in sections for line in section.get("lines", ())):
-        sign = "≥" if line["at_least"] else "<"
-        wanted = f"{sign} {figure(line['limit'])}" if line["limit"] else "reported"
-        result = line["result"] if line["limit"] or line["result"] != "pass" else "–"
-        cells = [line["work"], line["measures"], wanted, spread(line["figure"]), result]
-        lines.append([*cells, line["note"]])
-    return table(["work", "figure", "target", "measured", "result", "note"], lines)
 
 
 def heading(record: Record) -> str:
