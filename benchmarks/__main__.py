@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from benchmarks import data, machine, report, suite, targets
+from benchmarks import data, machine, report, suite, targets, throughput_command
 from benchmarks.commandline import OUT, chosen, clock, positive, recorded, seconds, shape
 from benchmarks.floors import core_types
 from benchmarks.harness import Case, Settings
@@ -37,6 +37,7 @@ examples:
   python -m benchmarks --targets --scale 0.02 --runs 1
   python -m benchmarks --compare --out benchmarks/results/compare
   python -m benchmarks --render benchmarks/results/compare.json
+  python -m benchmarks throughput --help     pairs a second of every backend: another command
 
 gtn_label itself is always one of the peers: every other answer is compared with its own, which
 the tests' oracle checks first. Every peer runs in a process of its own, in turn; ratios are taken
@@ -176,8 +177,11 @@ def run(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["throughput"]:
+        return throughput_command.main(given[1:])
     command = parser()
-    options = command.parse_args(arguments)
+    options = command.parse_args(given)
     alone = "list" if options.list else "render" if options.render else ""
     others = [name for name, value in vars(options).items() if value and name != alone]
     if alone and others:

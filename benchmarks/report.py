@@ -2,7 +2,8 @@
 
 A record holds the circumstances and sections; a section holds the rows of one contest
 (harness.py). Every table is made from the record as it is read back from JSON, so that
-``--render`` gives the same tables again. The plot of the scaling is plot.py's.
+``--render`` gives the same tables again. Plots are plot.py's, tables of the throughput
+throughput_report.py's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import losses, plot
+from benchmarks import losses, plot, throughput_report
 from benchmarks.suite import exponent
 from benchmarks.tables import figure, median, share, spread, table, targets_table, yes
 from gtn_label.report import format_bytes, format_seconds
@@ -160,11 +161,13 @@ def heading(record: Record) -> str:
     where = record["circumstances"]
     changed = " with changes" if where["changed_since_commit"] else ""
     versions = ", ".join(f"{name} {v}" for name, v in where["versions"].items() if v)
+    gpu = f"{where['gpu']}, " if where.get("gpu") else ""
+    commit = where["commit"][:12] or "unknown"
     text = (
         "# Benchmark results\n\n"
         f"`{where['command']}`\n\n"
-        f"{where['processor']}, {where['cores']} cores, {where['system']}, Python "
-        f"{where['python']}, {versions}; commit {where['commit'][:12]}{changed}; {where['date']}"
+        f"{where['processor']}, {where['cores']} cores, {gpu}{where['system']}, Python "
+        f"{where['python']}, {versions}; commit {commit}{changed}; {where['date']}"
     )
     if where["load_average"] is not None:
         text += f"; load average at the start {where['load_average']:.1f}"
@@ -201,6 +204,8 @@ def markdown(record: Record, picture: str) -> str:
             text += "\n" + speed_table(rows, first, ratio)
             if kind != "targets":  # there the pairs are beside the point; the JSON has them
                 text += "\n" + quality_table(rows, first) + loss_table(rows)
+    fast = [s for s in record["sections"] if s["kind"] in ("throughput", "aims")]
+    text += throughput_report.text(fast, picture) if fast else ""
     compared = [s for s in record["sections"] if s["kind"] in ("compare", "scaling")]
     return text + (losses.text(compared) if compared else "")
 
@@ -211,7 +216,7 @@ def case(row: Row) -> str:
 
 
 def write(prefix: Path, record: Record) -> str:
-    """Write PREFIX.json, PREFIX.md and, with a scaling, PREFIX.svg; return the Markdown."""
+    """Write PREFIX.json, PREFIX.md and, with what is drawn, PREFIX.svg; return the Markdown."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
     path = prefix.with_name(prefix.name + ".json")
     text = json.dumps(record, default=str).replace('{"peer": ', '\n{"peer": ')  # a row a line
@@ -236,7 +241,7 @@ def render(path: Path) -> str:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise ValueError(f"{path} must be results of this version (schema {SCHEMA})")
     picture = path.with_suffix(".svg")
-    drawn = plot.scaling([s for s in record["sections"] if s["kind"] == "scaling"], picture)
+    drawn = plot.draw(record["sections"], picture)
     text = markdown(record, picture.name if drawn else "")
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     return text

@@ -1,0 +1,137 @@
+"""What ``python -m benchmarks throughput`` runs by default, and what the project set out to reach.
+
+The grid is every backend over n and dim. Where a CUDA device is, the problems that a target is
+about come first, with the rows that their ratios need; what the grid has in common with them is
+not run twice. Not here: running (throughput.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.harness import Case, Entry, spread
+from benchmarks.peer import Peer
+from benchmarks.peers import BY_NAME, OURS, PEERS
+from benchmarks.targets import Line, judged, pick, quotient
+from benchmarks.throughput import Job
+
+Row = dict[str, Any]
+
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+DIMS = (5, 64, 100, 768)
+SIZES_QUICK = (1_000, 4_000)
+DIMS_QUICK = (5, 64)
+SMALLEST = 64
+CUDA = BY_NAME["gtn_label:cuda"]
+ON_DEVICE = BY_NAME["gtn_label:cuda_on_device"]
+FAISS_GPU, TORCH_GPU = BY_NAME["faiss_gpu"], BY_NAME["torch_gpu"]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Most seconds for a problem, and how many times faster than others."""
+
+    n: int
+    dim: int
+    seconds: float
+    over: tuple[tuple[Peer | None, float], ...] = ()  # None: the best CPU backend; 0: reported
+
+
+AIMS = (
+    Aim(200_000, 100, 0.5, ((None, 20),)),
+    Aim(1_000_000, 64, 3, ((FAISS_GPU, 10), (TORCH_GPU, 0))),
+    Aim(10_000_000, 64, 60),
+    Aim(1_281_167, 768, 30),
+)
+PATIENCE = 2  # times the seconds of an aim, before a run is ended
+
+
+def everybody() -> list[Peer]:
+    """Every backend by its name, and greedy over flat search on a GPU, which needs an answer."""
+    backends = [peer for peer in PEERS if peer.kind == "contract" and peer is not OURS]
+    return [*backends, FAISS_GPU, TORCH_GPU]
+
+
+def best_cpu() -> Peer:
+    """Return the CPU backend by its best instruction set."""
+    cpu = (peer for peer in everybody() if peer.title.startswith("gtn_label, cpu:"))
+    return next((peer for peer in cpu if not peer.missing()), OURS)
+
+
+def aimed_case(aim: Aim, scale: float) -> Case:
+    """Return the problem of an aim."""
+    return Case("isotropic", max(SMALLEST, round(aim.n * scale)), aim.dim)
+
+
+def jobs(
+    cases: Sequence[Case], peers: Sequence[Peer], limit: float, scale: float | None
+) -> list[Job]:
+    """Plan the problems of the aims, then the grid, small problems first.
+
+    ``scale`` shrinks the aims; None leaves them out.
+    """
+    planned: list[Job] = []
+    if scale is not None and not CUDA.missing():
+        for aim in AIMS:
+            others = [peer or best_cpu() for peer, _ in aim.over]
+            rows = tuple(peer for peer in [CUDA, ON_DEVICE, *others] if peer in peers)
+            most = max(limit, PATIENCE * aim.seconds)
+            planned.append(Job(aimed_case(aim, scale), rows, most))
+    for case in sorted(cases, key=lambda case: case.n * case.n * case.dim):
+        done = {peer.name for job in planned if job.case == case for peer in job.peers}
+        planned.append(Job(case, tuple(peer for peer in peers if peer.name not in done), limit))
+    return planned
+
+
+def lines(rows: Sequence[Row], threads: int, scale: float) -> list[dict[str, Any]]:
+    """Every aim, judged by the rows."""
+    found = [equality(rows)]
+    for aim in AIMS:
+        case = aimed_case(aim, scale)
+        ours, work = Entry(CUDA, case, threads), f"{case.n:,} × {case.dim}"
+        timed = [
+            Line(work, "seconds, from the host", aim.seconds, False, pick(ours), took),
+            Line(work, "seconds, rows on the device", 0, True,
+                 pick(Entry(ON_DEVICE, case, threads)), took),
+        ]  # fmt: skip
+        for peer, times in aim.over:
+            other = peer or best_cpu()
+            name = peer.title if peer else f"the CPU backend with {threads} threads"
+            both = pick(ours, Entry(other, case, threads))
+            timed.append(Line(work, f"times faster than {name}", times, True, both, quotient))
+        found += [line.judge(rows) for line in timed]
+    found.append(memory(rows))
+    why = CUDA.missing() or "not run"
+    return [{**line, "note": line["note"] or ("" if line["figure"] else why)} for line in found]
+
+
+def on_device(row: Row) -> bool:
+    """Whether a row is of this project's on a CUDA device, and ran."""
+    return bool(row["stats"].get("backend") == "cuda")
+
+
+def equality(rows: Sequence[Row]) -> dict[str, Any]:
+    """Share of the rows on a device that gave the oracle's or the other backends' answer."""
+    ran = [row for row in rows if on_device(row)]
+    share = spread([float(not row["wrong"]) for row in ran])
+    figure = None if share is None else spread([sum(share["runs"]) / len(ran)])
+    measures = "share of the rows on a device whose answer is the oracle's and everybody's"
+    note = f"{len(ran)} rows" if ran else ""
+    return judged("all", measures, 1, True, figure, note)
+
+
+def memory(rows: Sequence[Row]) -> dict[str, Any]:
+    """Work space over the bytes of the inputs, the largest of the rows on a device."""
+    ran = [row for row in rows if on_device(row) and row["seconds"]]
+    shares = [row["stats"]["peak_work_bytes"] / row["inputs_bytes"] for row in ran]
+    figure = spread([max(shares)]) if shares else None
+    measures = "device memory beyond the inputs over their bytes, the most of all rows"
+    return judged("all", measures, 1, False, figure, "")
+
+
+def took(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Seconds."""
+    figure: dict[str, Any] | None = rows[0]["seconds"]
+    return figure
