@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.suite import exponent
 
-Panel = dict[str, Any]  # kind, title, rows that have a time, all sizes, floors
+Panel = dict[str, Any]  # kind, title, rows that have a time, n with a tick, floors
 
 COLUMNS = 3
 
@@ -31,10 +31,12 @@ def panels_of(sections: Sequence[dict[str, Any]]) -> list[Panel]:
             continue
         for title, mine in groups.items():
             timed = [row for row in mine if row["seconds"]]
-            sizes = sorted({row["n"] for row in mine})
+            ticks = sorted({row["n"] for row in mine})
+            if section["kind"] == "throughput":  # powers of ten alone, where there are any
+                ticks = [n for n in ticks if str(n).strip("0") == "1"] or ticks
             common = {"kind": section["kind"], "title": title, "floors": section["floors"]}
             if timed:
-                found.append({**common, "rows": timed, "sizes": sizes})
+                found.append({**common, "rows": timed, "ticks": ticks})
     return found
 
 
@@ -63,11 +65,12 @@ def draw(sections: Sequence[dict[str, Any]], path: Path) -> bool:
     colours = {title: f"C{number % 10}" for number, title in enumerate(titles)}
     with matplotlib.rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none"}):
         figure = Figure(figsize=(max(5.6, 4.2 * columns), 3.4 * lines + 1), layout="constrained")
-        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        alike = panels[0]["kind"] == "throughput"
+        axes = figure.subplots(lines, columns, squeeze=False, sharey=alike).ravel()
         for axis, panel in zip(axes, panels, strict=False):
             (_time if panel["kind"] == "scaling" else _pairs)(axis, panel, colours)
             axis.set(xscale="log", yscale="log", title=panel["title"], xlabel="n")
-            axis.set_xticks(panel["sizes"], [f"{n:,}" for n in panel["sizes"]], fontsize=7)
+            axis.set_xticks(panel["ticks"], [f"{n:,}" for n in panel["ticks"]], fontsize=7)
             axis.minorticks_off()
             axis.grid(alpha=0.3)
         for axis in axes[len(panels) :]:

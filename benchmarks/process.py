@@ -117,7 +117,7 @@ class Worker:
         line, _, self._unread = self._unread.partition(b"\n")
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            raise RequestFailed(reply["error"], reply.get("wrong", ""))
+            raise RequestFailed(reply["error"], reply["wrong"])
         return reply
 
     def close(self) -> None:

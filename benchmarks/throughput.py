@@ -30,7 +30,7 @@ Section = dict[str, Any]
 
 WARM_ROWS = 256
 ROWS_A_SECOND = 1e8  # coordinates that data.py draws in a second, at least
-COPIES = 4  # of the inputs, that a peer and the check of its answer may need on the host
+COPIES = 3  # of the inputs, that a peer and the check of its answer may need on the host
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,13 @@ class Process:
         if self._worker is None:
             self._worker = self._start()
             self.starts += 1
-        return self._worker.ask({"do": what, "arguments": arguments}, seconds)
+        try:
+            return self._worker.ask({"do": what, "arguments": arguments}, seconds)
+        except RequestFailed:
+            raise
+        except WorkerFailed:
+            self.end()
+            raise
 
     def _start(self) -> Worker:
         return Worker(self._settings.threads, {})
@@ -102,12 +108,12 @@ class Process:
         return int(self._bytes)
 
     def run(self, peer: Peer, case: Case, save: str, seconds: float) -> dict[str, Any]:
-        """Run a peer once; after a failure the next request starts a new process."""
+        """Run a peer once; a device may be left unusable by what failed, so the process ends."""
         try:
             self.load(peer, case, seconds)
             time.sleep(self._settings.settle_seconds)
             return self.ask("run", {"peer": peer.name, "save": save}, seconds)
-        except WorkerFailed:
+        except RequestFailed:
             self.end()
             raise
 
@@ -303,13 +309,26 @@ class Throughput:
         )
         row["stats"] = state.replies[-1]["stats"]
         self._forecast.learn(state.peer, case, row["seconds"]["median"])
-        if row["stats"].get("backend") == "cpu" and self._left() > 0:
-            asked = {"instruction_set": row["stats"]["instruction_set"], "dim": case.dim}
-            seconds = self._settings.floor_seconds
-            floor = {**asked, "threads": self._settings.threads, "seconds": seconds}
-            least = case.n * case.n * case.dim / 2 / self._process.ask("int8", floor)["rate"]
-            row["int8_ratio"] = spread(ratios([least] * len(state.runs), state.runs))
+        row["int8_ratio"] = self._int8_ratio(job, state)
         self._say(job, state.peer, f"{row['pairs_a_second']['median']:,.0f} pairs a second")
+
+    def _int8_ratio(self, job: Job, state: State) -> dict[str, Any] | None:
+        """Time of n² · dim / 2 products at the bare kernel's rate, over the time taken.
+
+        A tree, where few dimensions describe the latents, multiplies no codes.
+        """
+        stats, case = state.row["stats"], job.case
+        coded = stats.get("backend") == "cpu" and "int8" in stats["arithmetic"]
+        if not coded or self._left() < 0:
+            return None
+        asked = {"instruction_set": stats["instruction_set"], "dim": case.dim}
+        asked |= {"threads": self._settings.threads, "seconds": self._settings.floor_seconds}
+        try:
+            rate = self._process.ask("int8", asked)["rate"]
+        except WorkerFailed:
+            return None
+        least = case.n * case.n * case.dim / 2 / rate
+        return spread(ratios([least] * len(state.runs), state.runs))
 
     def _say(self, job: Job, peer: Peer, line: str) -> None:
         self._settings.say(f"{job.case}: {peer.name}: {line}")

@@ -6,6 +6,7 @@ Every figure is of a run; what did not run is a dash here and a line below that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from benchmarks.tables import figure, spread, table, targets_table
@@ -87,6 +88,11 @@ def of_dimension(rows: Sequence[Row]) -> str:
     if rated:
         head[0] = "of the kernel's int8 rate, per cent"
         parts.append(table(head, [cells(title, of_rate) for title in rated]))
+    faster = [row for row in rows if over_cpu(row, rows)]
+    if faster:
+        head[0] = "times the fastest CPU backend"
+        titles = dict.fromkeys(row["title"] for row in faster)
+        parts.append(table(head, [cells(title, partial(times_cpu, rows)) for title in titles]))
     notes = noted(row for row in rows if row["note"] and not row["missing"])
     return "\n".join([*parts, *([notes] if notes else [])])
 
@@ -101,13 +107,42 @@ def of_rate(row: Row) -> str:
     return figure(100 * row["int8_ratio"]["median"], 2) if row["int8_ratio"] else "–"
 
 
+def over_cpu(row: Row, rows: Sequence[Row]) -> float | None:
+    """How many times faster a row on a GPU is than the fastest CPU backend of its process."""
+    if not row["seconds"] or not on_gpu(row):
+        return None
+    others = [
+        other["seconds"]["median"]
+        for other in rows
+        if other["n"] == row["n"]
+        and other["seconds"]
+        and other["process"] == row["process"]
+        and other["stats"].get("backend") == "cpu"
+    ]
+    return min(others) / row["seconds"]["median"] if others else None
+
+
+def on_gpu(row: Row) -> bool:
+    """Whether a row computed on a GPU."""
+    return "GPU" in row["title"] or row["stats"].get("backend") == "cuda"
+
+
+def times_cpu(rows: Sequence[Row], row: Row) -> str:
+    """Show how many times faster than the fastest CPU backend."""
+    return figure(over_cpu(row, rows))
+
+
 def noted(rows: Iterable[Row]) -> str:
-    """Notes, those of the same words together."""
-    said: dict[tuple[str, str], list[str]] = {}
+    """Notes; rows that say the same of the same n together."""
+    by_row: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        said.setdefault((row["title"], row["note"]), []).append(f"{row['n']:,}")
-    lines = [f"- {title}, n = {', '.join(n)}: {note}.\n" for (title, note), n in said.items()]
-    return "".join(lines)
+        by_row.setdefault((row["title"], row["note"]), []).append(f"{row['n']:,}")
+    alike: dict[tuple[str, str], list[str]] = {}
+    for (title, note), sizes in by_row.items():
+        alike.setdefault((" and ".join(sizes), note), []).append(title)
+    return "".join(
+        f"- {'; '.join(titles)}: n = {sizes}: {note}.\n" for (sizes, note), titles in alike.items()
+    )
 
 
 def phases(rows: Sequence[Row]) -> str:

@@ -152,20 +152,24 @@ class Server:
         return self.answers[request["do"]](**request.get("arguments", {}))
 
 
+def answer(server: Server, request: Reply) -> Reply:
+    """Answer a request; whatever a peer raises becomes its row."""
+    try:
+        return server.serve(request)
+    except Exception as error:
+        lines = str(error).splitlines()
+        words = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+        wrong = str(error) if isinstance(error, check.WrongAnswer) else ""
+        return {"error": words, "wrong": wrong}
+
+
 def main() -> None:
     """Answer requests until there are no more."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     server = Server()
     for line in sys.stdin:
-        try:
-            reply = server.serve(json.loads(line))
-        except Exception as error:  # whatever a peer raises becomes its row
-            lines = str(error).splitlines()
-            reply = {"error": f"{type(error).__name__}: {lines[0] if lines else 'no message'}"}
-            if isinstance(error, check.WrongAnswer):
-                reply["wrong"] = str(error)
-        json.dump(reply, replies, default=str)
+        json.dump(answer(server, json.loads(line)), replies, default=str)
         replies.write("\n")
         replies.flush()
 
