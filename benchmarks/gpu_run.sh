@@ -37,15 +37,13 @@ say() {
     printf '%s\n' "$*" | tee -a "$out/summary.txt"
 }
 
-# What this machine has. Sets gpu, architecture, and blocked: why nothing can be built or run.
+# What this machine has. Sets gpu, capability, and blocked: why nothing can be built or run.
 look_around() {
     blocked=""
     gpu=$(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader 2>/dev/null |
         head -n 1)
-    local capability
     capability=$(cut -d, -f2 <<<"$gpu" | tr -d ' .')
-    architecture=$capability-real
-    [[ $capability != 90 ]] || architecture=90a-real # wgmma
+    [[ $capability != 90 ]] || capability=90a # for wgmma
     local commit
     commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo "${GTN_COMMIT:-unknown}")
     say "commit $commit; GPU: ${gpu:-none}; $(nproc) cores"
@@ -111,7 +109,7 @@ build() {
     cmake -S . -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSKBUILD_PROJECT_VERSION=0 \
         -DPython_EXECUTABLE="$(command -v "$python")" \
         -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" \
-        -DGTN_FAISS=OFF -DGTN_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="$architecture"
+        -DGTN_FAISS=OFF -DGTN_CUDA=ON -DGTN_CUDA_CAPABILITIES="$capability"
     cmake --build "$work/build"
     cp "$work"/build/_core*.so "$work/python/gtn_label/"
     "$python" -c 'import gtn_label
@@ -149,9 +147,9 @@ shorten() {
 }
 
 export -f build tests sanitize throughput
-export root out work python architecture
+export root out work python
 look_around
-export architecture
+export capability
 part "build" 200 build bash -c build
 if [[ -z $blocked && $result != passed ]]; then
     blocked="the build did not succeed"
