@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from typing import Any
 
 from benchmarks.answer import Rows
@@ -34,3 +35,10 @@ def place(rows: Rows) -> Any:
     if NAME != "cpu":
         torch().cuda.synchronize()
     return placed
+
+
+def release() -> None:
+    """Give back what PyTorch keeps of the device's memory for itself, if it ever had any."""
+    loaded = sys.modules.get("torch")
+    if loaded is not None:
+        loaded.cuda.empty_cache()

@@ -133,7 +133,7 @@ sanitize() {
 }
 
 throughput() {
-    "$python" -m benchmarks throughput --budget "$1" --limit 20 --out "$out/throughput"
+    "$python" -m benchmarks throughput --budget "$1" --limit 10 --out "$out/throughput"
 }
 
 # Files must not grow over 16 MB: the middle of a long log goes.

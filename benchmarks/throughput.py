@@ -152,6 +152,7 @@ class Throughput:
         self._section = section
         self._process = process or Process(settings)
         self._forecast = Forecast()
+        self._digests: dict[Case, str] = {}  # of the first answer that was right
         self._missing: dict[str, str] = {}  # by name of the peer
         section.update({"rows": [], "floors": [], "limit": settings.limit, "budget": budget})
 
@@ -253,6 +254,9 @@ class Throughput:
             against = "" if save else str(reference)
             arguments = {"peer": peer.name, "reference": against, "sample": self._settings.sample}
             row["checked"] = self._process.ask("check", arguments)["passed"]
+            if self._digests.setdefault(job.case, reply["digest"]) != reply["digest"] and save:
+                row["checked"] = ""
+                raise RequestFailed("", "another answer than that of the backends before")
         except RequestFailed as error:
             row["wrong"] = bool(error.wrong) and peer.kind == "contract"
             row["note"] = f"wrong, not timed: {error.wrong}" if error.wrong else f"failed: {error}"

@@ -42,10 +42,10 @@ class Aim:
 AIMS = (
     Aim(200_000, 100, 0.5, ((None, 20),)),
     Aim(1_000_000, 64, 3, ((FAISS_GPU, 10), (TORCH_GPU, 0))),
-    Aim(10_000_000, 64, 60),
     Aim(1_281_167, 768, 30),
+    Aim(10_000_000, 64, 60),
 )
-PATIENCE = 2  # times the seconds of an aim, before a run is ended
+PATIENCE = 1.5  # times the seconds that a row of an aim should take, before it is ended
 
 
 def everybody() -> list[Peer]:
@@ -70,18 +70,27 @@ def jobs(
 ) -> list[Job]:
     """Plan the problems of the aims, then the grid, small problems first.
 
-    ``scale`` shrinks the aims; None leaves them out.
+    Where a device is, the whole grid is run by it and by the best CPU backend before others get
+    their turn: a budget should end with those. ``scale`` shrinks the aims; None leaves them out.
     """
     planned: list[Job] = []
+    turns = [list(peers)]
+    if not CUDA.missing():
+        first = (CUDA, ON_DEVICE, best_cpu())
+        turns = [[peer for peer in first if peer in peers]]
+        turns.append([peer for peer in peers if peer not in first])
     if scale is not None and not CUDA.missing():
         for aim in AIMS:
             others = [peer or best_cpu() for peer, _ in aim.over]
             rows = tuple(peer for peer in [CUDA, ON_DEVICE, *others] if peer in peers)
-            most = max(limit, PATIENCE * aim.seconds)
-            planned.append(Job(aimed_case(aim, scale), rows, most))
-    for case in sorted(cases, key=lambda case: case.n * case.n * case.dim):
-        done = {peer.name for job in planned if job.case == case for peer in job.peers}
-        planned.append(Job(case, tuple(peer for peer in peers if peer.name not in done), limit))
+            slowest = aim.seconds * max([1, *(times for _, times in aim.over)])
+            planned.append(Job(aimed_case(aim, scale), rows, max(limit, PATIENCE * slowest)))
+    for turn in turns:
+        for case in sorted(cases, key=lambda case: case.n * case.n * case.dim):
+            done = {peer.name for job in planned if job.case == case for peer in job.peers}
+            left = tuple(peer for peer in turn if peer.name not in done)
+            if left:
+                planned.append(Job(case, left, limit))
     return planned
 
 

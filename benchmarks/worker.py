@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import check, data, floors
+from benchmarks import check, data, device, floors
 from benchmarks.answer import Answer, Assignment, Rows
 from benchmarks.peer import Budget, Peer
 from benchmarks.peers import BY_NAME
@@ -122,6 +122,7 @@ class Server:
     def _hold(self, arrays: Callable[[], tuple[Rows, Rows]]) -> Reply:
         self.loaded.clear()
         self.arrays = None  # both old and new might not fit
+        device.release()
         self.arrays = arrays()
         return {"inputs_bytes": sum(rows.nbytes for rows in self.arrays)}
 

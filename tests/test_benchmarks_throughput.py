@@ -1,7 +1,8 @@
 """The throughput command: what it starts, what it refuses to time, and what it says of the rest.
 
 Runs are tiny and nothing here looks at a time. Not here: the harness and the other command
-(test_benchmarks.py), what needs a GPU (test_benchmarks_gpu.py).
+(test_benchmarks.py), what is run by default and what is said of it
+(test_benchmarks_throughput_plan.py), what needs a GPU (test_benchmarks_gpu.py).
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ from benchmarks import __main__ as command
 from benchmarks import (
     check,
     data,
-    harness,
-    plot,
     report,
     throughput_command,
     throughput_plan,
@@ -35,7 +34,6 @@ from benchmarks.peer import Budget, Peer
 from benchmarks.peers import BY_NAME
 from benchmarks.process import OutOfTime, RequestFailed, WorkerFailed, environment
 from benchmarks.throughput import Forecast, Job, Process, Throughput
-from benchmarks.throughput_plan import CUDA, FAISS_GPU, ON_DEVICE
 from benchmarks.worker import Server, answer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -170,6 +168,23 @@ class TestRuns:
             Throughput(SETTINGS, 1e4, section, Inside(SETTINGS)).run([Job(CASE, peers, 20)])
         assert section["rows"][1]["checked"] == "identical to the oracle"
 
+    def test_a_later_turn_is_held_to_the_first_answer(self, known) -> None:
+        def late(latents, sources, budget):
+            return swapped(latents, sources, budget)
+
+        known(peer("right"), peer("late", late))
+        server = Inside(SETTINGS)
+        passed = server.ask
+
+        def lenient(what, arguments, seconds=None):  # a sample that misses what is wrong
+            return {"passed": "99"} if what == "check" else passed(what, arguments, seconds)
+
+        server.ask = lenient
+        section: dict = {"kind": "throughput", "title": "isotropic"}
+        jobs = [Job(CASE, (BY_NAME[name],), 9) for name in ("right", "late")]
+        with pytest.raises(check.WrongAnswer, match="another answer than that of the backends"):
+            Throughput(SETTINGS, 1e4, section, server).run(jobs)
+
     def test_an_answer_that_changes_is_wrong(self, known) -> None:
         calls = []
 
@@ -263,141 +278,6 @@ class TestLimits:
         (row,) = run([Job(CASE, (SCALAR,), 9)], process)
         assert row["note"] == "failed after its checked run: its process died of SIGSEGV"
         assert row["seconds"] is None
-
-
-class TestPlan:
-    def here(self, monkeypatch) -> None:
-        """Let there be a device."""
-        for name in ("CUDA", "ON_DEVICE", "FAISS_GPU", "TORCH_GPU"):
-            one = dataclasses.replace(getattr(throughput_plan, name), missing=lambda: "")
-            monkeypatch.setattr(throughput_plan, name, one)
-
-    def test_the_issues_problems_come_first_where_a_device_is(self, monkeypatch) -> None:
-        self.here(monkeypatch)
-        aims = [Case("isotropic", n, dim) for n, dim in ((200_000, 100), (10**6, 64))]
-        aims += [Case("isotropic", n, dim) for n, dim in ((10**7, 64), (1_281_167, 768))]
-        peers = [*throughput_plan.everybody()]
-        peers = [one for one in peers if one.name not in (CUDA.name, ON_DEVICE.name)]
-        peers += [throughput_plan.CUDA, throughput_plan.ON_DEVICE]
-        grid = [Case("isotropic", 10**6, 64), Case("isotropic", 100, 5)]
-        jobs = throughput_plan.jobs(grid, peers, 60, 1.0)
-        assert [job.case for job in jobs] == [*aims, grid[1], grid[0]]
-        assert [job.limit for job in jobs] == [60, 60, 120, 60, 60, 60]
-        names = [{one.name for one in job.peers} for job in jobs]
-        assert names[0] >= {"gtn_label:cuda", "gtn_label:cuda_on_device"}
-        assert throughput_plan.best_cpu().name in names[0]
-        assert not names[1] & names[5]  # nothing runs twice
-        assert names[1] | names[5] >= {one.name for one in peers} - {"faiss_gpu", "torch_gpu"}
-        assert jobs[0].peers[0].kind == "contract"
-
-    def test_without_a_device_there_is_the_grid_alone(self) -> None:
-        if not CUDA.missing():
-            pytest.skip("a device is here")
-        jobs = throughput_plan.jobs([CASE], [SCALAR, CUDA], 60, 1.0)
-        assert jobs == [Job(CASE, (SCALAR, CUDA), 60)]
-
-    def row(self, one: Peer, n: int, dim: int, seconds: float, **more) -> dict:
-        backend = "cuda" if one in (CUDA, ON_DEVICE) else "cpu"
-        stats = {"backend": backend, "instruction_set": "mma", "peak_work_bytes": 60}
-        row = {"peer": one.name, "kind": one.kind, "data": "isotropic", "n": n, "dim": dim}
-        row |= {"threads": 16, "seconds": harness.spread([seconds]), "note": "", "wrong": False}
-        return row | {"stats": stats, "inputs_bytes": 100} | more
-
-    def test_lines_are_judged_by_the_rows(self) -> None:
-        cpu = throughput_plan.best_cpu()
-        rows = [
-            self.row(CUDA, 200_000, 100, 0.4),
-            self.row(ON_DEVICE, 200_000, 100, 0.3),
-            self.row(cpu, 200_000, 100, 4.4),
-            self.row(CUDA, 10**6, 64, 2.0),
-            self.row(FAISS_GPU, 10**6, 64, 21.0),
-            self.row(CUDA, 1_281_167, 768, 31.0),
-        ]
-        found = {
-            (line["work"], line["measures"]): (
-                line["result"],
-                line["figure"] and line["figure"]["median"],
-            )
-            for line in throughput_plan.lines(rows, 16, 1.0)
-        }
-        judged = {" ".join(key): value for key, value in found.items()}
-        assert judged["200,000 × 100 seconds, from the host"] == ("pass", 0.4)
-        assert judged["200,000 × 100 seconds, rows on the device"] == ("pass", 0.3)
-        slow = "200,000 × 100 times faster than the CPU backend with 16 threads"
-        assert judged[slow] == ("FAIL", pytest.approx(11))
-        flat = "1,000,000 × 64 times faster than greedy over FAISS flat blocks on a GPU"
-        assert judged[flat] == ("pass", 10.5)
-        assert judged["1,281,167 × 768 seconds, from the host"] == ("FAIL", 31.0)
-        assert judged["10,000,000 × 64 seconds, from the host"] == ("not measured", None)
-
-    def test_one_wrong_row_fails_the_line_on_equality(self) -> None:
-        rows = [self.row(CUDA, 10, 5, 1.0), self.row(CUDA, 20, 5, 1.0, wrong=True)]
-        assert throughput_plan.equality(rows)["result"] == "FAIL"
-        assert throughput_plan.equality(rows)["figure"]["median"] == 0.5
-        assert throughput_plan.equality(rows[:1])["result"] == "pass"
-        assert throughput_plan.equality([])["result"] == "not measured"
-
-    def test_lines_without_a_device_say_why(self) -> None:
-        lines = throughput_plan.lines([], 2, 0.001)
-        assert {line["result"] for line in lines} == {"not measured"}
-        why = CUDA.missing() or "not run"
-        assert {line["note"] for line in lines} == {why}
-        assert {line["work"] for line in lines} >= {"200 × 100", "10,000 × 64", "all"}
-
-
-class TestTables:
-    def row(self, title: str, n: int, seconds: float | None, backend: str = "cpu", **more) -> dict:
-        spread = harness.spread([seconds])
-        rate = harness.spread([n / seconds]) if seconds else None
-        row = {"peer": title, "title": title, "n": n, "dim": 5, "seconds": spread}
-        row |= {"pairs_a_second": rate, "int8_ratio": None, "note": "", "missing": ""}
-        row |= {"checked": "identical", "process": 1}
-        return row | {"stats": {"backend": backend, "seconds": {"search": 0.5}}} | more
-
-    def text(self, rows) -> str:
-        section = {"kind": "throughput", "title": "isotropic", "rows": rows, "floors": []}
-        return tables.text([section | {"limit": 60, "budget": 600}], "")
-
-    def test_figures_by_hand(self) -> None:
-        text = self.text(
-            [
-                self.row("slow", 1000, 2.0, int8_ratio=harness.spread([0.25])),
-                self.row("fast", 1000, 0.004, "cuda"),
-                self.row("slow", 10_000, None, note="not run: too long"),
-                self.row("other", 10_000, None, note="not run: too long"),
-                self.row("fast", 10_000, 0.01, "cuda"),
-                self.row("gone", 1000, None, missing="no device", note="no device"),
-            ]
-        )
-        assert "| pairs a second | n = 1,000 | n = 10,000 |" in text
-        assert "\n| slow | 500 | – |\n| fast | 250,000 | 1,000,000 |\n" in text
-        assert (
-            "per cent | n = 1,000 | n = 10,000 |\n| --- | ---: | ---: |\n| slow | 25 | – |" in text
-        )
-        assert (
-            "CPU backend | n = 1,000 | n = 10,000 |\n| --- | ---: | ---: |\n| fast | 500 | – |"
-            in text
-        )
-        assert "- slow; other: n = 10,000: not run: too long.\n" in text
-        assert "| gone | no device |" in text
-        assert "| slow | 1 of 2 problems timed, 2 checked |" in text
-        assert text.count("gone") == 1
-        assert "| fast: 1,000 × 5 | 0.004 | 0.5 |" in text
-
-    def test_ratios_are_of_one_process(self) -> None:
-        rows = [self.row("slow", 1000, 2.0), self.row("fast", 1000, 0.5, "cuda", process=2)]
-        assert tables.over_cpu(rows[1], rows) is None
-        assert tables.over_cpu({**rows[1], "process": 1}, rows) == 4
-
-    def test_rates_are_drawn(self, tmp_path: Path) -> None:
-        pytest.importorskip("matplotlib")
-        rows = [self.row("slow", 1000, 2.0), self.row("slow", 10_000, None)]
-        section = {"kind": "throughput", "title": "isotropic", "rows": rows, "floors": []}
-        assert plot.draw([section], tmp_path / "a.svg")
-        drawn = (tmp_path / "a.svg").read_text()
-        assert "pairs a second" in drawn
-        assert "10,000" in drawn
-        assert not plot.draw([{**section, "rows": rows[1:]}], tmp_path / "b.svg")
 
 
 class TestChecks:
