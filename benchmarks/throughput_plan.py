@@ -70,13 +70,14 @@ def jobs(
 ) -> list[Job]:
     """Plan the problems of the aims, then the grid, small problems first.
 
-    Where a device is, the whole grid is run by it and by the best CPU backend before others get
+    Where a device is, the whole grid is run on it and by the best CPU backend before others get
     their turn: a budget should end with those. ``scale`` shrinks the aims; None leaves them out.
     """
     planned: list[Job] = []
     turns = [list(peers)]
     if not CUDA.missing():
-        first = (CUDA, ON_DEVICE, best_cpu())
+        kernels = (peer for peer in peers if peer.title.startswith("gtn_label, cuda:"))
+        first = (CUDA, ON_DEVICE, *kernels, best_cpu())
         turns = [[peer for peer in first if peer in peers]]
         turns.append([peer for peer in peers if peer not in first])
     if scale is not None and not CUDA.missing():
@@ -111,7 +112,7 @@ def lines(rows: Sequence[Row], threads: int, scale: float) -> list[dict[str, Any
             both = pick(ours, Entry(other, case, threads))
             timed.append(Line(work, f"times faster than {name}", times, True, both, quotient))
         found += [line.judge(rows) for line in timed]
-    found.append(memory(rows))
+    found.append(memory(rows, [aimed_case(aim, scale) for aim in AIMS]))
     why = CUDA.missing() or "not run"
     return [{**line, "note": line["note"] or ("" if line["figure"] else why)} for line in found]
 
@@ -131,13 +132,23 @@ def equality(rows: Sequence[Row]) -> dict[str, Any]:
     return judged("all", measures, 1, True, figure, note)
 
 
-def memory(rows: Sequence[Row]) -> dict[str, Any]:
-    """Work space over the bytes of the inputs, the largest of the rows on a device."""
-    ran = [row for row in rows if on_device(row) and row["seconds"]]
-    shares = [row["stats"]["peak_work_bytes"] / row["inputs_bytes"] for row in ran]
+def memory(rows: Sequence[Row], cases: Sequence[Case]) -> dict[str, Any]:
+    """Device memory beyond the inputs over their bytes, the most of these problems."""
+    shapes = {(case.n, case.dim) for case in cases}
+    ran = [row for row in rows if on_device(row) and (row["n"], row["dim"]) in shapes]
+    shares = [beyond(row) / row["inputs_bytes"] for row in ran if row["seconds"]]
     figure = spread([max(shares)]) if shares else None
-    measures = "device memory beyond the inputs over their bytes, the most of all rows"
-    return judged("all", measures, 1, False, figure, "")
+    measures = "device memory beyond the inputs over their bytes, the most of these problems"
+    return judged("all of these", measures, 1, False, figure, "")
+
+
+def beyond(row: Row) -> float:
+    """Bytes of device memory that a row took, without copies of inputs that came from the host."""
+    stats, half = row["stats"], row["inputs_bytes"] / 2
+    copied = 0.0
+    if row["peer"] != ON_DEVICE.name:
+        copied = half * ((not stats["latents_mapped"]) + (not stats["sources_mapped"]))
+    return float(stats["peak_work_bytes"] - copied)
 
 
 def took(rows: Sequence[Row]) -> dict[str, Any] | None:

@@ -64,7 +64,8 @@ class TestPlan:
 
     def row(self, one: Peer, n: int, dim: int, seconds: float, **more) -> dict:
         backend = "cuda" if one in (CUDA, ON_DEVICE) else "cpu"
-        stats = {"backend": backend, "instruction_set": "mma", "peak_work_bytes": 60}
+        stats = {"backend": backend, "instruction_set": "mma", "peak_work_bytes": 160}
+        stats |= {"latents_mapped": False, "sources_mapped": False}
         row = {"peer": one.name, "kind": one.kind, "data": "isotropic", "n": n, "dim": dim}
         row |= {"threads": 16, "seconds": harness.spread([seconds]), "note": "", "wrong": False}
         return row | {"stats": stats, "inputs_bytes": 100} | more
@@ -102,6 +103,17 @@ class TestPlan:
         assert throughput_plan.equality(rows)["figure"]["median"] == 0.5
         assert throughput_plan.equality(rows[:1])["result"] == "pass"
         assert throughput_plan.equality([])["result"] == "not measured"
+
+    def test_memory_is_that_beyond_the_inputs(self) -> None:
+        case = Case("isotropic", 10, 5)
+        rows = [self.row(CUDA, 10, 5, 1.0), self.row(CUDA, 20, 5, 1.0)]
+        rows[1]["stats"]["peak_work_bytes"] = 1000  # not one of the problems
+        assert throughput_plan.memory(rows, [case])["figure"]["median"] == pytest.approx(0.6)
+        rows[0]["stats"]["latents_mapped"] = True
+        assert throughput_plan.memory(rows, [case])["result"] == "FAIL"
+        assert throughput_plan.beyond(rows[0]) == 110
+        assert throughput_plan.beyond(self.row(ON_DEVICE, 10, 5, 1.0)) == 160
+        assert throughput_plan.memory([], [case])["result"] == "not measured"
 
     def test_lines_without_a_device_say_why(self) -> None:
         lines = throughput_plan.lines([], 2, 0.001)
