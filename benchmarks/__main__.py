@@ -7,23 +7,18 @@ after every part, and when the run ends early.
 from __future__ import annotations
 
 import argparse
-import difflib
-import fnmatch
-import os
-import signal
 import sys
-import time
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
 
-from benchmarks import check, data, machine, report, suite, targets
+from benchmarks import data, machine, report, suite, targets, throughput_command
+from benchmarks.commandline import OUT, chosen, clock, positive, recorded, seconds, shape
 from benchmarks.floors import core_types
 from benchmarks.harness import Case, Settings
 from benchmarks.peer import Peer
 from benchmarks.peers import BY_NAME
 
 PARTS = ("compare", "datasets", "scaling", "targets")
-OUT = Path("benchmarks/out")
 QUICK_SCALE = 0.002
 DESCRIPTION = """\
 Check, then time, gtn_label against other ways to pair noise with latents.
@@ -42,6 +37,7 @@ examples:
   python -m benchmarks --targets --scale 0.02 --runs 1
   python -m benchmarks --compare --out benchmarks/results/compare
   python -m benchmarks --render benchmarks/results/compare.json
+  python -m benchmarks throughput --help     pairs a second of every backend: another command
 
 gtn_label itself is always one of the peers: every other answer is compared with its own, which
 the tests' oracle checks first. Every peer runs in a process of its own, in turn; ratios are taken
@@ -50,47 +46,6 @@ Ctrl-C writes the rows so far. Progress goes to stderr, the tables to stdout and
 everything to PREFIX.json, the plot of the scaling to PREFIX.svg.
 exit codes: 0 done, 1 this project's answer was wrong, 2 wrong usage, 130 interrupted
 """
-
-
-def shape(text: str) -> tuple[int, int]:
-    """Parse ``50000x100``."""
-    n, _, dim = text.partition("x")
-    if not (n.isdigit() and dim.isdigit() and int(n) > 1 and int(dim) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a shape like 50000x100, with n > 1")
-    return int(n), int(dim)
-
-
-def positive(text: str) -> int:
-    """Parse an integer of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    """Parse a positive number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return value
-
-
-def chosen(text: str, known: dict[str, Any], word: str) -> list[str]:
-    """Names that a comma-separated list of names or patterns stands for, in the list's order."""
-    names: list[str] = []
-    for pattern in filter(None, (part.strip() for part in text.split(","))):
-        found = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
-        if not found:
-            near = difflib.get_close_matches(pattern, known, 1, 0.5)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise argparse.ArgumentTypeError(f"no {word} {pattern!r}; {hint}--list shows them")
-        names += [name for name in found if name not in names]
-    if not names:
-        raise argparse.ArgumentTypeError(f"{text!r} names no {word}")
-    return names
 
 
 def parser() -> argparse.ArgumentParser:
@@ -188,12 +143,6 @@ def compared_cases(options: argparse.Namespace) -> list[Case]:
 def settings_of(options: argparse.Namespace) -> Settings:
     """How long and how often to run, and a clock for the lines on stderr."""
     quick = options.quick
-    began = time.monotonic()
-
-    def say(line: str) -> None:
-        elapsed = time.monotonic() - began
-        print(f"[{elapsed:6.0f} s] {line}", file=sys.stderr, flush=True)
-
     return Settings(
         threads=options.threads or machine.usable_cores(),
         runs=options.runs or (2 if quick else 5),
@@ -202,7 +151,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         floor_seconds=0.05 if quick else 0.5,
         core_types=("",) if quick else core_types(),
         settle_seconds=0.05 if quick else 0.2,
-        say=say,
+        say=clock(),
     )
 
 
@@ -226,15 +175,13 @@ def run(
         targets.targets(settings, scale, options.shape or (), sections)
 
 
-def end(signum: int, frame: object) -> NoReturn:
-    """End as for Ctrl-C."""
-    raise KeyboardInterrupt
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["throughput"]:
+        return throughput_command.main(given[1:])
     command = parser()
-    options = command.parse_args(arguments)
+    options = command.parse_args(given)
     alone = "list" if options.list else "render" if options.render else ""
     others = [name for name, value in vars(options).items() if value and name != alone]
     if alone and others:
@@ -258,30 +205,8 @@ def main(arguments: list[str] | None = None) -> int:
         command.error(str(error))
     whole = "quick" if options.quick else "all"
     prefix = options.out or OUT / (parts[0] if len(parts) == 1 else whole)
-    signal.signal(signal.SIGTERM, end)
-    record: dict[str, Any] = {
-        "schema": 2,
-        "circumstances": machine.circumstances(),
-        "ended": "",
-        "sections": [],
-    }
-    code, text = 0, ""
-    try:
-        for part in parts:
-            run(part, options, settings, record["sections"])
-            text = report.write(prefix, record)
-    except KeyboardInterrupt:
-        record["ended"], code = "interrupted: only what was measured by then is here", 130
-    except check.WrongAnswer as error:
-        record["ended"], code = f"WRONG ANSWER: {error}", 1
-    if code:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not lose the rows
-        text = report.write(prefix, record)
-    print(text, end="")
-    print(f"wrote {os.fspath(prefix)}.json and .md", file=sys.stderr)
-    if record["ended"]:
-        print(record["ended"], file=sys.stderr)
-    return code
+    steps = [partial(run, part, options, settings) for part in parts]
+    return recorded(prefix, steps)
 
 
 if __name__ == "__main__":

@@ -227,20 +227,13 @@ class Contest:
         state, limit = self.states[entry], self.settings.limit
         worker = stack.enter_context(Worker(entry.threads, entry.peer.environment()))
         state.worker = worker
-        loaded = worker.ask(
-            {
-                "do": "load",
-                "peer": entry.peer.name,
-                "latents": str(folder / "latents.npy"),
-                "sources": str(folder / "sources.npy"),
-                "threads": entry.threads,
-                "seconds": limit,
-            }
-        )
-        state.inputs_bytes = loaded["inputs_bytes"]
+        files = {name: str(folder / f"{name}.npy") for name in ("latents", "sources")}
+        state.inputs_bytes = worker.ask({"do": "read", "arguments": files})["inputs_bytes"]
+        budget = {"threads": entry.threads, "seconds": limit, "warm_rows": 0}
+        worker.ask({"do": "load", "arguments": {"peer": entry.peer.name, **budget}})
         save = folder / "assignment.npy"
         time.sleep(self.settings.settle_seconds)
-        request = {"do": "run", "save": str(save)}
+        request = {"do": "run", "arguments": {"peer": entry.peer.name, "save": str(save)}}
         reply = worker.ask(request, None if entry.peer is OURS else limit)
         state.digests.add(reply["digest"])
         state.stats, state.note = reply["stats"], reply["note"]
@@ -267,7 +260,8 @@ class Contest:
                     continue
                 time.sleep(self.settings.settle_seconds)
                 try:
-                    reply = state.worker.ask({"do": "run", "save": ""}, self._run_limit(entry))
+                    request = {"do": "run", "arguments": {"peer": entry.peer.name, "save": ""}}
+                    reply = state.worker.ask(request, self._run_limit(entry))
                 except WorkerFailed as error:
                     self._drop(entry, f"run {round_ + 1} failed: {error}")
                     continue

@@ -15,7 +15,8 @@ from typing import Any
 import gtn_label
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("numpy", "scipy", "faiss-cpu", "lapx", "POT")
+PACKAGES = ("numpy", "scipy", "faiss-cpu", "faiss-gpu", "lapx", "POT", "torch")
+COMMIT_VARIABLE = "GTN_COMMIT"  # names the commit of a copy that has no .git
 
 
 def git(*arguments: str) -> str:
@@ -27,6 +28,20 @@ def git(*arguments: str) -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
+
+
+def gpu() -> str:
+    """Name, driver and memory of the first GPU, as its driver tells; empty if there is none."""
+    command = [
+        "nvidia-smi",
+        "--query-gpu=name,driver_version,memory.total",
+        "--format=csv,noheader",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.split("\n")[0]
 
 
 def processor() -> str:
@@ -60,9 +75,10 @@ def circumstances() -> dict[str, Any]:
     return {
         "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": git("rev-parse", "HEAD"),
+        "commit": git("rev-parse", "HEAD") or os.environ.get(COMMIT_VARIABLE, ""),
         "changed_since_commit": bool(git("status", "--porcelain", "--untracked-files=no")),
         "processor": processor(),
+        "gpu": gpu(),
         "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

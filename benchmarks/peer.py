@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks.answer import Answer, Rows
 
@@ -47,13 +47,15 @@ class Peer:
     name: str  # what --peers takes
     title: str  # what tables show
     kind: Kind
-    match: Callable[[Rows, Rows, Budget], Answer]  # latents [n, dim], sources [n, dim]
+    match: Callable[[Any, Any, Budget], Answer]  # latents [n, dim], sources [n, dim], as placed
     what: str  # one line for --list
     advice: str  # when to use it instead
     missing: Callable[[], str] = lambda: ""  # why it cannot run here; empty if it can
     # (n, dim, seconds a run may take): on two cores of 2023, read off measurements
     cost: Callable[[int, int, float], Cost] = lambda n, dim, seconds: Cost(0, 0)
     environment: Callable[[], dict[str, str]] = lambda: {}
+    # Brings rows to where they are when the clock starts, such as a device; ``match`` gets those.
+    place: Callable[[Rows], Any] = lambda rows: rows
 
 
 def needs(module: str, package: str) -> Callable[[], str]:

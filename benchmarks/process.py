@@ -38,6 +38,14 @@ class OutOfTime(WorkerFailed):
     """It was ended because it had none in the time it was given."""
 
 
+class RequestFailed(WorkerFailed):
+    """It answered with an error, and serves on; ``wrong`` is what a check found."""
+
+    def __init__(self, error: str, wrong: str) -> None:
+        super().__init__(error)
+        self.wrong = wrong
+
+
 def environment(threads: int, extra: dict[str, str]) -> dict[str, str]:
     """Environment of a worker: the caller's, with thread counts and the peer's own settings."""
     env = {name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES}
@@ -109,7 +117,7 @@ class Worker:
         line, _, self._unread = self._unread.partition(b"\n")
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            raise WorkerFailed(reply["error"])
+            raise RequestFailed(reply["error"], reply["wrong"])
         return reply
 
     def close(self) -> None:

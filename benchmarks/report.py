@@ -2,7 +2,8 @@
 
 A record holds the circumstances and sections; a section holds the rows of one contest
 (harness.py). Every table is made from the record as it is read back from JSON, so that
-``--render`` gives the same tables again. The plot of the scaling is plot.py's.
+``--render`` gives the same tables again. Plots are plot.py's, tables of the throughput
+throughput_report.py's.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import losses, plot
+from benchmarks import losses, plot, throughput_report
 from benchmarks.suite import exponent
+from benchmarks.tables import figure, median, share, spread, table, targets_table, yes
 from gtn_label.report import format_bytes, format_seconds
 
 Record = dict[str, Any]
@@ -37,53 +39,6 @@ HEADINGS = {
         "Figures are medians of ratios within a round, least and largest in brackets.",
     ),
 }
-
-
-def figure(value: float | None, digits: int = 3, ending: str = "") -> str:
-    """Return a number with that many significant digits, a dash for nothing."""
-    if value is None:
-        return "–"
-    if value and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.{digits - 1}e}{ending}"
-    shown = f"{value:.{digits}g}"
-    if "e" in shown:
-        shown = f"{value:.0f}"
-    return shown + ending
-
-
-def share(value: float | None) -> str:
-    """Return a share in per cent; 100 only if it is all."""
-    if value is None:
-        return "–"
-    shown = f"{100 * value:.2f}"
-    return (shown if value == 1 or shown != "100.00" else "99.99+") + " %"
-
-
-def yes(value: bool | None) -> str:
-    """Return yes, no or a dash."""
-    return "–" if value is None else "yes" if value else "no"
-
-
-def spread(value: dict[str, Any] | None, digits: int = 3) -> str:
-    """Median, with least and largest in brackets where there are several."""
-    if value is None:
-        return "–"
-    text = figure(value["median"], digits)
-    if value["min"] != value["max"]:
-        text += f" ({figure(value['min'], digits)} to {figure(value['max'], digits)})"
-    return text
-
-
-def median(value: dict[str, Any] | None, digits: int = 3, ending: str = "") -> str:
-    """Median alone."""
-    return figure(None if value is None else value["median"], digits, ending)
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Markdown table, first column to the left and numbers to the right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    rows = [head, rule, *lines]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in rows)
 
 
 def floors(section: Record) -> str:
@@ -201,28 +156,18 @@ def scaling_table(rows: Sequence[Row]) -> str:
     return text + ("\n" + "\n".join(notes) + "\n" if notes else "")
 
 
-def targets_table(sections: Sequence[Record]) -> str:
-    """All lines of all contests."""
-    lines = []
-    for line in (line for section in sections for line in section.get("lines", ())):
-        sign = "≥" if line["at_least"] else "<"
-        wanted = f"{sign} {figure(line['limit'])}" if line["limit"] else "reported"
-        result = line["result"] if line["limit"] or line["result"] != "pass" else "–"
-        cells = [line["work"], line["measures"], wanted, spread(line["figure"]), result]
-        lines.append([*cells, line["note"]])
-    return table(["work", "figure", "target", "measured", "result", "note"], lines)
-
-
 def heading(record: Record) -> str:
     """Return title and circumstances."""
     where = record["circumstances"]
     changed = " with changes" if where["changed_since_commit"] else ""
     versions = ", ".join(f"{name} {v}" for name, v in where["versions"].items() if v)
+    gpu = f"{where['gpu']}, " if where.get("gpu") else ""
+    commit = where["commit"][:12] or "unknown"
     text = (
         "# Benchmark results\n\n"
         f"`{where['command']}`\n\n"
-        f"{where['processor']}, {where['cores']} cores, {where['system']}, Python "
-        f"{where['python']}, {versions}; commit {where['commit'][:12]}{changed}; {where['date']}"
+        f"{where['processor']}, {where['cores']} cores, {gpu}{where['system']}, Python "
+        f"{where['python']}, {versions}; commit {commit}{changed}; {where['date']}"
     )
     if where["load_average"] is not None:
         text += f"; load average at the start {where['load_average']:.1f}"
@@ -259,6 +204,8 @@ def markdown(record: Record, picture: str) -> str:
             text += "\n" + speed_table(rows, first, ratio)
             if kind != "targets":  # there the pairs are beside the point; the JSON has them
                 text += "\n" + quality_table(rows, first) + loss_table(rows)
+    fast = [s for s in record["sections"] if s["kind"] in ("throughput", "aims")]
+    text += throughput_report.text(fast, picture) if fast else ""
     compared = [s for s in record["sections"] if s["kind"] in ("compare", "scaling")]
     return text + (losses.text(compared) if compared else "")
 
@@ -269,7 +216,7 @@ def case(row: Row) -> str:
 
 
 def write(prefix: Path, record: Record) -> str:
-    """Write PREFIX.json, PREFIX.md and, with a scaling, PREFIX.svg; return the Markdown."""
+    """Write PREFIX.json, PREFIX.md and, with what is drawn, PREFIX.svg; return the Markdown."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
     path = prefix.with_name(prefix.name + ".json")
     text = json.dumps(record, default=str).replace('{"peer": ', '\n{"peer": ')  # a row a line
@@ -294,7 +241,7 @@ def render(path: Path) -> str:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise ValueError(f"{path} must be results of this version (schema {SCHEMA})")
     picture = path.with_suffix(".svg")
-    drawn = plot.scaling([s for s in record["sections"] if s["kind"] == "scaling"], picture)
+    drawn = plot.draw(record["sections"], picture)
     text = markdown(record, picture.name if drawn else "")
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     return text

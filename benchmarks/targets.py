@@ -41,24 +41,38 @@ class Line:
         rows = self.rows(all_rows)
         figure = self.figure(rows) if rows and all(row["seconds"] for row in rows) else None
         ran = ", ".join(sorted({str(r["stats"]["instruction_set"]) for r in rows if ours(r)}))
-        result, note = "not measured", ran and f"with {ran}"
         if absent:
-            result, note = "not here", f"{self.instruction_set}: {absent}; the figure is {note}"
+            note = f"{self.instruction_set}: {absent}; the figure is with {ran}"
         elif figure is None:
             note = "; ".join(row["note"] for row in rows if not row["seconds"])
-        elif self.at_least:
-            result = "pass" if figure["median"] >= self.limit else "FAIL"
         else:
-            result = "pass" if figure["median"] < self.limit else "FAIL"
-        return {
-            "work": self.work,
-            "measures": self.measures,
-            "limit": self.limit,
-            "at_least": self.at_least,
-            "figure": figure,
-            "result": result,
-            "note": note,
-        }
+            note = ran and f"with {ran}"
+        line = judged(self.work, self.measures, self.limit, self.at_least, figure, note)
+        return {**line, "result": "not here"} if absent else line
+
+
+def judged(
+    work: str,
+    measures: str,
+    limit: float,
+    at_least: bool,
+    figure: dict[str, Any] | None,
+    note: str,
+) -> dict[str, Any]:
+    """Pass, fail or not measured, as a line of the table."""
+    result = "not measured"
+    if figure is not None:
+        reached = figure["median"] >= limit if at_least else figure["median"] < limit
+        result = "pass" if reached else "FAIL"
+    return {
+        "work": work,
+        "measures": measures,
+        "limit": limit,
+        "at_least": at_least,
+        "figure": figure,
+        "result": result,
+        "note": note,
+    }
 
 
 def ours(row: Row) -> bool:

@@ -1,8 +1,9 @@
-"""The process that runs one peer: ``python -m benchmarks.worker``, started by process.py.
+"""The process that runs peers: ``python -m benchmarks.worker``, started by process.py.
 
 It reads one request a line from stdin and answers each with one line of JSON on what was stdout;
-what libraries print goes to stderr. Requests: ``load`` (a peer and its arrays), ``run`` (one
-timed run), ``sgemm`` and ``int8`` (the floors). It ends when stdin does.
+what libraries print goes to stderr. Requests: ``read`` or ``make`` (the arrays), ``load`` (a peer
+on them), ``run`` (one timed run), ``check`` (its answer), and rates of the machine (floors.py).
+Several peers may be loaded at once. It ends when stdin does.
 
 What a run costs is read here, in the process that does the work:
 - seconds: wall clock, from arrays in memory to an assignment in memory.
@@ -26,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import floors
-from benchmarks.answer import Answer, Rows
+from benchmarks import check, data, device, floors
+from benchmarks.answer import Answer, Assignment, Rows
 from benchmarks.peer import Budget, Peer
 from benchmarks.peers import BY_NAME
 
@@ -53,13 +54,19 @@ def peak_bytes() -> int:
 
 
 class Loaded:
-    """A peer with its arrays."""
+    """A peer with its arrays, which lie where it wants them."""
 
     def __init__(self, peer: Peer, latents: Rows, sources: Rows, budget: Budget) -> None:
         self.peer = peer
-        self.latents = latents
-        self.sources = sources
+        self.latents = peer.place(latents)
+        self.sources = peer.place(sources)
         self.budget = budget
+        self.assignment: Assignment | None = None  # of the last run
+
+    def warm(self, rows: int) -> None:
+        """Run on the first rows: what is loaded or made on first use is there then."""
+        if rows:
+            self.peer.match(self.latents[:rows], self.sources[:rows], self.budget)
 
     def run(self, save: str) -> Reply:
         """Run once and measure; write the assignment to ``save`` if that is not empty."""
@@ -68,6 +75,7 @@ class Loaded:
         answer = self.peer.match(self.latents, self.sources, self.budget)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
         peak = peak_bytes()
+        self.assignment = answer.assignment
         if save:
             np.save(save, answer.assignment)
         return {
@@ -91,33 +99,78 @@ def scaled(answer: Answer, seconds: float, cpu_seconds: float) -> Reply:
     }
 
 
-def serve(request: Reply, state: dict[str, Loaded]) -> Reply:
-    """Answer one request."""
-    what = request["do"]
-    if what == "load":
-        peer = BY_NAME[request["peer"]]
-        latents, sources = np.load(request["latents"]), np.load(request["sources"])
-        budget = Budget(request["threads"], request["seconds"])
-        state["loaded"] = Loaded(peer, latents, sources, budget)
-        return {"inputs_bytes": latents.nbytes + sources.nbytes}
-    if what == "run":
-        return state["loaded"].run(request["save"])
-    measures: dict[str, Callable[..., Reply]] = {"sgemm": floors.sgemm, "int8": floors.int8}
-    return measures[what](**request["arguments"])
+class Server:
+    """The arrays and the peers on them, between requests."""
+
+    def __init__(self) -> None:
+        self.arrays: tuple[Rows, Rows] | None = None  # latents, sources
+        self.loaded: dict[str, Loaded] = {}
+        self.answers: dict[str, Callable[..., Reply]] = {
+            **{"read": self.read, "make": self.make, "load": self.load},
+            **{"run": self.run, "check": self.check},
+            **{"sgemm": floors.sgemm, "int8": floors.int8},
+        }
+
+    def read(self, latents: str, sources: str) -> Reply:
+        """Take the arrays from files."""
+        return self._hold(lambda: (np.load(latents), np.load(sources)))
+
+    def make(self, name: str, n: int, dim: int) -> Reply:
+        """Take latents of a data set, and sources."""
+        return self._hold(lambda: (data.latents(name, n, dim), data.sources(n, dim)))
+
+    def _hold(self, arrays: Callable[[], tuple[Rows, Rows]]) -> Reply:
+        self.loaded.clear()
+        self.arrays = None  # both old and new might not fit
+        device.release()
+        self.arrays = arrays()
+        return {"inputs_bytes": sum(rows.nbytes for rows in self.arrays)}
+
+    def load(self, peer: str, threads: int, seconds: float, warm_rows: int) -> Reply:
+        """Prepare a peer; its first ``warm_rows`` rows are matched to warm it up."""
+        named = BY_NAME[peer]
+        assert self.arrays is not None
+        self.loaded[peer] = Loaded(named, *self.arrays, Budget(threads, seconds))
+        self.loaded[peer].warm(warm_rows)
+        return {}
+
+    def run(self, peer: str, save: str) -> Reply:
+        """Run a peer once."""
+        return self.loaded[peer].run(save)
+
+    def check(self, peer: str, reference: str, sample: int) -> Reply:
+        """Hold a peer's last answer to the oracle, or to the one in the file ``reference``."""
+        assert self.arrays is not None
+        loaded = self.loaded[peer]
+        assert loaded.assignment is not None
+        if not reference:
+            return {"passed": check.check_exact(*self.arrays, loaded.assignment, sample)}
+        check.check_same(loaded.peer.kind, *self.arrays, loaded.assignment, np.load(reference))
+        return {"passed": "identical" if loaded.peer.kind == "contract" else "as good"}
+
+    def serve(self, request: Reply) -> Reply:
+        """Answer one request."""
+        return self.answers[request["do"]](**request.get("arguments", {}))
+
+
+def answer(server: Server, request: Reply) -> Reply:
+    """Answer a request; whatever a peer raises becomes its row."""
+    try:
+        return server.serve(request)
+    except Exception as error:
+        lines = str(error).splitlines()
+        words = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+        wrong = str(error) if isinstance(error, check.WrongAnswer) else ""
+        return {"error": words, "wrong": wrong}
 
 
 def main() -> None:
     """Answer requests until there are no more."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    state: dict[str, Loaded] = {}
+    server = Server()
     for line in sys.stdin:
-        try:
-            reply = serve(json.loads(line), state)
-        except Exception as error:  # whatever a peer raises becomes its row
-            lines = str(error).splitlines()
-            reply = {"error": f"{type(error).__name__}: {lines[0] if lines else 'no message'}"}
-        json.dump(reply, replies, default=str)
+        json.dump(answer(server, json.loads(line)), replies, default=str)
         replies.write("\n")
         replies.flush()
 

@@ -177,7 +177,7 @@ class TestPeers:
         assert len(BY_NAME) == len(PEERS)
         backends = {row.name for row in gtn_label.backends()} - {"cpu", "faiss"}  # synonyms
         names = {name.removeprefix("cpu:").replace(":", "_") for name in backends}
-        names = names - {"faiss_python"} | {"faiss", "faiss_cuda", "cuda"}
+        names = names - {"faiss_python"} | {"faiss", "faiss_cuda", "cuda", "cuda_on_device"}
         assert {"gtn_label"} | {f"gtn_label:{name}" for name in names} == {
             peer.name for peer in PEERS if peer.kind == "contract"
         }
@@ -328,12 +328,14 @@ class TestHarness:
             self.rows(self.entries("unknown"))
 
     def test_failures_of_a_process_are_told(self) -> None:
+        arguments = {"peer": "nobody", "threads": 1, "seconds": 1, "warm_rows": 0}
+        request = {"do": "load", "arguments": arguments}
         with Worker(1, {}) as worker:
             with pytest.raises(WorkerFailed, match=r"KeyError: 'nobody'"):
-                worker.ask({"do": "load", "peer": "nobody"})
+                worker.ask(request)
             os.kill(worker._process.pid, signal.SIGKILL)
             with pytest.raises(WorkerFailed, match="killed, most likely for want of memory"):
-                worker.ask({"do": "load", "peer": "nobody"})
+                worker.ask(request)
 
     def test_environment_is_the_rows_own(self, monkeypatch) -> None:
         monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")

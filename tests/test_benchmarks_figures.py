@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import benchmark_settings
-from benchmarks import harness, losses, machine, report, suite, targets
+from benchmarks import harness, losses, machine, report, suite, tables, targets
 from benchmarks.harness import Case, Entry
 from benchmarks.peers import OURS
 
@@ -29,10 +29,10 @@ class TestFigures:
         assert harness.spread([None]) is None
 
     def test_shown_numbers(self) -> None:
-        assert report.share(1.0) == "100.00 %"
-        assert report.share(1 - 1e-9) == "99.99+ %"
-        assert report.figure(1234567.0) == "1234567"
-        assert report.figure(None) == "–"
+        assert tables.share(1.0) == "100.00 %"
+        assert tables.share(1 - 1e-9) == "99.99+ %"
+        assert tables.figure(1234567.0) == "1234567"
+        assert tables.figure(None) == "–"
 
     def losing(self, title, ratio, distance, smooth, kind="pairing", n=9) -> dict:
         """Return a row as far as losses.py looks at it."""

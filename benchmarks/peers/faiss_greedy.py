@@ -7,7 +7,7 @@ starts with it. Taken latents are dropped after every block.
 Two rows. Untuned is the wheel as it comes. Its OpenBLAS is old and knows no recent processor, so
 the tuned row names the core type before the import, and lowers the size of batches from which on
 FAISS uses BLAS. Scores are float32, so near-ties may fall differently than in gtn_label: the
-table says how many.
+table says how many. The same loop on a GPU is gpu_greedy.py's.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.answer import Answer, Rows, norm_order, unit_rows
 from benchmarks.peer import Budget, Cost, Peer, needs
@@ -45,37 +49,70 @@ def tuned_environment() -> dict[str, str]:
     return {"OPENBLAS_CORETYPE": core_type()} if core_type() else {}
 
 
+@dataclass(frozen=True)
+class Flat:
+    """Exhaustive search among rows that can be dropped."""
+
+    place: Callable[[Rows], Any]  # rows from the host to where they are searched
+    search: Callable[[Any, Any, int], Any]  # (sources, rows, k): positions [sources, k], best first
+    keep: Callable[[Any, NDArray[np.bool_]], Any]  # the rows of a mask
+
+
+def take_in_order(candidates: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What each source of a block takes: the first of its candidates that none before it took.
+
+    Ends before the first source whose candidates are all taken. In rounds: whoever wants what an
+    earlier one wants goes on to its next, which is never in vain, as earlier ones only move on when
+    yet earlier ones want the same.
+    """
+    n, k = candidates.shape
+    place = np.zeros(n, dtype=np.intp)
+    while True:
+        wanted: NDArray[np.int64] = candidates[np.arange(n), place[:n]]
+        _, first = np.unique(wanted, return_index=True)
+        if len(first) == n:
+            return wanted
+        later = np.ones(n, dtype=bool)
+        later[first] = False
+        place[:n] += later
+        stuck = np.flatnonzero(place[:n] == k)
+        n = int(stuck[0]) if len(stuck) else n
+
+
+def greedy(flat: Flat, latents: Rows, sources: Rows) -> Answer:
+    """Run the whole, from rows on the host."""
+    ranked, order = norm_order(latents), norm_order(sources)
+    units = flat.place(unit_rows(latents)[ranked])
+    queries = flat.place(np.ascontiguousarray(sources.astype(np.float32, copy=False)[order]))
+    assignment = np.full(len(sources), -1, dtype=np.int64)
+    searches = start = 0
+    while start < len(order):
+        k = min(K, len(ranked))
+        candidates = flat.search(queries[start : start + BLOCK], units, k)
+        searches += 1
+        taken = take_in_order(np.asarray(candidates))
+        end = start + len(taken)
+        assignment[order[start:end]] = ranked[taken]
+        keep = np.ones(len(ranked), dtype=bool)
+        keep[taken] = False
+        units, ranked, start = flat.keep(units, keep), ranked[keep], end
+    return Answer(assignment, stats={"searches": searches, "block": BLOCK, "k": K})
+
+
 def match(tuned: bool, latents: Rows, sources: Rows, budget: Budget) -> Answer:
-    """Run the whole."""
+    """On the CPU, by FAISS."""
     faiss = importlib.import_module("faiss")
     faiss.omp_set_num_threads(budget.threads)
     if tuned:
         faiss.cvar.distance_compute_blas_threshold = 1
-    ranked = norm_order(latents)
-    units = unit_rows(latents)[ranked]
-    order = norm_order(sources)
-    narrow = np.ascontiguousarray(sources.astype(np.float32, copy=False)[order])
-    assignment = np.full(len(sources), -1, dtype=np.int64)
-    searches = start = 0
-    while start < len(order):
-        block = narrow[start : start + BLOCK]
-        k = min(K, len(units))
-        _, candidates = faiss.knn(block, units, k, metric=faiss.METRIC_INNER_PRODUCT)
-        searches += 1
-        keep = np.ones(len(units), dtype=bool)
-        decided = 0
-        for best_first in candidates.tolist():
-            column = next((c for c in best_first if keep[c]), None)
-            if column is None:
-                break
-            keep[column] = False
-            assignment[order[start + decided]] = ranked[column]
-            decided += 1
-        start += decided
-        units, ranked = units[keep], ranked[keep]
-    given = os.environ.get("OPENBLAS_CORETYPE", "")
-    stats = {"searches": searches, "block": BLOCK, "k": K, "openblas_core_type": given}
-    return Answer(assignment, stats=stats)
+
+    def search(block: Rows, units: Rows, k: int) -> Any:
+        return faiss.knn(block, units, k, metric=faiss.METRIC_INNER_PRODUCT)[1]
+
+    flat = Flat(lambda rows: rows, search, lambda units, keep: units[keep])
+    answer = greedy(flat, latents, sources)
+    answer.stats["openblas_core_type"] = os.environ.get("OPENBLAS_CORETYPE", "")
+    return answer
 
 
 def cost(n: int, dim: int, seconds: float) -> Cost:

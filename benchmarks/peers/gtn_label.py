@@ -2,14 +2,18 @@
 
 ``OURS`` is what every other row is compared with. The rest are the same call with the backend
 named, one row each: every instruction set of gtn_label.backends(), each way to FAISS, FAISS on a
-GPU, and a CUDA device. A row that cannot run here says why.
+GPU, and CUDA by its kernels and with the rows on the device. A row that cannot run here says why.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 import gtn_label as package
+from benchmarks import device
 from benchmarks.answer import Answer, Rows
 from benchmarks.peer import Budget, Peer
 from benchmarks.peers.faiss_greedy import cost
@@ -22,6 +26,17 @@ def match(backend: str, device: str | None, latents: Rows, sources: Rows, budget
     library = result.stats.get("faiss")
     note = f"FAISS {library['version']}, {library['device']}" if library else ""
     return Answer(result.assignment, note=note, stats=dict(result.stats))
+
+
+def match_on_device(latents: Any, sources: Any, budget: Budget) -> Answer:
+    """Match rows that are on the device already; the assignment comes to the host."""
+    result = package.match(latents, sources, backend="cuda")
+    return Answer(np.asarray(result.assignment.cpu()), stats=dict(result.stats))
+
+
+def missing_on_device() -> str:
+    """Why rows cannot be on a device here."""
+    return missing("cuda") or device.missing()
 
 
 def missing(backend: str) -> str:
@@ -55,7 +70,7 @@ OURS = Peer(
 
 
 def _forced(backend: str) -> Peer:
-    short = backend.removeprefix("cpu:")
+    short = backend.removeprefix("cpu:").replace(":", "_")
     return Peer(
         name=f"gtn_label:{short}",
         title=f"gtn_label, {backend}",
@@ -100,5 +115,17 @@ FAISS = (
         missing=missing_gpu,
     ),
 )
-_SETS = [row.name for row in package.backends() if row.name.startswith("cpu:")]
-PEERS = (OURS, *(_forced(name) for name in [*_SETS, "cuda"]), *FAISS)
+ON_DEVICE = Peer(
+    name="gtn_label:cuda_on_device",
+    title="gtn_label, cuda, rows on the device",
+    kind="contract",
+    match=match_on_device,
+    what='this project with backend="cuda", given torch tensors that are on the first GPU',
+    advice="",
+    missing=missing_on_device,
+    place=device.place,
+)
+_NAMES = [row.name for row in package.backends() if row.name.startswith("cpu:")]
+# A build that knows nothing of CUDA lists none of its names.
+_CUDA = [row.name for row in package.backends() if row.name.startswith("cuda")] or ["cuda"]
+PEERS = (OURS, *(_forced(name) for name in [*_NAMES, *_CUDA]), ON_DEVICE, *FAISS)

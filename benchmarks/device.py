@@ -1,0 +1,44 @@
+"""PyTorch's view of a GPU, for the rows that need it: is there one, and bringing rows to it.
+
+Not here: rates of the device, which the engine measures itself (floors.py).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from typing import Any
+
+from benchmarks.answer import Rows
+
+NAME = "cuda"
+
+
+def torch() -> Any:
+    """Import PyTorch."""
+    return importlib.import_module("torch")
+
+
+def missing() -> str:
+    """Why PyTorch cannot bring rows to a GPU here; empty if it can."""
+    if importlib.util.find_spec("torch") is None:
+        return "not available here: no PyTorch, which brings the rows to the device"
+    if not torch().cuda.is_available():
+        return f"not available here: PyTorch {torch().__version__} finds no CUDA device"
+    return ""
+
+
+def place(rows: Rows) -> Any:
+    """Copy rows to the first GPU, and wait until they are there."""
+    placed = torch().from_numpy(rows).to(NAME)
+    if NAME != "cpu":
+        torch().cuda.synchronize()
+    return placed
+
+
+def release() -> None:
+    """Give back what PyTorch keeps of the device's memory for itself, if it ever had any."""
+    loaded = sys.modules.get("torch")
+    if loaded is not None:
+        loaded.cuda.empty_cache()

@@ -1,0 +1,125 @@
+"""What the benchmarks do on a GPU, as far as a CPU shows it.
+
+The greedy over flat search on a device runs with PyTorch on the CPU; the script for a GPU machine
+runs where it finds no GPU, or a build that fails.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import gtn_label
+from benchmarks import check, data, device
+from benchmarks.peer import Budget
+from benchmarks.peers import faiss_greedy, gpu_greedy
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class TestGreedyOnADevice:
+    @pytest.fixture(autouse=True)
+    def on_the_cpu(self, monkeypatch):
+        pytest.importorskip("torch")
+        monkeypatch.setattr(device, "NAME", "cpu")
+
+    def problem(self):
+        latents, sources = data.latents("isotropic", 3000, 6), data.sources(3000, 6)
+        return latents, sources, np.array(gtn_label.match(latents, sources).assignment)
+
+    def test_by_pytorch(self, monkeypatch) -> None:
+        monkeypatch.setattr(gpu_greedy, "MOST_SCORES", 1 << 18)  # several parts a block
+        latents, sources, right = self.problem()
+        found = gpu_greedy.match_torch(latents, sources, Budget(1, 9))
+        assert np.mean(found.assignment == right) > 0.99
+        check.check_same("greedy", latents, sources, found.assignment, right)
+        assert found.stats["searches"] >= 3
+
+    def test_by_faiss(self, monkeypatch) -> None:
+        faiss = pytest.importorskip("faiss")
+        import torch
+
+        def knn_gpu(resources, queries, rows, k, metric):
+            assert isinstance(queries, torch.Tensor)
+            found = faiss.knn(queries.numpy(), rows.numpy(), k, metric=metric)
+            return tuple(torch.from_numpy(part) for part in found)
+
+        monkeypatch.setattr(faiss, "knn_gpu", knn_gpu, raising=False)
+        monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+        imported = gpu_greedy.importlib.import_module
+        monkeypatch.setattr(
+            gpu_greedy,
+            "importlib",
+            SimpleNamespace(import_module=lambda name: name.startswith("faiss") or imported(name)),
+        )
+        latents, sources, right = self.problem()
+        found = gpu_greedy.match_faiss(latents, sources, Budget(1, 9))
+        assert np.mean(found.assignment == right) > 0.99
+
+    def test_a_block_takes_in_order(self) -> None:
+        random = np.random.default_rng(0)
+        for free, k in ((40, 3), (40, 16), (20, 16), (5, 5)):
+            candidates = np.array([random.permutation(free)[:k] for _ in range(min(free, 25))])
+            taken: list[int] = []
+            for row in candidates.tolist():
+                column = next((c for c in row if c not in taken), None)
+                if column is None:
+                    break
+                taken.append(column)
+            assert faiss_greedy.take_in_order(candidates).tolist() == taken
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+class TestGpuRun:
+    def run(self, tmp_path: Path, *arguments: str, smi: str) -> subprocess.CompletedProcess[str]:
+        tools, scratch = tmp_path / "tools", tmp_path / "scratch"
+        tools.mkdir()
+        scratch.mkdir()
+        (tools / "nvidia-smi").write_text(f"#!/bin/sh\n{smi}\n")
+        (tools / "nvidia-smi").chmod(0o755)
+        env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "TMPDIR": str(scratch)}
+        env |= {"PYTHON": sys.executable, "GTN_COMMIT": "abc"}
+        done = subprocess.run(
+            ["bash", "benchmarks/gpu_run.sh", *arguments],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert list(scratch.iterdir()) == []
+        return done
+
+    def test_without_a_gpu_it_says_so_and_leaves_nothing(self, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        done = self.run(tmp_path, str(out), smi="exit 9")
+        assert done.returncode == 1
+        assert [path.name for path in out.iterdir()] == ["summary.txt"]
+        parts = [line for line in done.stdout.splitlines() if "not run: no NVIDIA GPU here" in line]
+        assert len(parts) == 6
+        assert (out / "summary.txt").read_text() == done.stdout
+
+    def test_a_build_that_fails_stops_what_needs_it(self, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        broken = tmp_path / "tools" / "cmake"
+        smi = f"echo 'A GPU, 9.0, 1'; printf '#!/bin/sh\\necho broken; exit 3\\n' >{broken}; "
+        smi += f"chmod +x {broken}; cp {broken} {broken.with_name('nvcc')}; "
+        smi += f"cp {broken} {broken.with_name('ninja')}"
+        done = self.run(tmp_path, str(out), smi=smi)
+        assert done.returncode == 1
+        assert "FAILED (3): broken" in done.stdout
+        assert done.stdout.count("not run: the build did not succeed") == 3 + 2 * (
+            "compute-sanitizer is missing" not in done.stdout
+        )
+        assert sorted(path.name for path in out.iterdir()) == ["build.log", "summary.txt"]
+
+    def test_wrong_usage(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, "a", "b", smi="exit 9")
+        assert done.returncode == 2
+        assert "bash benchmarks/gpu_run.sh [OUT]" in done.stderr
