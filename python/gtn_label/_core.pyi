@@ -33,6 +33,17 @@ class LinkedFlatIndex(InnerProductIndex):
 
 linked_faiss: LinkedFaiss
 
+class Engine: ...
+
+class CpuEngine(Engine):
+    def __init__(self) -> None: ...
+
+class FaissEngine(Engine):
+    def __init__(self, index: InnerProductIndex) -> None: ...
+
+class ApproxEngine(Engine):
+    def __init__(self, index: InnerProductIndex) -> None: ...
+
 def instruction_sets() -> list[InstructionSet]: ...
 def int8_rate(instruction_set: str, dim: int, seconds: float) -> float: ...
 def match_rows(
@@ -45,8 +56,7 @@ def match_rows(
     source_groups: npt.NDArray[np.int64] | None,  # [n]
     latent_groups: npt.NDArray[np.int64] | None,  # [m]
     instruction_set: str,
-    index: InnerProductIndex | None,
-    approx: bool,
+    engine: Engine,
     threads: int,
     memory: int,
     visited: npt.NDArray[np.int64],  # [n], written

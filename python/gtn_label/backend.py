@@ -172,10 +172,10 @@ def check_device(device: Any, chosen: Chosen) -> str:
     return device
 
 
-def make_index(
+def make_engine(
     chosen: Chosen, device: str, dim: int, cone: int
-) -> tuple[_core.InnerProductIndex | None, dict[str, Any]]:
-    """Return what searches for the engine, None for its own, and what to record of it.
+) -> tuple[_core.Engine, dict[str, Any]]:
+    """Return what computes, and what to record of it.
 
     Raises
     ------
@@ -183,17 +183,17 @@ def make_index(
         If FAISS knows no such device, or cannot find as many latents as the cone asks for.
     """
     if chosen.name == "cpu":
-        return None, {}
+        return _core.CpuEngine(), {}
     if chosen.way == "linked":
         record = {"way": "linked", "version": _core.linked_faiss["version"], "device": "cpu"}
-        return _core.LinkedFlatIndex(), {"faiss": record}
+        return _core.FaissEngine(_core.LinkedFlatIndex()), {"faiss": record}
     index, record = faiss_index.flat_index(device, dim)
     if cone > index.most_k:
         raise ValueError(
             f"cone must be at most {index.most_k} for FAISS on {record['device']}, which finds no "
             f"more latents at a time, got {cone}"
         )
-    return _core.PythonIndex(index), {"faiss": record}
+    return _core.FaissEngine(_core.PythonIndex(index)), {"faiss": record}
 
 
 def _from_environment(rows: dict[str, Backend]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, arrays, loss
-from .backend import check_device, make_index, resolve
+from .backend import check_device, make_engine, resolve
 from .checks import (
     as_integer,
     check_center,
@@ -86,12 +86,12 @@ def run(
     source_groups, latent_groups = (None, None) if labels is None else labels
     if visited is None:
         visited = np.full(n, -1, dtype=np.int64)
-    index: _core.InnerProductIndex | None
+    engine: _core.Engine
     if approx is None:
-        index, record = make_index(chosen, device, dim, min(cone, m))
+        engine, record = make_engine(chosen, device, dim, min(cone, m))
     else:
         factory, record = factory_index(approx, device, dim, threads)
-        index = _core.PythonIndex(factory)
+        engine = _core.ApproxEngine(_core.PythonIndex(factory))
         approx = replace(approx, nprobe=factory.nprobe)
     problem: dict[str, Any] = {
         "latents": latent_rows.rows,
@@ -110,8 +110,7 @@ def run(
     with Progress(progress, n, m, start) as bar:
         assignment, cosine, stats = _core.match_rows(
             **problem,
-            index=index,
-            approx=approx is not None,
+            engine=engine,
             visited=visited,
             start=start,
             poll=_listen(bar, poll),

@@ -1,0 +1,25 @@
+// Engine: what computes a run, as match_rows takes it, with what its backend needs beside the
+// arguments that all have. The classes are in register_engines.cpp.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "bindings/arguments.hpp"
+#include "core/match.hpp"
+
+namespace gtn {
+
+class Engine {
+ public:
+  Engine() = default;
+  virtual ~Engine() = default;
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // As gtn::match_rows, without the GIL; Stats::instruction_set says what ran.
+  virtual Stats match(const Arguments& given, const MatchInput& in, const MatchOutput& out,
+                      int64_t& done, const std::function<void()>& poll) const = 0;
+};
+
+}  // namespace gtn
