@@ -142,8 +142,8 @@ def run(
     return Matching(
         assignment,
         cosine,
-        sources=source_rows,
-        latents=latent_rows,
+        sources=source_rows.given,
+        latents=latent_rows.given,
         groups=labels,
         provenance=settings,
         stats=stats,
