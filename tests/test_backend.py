@@ -27,6 +27,19 @@ def entry(name: str, *, built: bool = True, supported: bool = True, reason: str 
     }
 
 
+def cuda_is(monkeypatch, missing: str, kernels=(), devices=()) -> None:
+    """Make up what the build and the driver know of GPUs."""
+    monkeypatch.setattr(_core, "cuda_missing", lambda: missing)
+    rows = [{"name": name, "description": f"about {name}"} for name in kernels]
+    monkeypatch.setattr(_core, "cuda_kernels", lambda: rows)
+    monkeypatch.setattr(_core, "cuda_devices", lambda: list(devices))
+
+
+def gpu(index: int, name: str, **missing: str) -> dict:
+    """A made-up GPU, and why it lacks each kernel."""
+    return {"index": index, "name": name, "capability": 90, "memory": 2**30, "missing": missing}
+
+
 def faiss_is(monkeypatch, *, python: str, linked: str) -> None:
     """Make up why each way to FAISS is missing; empty if it is there."""
     monkeypatch.setattr(faiss_package, "missing", lambda: python)
@@ -36,7 +49,7 @@ def faiss_is(monkeypatch, *, python: str, linked: str) -> None:
 
 @pytest.fixture
 def made_up(monkeypatch):
-    """An engine with one set the CPU lacks and one the build lacks, best first; without FAISS."""
+    """An engine with one set the CPU lacks and one the build lacks, best first; nothing else."""
     sets = [
         entry("wide", supported=False, reason="this CPU has no wide"),
         entry("middle"),
@@ -45,6 +58,7 @@ def made_up(monkeypatch):
     ]
     monkeypatch.setattr(_core, "instruction_sets", lambda: sets)
     faiss_is(monkeypatch, python="not installed", linked="not found")
+    cuda_is(monkeypatch, "built without")
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
@@ -57,6 +71,7 @@ class TestMadeUp:
             ("cpu:middle", True, "", "about middle"),
             ("cpu:other", False, "not in this build", "about other"),
             ("cpu:scalar", True, "", "about scalar"),
+            ("cuda", False, "built without", "on a GPU, by its best kernel"),
             ("faiss", False, "not installed", FAISS),
             ("faiss:python", False, "not installed", f"{FAISS} through its Python package{ALSO}"),
             ("faiss:linked", False, "not found", f"{FAISS} through its C++ library, linked"),
@@ -107,12 +122,12 @@ class TestMadeUp:
         assert backend.resolve(name) == ("cpu", resolved, "")
 
     @pytest.mark.parametrize(
-        "name", ["faiss:", "faiss:cpu", "cuda", "", "CPU", "cpu:", "cpu:auto", "scalar"]
+        "name", ["faiss:", "faiss:cpu", "CUDA", "", "CPU", "cpu:", "cpu:auto", "scalar"]
     )
     def test_unknown(self, name):
         message = (
             f"^unknown backend '{name}'; known: "
-            "auto, cpu, cpu:wide, cpu:middle, cpu:other, cpu:scalar, "
+            "auto, cpu, cpu:wide, cpu:middle, cpu:other, cpu:scalar, cuda, "
             "faiss, faiss:python, faiss:linked$"
         )
         with pytest.raises(ValueError, match=message):

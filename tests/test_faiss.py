@@ -24,7 +24,7 @@ import faiss_double
 import gtn_label
 from command import environment
 from datasets import make
-from gtn_label import _core, backend, faiss_package
+from gtn_label import _core, backend, engines, faiss_package
 
 WAYS = ("faiss:python", "faiss:linked")
 LATENTS, SOURCES = make("gaussian", 3000, 33)
@@ -262,6 +262,6 @@ def test_the_way_is_the_one_that_was_resolved(monkeypatch):
     """make_engine asks for no package when the linked library was chosen."""
     engine.forced("faiss:linked")
     monkeypatch.setattr(faiss_package, "load", lambda: pytest.fail("imported"))
-    made, record = backend.make_engine(backend.resolve("faiss:linked"), "cpu", 8, 1)
+    made, record = engines.make_engine(backend.resolve("faiss:linked"), "cpu", 8, 1)
     assert isinstance(made, _core.FaissEngine)
     assert record["faiss"]["way"] == "linked"

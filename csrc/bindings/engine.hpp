@@ -18,8 +18,8 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // As gtn::match_rows, without the GIL; Stats::instruction_set says what ran.
-  virtual Stats match(const Arguments& given, const MatchInput& in, const MatchOutput& out,
-                      int64_t& done, const std::function<void()>& poll) const = 0;
+  virtual Stats match(const Task& task, const MatchOutput& out, int64_t& done,
+                      const std::function<void()>& poll) const = 0;
 };
 
 }  // namespace gtn

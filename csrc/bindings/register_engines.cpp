@@ -20,30 +20,29 @@ namespace py = pybind11;
 namespace gtn {
 namespace {
 
-Backend cpu(const Arguments& given, const MatchInput& in) {
-  return cpu_backend(select_kernel(given.instruction_set), given.memory, in.latents.count,
-                     in.sources.count, in.latents.dim);
+Backend cpu(const Task& task) {
+  return cpu_backend(select_kernel(task.instruction_set), task.memory, task.in.latents.count,
+                     task.in.sources.count, task.in.latents.dim);
 }
 
 // Runs the loop of the core over the shortlists of a backend.
 class ShortlistEngine : public Engine {
  public:
-  Stats match(const Arguments& given, const MatchInput& in, const MatchOutput& out, int64_t& done,
+  Stats match(const Task& task, const MatchOutput& out, int64_t& done,
               const std::function<void()>& poll) const final {
-    Stats stats = match_rows(in, backend(given, in), out, done, poll);
-    stats.instruction_set = select_kernel(given.instruction_set).name;
+    task.require_host();
+    Stats stats = match_rows(task.in, backend(task), out, done, poll);
+    stats.instruction_set = select_kernel(task.instruction_set).name;
     return stats;
   }
 
  protected:
-  virtual Backend backend(const Arguments& given, const MatchInput& in) const = 0;
+  virtual Backend backend(const Task& task) const = 0;
 };
 
 class CpuEngine final : public ShortlistEngine {
  protected:
-  Backend backend(const Arguments& given, const MatchInput& in) const override {
-    return cpu(given, in);
-  }
+  Backend backend(const Task& task) const override { return cpu(task); }
 };
 
 class FaissEngine final : public ShortlistEngine {
@@ -51,8 +50,9 @@ class FaissEngine final : public ShortlistEngine {
   explicit FaissEngine(std::shared_ptr<InnerProductIndex> index) : index_(std::move(index)) {}
 
  protected:
-  Backend backend(const Arguments& given, const MatchInput& in) const override {
-    return faiss_backend(*index_, given.memory, in.latents.count, in.sources.count, in.latents.dim);
+  Backend backend(const Task& task) const override {
+    return faiss_backend(*index_, task.memory, task.in.latents.count, task.in.sources.count,
+                         task.in.latents.dim);
   }
 
  private:
@@ -64,9 +64,7 @@ class ApproxEngine final : public ShortlistEngine {
   explicit ApproxEngine(std::shared_ptr<InnerProductIndex> index) : index_(std::move(index)) {}
 
  protected:
-  Backend backend(const Arguments& given, const MatchInput& in) const override {
-    return approx_backend(*index_, cpu(given, in));
-  }
+  Backend backend(const Task& task) const override { return approx_backend(*index_, cpu(task)); }
 
  private:
   std::shared_ptr<InnerProductIndex> index_;

@@ -1,4 +1,4 @@
-// _core.match_rows: arrays in, arrays out. Checks types and shapes, releases the GIL and calls the
+// _core.match_rows: rows in, arrays out. Checks types and shapes, releases the GIL and calls the
 // engine.
 #include "bindings/arguments.hpp"
 #include "bindings/engine.hpp"
@@ -37,16 +37,16 @@ py::dict dict_of(const Stats& s) {
   return d;
 }
 
-py::tuple match(const py::array& latents, const py::array& sources, const std::string& order,
+py::tuple match(const py::object& latents, const py::object& sources, const std::string& order,
                 int64_t cone, bool center, const std::optional<Labels>& source_groups,
                 const std::optional<Labels>& latent_groups, const std::string& instruction_set,
                 const Engine& engine, int threads, int64_t memory,
                 const py::array_t<int64_t>& visited, int64_t start, const py::object& poll) {
   const Arguments given{latents,       sources,       order,           cone,    center,
                         source_groups, latent_groups, instruction_set, threads, memory};
-  MatchInput in = given.input();
-  in.start = start;
-  const int64_t n = in.sources.count;
+  Task task = given.task();
+  task.in.start = start;
+  const int64_t n = task.in.sources.count;
   if (visited.ndim() != 1 || visited.shape(0) != n || !visited.writeable() ||
       !(visited.flags() & py::array::c_style)) {
     throw py::value_error("visited must be a writable int64 array with one entry a source");
@@ -64,7 +64,7 @@ py::tuple match(const py::array& latents, const py::array& sources, const std::s
   Stats stats;
   {
     const py::gil_scoped_release released;
-    stats = engine.match(given, in, out, done, std::ref(on_poll));
+    stats = engine.match(task, out, done, std::ref(on_poll));
   }
   on_poll.finish();
   return py::make_tuple(assignment, cosine, dict_of(stats));
@@ -73,11 +73,11 @@ py::tuple match(const py::array& latents, const py::array& sources, const std::s
 }  // namespace
 
 void register_match(py::module_& m) {
-  m.def("match_rows", &match, py::arg("latents").noconvert(), py::arg("sources").noconvert(),
-        py::kw_only(), py::arg("order"), py::arg("cone"), py::arg("center"),
-        py::arg("source_groups").none(true), py::arg("latent_groups").none(true),
-        py::arg("instruction_set"), py::arg("engine"), py::arg("threads"), py::arg("memory"),
-        py::arg("visited").noconvert(), py::arg("start"), py::arg("poll").none(true),
+  m.def("match_rows", &match, py::arg("latents"), py::arg("sources"), py::kw_only(),
+        py::arg("order"), py::arg("cone"), py::arg("center"), py::arg("source_groups").none(true),
+        py::arg("latent_groups").none(true), py::arg("instruction_set"), py::arg("engine"),
+        py::arg("threads"), py::arg("memory"), py::arg("visited").noconvert(), py::arg("start"),
+        py::arg("poll").none(true),
         "Match every source to a latent of its own (see gtn_label.match).");
 }
 

@@ -63,15 +63,36 @@ def as_rows(value: Any, name: str) -> Rows:
     """
     given, array = _read(value, name)
     _check_real(array, name)
-    if array.ndim != 2:
-        raise ValueError(f"{name} must be 2-D [rows, dim], got {_reshape_advice(array, name)}")
-    if array.shape[0] == 0:
-        raise ValueError(f"{name} must have at least one row (n >= 1), got shape {array.shape}")
-    if array.shape[1] == 0:
-        raise ValueError(
-            f"{name} must have at least one column (dim >= 1), got shape {array.shape}"
-        )
+    check_shape(array.shape, name)
     return Rows(given, _engine_rows(array))
+
+
+def check_shape(shape: tuple[int, ...], name: str) -> None:
+    """Refuse what is not 2-D, or has no rows or columns."""
+    if len(shape) != 2:
+        raise ValueError(f"{name} must be 2-D [rows, dim], got {_reshape_advice(shape, name)}")
+    if shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row (n >= 1), got shape {shape}")
+    if shape[1] == 0:
+        raise ValueError(f"{name} must have at least one column (dim >= 1), got shape {shape}")
+
+
+def check_dense(tensor: Any, name: str) -> None:
+    """Refuse a torch tensor of another layout than rows of memory."""
+    if str(tensor.layout) != "torch.strided":
+        raise TypeError(
+            f"{name} must be a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
+        )
+
+
+def dtype_message(name: str, dtype: str) -> str:
+    """Say which dtypes there may be instead."""
+    message = (
+        f"{name} must have dtype float16, float32, float64, bfloat16 or an integer, got {dtype}"
+    )
+    if dtype.startswith("float"):  # numpy.longdouble would lose bits without a word
+        message += f"; convert it yourself if that may be: {name}.astype('float64')"
+    return message
 
 
 def as_column(value: Any, name: str) -> Rows:
@@ -195,10 +216,7 @@ def _read_array(value: Any, name: str) -> npt.NDArray[Any]:
 
 
 def _read_tensor(tensor: Any, name: str) -> tuple[Given, npt.NDArray[Any]]:
-    if str(tensor.layout) != "torch.strided":
-        raise TypeError(
-            f"{name} must be a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
-        )
+    check_dense(tensor, name)
     if tensor.device.type != "cpu":
         raise ValueError(
             f"{name} must be in CPU memory, got a tensor on {tensor.device}; pass {name}.cpu()"
@@ -207,7 +225,7 @@ def _read_tensor(tensor: Any, name: str) -> tuple[Given, npt.NDArray[Any]]:
     try:
         return given, given.array()
     except TypeError:  # a dtype that NumPy lacks
-        raise TypeError(_dtype_message(name, str(tensor.dtype))) from None
+        raise TypeError(dtype_message(name, str(tensor.dtype))) from None
 
 
 def _read_dlpack(value: Any, name: str) -> npt.NDArray[Any]:
@@ -229,27 +247,18 @@ def _check_real(array: npt.NDArray[Any], name: str) -> None:
     dtype = array.dtype
     if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8):
         return
-    raise TypeError(_dtype_message(name, str(dtype)))
+    raise TypeError(dtype_message(name, str(dtype)))
 
 
-def _dtype_message(name: str, dtype: str) -> str:
-    message = (
-        f"{name} must have dtype float16, float32, float64, bfloat16 or an integer, got {dtype}"
-    )
-    if dtype.startswith("float"):  # numpy.longdouble would lose bits without a word
-        message += f"; convert it yourself if that may be: {name}.astype('float64')"
-    return message
-
-
-def _reshape_advice(array: npt.NDArray[Any], name: str) -> str:
-    if array.ndim == 0:
+def _reshape_advice(shape: tuple[int, ...], name: str) -> str:
+    if len(shape) == 0:
         return "a single value"
-    if array.ndim == 1:
+    if len(shape) == 1:
         return (
-            f"1-D shape {array.shape}; use {name}.reshape(-1, 1) for rows of one value "
+            f"1-D shape {shape}; use {name}.reshape(-1, 1) for rows of one value "
             f"or {name}.reshape(1, -1) for one row"
         )
-    return f"{array.ndim}-D shape {array.shape}; use {name}.reshape(len({name}), -1)"
+    return f"{len(shape)}-D shape {shape}; use {name}.reshape(len({name}), -1)"
 
 
 def _engine_rows(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
