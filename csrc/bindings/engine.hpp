@@ -4,11 +4,20 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <string>
+#include <variant>
 
 #include "bindings/arguments.hpp"
 #include "core/match.hpp"
 
 namespace gtn {
+
+struct Ran {
+  Stats stats;  // Stats::instruction_set says what ran
+  // What this backend alone has to say, by the name in Matching.stats.
+  std::map<std::string, std::variant<bool, double>> more;
+};
 
 class Engine {
  public:
@@ -17,9 +26,9 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // As gtn::match_rows, without the GIL; Stats::instruction_set says what ran.
-  virtual Stats match(const Task& task, const MatchOutput& out, int64_t& done,
-                      const std::function<void()>& poll) const = 0;
+  // As gtn::match_rows, without the GIL.
+  virtual Ran match(const Task& task, const MatchOutput& out, int64_t& done,
+                    const std::function<void()>& poll) const = 0;
 };
 
 }  // namespace gtn

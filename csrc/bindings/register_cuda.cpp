@@ -36,8 +36,8 @@ class CudaEngine final : public Engine {
   CudaEngine(int device, std::string kernel, int64_t stream)
       : device_(device), kernel_(std::move(kernel)), stream_(reinterpret_cast<void*>(stream)) {}
 
-  Stats match(const Task& task, const MatchOutput& out, int64_t& done,
-              const std::function<void()>& poll) const override {
+  Ran match(const Task& task, const MatchOutput& out, int64_t& done,
+            const std::function<void()>& poll) const override {
     cuda::Options options;
     options.device = device_;
     options.stream = stream_;
@@ -45,7 +45,12 @@ class CudaEngine final : public Engine {
     options.memory = task.memory;
     options.latents_on_device = task.latents_on_device;
     options.sources_on_device = task.sources_on_device;
-    return cuda::match_rows(task.in, options, out, done, poll);
+    const cuda::DeviceStats stats = cuda::match_rows(task.in, options, out, done, poll);
+    return {stats,
+            {{"scan_products", stats.scan_products},
+             {"latents_mapped", stats.latents_mapped},
+             {"sources_mapped", stats.sources_mapped},
+             {"codes_mapped", stats.codes_mapped}}};
   }
 
  private:

@@ -28,12 +28,12 @@ Backend cpu(const Task& task) {
 // Runs the loop of the core over the shortlists of a backend.
 class ShortlistEngine : public Engine {
  public:
-  Stats match(const Task& task, const MatchOutput& out, int64_t& done,
-              const std::function<void()>& poll) const final {
+  Ran match(const Task& task, const MatchOutput& out, int64_t& done,
+            const std::function<void()>& poll) const final {
     task.require_host();
     Stats stats = match_rows(task.in, backend(task), out, done, poll);
     stats.instruction_set = select_kernel(task.instruction_set).name;
-    return stats;
+    return {std::move(stats), {}};
   }
 
  protected:

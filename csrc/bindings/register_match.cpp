@@ -10,7 +10,8 @@ namespace py = pybind11;
 namespace gtn {
 namespace {
 
-py::dict dict_of(const Stats& s) {
+py::dict dict_of(const Ran& ran) {
+  const Stats& s = ran.stats;
   py::dict seconds;
   seconds["norms"] = s.seconds.norms;
   seconds["order"] = s.seconds.order;
@@ -25,7 +26,7 @@ py::dict dict_of(const Stats& s) {
   d["arithmetic"] = s.arithmetic;
   d["threads"] = s.threads;
   d["windows"] = s.windows;
-  d["distinct_latents"] = s.distinct;
+  if (s.distinct >= 0) d["distinct_latents"] = s.distinct;
   d["candidates"] = s.candidates;
   d["rescored"] = s.rescored;
   d["retries"] = s.retries;
@@ -34,6 +35,7 @@ py::dict dict_of(const Stats& s) {
   d["full_scans"] = s.full_scans;
   d["peak_work_bytes"] = s.work_bytes;
   d["seconds"] = seconds;
+  for (const auto& [name, value] : ran.more) d[py::str(name)] = value;
   return d;
 }
 
@@ -61,13 +63,13 @@ py::tuple match(const py::object& latents, const py::object& sources, const std:
                         const_cast<int64_t*>(visited.data())};
   int64_t done = 0;
   Poll on_poll(poll, done);
-  Stats stats;
+  Ran ran;
   {
     const py::gil_scoped_release released;
-    stats = engine.match(task, out, done, std::ref(on_poll));
+    ran = engine.match(task, out, done, std::ref(on_poll));
   }
   on_poll.finish();
-  return py::make_tuple(assignment, cosine, dict_of(stats));
+  return py::make_tuple(assignment, cosine, dict_of(ran));
 }
 
 }  // namespace

@@ -1,11 +1,11 @@
 // Implements runtime_calls.hpp.
-#include "cuda/current_device.hpp"
+#include "cuda/on_device.hpp"
 #include "cuda/runtime_calls.hpp"
 
 namespace gtn::cuda {
 
 Stream::Stream(int device) : device_(device) {
-  const CurrentDevice current(device);
+  const OnDevice there(device);
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
   handle_ = stream;
@@ -13,14 +13,14 @@ Stream::Stream(int device) : device_(device) {
 
 Stream::~Stream() {
   try {
-    const CurrentDevice current(device_);
+    const OnDevice there(device_);
     cudaStreamDestroy(static_cast<cudaStream_t>(handle_));
   } catch (const Error&) {  // the device is lost, and its streams with it
   }
 }
 
 void copy_to_host(void* to, const void* from, int64_t bytes, int device, void* stream) {
-  const CurrentDevice current(device);
+  const OnDevice there(device);
   const auto on = static_cast<cudaStream_t>(stream);
   check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, on),
         "copying to the host");

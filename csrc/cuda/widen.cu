@@ -1,6 +1,6 @@
 // Implements widen.hpp.
-#include "cuda/current_device.hpp"
 #include "cuda/device_memory.hpp"
+#include "cuda/on_device.hpp"
 #include "cuda/widen.hpp"
 
 namespace gtn::cuda {
@@ -67,7 +67,7 @@ class Copy {
                 (std::string("a converted copy of ") + name).c_str()) {}
   ~Copy() {
     try {
-      const CurrentDevice current(device_);
+      const OnDevice there(device_);
       memory_ = {};
     } catch (const Error&) {  // the device is lost, and its memory with it
     }
@@ -87,7 +87,7 @@ class Copy {
 
 std::shared_ptr<const void> widen(const StridedRows& rows, const char* name, int device,
                                   void* stream) {
-  const CurrentDevice current(device);
+  const OnDevice there(device);
   const auto copy = std::make_shared<Copy>(rows, name, device);
   launch_widening(rows, copy->data(), static_cast<cudaStream_t>(stream));
   return {copy, copy->data()};

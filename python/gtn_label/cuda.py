@@ -17,10 +17,8 @@ def missing(kernel: str = "") -> str:
     reason = _core.cuda_missing()
     if reason:
         return reason
-    reasons = [(_name(device), _lacks(device, kernel)) for device in _core.cuda_devices()]
-    if any(not lacks for _, lacks in reasons):
-        return ""
-    return "; ".join(f"{name}: {lacks}" for name, lacks in reasons)
+    reasons = [_lacks(device, kernel) for device in _core.cuda_devices()]
+    return "" if "" in reasons else "; ".join(reasons)
 
 
 def describe() -> str:
@@ -52,7 +50,7 @@ def choose_device(device: str | None, located: Location | None, kernel: str) -> 
     reason = _lacks(devices[number], kernel)
     if reason:
         name = f"cuda:{kernel}" if kernel else "cuda"
-        raise ValueError(f"backend {name!r} is not available on {_name(devices[number])}: {reason}")
+        raise ValueError(f"backend {name!r} is not available on 'cuda:{number}': {reason}")
     return f"cuda:{number}"
 
 
@@ -80,7 +78,7 @@ def _lacks(device: _core.CudaDevice, kernel: str) -> str:
         return device["missing"][kernel]
     if "" in device["missing"].values():
         return ""
-    return "; ".join(f"{name}: {reason}" for name, reason in device["missing"].items())
+    return "; ".join(device["missing"].values())
 
 
 def _version(number: int) -> str:

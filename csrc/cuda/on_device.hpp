@@ -1,5 +1,5 @@
-// CurrentDevice: makes a device the calling thread's current one while the object lives. Whoever
-// calls us, such as torch, has one of their own, and finds it as it was.
+// OnDevice: the calling thread computes on a device while the object lives. Whoever called us, such
+// as torch, then finds its own current device as it was.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,18 +8,18 @@
 
 namespace gtn::cuda {
 
-class CurrentDevice {
+class OnDevice {
  public:
-  explicit CurrentDevice(int device) {
+  explicit OnDevice(int device) {
     check(cudaGetDevice(&before_), "asking for the current device");
     if (device != before_) check(cudaSetDevice(device), "choosing a device");
     changed_ = device != before_;
   }
-  ~CurrentDevice() {
+  ~OnDevice() {
     if (changed_) cudaSetDevice(before_);
   }
-  CurrentDevice(const CurrentDevice&) = delete;
-  CurrentDevice& operator=(const CurrentDevice&) = delete;
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
 
  private:
   int before_ = 0;
