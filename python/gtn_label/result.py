@@ -22,8 +22,10 @@ class Matching:
     """Source i takes latents[assignment[i]]; no latent is taken twice.
 
     Made by `match`, `match_quantile`, `match_mixture` and `Matching.load`. Arrays are NumPy
-    arrays, read-only; when the latents were a torch tensor they are tensors on its device. The
-    latents are kept by reference, not copied: leave them unchanged while the result is in use.
+    arrays, read-only; when the latents were a torch tensor they are tensors on its device. For
+    latents of another library on a GPU they are NumPy arrays, `sources` is what was given or drawn,
+    and `pairs()` is left to the caller. The latents are kept by reference, not copied: leave them
+    unchanged while the result is in use.
 
     Attributes
     ----------
@@ -46,7 +48,11 @@ class Matching:
         "rescored" (of those, by float64), "retries" (sources whose first shortlist certified
         nothing), "conflicts" (whose latent an earlier source of the window took), "rescans"
         (searched again for that), "full_scans" (decided by scoring every free latent),
-        "peak_work_bytes". Empty if loaded.
+        "peak_work_bytes". With the backend "cuda", "instruction_set" is the kernel's name,
+        "peak_work_bytes" are the GPU's and "distinct_latents" is not counted; it adds "cuda" (the
+        "device", its "name" and "capability", the CUDA versions of "driver" and "runtime"),
+        "scan_products" (integer multiply-adds), "latents_mapped", "sources_mapped" and
+        "codes_mapped" (what had to stay in the host's memory). Empty if loaded.
 
     Examples
     --------
@@ -146,6 +152,8 @@ class Matching:
         ------
         ValueError
             If the result was loaded from a file without rows.
+        TypeError
+            If the latents are on a GPU and of another library than torch.
         """
         self._require_rows("pairs()")
         if self._latents is None:
