@@ -1,6 +1,7 @@
 """backends() and how a backend's name is resolved, with made-up engines and with the real one.
 
-What the faiss backend does with its library is in test_faiss.py.
+What the faiss backend does with its library is in test_faiss.py, names of the cuda backend and its
+devices are in test_cuda_names.py.
 """
 
 from __future__ import annotations
@@ -10,41 +11,12 @@ import pytest
 
 import engine
 import gtn_label
-from gtn_label import _core, backend, faiss_package
+from gtn_label import _core, backend
+from made_up import cuda_is, entry, faiss_is
 
 VARIABLE = "GTN_LABEL_INSTRUCTION_SET"
 FAISS = "FAISS's exhaustive search"
 ALSO = ", which is also what --approx and match_approx search with"
-
-
-def entry(name: str, *, built: bool = True, supported: bool = True, reason: str = "") -> dict:
-    return {
-        "name": name,
-        "description": f"about {name}",
-        "built": built,
-        "supported": supported,
-        "reason": reason,
-    }
-
-
-def cuda_is(monkeypatch, missing: str, kernels=(), devices=()) -> None:
-    """Make up what the build and the driver know of GPUs."""
-    monkeypatch.setattr(_core, "cuda_missing", lambda: missing)
-    rows = [{"name": name, "description": f"about {name}"} for name in kernels]
-    monkeypatch.setattr(_core, "cuda_kernels", lambda: rows)
-    monkeypatch.setattr(_core, "cuda_devices", lambda: list(devices))
-
-
-def gpu(index: int, name: str, **missing: str) -> dict:
-    """A made-up GPU, and why it lacks each kernel."""
-    return {"index": index, "name": name, "capability": 90, "memory": 2**30, "missing": missing}
-
-
-def faiss_is(monkeypatch, *, python: str, linked: str) -> None:
-    """Make up why each way to FAISS is missing; empty if it is there."""
-    monkeypatch.setattr(faiss_package, "missing", lambda: python)
-    monkeypatch.setattr(faiss_package, "describe", lambda: "faiss-cpu 9.8.7")
-    monkeypatch.setattr(_core, "linked_faiss", {"version": "1.2.3", "missing": linked})
 
 
 @pytest.fixture

@@ -213,7 +213,8 @@ def in_cpu_memory(value: Any, name: str) -> Any:
         return read_only(numpy_of(value))
     if _core.cuda_missing():
         return value
-    tensor = Gpu(f"cuda:{device}", value).borrow(value, name)
+    gpu = Gpu(f"cuda:{device}", value)  # whose stream must outlive what it is used for
+    tensor = gpu.borrow(value, name)
     array = tensor.to_host()
     if tensor.dtype == "bfloat16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
