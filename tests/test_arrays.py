@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gtn_label import arrays
+from gtn_label.given import GivenTensor, read_only
 
 
 def rows_f32(n: int = 7, dim: int = 5) -> np.ndarray:
@@ -32,7 +33,7 @@ LAYOUTS = {
     "every other row": lambda rows: np.repeat(rows, 2, axis=0)[::2],
     "every third column": lambda rows: np.repeat(rows, 3, axis=1)[:, ::3],
     "negative strides": lambda rows: np.ascontiguousarray(rows[::-1, ::-1])[::-1, ::-1],
-    "read-only": lambda rows: arrays._read_only(rows),
+    "read-only": read_only,
     "unaligned": unaligned,
     "big-endian": lambda rows: rows.astype(rows.dtype.newbyteorder(">")),
     "matrix subclass": lambda rows: rows.view(np.matrix),
@@ -52,7 +53,7 @@ def test_every_layout_gives_the_same_rows(layout, dtype):
     assert read.rows.flags.aligned
     assert read.rows.dtype.isnative
     np.testing.assert_array_equal(read.rows, expected)
-    np.testing.assert_array_equal(read.given, expected)
+    np.testing.assert_array_equal(read.given.array(), expected)
     np.testing.assert_array_equal(expected, before)
 
 
@@ -77,7 +78,7 @@ def test_dtypes_are_widened_and_kept_as_given(given, engine):
     read = arrays.as_rows(value, "latents")
     assert read.rows.dtype == engine
     assert read.rows.dtype.isnative
-    assert read.given.dtype == value.dtype
+    assert read.given.array().dtype == value.dtype
 
 
 def test_float16_is_widened_exactly_over_its_whole_range():
@@ -97,7 +98,7 @@ def test_usable_rows_are_not_copied(dtype, shape):
     value = np.ones(shape, dtype=dtype)
     read = arrays.as_rows(value, "latents")
     assert np.shares_memory(read.rows, value)
-    assert np.shares_memory(read.given, value)
+    assert np.shares_memory(read.given.array(), value)
 
 
 def test_memory_map_is_not_copied(tmp_path):
@@ -105,13 +106,13 @@ def test_memory_map_is_not_copied(tmp_path):
     mapped = np.load(tmp_path / "latents.npy", mmap_mode="r")
     read = arrays.as_rows(mapped, "latents")
     assert np.shares_memory(read.rows, mapped)
-    assert np.shares_memory(read.given, mapped)
+    assert np.shares_memory(read.given.array(), mapped)
 
 
 def test_given_is_read_only_and_the_callers_array_stays_writable():
     value = rows_f32()
     read = arrays.as_rows(value, "latents")
-    assert not read.given.flags.writeable
+    assert not read.given.array().flags.writeable
     assert value.flags.writeable
 
 
@@ -165,22 +166,22 @@ class TestTorch:
     def test_dtypes_numpy_has_share_memory(self, dtype):
         tensor = self.torch.arange(12).reshape(4, 3).to(getattr(self.torch, dtype))
         read = arrays.as_rows(tensor, "latents")
-        assert read.given.dtype == np.dtype(dtype)
-        assert read.given.ctypes.data == tensor.data_ptr()
+        assert read.given.array().dtype == np.dtype(dtype)
+        assert read.given.array().ctypes.data == tensor.data_ptr()
         np.testing.assert_array_equal(read.rows, np.arange(12).reshape(4, 3))
-        assert read.tensor.data_ptr() == tensor.data_ptr()
+        assert read.given.whole.data_ptr() == tensor.data_ptr()
 
     def test_bfloat16_is_widened_exactly(self):
         tensor = self.torch.from_numpy(rows_f32()).bfloat16()
         read = arrays.as_rows(tensor, "latents")
         assert read.rows.dtype == np.float32
         assert self.torch.equal(self.torch.from_numpy(read.rows).bfloat16(), tensor)
-        assert read.tensor.dtype == self.torch.bfloat16
+        assert read.given.whole.dtype == self.torch.bfloat16
 
     def test_requires_grad(self):
         tensor = self.torch.ones(3, 2, requires_grad=True)
         read = arrays.as_rows(tensor, "latents")
-        assert not read.tensor.requires_grad
+        assert not read.given.whole.requires_grad
         assert tensor.requires_grad
 
     def test_layouts(self):
@@ -217,10 +218,10 @@ class TestTorch:
         with pytest.raises(TypeError, match=r"latents must be a dense tensor.*latents\.to_dense"):
             arrays.as_rows(tensor, "latents")
 
-    def test_tensor_like_copies_to_native_order(self):
+    def test_results_are_copied_to_native_order(self):
         source = np.arange(3, dtype=">i8")
         source.flags.writeable = False
-        tensor = arrays.tensor_like(source, self.torch.zeros(1))
+        tensor = GivenTensor(self.torch.zeros(1)).like(source)
         assert tensor.tolist() == [0, 1, 2]
         tensor[0] = 9
         assert source[0] == 0

@@ -1,6 +1,7 @@
 """backends() and how a backend's name is resolved, with made-up engines and with the real one.
 
-What the faiss backend does with its library is in test_faiss.py.
+What the faiss backend does with its library is in test_faiss.py, names of the cuda backend and its
+devices are in test_cuda_names.py.
 """
 
 from __future__ import annotations
@@ -10,33 +11,17 @@ import pytest
 
 import engine
 import gtn_label
-from gtn_label import _core, backend, faiss_package
+from gtn_label import _core, backend
+from made_up import cuda_is, entry, faiss_is
 
 VARIABLE = "GTN_LABEL_INSTRUCTION_SET"
 FAISS = "FAISS's exhaustive search"
 ALSO = ", which is also what --approx and match_approx search with"
 
 
-def entry(name: str, *, built: bool = True, supported: bool = True, reason: str = "") -> dict:
-    return {
-        "name": name,
-        "description": f"about {name}",
-        "built": built,
-        "supported": supported,
-        "reason": reason,
-    }
-
-
-def faiss_is(monkeypatch, *, python: str, linked: str) -> None:
-    """Make up why each way to FAISS is missing; empty if it is there."""
-    monkeypatch.setattr(faiss_package, "missing", lambda: python)
-    monkeypatch.setattr(faiss_package, "describe", lambda: "faiss-cpu 9.8.7")
-    monkeypatch.setattr(_core, "linked_faiss", {"version": "1.2.3", "missing": linked})
-
-
 @pytest.fixture
 def made_up(monkeypatch):
-    """An engine with one set the CPU lacks and one the build lacks, best first; without FAISS."""
+    """An engine with one set the CPU lacks and one the build lacks, best first; nothing else."""
     sets = [
         entry("wide", supported=False, reason="this CPU has no wide"),
         entry("middle"),
@@ -45,6 +30,7 @@ def made_up(monkeypatch):
     ]
     monkeypatch.setattr(_core, "instruction_sets", lambda: sets)
     faiss_is(monkeypatch, python="not installed", linked="not found")
+    cuda_is(monkeypatch, "built without")
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
@@ -57,6 +43,7 @@ class TestMadeUp:
             ("cpu:middle", True, "", "about middle"),
             ("cpu:other", False, "not in this build", "about other"),
             ("cpu:scalar", True, "", "about scalar"),
+            ("cuda", False, "built without", "on a GPU, by its best kernel"),
             ("faiss", False, "not installed", FAISS),
             ("faiss:python", False, "not installed", f"{FAISS} through its Python package{ALSO}"),
             ("faiss:linked", False, "not found", f"{FAISS} through its C++ library, linked"),
@@ -107,12 +94,12 @@ class TestMadeUp:
         assert backend.resolve(name) == ("cpu", resolved, "")
 
     @pytest.mark.parametrize(
-        "name", ["faiss:", "faiss:cpu", "cuda", "", "CPU", "cpu:", "cpu:auto", "scalar"]
+        "name", ["faiss:", "faiss:cpu", "CUDA", "", "CPU", "cpu:", "cpu:auto", "scalar"]
     )
     def test_unknown(self, name):
         message = (
             f"^unknown backend '{name}'; known: "
-            "auto, cpu, cpu:wide, cpu:middle, cpu:other, cpu:scalar, "
+            "auto, cpu, cpu:wide, cpu:middle, cpu:other, cpu:scalar, cuda, "
             "faiss, faiss:python, faiss:linked$"
         )
         with pytest.raises(ValueError, match=message):

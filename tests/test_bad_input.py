@@ -201,7 +201,7 @@ class TestOptions:
         message = r"^progress must be None, True or a callable \(done, total, seconds_left\), got "
         refused(TypeError, message, progress=value)
 
-    @pytest.mark.parametrize("name", ["faiss:", "cuda", "gpu"])
+    @pytest.mark.parametrize("name", ["faiss:", "CUDA", "gpu"])
     def test_unknown_backend(self, name):
         refused(ValueError, f"^unknown backend '{name}'; known: auto, cpu, cpu:", backend=name)
 

@@ -24,7 +24,7 @@ import faiss_double
 import gtn_label
 from command import environment
 from datasets import make
-from gtn_label import _core, backend, faiss_package
+from gtn_label import _core, backend, engines, faiss_package
 
 WAYS = ("faiss:python", "faiss:linked")
 LATENTS, SOURCES = make("gaussian", 3000, 33)
@@ -259,9 +259,9 @@ def test_it_is_not_imported_for_others():
 
 
 def test_the_way_is_the_one_that_was_resolved(monkeypatch):
-    """make_index asks for no package when the linked library was chosen."""
+    """make_engine asks for no package when the linked library was chosen."""
     engine.forced("faiss:linked")
     monkeypatch.setattr(faiss_package, "load", lambda: pytest.fail("imported"))
-    index, record = backend.make_index(backend.resolve("faiss:linked"), "cpu", 8, 1)
-    assert isinstance(index, _core.LinkedFlatIndex)
+    made, record = engines.make_engine(backend.resolve("faiss:linked"), "cpu", 8, 1)
+    assert isinstance(made, _core.FaissEngine)
     assert record["faiss"]["way"] == "linked"

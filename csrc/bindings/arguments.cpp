@@ -1,6 +1,7 @@
 // Implements arguments.hpp.
 #include "bindings/arguments.hpp"
 
+#include "bindings/device_rows.hpp"
 #include "cpu/dispatch.hpp"
 #include "cpu/exact_dispatch.hpp"
 
@@ -11,9 +12,12 @@ namespace {
 
 constexpr auto kPollInterval = std::chrono::milliseconds(100);
 
-Rows rows_of(const py::array& a, const char* name) {
+Rows rows_of_array(const py::object& given, const char* name) {
+  if (!py::isinstance<py::array>(given)) {
+    throw py::type_error(std::string(name) + " must be a NumPy array or rows on a device");
+  }
+  const auto a = py::reinterpret_borrow<py::array>(given);
   Rows rows;
-  rows.name = name;
   if (py::isinstance<py::array_t<float>>(a)) {
     rows.dtype = DType::f32;
   } else if (py::isinstance<py::array_t<double>>(a)) {
@@ -29,6 +33,16 @@ Rows rows_of(const py::array& a, const char* name) {
   rows.data = a.data();
   rows.count = a.shape(0);
   rows.dim = a.shape(1);
+  return rows;
+}
+
+bool on_device(const py::object& given) {
+  return py::isinstance<DeviceRows>(given);
+}
+
+Rows rows_of(const py::object& given, const char* name) {
+  Rows rows = on_device(given) ? given.cast<const DeviceRows&>().rows : rows_of_array(given, name);
+  rows.name = name;
   if (rows.count >= INT32_MAX - 64) {
     throw py::value_error(std::string(name) + " must have fewer than 2^31 - 64 rows, got " +
                           std::to_string(rows.count));
@@ -53,7 +67,13 @@ Order order_of(const std::string& name) {
 
 }  // namespace
 
-MatchInput Arguments::input() const {
+void Task::require_host() const {
+  if (latents_on_device || sources_on_device) {
+    throw py::type_error("rows on a device are for the cuda backend alone");
+  }
+}
+
+Task Arguments::task() const {
   MatchInput in;
   in.latents = rows_of(latents, "latents");
   in.sources = rows_of(sources, "sources");
@@ -74,7 +94,7 @@ MatchInput Arguments::input() const {
     throw py::value_error("cone and threads must be >= 1, memory >= 0");
   }
   in.kernels = &select_exact_kernels(select_kernel(instruction_set).name);
-  return in;
+  return {in, on_device(latents), on_device(sources), instruction_set, memory};
 }
 
 void Poll::operator()() {

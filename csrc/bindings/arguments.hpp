@@ -1,5 +1,5 @@
-// What match_rows and audit_rows take: arrays checked for type and shape, and the way back to
-// Python while the engine runs without the GIL.
+// What match_rows and audit_rows take: arrays, or rows on a device, checked for type and shape, and
+// the way back to Python while the engine runs without the GIL.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -16,9 +16,21 @@ namespace gtn {
 
 using Labels = pybind11::array_t<int64_t, pybind11::array::c_style>;
 
+// What an engine reads: nothing here is Python's.
+struct Task {
+  MatchInput in;  // views of the arrays, which must outlive it
+  bool latents_on_device;
+  bool sources_on_device;
+  std::string instruction_set;
+  int64_t memory;
+
+  // Throws TypeError if rows are on a device.
+  void require_host() const;
+};
+
 struct Arguments {
-  pybind11::array latents;
-  pybind11::array sources;
+  pybind11::object latents;  // an array, or DeviceRows
+  pybind11::object sources;
   std::string order;
   int64_t cone;
   bool center;
@@ -28,8 +40,8 @@ struct Arguments {
   int threads;
   int64_t memory;
 
-  // Views of the arrays, which must outlive it. Throws TypeError or ValueError.
-  MatchInput input() const;
+  // Throws TypeError or ValueError.
+  Task task() const;
 };
 
 // What the engine calls about every 50 ms: takes the GIL for signals, and every now and then for

@@ -5,7 +5,11 @@
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The labeling engine of gtn_label. Private: use gtn_label.match.";
   gtn::register_instruction_sets(m);
-  gtn::register_indexes(m);
+  gtn::register_engines(m);
+  gtn::register_cuda(m);
+#ifdef GTN_CUDA_EMULATED
+  gtn::register_emulated_memory(m);
+#endif
   gtn::register_match(m);
   gtn::register_audit(m);
 }

@@ -6,6 +6,8 @@
 namespace gtn {
 void register_instruction_sets(pybind11::module_& m);
 void register_audit(pybind11::module_& m);
-void register_indexes(pybind11::module_& m);
+void register_cuda(pybind11::module_& m);
+void register_emulated_memory(pybind11::module_& m);  // in a build for tests alone
+void register_engines(pybind11::module_& m);
 void register_match(pybind11::module_& m);
 }  // namespace gtn

@@ -10,14 +10,16 @@ namespace py = pybind11;
 namespace gtn {
 namespace {
 
-py::tuple audit(const py::array& latents, const py::array& sources, const std::string& order,
+py::tuple audit(const py::object& latents, const py::object& sources, const std::string& order,
                 int64_t cone, bool center, const std::optional<Labels>& source_groups,
                 const std::optional<Labels>& latent_groups, const std::string& instruction_set,
                 int threads, int64_t memory, const Labels& visited, const Labels& positions,
                 const py::object& poll) {
   const Arguments given{latents,       sources,       order,           cone,    center,
                         source_groups, latent_groups, instruction_set, threads, memory};
-  const MatchInput in = given.input();
+  const Task task = given.task();
+  task.require_host();
+  const MatchInput& in = task.in;
   if (visited.ndim() != 1 || visited.shape(0) != in.sources.count || positions.ndim() != 1) {
     throw py::value_error("visited must have one entry a source, and positions be 1-D");
   }
@@ -48,11 +50,11 @@ py::tuple audit(const py::array& latents, const py::array& sources, const std::s
 
 void register_audit(py::module_& m) {
   m.def(
-      "audit_rows", &audit, py::arg("latents").noconvert(), py::arg("sources").noconvert(),
-      py::kw_only(), py::arg("order"), py::arg("cone"), py::arg("center"),
-      py::arg("source_groups").none(true), py::arg("latent_groups").none(true),
-      py::arg("instruction_set"), py::arg("threads"), py::arg("memory"),
-      py::arg("visited").noconvert(), py::arg("positions").noconvert(), py::arg("poll").none(true),
+      "audit_rows", &audit, py::arg("latents"), py::arg("sources"), py::kw_only(), py::arg("order"),
+      py::arg("cone"), py::arg("center"), py::arg("source_groups").none(true),
+      py::arg("latent_groups").none(true), py::arg("instruction_set"), py::arg("threads"),
+      py::arg("memory"), py::arg("visited").noconvert(), py::arg("positions").noconvert(),
+      py::arg("poll").none(true),
       "For the sources at some positions of a run, the exact choice among the latents free then.");
 }
 

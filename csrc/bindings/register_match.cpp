@@ -1,20 +1,17 @@
-// _core.match_rows: arrays in, arrays out. Checks types and shapes, chooses the backend, releases
-// the GIL and calls the engine.
-#include <memory>
-
+// _core.match_rows: rows in, arrays out. Checks types and shapes, releases the GIL and calls the
+// engine.
 #include "bindings/arguments.hpp"
+#include "bindings/engine.hpp"
 #include "bindings/register.hpp"
 #include "core/match.hpp"
-#include "cpu/backend_cpu.hpp"
-#include "cpu/dispatch.hpp"
-#include "faiss/backend_faiss.hpp"
 
 namespace py = pybind11;
 
 namespace gtn {
 namespace {
 
-py::dict dict_of(const Stats& s) {
+py::dict dict_of(const Ran& ran) {
+  const Stats& s = ran.stats;
   py::dict seconds;
   seconds["norms"] = s.seconds.norms;
   seconds["order"] = s.seconds.order;
@@ -29,7 +26,7 @@ py::dict dict_of(const Stats& s) {
   d["arithmetic"] = s.arithmetic;
   d["threads"] = s.threads;
   d["windows"] = s.windows;
-  d["distinct_latents"] = s.distinct;
+  if (s.distinct >= 0) d["distinct_latents"] = s.distinct;
   d["candidates"] = s.candidates;
   d["rescored"] = s.rescored;
   d["retries"] = s.retries;
@@ -38,20 +35,20 @@ py::dict dict_of(const Stats& s) {
   d["full_scans"] = s.full_scans;
   d["peak_work_bytes"] = s.work_bytes;
   d["seconds"] = seconds;
+  for (const auto& [name, value] : ran.more) d[py::str(name)] = value;
   return d;
 }
 
-py::tuple match(const py::array& latents, const py::array& sources, const std::string& order,
+py::tuple match(const py::object& latents, const py::object& sources, const std::string& order,
                 int64_t cone, bool center, const std::optional<Labels>& source_groups,
                 const std::optional<Labels>& latent_groups, const std::string& instruction_set,
-                const std::shared_ptr<InnerProductIndex>& index, bool approx, int threads,
-                int64_t memory, const py::array_t<int64_t>& visited, int64_t start,
-                const py::object& poll) {
+                const Engine& engine, int threads, int64_t memory,
+                const py::array_t<int64_t>& visited, int64_t start, const py::object& poll) {
   const Arguments given{latents,       sources,       order,           cone,    center,
                         source_groups, latent_groups, instruction_set, threads, memory};
-  MatchInput in = given.input();
-  in.start = start;
-  const int64_t m = in.latents.count, n = in.sources.count, dim = in.latents.dim;
+  Task task = given.task();
+  task.in.start = start;
+  const int64_t n = task.in.sources.count;
   if (visited.ndim() != 1 || visited.shape(0) != n || !visited.writeable() ||
       !(visited.flags() & py::array::c_style)) {
     throw py::value_error("visited must be a writable int64 array with one entry a source");
@@ -59,37 +56,28 @@ py::tuple match(const py::array& latents, const py::array& sources, const std::s
   if (start < 0 || start > n) {
     throw py::value_error("start must lie between 0 and the number of sources");
   }
-  if (approx && !index) throw py::value_error("an approximate run needs an index");
 
   py::array_t<int64_t> assignment(n);
   py::array_t<double> cosine(n);
   const MatchOutput out{assignment.mutable_data(), cosine.mutable_data(),
                         const_cast<int64_t*>(visited.data())};
-  const Kernel& kernel = select_kernel(instruction_set);
-  const bool on_cpu = approx || !index;
-  const Backend cpu = on_cpu ? cpu_backend(kernel, memory, m, n, dim) : Backend();
-  const Backend backend = approx  ? approx_backend(*index, cpu)
-                          : index ? faiss_backend(*index, memory, m, n, dim)
-                                  : cpu;
   int64_t done = 0;
   Poll on_poll(poll, done);
-  Stats stats;
+  Ran ran;
   {
     const py::gil_scoped_release released;
-    stats = match_rows(in, backend, out, done, std::ref(on_poll));
+    ran = engine.match(task, out, done, std::ref(on_poll));
   }
-  stats.instruction_set = kernel.name;
   on_poll.finish();
-  return py::make_tuple(assignment, cosine, dict_of(stats));
+  return py::make_tuple(assignment, cosine, dict_of(ran));
 }
 
 }  // namespace
 
 void register_match(py::module_& m) {
-  m.def("match_rows", &match, py::arg("latents").noconvert(), py::arg("sources").noconvert(),
-        py::kw_only(), py::arg("order"), py::arg("cone"), py::arg("center"),
-        py::arg("source_groups").none(true), py::arg("latent_groups").none(true),
-        py::arg("instruction_set"), py::arg("index").none(true), py::arg("approx"),
+  m.def("match_rows", &match, py::arg("latents"), py::arg("sources"), py::kw_only(),
+        py::arg("order"), py::arg("cone"), py::arg("center"), py::arg("source_groups").none(true),
+        py::arg("latent_groups").none(true), py::arg("instruction_set"), py::arg("engine"),
         py::arg("threads"), py::arg("memory"), py::arg("visited").noconvert(), py::arg("start"),
         py::arg("poll").none(true),
         "Match every source to a latent of its own (see gtn_label.match).");

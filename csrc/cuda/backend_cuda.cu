@@ -9,6 +9,7 @@
 #include "cuda/backend_cuda.hpp"
 #include "cuda/matcher.hpp"
 #include "cuda/norms.hpp"
+#include "cuda/on_device.hpp"
 #include "cuda/plan.hpp"
 #include "cuda/scan_kernels.hpp"
 
@@ -18,21 +19,6 @@ namespace {
 constexpr int64_t kMostDim = 131072;  // integer dot products of longer codes leave int32
 constexpr int64_t kCopyBytes = int64_t{64} << 20;  // at a time: some milliseconds
 constexpr int kThreads = 256;
-
-// The calling thread computes on a device while this lives.
-class OnDevice {
- public:
-  explicit OnDevice(int device) {
-    check(cudaGetDevice(&before_), "asking for the current device");
-    check(cudaSetDevice(device), "choosing a device");
-  }
-  ~OnDevice() { cudaSetDevice(before_); }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-
- private:
-  int before_ = 0;
-};
 
 // The caller's stream, or one of our own.
 class Stream {

@@ -1,6 +1,8 @@
 // Implements backend_faiss.hpp.
 #include "faiss/backend_faiss.hpp"
 
+#include <utility>
+
 #include "faiss/shortlist_approx.hpp"
 #include "faiss/shortlist_faiss.hpp"
 
@@ -13,8 +15,9 @@ Backend faiss_backend(InnerProductIndex& index, int64_t memory, int64_t m, int64
   };
 }
 
-Backend approx_backend(InnerProductIndex& index, const Backend& exact) {
-  return [&index, &exact](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {
+Backend approx_backend(InnerProductIndex& index, Backend exact) {
+  return [&index, exact = std::move(exact)](const Scorer& scorer, const FreeLatents& free,
+                                            Parallel& parallel) {
     return std::make_unique<ApproxShortlist>(scorer, free, index, exact, parallel);
   };
 }

@@ -11,8 +11,8 @@ namespace gtn {
 // sources.
 Backend faiss_backend(InnerProductIndex& index, int64_t memory, int64_t m, int64_t n, int64_t dim);
 
-// The approximate backend over `index`, for match_approx alone (shortlist_approx.hpp). `exact`
-// searches where the index does not. Both must outlive it.
-Backend approx_backend(InnerProductIndex& index, const Backend& exact);
+// The approximate backend over `index`, which must outlive it, for match_approx alone
+// (shortlist_approx.hpp). `exact` searches where the index does not.
+Backend approx_backend(InnerProductIndex& index, Backend exact);
 
 }  // namespace gtn

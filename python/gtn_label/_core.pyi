@@ -23,6 +23,17 @@ class LinkedFaiss(TypedDict):
     version: str
     missing: str  # why there is none
 
+class CudaDevice(TypedDict):
+    index: int
+    name: str
+    capability: int  # 10 * major + minor
+    memory: int
+    missing: dict[str, str]  # by kernel: why it cannot run there, empty if it can
+
+class CudaKernel(TypedDict):
+    name: str
+    description: str
+
 class InnerProductIndex: ...
 
 class PythonIndex(InnerProductIndex):
@@ -33,11 +44,50 @@ class LinkedFlatIndex(InnerProductIndex):
 
 linked_faiss: LinkedFaiss
 
+class Engine: ...
+
+class CpuEngine(Engine):
+    def __init__(self) -> None: ...
+
+class FaissEngine(Engine):
+    def __init__(self, index: InnerProductIndex) -> None: ...
+
+class ApproxEngine(Engine):
+    def __init__(self, index: InnerProductIndex) -> None: ...
+
+class DeviceRows:  # [n, dim] on a device, as the engine takes them
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+# The next four are there only where CUDA was built.
+class CudaStream:
+    def __init__(self, device: int) -> None: ...
+    @property
+    def handle(self) -> int: ...
+
+class DeviceTensor:  # an array on a device, borrowed of its owner through __dlpack__
+    def __init__(self, owner: Any, stream: int) -> None: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def device(self) -> int: ...
+    def rows(self, name: str) -> DeviceRows: ...
+    def to_host(self) -> npt.NDArray[Any]: ...  # bfloat16 as the uint16 of its bits
+
+class CudaEngine(Engine):
+    def __init__(self, device: int, kernel: str, stream: int) -> None: ...
+
+def cuda_versions() -> tuple[int, int]: ...  # of the driver and of this build
+def cuda_missing() -> str: ...
+def cuda_devices() -> list[CudaDevice]: ...
+def cuda_kernels() -> list[CudaKernel]: ...
 def instruction_sets() -> list[InstructionSet]: ...
 def int8_rate(instruction_set: str, dim: int, seconds: float) -> float: ...
 def match_rows(
-    latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim]
-    sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]
+    latents: npt.NDArray[np.float32] | npt.NDArray[np.float64] | DeviceRows,  # [m, dim]
+    sources: npt.NDArray[np.float32] | npt.NDArray[np.float64] | DeviceRows,  # [n, dim]
     *,
     order: str,
     cone: int,
@@ -45,8 +95,7 @@ def match_rows(
     source_groups: npt.NDArray[np.int64] | None,  # [n]
     latent_groups: npt.NDArray[np.int64] | None,  # [m]
     instruction_set: str,
-    index: InnerProductIndex | None,
-    approx: bool,
+    engine: Engine,
     threads: int,
     memory: int,
     visited: npt.NDArray[np.int64],  # [n], written

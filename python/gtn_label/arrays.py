@@ -1,9 +1,10 @@
-"""From any array-like to the rows the engine reads, and back to the caller's kind of array.
+"""From any array-like to the rows the engine reads.
 
 Here: NumPy arrays (memory maps, any layout and byte order), torch CPU tensors, `__dlpack__`
 objects and lists become C-contiguous native float32 or float64, without a copy where they already
 are; their dtype and shape are checked; sources are drawn; bytes are hashed.
-Not here: checks of values that the engine makes itself (NaN, zero rows, norms), and options.
+Not here: the way back to the caller's kind of array (given.py), options, and checks of values that
+the engine makes itself (NaN, zero rows, norms).
 
 Widening (numeric contract, 1): float16 and bfloat16 to float32, integers to float64, both exact
 but for integers beyond 2**53. torch is never imported: a tensor's own module is already loaded.
@@ -19,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import little_endian, row_blocks
+from .blocks import RowsLike, little_endian, row_blocks
+from .given import Given, GivenArray, GivenTensor
 
 _DRAW_VALUES = 1 << 20  # at a time: some milliseconds
 
@@ -32,23 +34,14 @@ class Rows:
 
     Attributes
     ----------
-    given : ndarray
-        The rows as given, in their own dtype and layout: a read-only view where the caller has
-        memory to view (bfloat16, which NumPy lacks, is widened to float32).
+    given : Given
+        The rows as the caller has them.
     rows : ndarray [n, dim]
         The same values, C-contiguous, aligned, native float32 or float64.
-    tensor : torch.Tensor or None
-        The caller's tensor, detached, when a torch tensor was given.
     """
 
-    given: npt.NDArray[Any]
+    given: Given
     rows: npt.NDArray[Any]
-    tensor: Any = None
-
-    @property
-    def as_given(self) -> Any:
-        """The rows as the caller's kind of array: the tensor, or the read-only view."""
-        return self.given if self.tensor is None else self.tensor
 
 
 def as_rows(value: Any, name: str) -> Rows:
@@ -68,17 +61,38 @@ def as_rows(value: Any, name: str) -> Rows:
     ValueError
         If it is not 2-D, has no rows or columns, is ragged, masked, or not in CPU memory.
     """
-    array, tensor = _read(value, name)
+    given, array = _read(value, name)
     _check_real(array, name)
-    if array.ndim != 2:
-        raise ValueError(f"{name} must be 2-D [rows, dim], got {_reshape_advice(array, name)}")
-    if array.shape[0] == 0:
-        raise ValueError(f"{name} must have at least one row (n >= 1), got shape {array.shape}")
-    if array.shape[1] == 0:
-        raise ValueError(
-            f"{name} must have at least one column (dim >= 1), got shape {array.shape}"
+    check_shape(array.shape, name)
+    return Rows(given, _engine_rows(array))
+
+
+def check_shape(shape: tuple[int, ...], name: str) -> None:
+    """Refuse what is not 2-D, or has no rows or columns."""
+    if len(shape) != 2:
+        raise ValueError(f"{name} must be 2-D [rows, dim], got {_reshape_advice(shape, name)}")
+    if shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row (n >= 1), got shape {shape}")
+    if shape[1] == 0:
+        raise ValueError(f"{name} must have at least one column (dim >= 1), got shape {shape}")
+
+
+def check_dense(tensor: Any, name: str) -> None:
+    """Refuse a torch tensor of another layout than rows of memory."""
+    if str(tensor.layout) != "torch.strided":
+        raise TypeError(
+            f"{name} must be a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
         )
-    return Rows(_read_only(array), _engine_rows(array), tensor)
+
+
+def dtype_message(name: str, dtype: str) -> str:
+    """Say which dtypes there may be instead."""
+    message = (
+        f"{name} must have dtype float16, float32, float64, bfloat16 or an integer, got {dtype}"
+    )
+    if dtype.startswith("float"):  # numpy.longdouble would lose bits without a word
+        message += f"; convert it yourself if that may be: {name}.astype('float64')"
+    return message
 
 
 def as_column(value: Any, name: str) -> Rows:
@@ -86,7 +100,7 @@ def as_column(value: Any, name: str) -> Rows:
 
     `given` keeps its shape; `rows` is [n]. Errors as in `as_rows`.
     """
-    array, tensor = _read(value, name)
+    given, array = _read(value, name)
     _check_real(array, name)
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] != 1):
         raise ValueError(
@@ -95,7 +109,7 @@ def as_column(value: Any, name: str) -> Rows:
         )
     if array.shape[0] == 0:
         raise ValueError(f"{name} must have at least one row (n >= 1), got shape {array.shape}")
-    return Rows(_read_only(array), _engine_rows(array).reshape(-1), tensor)
+    return Rows(given, _engine_rows(array).reshape(-1))
 
 
 def as_labels(value: Any, name: str, length: int, rows_name: str) -> npt.NDArray[np.int64]:
@@ -108,7 +122,7 @@ def as_labels(value: Any, name: str, length: int, rows_name: str) -> npt.NDArray
     ValueError
         If they are not 1-D, not `length` long, or beyond int64.
     """
-    array, _ = _read(value, name)
+    _, array = _read(value, name)
     if array.ndim != 1 or array.shape[0] != length:
         raise ValueError(
             f"{name} must be 1-D with one label for each of the {length} {rows_name}, "
@@ -150,7 +164,7 @@ def refuse_non_finite(rows: npt.NDArray[Any], name: str) -> None:
     )
 
 
-def sha256(array: npt.NDArray[Any]) -> str:
+def sha256(array: RowsLike) -> str:
     r"""Hash an array: SHA-256 of its dtype and shape as text, then its bytes in C order.
 
     The header is `"<f4 1000 64\n"`: `dtype.str` and the lengths, so equal bytes of another dtype
@@ -164,26 +178,25 @@ def sha256(array: npt.NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def tensor_like(array: npt.NDArray[Any], tensor: Any) -> Any:
-    """Copy a NumPy array into a torch tensor on the device of `tensor`."""
-    native = array.astype(array.dtype.newbyteorder("="))  # a copy: torch has no read-only tensors
-    return sys.modules["torch"].from_numpy(native).to(tensor.device)
-
-
-def _read(value: Any, name: str) -> tuple[npt.NDArray[Any], Any]:
-    """View or read `value` as an ndarray, and as a detached tensor if it is one."""
+def _read(value: Any, name: str) -> tuple[Given, npt.NDArray[Any]]:
+    """View what is in CPU memory, or read it into an array."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         return _read_tensor(value, name)
+    given = GivenArray(_read_array(value, name))
+    return given, given.array()
+
+
+def _read_array(value: Any, name: str) -> npt.NDArray[Any]:
     if isinstance(value, np.ma.MaskedArray):
         if np.ma.is_masked(value):
             raise ValueError(
                 f"{name} must have no masked values, got {int(np.ma.getmaskarray(value).sum())}; "
                 "drop those rows or fill them"
             )
-        return value.data, None
+        return value.data
     if isinstance(value, np.ndarray):
-        return np.asarray(value), None
+        return np.asarray(value)
     if hasattr(value, "nnz") and hasattr(value, "toarray"):
         raise TypeError(
             f"{name} must be a dense array, got sparse {type(value).__name__}; "
@@ -195,29 +208,24 @@ def _read(value: Any, name: str) -> tuple[npt.NDArray[Any], Any]:
             "load the file first, e.g. numpy.load(path, mmap_mode='r')"
         )
     if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
-        return _read_dlpack(value, name), None
+        return _read_dlpack(value, name)
     try:
-        return np.asarray(value), None
+        return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
 
 
-def _read_tensor(tensor: Any, name: str) -> tuple[npt.NDArray[Any], Any]:
-    tensor = tensor.detach()
-    if str(tensor.layout) != "torch.strided":
-        raise TypeError(
-            f"{name} must be a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
-        )
+def _read_tensor(tensor: Any, name: str) -> tuple[Given, npt.NDArray[Any]]:
+    check_dense(tensor, name)
     if tensor.device.type != "cpu":
         raise ValueError(
             f"{name} must be in CPU memory, got a tensor on {tensor.device}; pass {name}.cpu()"
         )
-    if str(tensor.dtype) == "torch.bfloat16":  # NumPy has none; every value is a float32
-        return tensor.float().numpy(), tensor
+    given = GivenTensor(tensor)
     try:
-        return tensor.resolve_conj().resolve_neg().numpy(), tensor
+        return given, given.array()
     except TypeError:  # a dtype that NumPy lacks
-        raise TypeError(_dtype_message(name, str(tensor.dtype))) from None
+        raise TypeError(dtype_message(name, str(tensor.dtype))) from None
 
 
 def _read_dlpack(value: Any, name: str) -> npt.NDArray[Any]:
@@ -239,27 +247,18 @@ def _check_real(array: npt.NDArray[Any], name: str) -> None:
     dtype = array.dtype
     if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8):
         return
-    raise TypeError(_dtype_message(name, str(dtype)))
+    raise TypeError(dtype_message(name, str(dtype)))
 
 
-def _dtype_message(name: str, dtype: str) -> str:
-    message = (
-        f"{name} must have dtype float16, float32, float64, bfloat16 or an integer, got {dtype}"
-    )
-    if dtype.startswith("float"):  # numpy.longdouble would lose bits without a word
-        message += f"; convert it yourself if that may be: {name}.astype('float64')"
-    return message
-
-
-def _reshape_advice(array: npt.NDArray[Any], name: str) -> str:
-    if array.ndim == 0:
+def _reshape_advice(shape: tuple[int, ...], name: str) -> str:
+    if len(shape) == 0:
         return "a single value"
-    if array.ndim == 1:
+    if len(shape) == 1:
         return (
-            f"1-D shape {array.shape}; use {name}.reshape(-1, 1) for rows of one value "
+            f"1-D shape {shape}; use {name}.reshape(-1, 1) for rows of one value "
             f"or {name}.reshape(1, -1) for one row"
         )
-    return f"{array.ndim}-D shape {array.shape}; use {name}.reshape(len({name}), -1)"
+    return f"{len(shape)}-D shape {shape}; use {name}.reshape(len({name}), -1)"
 
 
 def _engine_rows(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -267,9 +266,3 @@ def _engine_rows(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
     dtype = np.float32 if narrow else np.float64
     return np.require(array, dtype=dtype, requirements=["C", "A"])
-
-
-def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -1,19 +1,24 @@
 """Which backends there are, which can run here, and what a backend's name asks for.
 
-A backend's name is "cpu", or "cpu:" and an instruction set to force it; or "faiss", or "faiss:"
-and the way to that library: "python", its installed package, or "linked", the C++ library that the
-engine was built with. What exists is asked of the compiled engine, which knows its build and its
-CPU; no list of instruction sets is kept here. The environment variable GTN_LABEL_INSTRUCTION_SET
-forces one where the name leaves it open.
+Not here: on which device it computes, and what is made for that (engines.py).
+
+A backend's name is "cpu", or "cpu:" and an instruction set to force it; or "cuda", or "cuda:" and a
+kernel to force it; or "faiss", or "faiss:" and the way to that library: "python", its installed
+package, or "linked", the C++ library that the engine was built with. What exists is asked of the
+compiled engine, which knows its build and its CPU; no list of instruction sets or kernels is kept
+here. The environment variable GTN_LABEL_INSTRUCTION_SET forces an instruction set where the name
+leaves it open.
+
+No driver of a GPU is asked anything before somebody names one, hands in an array that lies there,
+or wants the list: a process that is forked after that cannot use it.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from . import _core, faiss_index, faiss_package
+from . import _core, cuda, faiss_package
 
 INSTRUCTION_SET_VARIABLE = "GTN_LABEL_INSTRUCTION_SET"
 
@@ -45,11 +50,11 @@ class Chosen(NamedTuple):
     Attributes
     ----------
     name : str
-        "cpu" or "faiss".
+        "cpu", "cuda" or "faiss".
     instruction_set : str
-        Of the engine's own arithmetic; "auto" for the best.
+        Of the engine's own arithmetic on the CPU; "auto" for the best.
     way : str
-        To FAISS: "python" or "linked"; empty for "cpu".
+        To FAISS: "python" or "linked". On a GPU: the kernel, empty for the best. Empty for "cpu".
     """
 
     name: str
@@ -65,8 +70,9 @@ def backends() -> list[Backend]:
     Returns
     -------
     list of Backend
-        "cpu" (the best instruction set there is), then each instruction set by name; "faiss" (by
-        the first way to FAISS that there is), then each way by name.
+        "cpu" (the best instruction set there is), then each instruction set by name; "cuda" (the
+        best kernel for the GPU), then each kernel by name; "faiss" (by the first way to FAISS that
+        there is), then each way by name.
 
     Examples
     --------
@@ -74,6 +80,10 @@ def backends() -> list[Backend]:
     >>> backends()[0].name
     'cpu'
     """
+    return [row for rows in _FAMILIES.values() for row in rows()]
+
+
+def _cpu_rows() -> list[Backend]:
     sets = _core.instruction_sets()
     usable = [entry["name"] for entry in sets if entry["built"] and entry["supported"]]
     rows = [Backend("cpu", True, "", f"this CPU's best instruction set: {usable[0]}")]
@@ -81,7 +91,17 @@ def backends() -> list[Backend]:
         available = entry["built"] and entry["supported"]
         reason = "" if available else entry["reason"]
         rows.append(Backend(f"cpu:{entry['name']}", available, reason, entry["description"]))
-    return rows + _faiss_rows()
+    return rows
+
+
+def _cuda_rows() -> list[Backend]:
+    reason = cuda.missing()
+    text = "on a GPU, by its best kernel"
+    rows = [Backend("cuda", not reason, reason, text if reason else f"{text}: {cuda.describe()}")]
+    for entry in _core.cuda_kernels():
+        reason = cuda.missing(entry["name"])
+        rows.append(Backend(f"cuda:{entry['name']}", not reason, reason, entry["description"]))
+    return rows
 
 
 def _faiss_rows() -> list[Backend]:
@@ -104,13 +124,21 @@ def _faiss_rows() -> list[Backend]:
     return [Backend("faiss", True, "", f"the same as {first.name}"), *ways]
 
 
-def resolve(backend: str) -> Chosen:
-    """Turn a backend's name into the backend that runs and its instruction set.
+_FAMILIES = {"cpu": _cpu_rows, "cuda": _cuda_rows, "faiss": _faiss_rows}
+
+
+def resolve(backend: str, on_gpu: bool = False) -> Chosen:
+    """Turn a backend's name into the backend that runs, and how.
+
+    "auto" is "cuda" for inputs that lie on a GPU, where that can run, and "cpu" for all others:
+    the cuda backend has not been measured, so a GPU that happens to be there is not chosen.
 
     Parameters
     ----------
     backend : str
         "auto", or a name that `backends()` lists.
+    on_gpu : bool
+        Whether inputs lie on a GPU.
 
     Returns
     -------
@@ -125,84 +153,36 @@ def resolve(backend: str) -> Chosen:
     """
     if not isinstance(backend, str):
         raise TypeError(f"backend must be a str, got {type(backend).__name__} {backend!r}")
-    rows = {row.name: row for row in backends()}
-    if backend != "auto" and backend not in rows:
-        known = ", ".join(["auto", *rows])
-        raise ValueError(f"unknown backend {backend!r}; known: {known}")
     if backend == "auto":
-        return Chosen("cpu", _from_environment(rows))
+        if on_gpu and not cuda.missing():
+            return Chosen("cuda", "auto")
+        return Chosen("cpu", _from_environment())
+    name, _, detail = backend.partition(":")
+    rows = {row.name: row for row in _FAMILIES[name]()} if name in _FAMILIES else {}
+    if name == "cuda" and not _core.cuda_kernels():  # of a build that knows none
+        rows[backend] = rows["cuda"]
+    if backend not in rows:
+        known = ", ".join(["auto", *(row.name for row in backends())])
+        raise ValueError(f"unknown backend {backend!r}; known: {known}")
     row = rows[backend]
     if not row.available:
         raise ValueError(f"backend {backend!r} is not available here: {row.reason}")
-    name, _, detail = backend.partition(":")
+    if name == "cuda":
+        return Chosen("cuda", "auto", detail)
     if name == "faiss":
         way = detail or ("linked" if faiss_package.missing() else "python")
-        return Chosen("faiss", _from_environment(rows), way)
-    return Chosen("cpu", detail or _from_environment(rows))
+        return Chosen("faiss", _from_environment(), way)
+    return Chosen("cpu", detail or _from_environment())
 
 
-def check_device(device: Any, chosen: Chosen) -> str:
-    """Check where a backend shall compute.
-
-    Returns
-    -------
-    str
-        "cpu" or a GPU's name, such as "cuda:0"; a backend's own default for None.
-
-    Raises
-    ------
-    TypeError
-        If `device` is neither None nor a str.
-    ValueError
-        If that backend cannot compute there.
-    """
-    if device is None:
-        return "cpu"
-    if not isinstance(device, str):
-        raise TypeError(f"device must be a str, got {type(device).__name__} {device!r}")
-    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,4})?", device):
-        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
-    if device != "cpu" and chosen.way != "python":
-        which = f"{chosen.name}:{chosen.way}" if chosen.way else chosen.name
-        missing = faiss_package.missing()
-        raise ValueError(
-            f"device {device!r} needs backend='faiss:python': backend {which!r} runs on the CPU"
-            + (f"; {missing}" if missing else "")
-        )
-    return device
-
-
-def make_index(
-    chosen: Chosen, device: str, dim: int, cone: int
-) -> tuple[_core.InnerProductIndex | None, dict[str, Any]]:
-    """Return what searches for the engine, None for its own, and what to record of it.
-
-    Raises
-    ------
-    ValueError
-        If FAISS knows no such device, or cannot find as many latents as the cone asks for.
-    """
-    if chosen.name == "cpu":
-        return None, {}
-    if chosen.way == "linked":
-        record = {"way": "linked", "version": _core.linked_faiss["version"], "device": "cpu"}
-        return _core.LinkedFlatIndex(), {"faiss": record}
-    index, record = faiss_index.flat_index(device, dim)
-    if cone > index.most_k:
-        raise ValueError(
-            f"cone must be at most {index.most_k} for FAISS on {record['device']}, which finds no "
-            f"more latents at a time, got {cone}"
-        )
-    return _core.PythonIndex(index), {"faiss": record}
-
-
-def _from_environment(rows: dict[str, Backend]) -> str:
+def _from_environment() -> str:
     forced = os.environ.get(INSTRUCTION_SET_VARIABLE, "")
     if forced in ("", "auto"):
         return "auto"
+    rows = {row.name: row for row in _cpu_rows()}
     row = rows.get(f"cpu:{forced}")
     if row is None:
-        known = ", ".join(["auto", *(name[4:] for name in rows if name.startswith("cpu:"))])
+        known = ", ".join(["auto", *(name[4:] for name in rows if ":" in name)])
         raise ValueError(
             f"environment variable {INSTRUCTION_SET_VARIABLE} is {forced!r}; known: {known}"
         )

@@ -23,7 +23,7 @@ _BLOCK_BYTES = 4 << 20  # of rows at a time: large enough for the disk, small in
 
 
 class RowsLike(Protocol):
-    """What can be written: an array, or anything that yields its rows slice by slice."""
+    """What can be written: an array, or anything that yields its rows by a slice or an index."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -33,7 +33,7 @@ class RowsLike(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Element type."""
 
-    def __getitem__(self, rows: slice, /) -> Any: ...
+    def __getitem__(self, rows: Any, /) -> Any: ...
 
 
 class TakenRows:
@@ -47,7 +47,7 @@ class TakenRows:
         int64 [n], which row comes at each place.
     """
 
-    def __init__(self, rows: Array, index: NDArray[np.int64]) -> None:
+    def __init__(self, rows: RowsLike, index: NDArray[np.int64]) -> None:
         self._rows = rows
         self._index = index
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import arrays
+from .device_arrays import in_cpu_memory
 
 ORDERS = ("norm", "norm_desc", "index")
 MOST_THREADS = 64  # or four a CPU, if that is more: others would only be created and joined
@@ -78,7 +79,11 @@ def check_groups(
         if isinstance(groups, (tuple, list)):
             got += f" of length {len(groups)}"
         raise TypeError(f"groups must be a pair (source_groups, latent_groups), got {got}")
+    sources, latents = (
+        in_cpu_memory(labels, name)
+        for labels, name in zip(groups, ("source_groups", "latent_groups"), strict=True)
+    )
     return (
-        arrays.as_labels(groups[0], "source_groups", n, "sources"),
-        arrays.as_labels(groups[1], "latent_groups", m, "latents"),
+        arrays.as_labels(sources, "source_groups", n, "sources"),
+        arrays.as_labels(latents, "latent_groups", m, "latents"),
     )

@@ -267,13 +267,12 @@ class Run:
             value = figures[name]
             return "undefined" if value is None else f"{value:.4f}"
 
-        threads = figures["threads"]
         sample = figures["learnability_sample"]
         rows = [
             ("n", f"{figures['n']:,}"),
             ("latents", f"{figures['latents']:,}"),
             ("dim", f"{figures['dim']:,}"),
-            ("backend", f"{_engine(figures)}, {threads} thread{'s' if threads != 1 else ''}"),
+            ("backend", _engine(figures)),
             ("time", report.format_seconds(figures["seconds"])),
             ("pairs a second", f"{figures['pairs_a_second']:,.0f}"),
             ("mean cosine", number("mean_cosine")),
@@ -295,12 +294,21 @@ class Run:
 
 
 def _engine(figures: Mapping[str, Any]) -> str:
-    """What ran, in short: "cpu, avx2", "faiss (python 1.15.1)", "faiss (python 1.15.1, cuda:0)"."""
-    library = figures["stats"].get("faiss")
-    if library is None:
-        return f"{figures['backend']}, {figures['instruction_set']}"
-    device = "" if library["device"] == "cpu" else f", {library['device']}"
-    return f"{figures['backend']} ({library['way']} {library['version']}{device})"
+    """What ran, in short.
+
+    "cpu, avx2, 2 threads", "faiss (python 1.15.1, cuda:0), 1 thread", "cuda, mma on cuda:0 (NVIDIA
+    H100 80GB HBM3)".
+    """
+    stats, threads = figures["stats"], figures["threads"]
+    if "cuda" in stats:
+        gpu = stats["cuda"]
+        return f"cuda, {figures['instruction_set']} on {gpu['device']} ({gpu['name']})"
+    text = f"cpu, {figures['instruction_set']}"
+    if "faiss" in stats:
+        library = stats["faiss"]
+        device = "" if library["device"] == "cpu" else f", {library['device']}"
+        text = f"faiss ({library['way']} {library['version']}{device})"
+    return f"{text}, {threads} thread{'s' if threads != 1 else ''}"
 
 
 def _loss(approx: Mapping[str, Any] | None) -> list[tuple[str, str]]:

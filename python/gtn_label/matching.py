@@ -34,7 +34,9 @@ def match(
     ----------
     latents : array_like [m, dim]
         Rows of float16, float32, float64, bfloat16 or integers: NumPy (memory maps are not
-        copied), torch CPU tensors, objects with `__dlpack__`, nested lists. Never modified.
+        copied), torch tensors, objects with `__dlpack__`, nested lists. Never modified. What lies
+        on a GPU needs the backend "cuda", which reads it there, on torch's current stream if it is
+        a tensor.
     sources : array_like [n, dim], n <= m, optional
         Rows to label. Left out, m rows of N(0, I) are drawn in float32 by NumPy's Philox
         generator from `seed`: the same on every machine.
@@ -50,15 +52,19 @@ def match(
     groups : (source_groups, latent_groups), optional
         Integer labels, [n] and [m]: a source takes only latents of its own group.
     backend : str
-        "auto", or a name that `backends()` lists.
+        "auto", or a name that `backends()` lists. "auto" is "cuda" for inputs that lie on a GPU
+        and "cpu" for all others.
     device : str, optional
-        Where a backend that can use a GPU shall compute: "cpu" (the default), "cuda" or "cuda:N".
-        That is "faiss" with a FAISS package built for GPUs.
+        Where a backend that can use a GPU shall compute: "cuda" or "cuda:N" for "cuda" (by default
+        the inputs' GPU, or the first); "cpu" (the default), "cuda" or "cuda:N" for "faiss" with a
+        FAISS package built for GPUs.
     threads : int, optional
-        Threads to use; by default as many as CPUs this process may run on. At most 64, or four
-        a CPU if that is more, are started; the answer does not depend on it.
+        Threads of the CPU to use; by default as many as CPUs this process may run on. At most 64,
+        or four a CPU if that is more, are started; the answer does not depend on it.
     memory : int, optional
-        Most bytes the engine may use for its own work, beside the inputs.
+        Most bytes the engine may use for its own work, beside the inputs: with the backend "cuda"
+        of the GPU's memory, by default what is free there. Inputs that lie there already do not
+        count, nor their copies where they had to be converted.
     progress : None, True or callable
         True shows a bar on stderr; a callable is called with (done, total, seconds_left),
         seconds_left being None at first.
@@ -66,6 +72,7 @@ def match(
     Returns
     -------
     Matching
+        Its arrays are of the latents' kind and on their device: NumPy arrays or torch tensors.
 
     Raises
     ------
@@ -73,7 +80,12 @@ def match(
         If an argument is of the wrong type, or an array of a dtype that is not listed above.
     ValueError
         If shapes or values do not fit: NaN or infinity, rows without a direction, norms outside
-        float64, more sources than latents (in all or in a group), options out of range.
+        float64, more sources than latents (in all or in a group), options out of range, a backend
+        or device that is not available, inputs on a GPU for a backend that reads CPU memory.
+    MemoryError
+        If the GPU has too little free memory; nothing then moves to the CPU.
+    RuntimeError
+        If CUDA fails.
     KeyboardInterrupt
         On Ctrl-C, within a second.
 

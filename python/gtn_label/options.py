@@ -264,21 +264,22 @@ An output file appears whole or not at all."""
     _RUNNING,
     "--device",
     metavar="NAME",
-    help="Where --backend faiss computes: cpu, cuda or cuda:N.  [default: cpu]",
+    help="Where --backend cuda or faiss computes: cuda or cuda:N, for faiss also cpu.  "
+    "[default: cuda:0 for cuda, cpu for faiss]",
 )
 @_option(
     _RUNNING,
     "--threads",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Most threads.  [default: one per CPU]",
+    help="Most threads of the CPU.  [default: one per CPU]",
 )
 @_option(
     _RUNNING,
     "--memory",
     metavar="SIZE",
     callback=_memory,
-    help="Most memory for the work beside the input, such as 2GB.",
+    help="Most memory for the work beside the input, such as 2GB; of the GPU for --backend cuda.",
 )
 @_option(
     _RUNNING,

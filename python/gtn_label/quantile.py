@@ -77,8 +77,8 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     return Matching(
         assignment,
         cosine,
-        sources=source_rows,
-        latents=latent_rows,
+        sources=source_rows.given,
+        latents=latent_rows.given,
         provenance={
             "method": "quantile",
             "seed": int(seed) if sources is None else None,

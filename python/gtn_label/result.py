@@ -15,14 +15,17 @@ import numpy.typing as npt
 
 from . import __version__, arrays
 from .blocks import RowsLike, TakenRows
+from .given import Given, GivenArray, read_only
 
 
 class Matching:
     """Source i takes latents[assignment[i]]; no latent is taken twice.
 
     Made by `match`, `match_quantile`, `match_mixture` and `Matching.load`. Arrays are NumPy
-    arrays, read-only; when the latents were a torch tensor they are tensors on its device. The
-    latents are kept by reference, not copied: leave them unchanged while the result is in use.
+    arrays, read-only; when the latents were a torch tensor they are tensors on its device. For
+    latents of another library on a GPU they are NumPy arrays, `sources` is what was given or drawn,
+    and `pairs()` is left to the caller. The latents are kept by reference, not copied: leave them
+    unchanged while the result is in use.
 
     Attributes
     ----------
@@ -45,7 +48,11 @@ class Matching:
         "rescored" (of those, by float64), "retries" (sources whose first shortlist certified
         nothing), "conflicts" (whose latent an earlier source of the window took), "rescans"
         (searched again for that), "full_scans" (decided by scoring every free latent),
-        "peak_work_bytes". Empty if loaded.
+        "peak_work_bytes". With the backend "cuda", "instruction_set" is the kernel's name,
+        "peak_work_bytes" are the GPU's and "distinct_latents" is not counted; it adds "cuda" (the
+        "device", its "name" and "capability", the CUDA versions of "driver" and "runtime"),
+        "scan_products" (integer multiply-adds), "latents_mapped", "sources_mapped" and
+        "codes_mapped" (what had to stay in the host's memory). Empty if loaded.
 
     Examples
     --------
@@ -67,22 +74,20 @@ class Matching:
         assignment: npt.NDArray[np.int64],
         cosine: npt.NDArray[np.float64],
         *,
-        sources: arrays.Rows | None = None,
-        latents: arrays.Rows | None = None,
+        sources: Given | None = None,
+        latents: Given | None = None,
         labels: npt.NDArray[Any] | None = None,
         groups: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None,
         provenance: Mapping[str, Any] | None = None,
         stats: dict[str, Any] | None = None,
     ) -> None:
         """Wrap a result; for the modules of this package. `latents` or `labels`, or neither."""
-        self._assignment = _freeze(assignment)
-        self._cosine = _freeze(cosine)
+        self._assignment = read_only(assignment)
+        self._cosine = read_only(cosine)
         self._sources = sources
-        # Only what labels need is kept: not the engine's converted copy of the rows.
-        self._latents = None if latents is None else latents.given
-        self._tensor = None if latents is None else latents.tensor
+        self._latents = latents
         self._labels = labels
-        self._groups = None if groups is None else (_freeze(groups[0]), _freeze(groups[1]))
+        self._groups = None if groups is None else (read_only(groups[0]), read_only(groups[1]))
         self._provenance = dict(provenance or {})
         self.stats = {} if stats is None else stats
 
@@ -99,13 +104,9 @@ class Matching:
     @cached_property
     def sources(self) -> Any:
         """The sources, as given or as drawn, [n, dim]."""
-        if self._sources is None:
-            return None
-        if self._tensor is None:
-            return self._sources.given
-        if self._sources.tensor is not None:
-            return self._sources.tensor
-        return self._out(self._sources.given)
+        if self._sources is None or self._latents is None:
+            return None if self._sources is None else self._sources.whole
+        return self._latents.adopt(self._sources)
 
     @cached_property
     def groups(self) -> tuple[Any, Any] | None:
@@ -133,7 +134,7 @@ class Matching:
             "version": __version__,
             **self._provenance,
             "groups": groups,
-            "latents_sha256": arrays.sha256(self._latents),
+            "latents_sha256": arrays.sha256(self._latents.blocks),
         }
 
     def pairs(self) -> tuple[Any, Any]:
@@ -151,14 +152,13 @@ class Matching:
         ------
         ValueError
             If the result was loaded from a file without rows.
+        TypeError
+            If the latents are on a GPU and of another library than torch.
         """
         self._require_rows("pairs()")
-        if self._tensor is not None:
-            return self.sources.clone(), self._tensor[self.assignment.to(self._tensor.device)]
-        labels = (
-            np.array(self._labels) if self._latents is None else self._latents[self._assignment]
-        )
-        return np.array(self.sources), labels
+        if self._latents is None:
+            return np.array(self.sources), np.array(self._labels)
+        return self._latents.fresh(self.sources), self._latents.take(self._assignment)
 
     def save(self, path: str | os.PathLike[str], *, indices_only: bool = False) -> None:
         """Write the pairs to `path`, .npz or .safetensors by its suffix.
@@ -184,7 +184,7 @@ class Matching:
 
         content: dict[str, RowsLike] = {}
         if not indices_only:
-            content["sources"] = self._require_rows("save() without indices_only=True").given
+            content["sources"] = self._require_rows("save() without indices_only=True").blocks
             content["labels"] = self._label_rows()
         content |= {"assignment": self._assignment, "cosine": self._cosine}
         files.write_pairs(path, content, self.meta)
@@ -221,7 +221,7 @@ class Matching:
         return cls(
             content["assignment"].astype(np.int64, copy=False),
             content["cosine"].astype(np.float64, copy=False),
-            sources=None if sources is None else arrays.Rows(_freeze(sources), sources),
+            sources=None if sources is None else GivenArray(sources),
             labels=content.get("labels"),
             provenance=meta,
         )
@@ -229,9 +229,9 @@ class Matching:
     def __repr__(self) -> str:
         parts = [f"{len(self._assignment)} sources"]
         if self._latents is not None:
-            parts[0] += f" to {len(self._latents)} latents"
+            parts[0] += f" to {self._latents.shape[0]} latents"
         if self._sources is not None:
-            shape = self._sources.given.shape
+            shape = self._sources.shape
             parts.append(f"dim {shape[1] if len(shape) == 2 else 1}")
         parts.append(f"mean cosine {self._cosine.mean():.4f}")
         return f"<Matching: {', '.join(parts)}>"
@@ -241,9 +241,9 @@ class Matching:
         if self._latents is None:
             assert self._labels is not None
             return self._labels
-        return TakenRows(self._latents, self._assignment)
+        return TakenRows(self._latents.blocks, self._assignment)
 
-    def _require_rows(self, what: str) -> arrays.Rows:
+    def _require_rows(self, what: str) -> Given:
         if self._sources is None:
             raise ValueError(
                 f"{what} needs the rows, and this result was loaded from a file that holds "
@@ -252,10 +252,4 @@ class Matching:
         return self._sources
 
     def _out(self, array: npt.NDArray[Any]) -> Any:
-        return array if self._tensor is None else arrays.tensor_like(array, self._tensor)
-
-
-def _freeze(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    array = array.view()
-    array.flags.writeable = False
-    return array
+        return array if self._latents is None else self._latents.like(array)

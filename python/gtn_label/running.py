@@ -1,8 +1,8 @@
 """run: the one path to the engine. Checks what was given, hands it over, wraps what comes back.
 
 `match`, `match_mixture` and `match_approx` call it, and so does the gtn-label command, which also
-passes the state of a checkpoint. Not here: single checks (checks.py), reading arrays (arrays.py),
-names of backends (backend.py), and checks of values, which the engine makes.
+passes the state of a checkpoint. Not here: single checks (checks.py), reading arrays (arrays.py,
+device_arrays.py), names of backends (backend.py), and checks of values, which the engine makes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _core, arrays, loss
-from .backend import check_device, make_index, resolve
+from . import _core, arrays, device_arrays, loss
+from .backend import resolve
 from .checks import (
     as_integer,
     check_center,
@@ -25,11 +25,14 @@ from .checks import (
     check_seed,
     check_threads,
 )
+from .engines import check_device, check_place, make_engine
 from .faiss_factory import Approx, factory_index
 from .progress import Progress, ProgressCallback, check_progress
 from .result import Matching
 
 LARGEST_INT64 = 2**63 - 1
+
+_Rows: TypeAlias = arrays.Rows | device_arrays.Rows
 
 
 def run(
@@ -75,23 +78,28 @@ def run(
     check_order(order)
     cone = as_integer(cone, "cone", 1)
     center = check_center(center)
-    chosen = resolve(backend)
-    device = check_device(device, chosen)
+    located = device_arrays.locate(latents=latents, sources=sources)
+    chosen = resolve(backend, on_gpu=located is not None)
+    check_place(located, chosen, choice=approx is None)
+    device = check_device(device, chosen, located)
     threads = check_threads(threads)
     memory_limit = 0 if memory is None else as_integer(memory, "memory", 1, " (bytes)")
     check_progress(progress)
-    latent_rows, source_rows = _read(latents, sources, seed)
-    (m, dim), n = latent_rows.rows.shape, len(source_rows.rows)
+    gpu = None
+    if chosen.name == "cuda":
+        gpu = device_arrays.Gpu(device, latents, sources)
+    latent_rows, source_rows = _read(latents, sources, seed, gpu)
+    (m, dim), n = latent_rows.rows.shape, source_rows.rows.shape[0]
     labels = check_groups(groups, n, m)
     source_groups, latent_groups = (None, None) if labels is None else labels
     if visited is None:
         visited = np.full(n, -1, dtype=np.int64)
-    index: _core.InnerProductIndex | None
+    engine: _core.Engine
     if approx is None:
-        index, record = make_index(chosen, device, dim, min(cone, m))
+        engine, record = make_engine(chosen, device, dim, min(cone, m), gpu)
     else:
         factory, record = factory_index(approx, device, dim, threads)
-        index = _core.PythonIndex(factory)
+        engine = _core.ApproxEngine(_core.PythonIndex(factory))
         approx = replace(approx, nprobe=factory.nprobe)
     problem: dict[str, Any] = {
         "latents": latent_rows.rows,
@@ -110,8 +118,7 @@ def run(
     with Progress(progress, n, m, start) as bar:
         assignment, cosine, stats = _core.match_rows(
             **problem,
-            index=index,
-            approx=approx is not None,
+            engine=engine,
             visited=visited,
             start=start,
             poll=_listen(bar, poll),
@@ -143,21 +150,23 @@ def run(
     return Matching(
         assignment,
         cosine,
-        sources=source_rows,
-        latents=latent_rows,
+        sources=source_rows.given,
+        latents=latent_rows.given,
         groups=labels,
         provenance=settings,
         stats=stats,
     )
 
 
-def _read(latents: Any, sources: Any, seed: int) -> tuple[arrays.Rows, arrays.Rows]:
+def _read(
+    latents: Any, sources: Any, seed: int, gpu: device_arrays.Gpu | None
+) -> tuple[_Rows, _Rows]:
     """Return the rows of both, drawing the sources if there are none."""
-    latent_rows = arrays.as_rows(latents, "latents")
+    latent_rows = _read_one(latents, "latents", gpu)
     m, dim = latent_rows.rows.shape
     if sources is None:
         sources = arrays.draw_sources(m, dim, seed)
-    source_rows = arrays.as_rows(sources, "sources")
+    source_rows = _read_one(sources, "sources", gpu)
     n = source_rows.rows.shape[0]
     if source_rows.rows.shape[1] != dim:
         raise ValueError(
@@ -167,6 +176,12 @@ def _read(latents: Any, sources: Any, seed: int) -> tuple[arrays.Rows, arrays.Ro
     if n > m:
         raise ValueError(f"{n} sources must not exceed {m} latents; draw or pass fewer sources")
     return latent_rows, source_rows
+
+
+def _read_one(value: Any, name: str, gpu: device_arrays.Gpu | None) -> _Rows:
+    if gpu is not None and device_arrays.device_of(value) is not None:
+        return device_arrays.as_rows(value, name, gpu)
+    return arrays.as_rows(value, name)
 
 
 def _listen_to_end(n: int, poll: Callable[[int], None] | None) -> Callable[[int], None] | None:

@@ -1,0 +1,34 @@
+// Engine: what computes a run, as match_rows takes it, with what its backend needs beside the
+// arguments that all have. The classes are in register_engines.cpp.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <variant>
+
+#include "bindings/arguments.hpp"
+#include "core/match.hpp"
+
+namespace gtn {
+
+struct Ran {
+  Stats stats;  // Stats::instruction_set says what ran
+  // What this backend alone has to say, by the name in Matching.stats.
+  std::map<std::string, std::variant<bool, double>> more;
+};
+
+class Engine {
+ public:
+  Engine() = default;
+  virtual ~Engine() = default;
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // As gtn::match_rows, without the GIL.
+  virtual Ran match(const Task& task, const MatchOutput& out, int64_t& done,
+                    const std::function<void()>& poll) const = 0;
+};
+
+}  // namespace gtn
