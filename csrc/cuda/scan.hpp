@@ -19,14 +19,14 @@
 namespace gtn::cuda {
 
 // All floats here are rounded up. Steps have at most 12 significant bits, so that the product of
-// two is exact in float32.
-struct GroupCode {
+// two is exact in float32. Aligned so that one instruction moves one.
+struct alignas(16) GroupCode {
   float step;
   float residual;
   float radius;
   int32_t cell;
 };
-struct SourceCode {
+struct alignas(16) SourceCode {
   float step;
   float coded_norm;  // >= |step * code|
   float residual;    // >= |y/|y| - step * code|

@@ -111,6 +111,21 @@ cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribut
                                              value);
 }
 
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+// Of a kernel whose launch bounds say two blocks: two, where shared memory has room for them.
+template <class... Parameters>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks,
+                                                          void (* /*kernel*/)(Parameters...),
+                                                          int /*threads*/, size_t shared) {
+  int limit = 0;
+  const cudaError_t error =
+      cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
+  *blocks = shared > static_cast<size_t>(limit)       ? 0
+            : shared > static_cast<size_t>(limit) / 2 ? 1
+                                                      : 2;
+  return error;
+}
+
 cudaError_t cudaGetLastError();
 cudaError_t cudaPeekAtLastError();
 const char* cudaGetErrorName(cudaError_t error);

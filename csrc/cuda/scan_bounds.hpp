@@ -1,0 +1,45 @@
+// From the largest sums of a superpanel to upper bounds, for the kernels on tensor cores: a thread
+// has rows 8 apart, of one group. What is far away is asked for before the last sums are there.
+#pragma once
+
+#include "cuda/scan.hpp"
+#include "cuda/simt.hpp"
+
+namespace gtn::cuda {
+
+#ifdef GTN_DEVICE_CODE
+
+template <int kRows>
+class ScanBounds {
+ public:
+  // Of groups[in_superpanel], in shared memory, and sources from `source`, every eighth.
+  __device__ void ask(const ScanTask& task, const GroupCode* groups, int in_superpanel,
+                      int32_t source) {
+    group_ = groups[in_superpanel];
+    const float* base = task.base + int64_t{group_.cell} * task.source_rows + source;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) base_[i] = __ldg(base + 8 * i);
+  }
+
+  // `sources`: the code of `source`, wherever a copy is near.
+  __device__ void write(const ScanTask& task, const SourceCode* sources,
+                        const int32_t (&largest)[kRows], int64_t group, int32_t source) const {
+    float bounds[kRows];
+#pragma unroll
+    for (int i = 0; i < kRows; ++i)
+      bounds[i] = upper_cosine(largest[i], base_[i], group_, sources[8 * i]);
+    const int64_t row = int64_t{task.superpanels} * kTileGroups;
+    float* upper = task.upper + source * row + group;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i, upper += 8 * row)
+      if (source + 8 * i < task.source_count) *upper = bounds[i];
+  }
+
+ private:
+  GroupCode group_{};
+  float base_[kRows]{};
+};
+
+#endif
+
+}  // namespace gtn::cuda

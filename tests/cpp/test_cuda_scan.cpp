@@ -1,0 +1,302 @@
+// The scan kernels of the cuda backend, in the emulator: every bound of every kernel equals that of
+// a plain loop, bit for bit; where latents lie (slots.hpp); how blocks share a scan and what a
+// block keeps in shared memory; and that a bound is one.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cuda/instructions.hpp"
+#include "cuda/scan.hpp"
+#include "cuda/scan_chunks.hpp"
+#include "cuda/scan_walk.hpp"
+#include "device_array.hpp"
+
+namespace {
+
+using emulation::Array;
+using emulation::Setting;
+using gtn::cuda::GroupCode;
+using gtn::cuda::ScanKernel;
+using gtn::cuda::ScanTask;
+using gtn::cuda::Slots;
+using gtn::cuda::SourceCode;
+
+// extreme: ends of the range at random; the others have the largest sums there are, of both signs,
+// all positive or all negative.
+enum class Codes { random, extreme, aligned, positive, negative };
+
+struct Shape {
+  int32_t dim, tiles, superpanels, sources;
+  Codes codes = Codes::random;
+  uint64_t seed = 1;
+};
+
+float rounded_step(std::mt19937_64& random) {  // 12 significant bits, as steps have
+  return std::ldexp(static_cast<float>(random() % 2048 + 2048), -20);
+}
+
+struct Problem {
+  Shape shape;
+  int32_t stride, rows, cells = 3;
+  std::vector<int8_t> source_codes, latent_codes;
+  std::vector<SourceCode> sources;
+  std::vector<float> base;
+  std::vector<GroupCode> groups;
+
+  explicit Problem(const Shape& given) : shape(given) {
+    std::mt19937_64 random(shape.seed);
+    const auto unit = [&] { return static_cast<float>(random() % 4096) / 4096; };
+    stride = (shape.dim + gtn::cuda::kStrideBytes - 1) / gtn::cuda::kStrideBytes *
+             gtn::cuda::kStrideBytes;
+    rows = (shape.sources + gtn::cuda::kSourceRows - 1) / gtn::cuda::kSourceRows *
+           gtn::cuda::kSourceRows;
+    const auto fill = [&](std::vector<int8_t>& codes, int64_t live, int64_t all, bool source) {
+      codes.assign(static_cast<size_t>(all * stride), 0);
+      for (int64_t r = 0; r < live; ++r) {
+        // Slots that are dead or padding have zeros; not where all sums are to be negative.
+        if (!source && shape.codes != Codes::negative && random() % 8 == 0) continue;
+        const int sign = shape.codes == Codes::positive   ? 1
+                         : shape.codes == Codes::negative ? source ? 1 : -1
+                         : random() % 2 == 0              ? 1
+                                                          : -1;
+        for (int32_t k = 0; k < shape.dim; ++k) {
+          int code = static_cast<int>(random() % 255) - 127;
+          if (shape.codes == Codes::extreme) code = code < 0 ? -127 : 127;
+          if (shape.codes >= Codes::aligned) code = sign * 127;
+          codes[static_cast<size_t>(r * stride + k)] = static_cast<int8_t>(code);
+        }
+      }
+    };
+    fill(source_codes, shape.sources, rows, true);
+    const int64_t slots = int64_t{shape.superpanels} * Slots{shape.tiles}.superpanel_slots();
+    fill(latent_codes, slots, slots, false);
+    for (int32_t s = 0; s < rows; ++s) sources.push_back({rounded_step(random), unit(), unit()});
+    for (int32_t i = 0; i < cells * rows; ++i) base.push_back(unit() - 0.5f);
+    for (int32_t g = 0; g < shape.superpanels * gtn::cuda::kTileGroups; ++g)
+      groups.push_back({rounded_step(random), unit(), unit(), static_cast<int32_t>(random() % 3)});
+  }
+
+  // By a plain loop.
+  std::vector<float> expected() const {
+    const Slots slots{shape.tiles};
+    std::vector<float> upper;
+    for (int32_t s = 0; s < shape.sources; ++s) {
+      for (size_t g = 0; g < groups.size(); ++g) {
+        int32_t largest = INT32_MIN;
+        for (int32_t m = 0; m < slots.group_members(); ++m) {
+          const int8_t* a = &source_codes[static_cast<size_t>(s) * stride];
+          const int8_t* b = &latent_codes[static_cast<size_t>(
+              slots.slot_of(static_cast<int64_t>(g), m) * stride)];
+          int32_t sum = 0;
+          for (int32_t k = 0; k < shape.dim; ++k) sum += a[k] * b[k];
+          largest = std::max(largest, sum);
+        }
+        upper.push_back(gtn::cuda::upper_cosine(
+            largest, base[static_cast<size_t>(groups[g].cell * rows + s)], groups[g], sources[s]));
+      }
+    }
+    return upper;
+  }
+
+  std::vector<float> scan(const ScanKernel& kernel, int multiprocessors) const {
+    const Array<int8_t> x(source_codes), y(latent_codes);
+    const Array<SourceCode> s(sources);
+    const Array<GroupCode> g(groups);
+    const Array<float> b(base);
+    const Array<float> upper(std::vector<float>(groups.size() * shape.sources, -99.0f));
+    kernel.scan({x.data(), s.data(), b.data(), y.data(), g.data(), upper.data(), shape.sources,
+                 rows, stride, shape.superpanels, Slots{shape.tiles}},
+                multiprocessors, nullptr);
+    return upper.get();
+  }
+};
+
+// A kernel on a device of some compute capability, which says how much shared memory there is.
+struct Way {
+  const ScanKernel* kernel;
+  int capability;
+};
+const Way kWays[] = {{&gtn::cuda::scan_dp4a, 80}, {&gtn::cuda::scan_mma, 80},
+                     {&gtn::cuda::scan_mma, 75},  {&gtn::cuda::scan_mma, 86},
+                     {&gtn::cuda::scan_mma, 90},  {&gtn::cuda::scan_wgmma, 90}};
+
+void check(const Way& way, const Problem& problem, const std::vector<float>& expected,
+           int multiprocessors = 2) {
+  CAPTURE(way.kernel->name);
+  CAPTURE(way.capability);
+  CAPTURE(problem.shape.dim);
+  CAPTURE(problem.shape.tiles);
+  CAPTURE(problem.shape.superpanels);
+  CAPTURE(problem.shape.sources);
+  CAPTURE(static_cast<int>(problem.shape.codes));
+  const Setting capability("GTN_EMULATOR_CAPABILITY", std::to_string(way.capability));
+  const std::vector<float> got = problem.scan(*way.kernel, multiprocessors);
+  REQUIRE(got.size() == expected.size());
+  const auto wrong = std::mismatch(got.begin(), got.end(), expected.begin());
+  CAPTURE(wrong.first - got.begin());
+  CHECK(wrong.first == got.end());
+}
+
+void check_all(const Shape& shape) {
+  const Problem problem(shape);
+  const std::vector<float> expected = problem.expected();
+  for (const Way& way : kWays) check(way, problem, expected);
+}
+
+}  // namespace
+
+TEST_CASE("slots: each holds one member of one group") {
+  for (int32_t tiles = 1; tiles <= 8; ++tiles) {
+    const Slots slots{tiles};
+    std::set<int64_t> seen;
+    for (int64_t group = 0; group < 24; ++group) {
+      for (int32_t member = 0; member < slots.group_members(); ++member) {
+        const int64_t slot = slots.slot_of(group, member);
+        CHECK(seen.insert(slot).second);
+        CHECK(slots.group_of(slot) == group);
+        CHECK(slots.member_of(slot) == member);
+      }
+    }
+    CHECK(*seen.begin() == 0);
+    CHECK(*seen.rbegin() == 3 * slots.superpanel_slots() - 1);
+    CHECK(static_cast<int32_t>(seen.size()) == 3 * slots.superpanel_slots());
+  }
+  // Far out, beyond 32 bits.
+  const Slots slots{8};
+  const int64_t group = (int64_t{1} << 33) + 5;
+  CHECK(slots.group_of(slots.slot_of(group, 77)) == group);
+  CHECK(slots.member_of(slots.slot_of(group, 77)) == 77);
+}
+
+TEST_CASE("scans: every number of dimensions") {
+  for (int32_t dim = 1; dim <= 300; dim += dim < 40 ? 3 : 13)
+    check_all({dim, 1, 1 + dim % 3, 40 + dim % 50, dim % 2 ? Codes::extreme : Codes::random});
+  for (const int32_t dim : {32, 33, 64, 65, 128, 129, 224, 256, 257, 288, 320})
+    check_all({dim, 2, 1, 17});
+}
+
+TEST_CASE("scans: every number of tiles") {
+  for (int32_t tiles = 1; tiles <= 8; ++tiles) {
+    check_all({5 * tiles, tiles, 9 - tiles, 70});
+    check_all({200 + 20 * tiles, tiles, 2, 70});
+  }
+}
+
+TEST_CASE("scans: windows of few sources and of many") {
+  for (const int32_t sources : {1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 500, 600}) {
+    check_all({20, 1, 3, sources});
+    check_all({260, 1, 1, sources});
+  }
+  // More tiles of sources than blocks: blocks take one item after another.
+  for (const int32_t dim : {60, 200, 300}) {
+    const Problem problem({dim, 1, 2, 1100});
+    const std::vector<float> expected = problem.expected();
+    for (const Way& way : kWays) check(way, problem, expected, 1);
+  }
+}
+
+TEST_CASE("scans: many superpanels, shared by many blocks or by few") {
+  for (const int multiprocessors : {1, 3, 40}) {
+    for (const int32_t dim : {32, 100, 270}) {
+      const Problem problem({dim, 1, 37, 300});
+      const std::vector<float> expected = problem.expected();
+      for (const Way& way : {Way{&gtn::cuda::scan_mma, 80}, Way{&gtn::cuda::scan_wgmma, 90}})
+        check(way, problem, expected, multiprocessors);
+    }
+  }
+}
+
+TEST_CASE("scans: sums at the ends of their range, and negative maxima") {
+  for (const Codes codes : {Codes::extreme, Codes::aligned, Codes::positive, Codes::negative}) {
+    check_all({100, 2, 2, 30, codes});
+    check_all({300, 1, 2, 30, codes});
+  }
+}
+
+TEST_CASE("scans: rows so wide that sources do not stay in shared memory") {
+  for (const int32_t dim : {900, 1056, 3000}) {
+    const Problem problem({dim, 2, 1, 70, Codes::extreme});
+    const std::vector<float> expected = problem.expected();
+    for (const Way& way : kWays) check(way, problem, expected);
+  }
+}
+
+TEST_CASE("scans: any order of threads, and of what is asynchronous") {
+  for (int seed = 1; seed <= 6; ++seed) {
+    const Setting setting("GTN_EMULATOR_SEED", std::to_string(seed));
+    for (const int32_t dim : {40, 250, 330}) {
+      const Problem problem({dim, 2, 5, 90, Codes::random, static_cast<uint64_t>(seed)});
+      const std::vector<float> expected = problem.expected();
+      for (const Way& way : kWays) check(way, problem, expected, 1);
+    }
+  }
+}
+
+TEST_CASE("blocks share a scan: every superpanel once for every tile of sources") {
+  for (const int32_t source_tiles : {1, 2, 5, 16, 70, 300}) {
+    for (const int32_t superpanels : {1, 2, 7, 100, 1001}) {
+      for (const int32_t blocks : {1, 3, 132, 264}) {
+        const gtn::cuda::ScanWalk walk =
+            gtn::cuda::share_scan(source_tiles, superpanels, 2, blocks);
+        std::vector<int> done(static_cast<size_t>(source_tiles) * superpanels);
+        for (int32_t i = 0; i < walk.items(); ++i) {
+          const gtn::cuda::ScanItem item = walk.item(i);
+          for (int32_t p = item.begin; p < item.end; ++p)
+            ++done[static_cast<size_t>(item.source_tile) * superpanels + p];
+        }
+        CHECK(std::all_of(done.begin(), done.end(), [](int times) { return times == 1; }));
+      }
+    }
+  }
+  // Evenly: 132 blocks, of which none has much more than its part.
+  for (const int32_t source_tiles : {1, 2, 3, 4, 7, 8, 16, 61, 70, 131, 133, 200}) {
+    const gtn::cuda::ScanWalk walk = gtn::cuda::share_scan(source_tiles, 10000, 2, 132);
+    std::vector<int64_t> load(132);
+    for (int32_t i = 0; i < walk.items(); ++i)
+      load[static_cast<size_t>(i % 132)] += walk.item(i).end - walk.item(i).begin;
+    CAPTURE(source_tiles);
+    CHECK(*std::max_element(load.begin(), load.end()) < 1.08 * 10000.0 * source_tiles / 132);
+  }
+}
+
+TEST_CASE("what a block keeps in shared memory fits, and is all where it can be") {
+  for (int32_t stride = 32; stride <= 8192; stride += 32) {
+    for (const int32_t kilobytes : {64, 99, 163, 227}) {
+      const gtn::cuda::ChunkPlan plan = gtn::cuda::plan_chunks(stride, kilobytes * 1024);
+      CHECK(plan.shared() <= kilobytes * 1024);
+      CHECK(plan.chunks * gtn::cuda::kChunk >= stride);
+      CHECK(plan.stages == (kilobytes == 64 ? 2 : gtn::cuda::kMostStages));
+      CHECK(plan.kept >= 0);
+      CHECK(plan.kept <= plan.chunks);
+    }
+  }
+  CHECK(gtn::cuda::plan_chunks(768, 227 * 1024).kept == 12);
+  CHECK(gtn::cuda::plan_chunks(512, 163 * 1024).kept == 8);
+}
+
+// Exact sums of float32 products, in long double: steps have 12 bits, the others are short.
+TEST_CASE("a bound is not below what it bounds, and not far above") {
+  std::mt19937_64 random(3);
+  for (int i = 0; i < 100000; ++i) {
+    const auto number = [&](double most) {
+      return static_cast<float>(most * static_cast<double>(random() >> 11) * 0x1p-53);
+    };
+    const GroupCode g{rounded_step(random), number(0.1), number(1.5), 0};
+    const SourceCode s{rounded_step(random), number(1.1), number(0.1)};
+    const float base = number(2) - 1.0f;
+    const int32_t sum = static_cast<int32_t>(random() % 200000000) - 100000000;
+    const long double exact = static_cast<long double>(s.step) * g.step * sum + base +
+                              static_cast<long double>(s.coded_norm) * g.residual +
+                              static_cast<long double>(s.residual) * g.radius;
+    const float upper = gtn::cuda::upper_cosine(sum, base, g, s);
+    const long double size =
+        std::fabs(exact) + 2 + std::fabs(static_cast<double>(sum)) * s.step * g.step;
+    CHECK(upper >= exact);
+    CHECK(upper <= exact + 1e-6L * size);
+  }
+}
