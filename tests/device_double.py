@@ -1,7 +1,8 @@
 """An array on an emulated device, as a library that is not torch would have it.
 
-Its only way out is `__dlpack__`, by a definition of the protocol of its own. It notes what it was
-asked and what became of what it lent. Needs a build with GTN_CUDA=EMULATED.
+Its only way out is `__dlpack__`, by a definition of the protocol of its own; its values then are
+ready on the stream that was asked for, and on no other. It notes what it was asked and what became
+of what it lent. Needs a build with GTN_CUDA=EMULATED.
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ class DeviceArray:
         size = sum(r for r in reach if r > 0) - first + array.itemsize
         # Some bytes before, so that nobody forgets the offset.
         self._offset = 64 - first
-        raw = bytes(64) + ctypes.string_at(array.ctypes.data + first, size)
-        self._memory = _core.EmulatedMemory(raw, device)
+        self._content = bytes(64) + ctypes.string_at(array.ctypes.data + first, size)
+        self._memory = _core.EmulatedMemory(len(self._content), device)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.kind, self.device
@@ -110,6 +111,8 @@ class DeviceArray:
         if self._version == 0 and set(asked) - {"stream"}:
             raise TypeError("__dlpack__() got an unexpected keyword argument")
         self.asked.append(asked)
+        # Its values are there when the stream gets there, and no sooner.
+        self._memory.write(self._content, asked["stream"])
         versioned = "max_version" in asked
         managed = _Versioned() if versioned else _Managed()
         if versioned:

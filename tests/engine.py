@@ -5,15 +5,31 @@ The oracle stays apart from this module, which imports gtn_label.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import gtn_label
+from gtn_label import _core, cuda
 
-# Each instruction set and each way to FAISS; the names without a colon stand for one of them.
+# Each instruction set, kernel and way to FAISS; the names without a colon stand for one of them.
 BACKENDS = {row.name: row for row in gtn_label.backends() if ":" in row.name}
 INSTRUCTION_SETS = [name for name in BACKENDS if name.startswith("cpu:")]
 USABLE = [name for name, row in BACKENDS.items() if row.available]
+
+
+def gpu_missing() -> str:
+    """Say why nothing can run on a GPU here; empty if something can."""
+    if hasattr(_core, "EmulatedMemory"):
+        return "this build emulates CUDA on the CPU (GTN_CUDA=EMULATED)"
+    return cuda.missing()
+
+
+def param(*values, backend: str, **options):
+    """A case of a parametrised test, marked if its backend needs a GPU."""
+    on_gpu = backend.startswith("cuda") and not gpu_missing()
+    return pytest.param(*values, backend, marks=pytest.mark.gpu if on_gpu else (), **options)
 
 
 def forced(name: str) -> str:
@@ -28,6 +44,14 @@ def run(latents, sources, *, backend: str, **options):
     matching = gtn_label.match(latents, sources, backend=backend, **options)
     assert what_ran(matching.stats) == backend
     return matching
+
+
+def least_memory(latents, sources, *, backend: str, **options) -> int:
+    """Bytes that the backend needs at least, as its refusal of fewer says."""
+    message = r"^memory must be at least (\d+) bytes for this input, got 1$"
+    with pytest.raises(ValueError, match=message) as caught:
+        gtn_label.match(latents, sources, backend=backend, memory=1, **options)
+    return int(re.match(message, str(caught.value))[1])
 
 
 def what_ran(stats) -> str:

@@ -111,7 +111,7 @@ def test_design_covers_every_pair():
 @pytest.mark.parametrize(
     ("case", "backend"),
     [
-        pytest.param(case, backend, id=f"{label(case)} {backend}")
+        engine.param(case, backend=backend, id=f"{label(case)} {backend}")
         for case in CASES
         for backend in engine.USABLE
     ],

@@ -17,11 +17,9 @@ namespace {
 
 class EmulatedMemory {
  public:
-  EmulatedMemory(const py::bytes& content, int device) : device_(device) {
-    const std::string bytes = content;
+  EmulatedMemory(size_t bytes, int device) : bytes_(bytes), device_(device) {
     const cuda::OnDevice there(device);
-    cuda::check(cudaMalloc(&data_, bytes.size()), "allocating");
-    cuda::check(cudaMemcpy(data_, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "copying");
+    cuda::check(cudaMalloc(&data_, bytes), "allocating");
   }
   ~EmulatedMemory() {
     try {
@@ -33,9 +31,19 @@ class EmulatedMemory {
   EmulatedMemory(const EmulatedMemory&) = delete;
   EmulatedMemory& operator=(const EmulatedMemory&) = delete;
 
+  // Once the stream gets there.
+  void write(const py::bytes& content, intptr_t stream) {
+    const std::string bytes = content;
+    if (bytes.size() != bytes_) throw py::value_error("content must fill the memory");
+    const cuda::OnDevice there(device_);
+    cuda::check(cudaMemcpyAsync(data_, bytes.data(), bytes_, cudaMemcpyHostToDevice,
+                                reinterpret_cast<cudaStream_t>(stream)),
+                "copying");
+  }
   intptr_t address() const { return reinterpret_cast<intptr_t>(data_); }
 
  private:
+  size_t bytes_;
   int device_;
   void* data_ = nullptr;
 };
@@ -56,7 +64,8 @@ py::array read_rows(const DeviceRows& given) {
 
 void register_emulated_memory(py::module_& m) {
   py::class_<EmulatedMemory>(m, "EmulatedMemory", "Bytes in the memory of an emulated device.")
-      .def(py::init<py::bytes, int>(), py::arg("content"), py::arg("device"))
+      .def(py::init<size_t, int>(), py::arg("bytes"), py::arg("device"))
+      .def("write", &EmulatedMemory::write, py::arg("content"), py::arg("stream"))
       .def_property_readonly("address", &EmulatedMemory::address);
   m.def("read_rows", &read_rows, py::arg("rows"), "Rows on a device as an array.");
 }

@@ -15,6 +15,7 @@
 struct CUstream_st;
 struct CUevent_st;
 using cudaStream_t = CUstream_st*;
+#define cudaStreamLegacy (reinterpret_cast<cudaStream_t>(0x1))  // the null stream by name
 using cudaEvent_t = CUevent_st*;
 
 enum cudaMemcpyKind {

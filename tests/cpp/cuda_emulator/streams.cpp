@@ -45,7 +45,7 @@ constexpr size_t kSharedBytes = 48 << 10;
 // Null: not a stream of the current device.
 Stream find_stream(cudaStream_t handle) {
   const int device = current_device();
-  if (handle == nullptr) {
+  if (handle == nullptr || handle == cudaStreamLegacy) {
     Stream& stream = null_streams[device];
     if (!stream) stream = std::make_shared<CUstream_st>(CUstream_st{device, true, {}});
     return stream;
