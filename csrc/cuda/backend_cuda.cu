@@ -337,7 +337,8 @@ void Run::run_group(const GroupRows& rows, int64_t offset, const Plan& where) {
   stats_.scan_products += matcher.scan_products();
   const char* arithmetic = matcher.arithmetic();
   if (stats_.arithmetic.find(arithmetic) == std::string::npos) {
-    stats_.arithmetic += (stats_.arithmetic.empty() ? "" : "+") + std::string(arithmetic);
+    if (!stats_.arithmetic.empty()) stats_.arithmetic += '+';
+    stats_.arithmetic += arithmetic;
   }
 }
 
