@@ -20,9 +20,11 @@ constexpr int64_t gone_before_layout(int64_t latents) {
 }
 
 // Best latents a list should certify: spare ones beyond the cone serve conflicts inside a window.
-int32_t base_depth(int64_t cone) {
+constexpr int32_t base_depth(int64_t cone) {
   return static_cast<int32_t>(cone + cone / 2 + 3);
 }
+
+static_assert(base_depth(Matcher::kMostCone) <= kMostDepth);
 
 dim3 threads(int64_t count) {
   return dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads));
@@ -131,7 +133,7 @@ Matcher::Matcher(const Resources& resources, const Job& job, Stats& stats)
                                      r_.multiprocessors, r_.codes_mapped, r_.parallel, r_.stream);
   }
   upper_ = DeviceArray<float>(budget, window * groups, "bounds of a window");
-  allow_depth(room);
+  allow_search();
   check(cudaMemsetAsync(state_.data(), 0, sizeof(WindowState), r_.stream), "counters");
   launch(all_free_kernel, threads(job.latents), kThreads, 0, r_.stream, holder_.data(),
          job.latents);
