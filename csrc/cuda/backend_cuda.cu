@@ -84,12 +84,31 @@ __global__ void ranks_kernel(const int32_t* row_of_rank, int32_t latents, int32_
   if (rank < latents) rank_of_row[row_of_rank[rank]] = static_cast<int32_t>(rank);
 }
 
+// The kernel that the options ask for, on a device that is there.
+const ScanKernel& scan_kernel(const Options& options) {
+  const std::vector<Device> all = devices();
+  const auto index = static_cast<size_t>(options.device);
+  if (options.device < 0 || index >= all.size()) {
+    throw std::invalid_argument("device must be one of the " + std::to_string(all.size()) +
+                                " CUDA devices here, got cuda:" + std::to_string(options.device));
+  }
+  std::string why = options.kernel.empty() ? "" : missing(options.kernel, all[index]);
+  for (const ScanKernel* k : kScanKernels) {
+    if (!options.kernel.empty() && options.kernel != k->name) continue;
+    why = missing(k->name, all[index]);
+    if (why.empty()) return *k;
+  }
+  const std::string asked = options.kernel.empty() ? "" : ":" + options.kernel;
+  throw std::invalid_argument("backend 'cuda" + asked + "' cannot run: " + why);
+}
+
 class Run {
  public:
-  Run(const MatchInput& input, const Options& options, const MatchOutput& output, int64_t& done,
-      const std::function<void()>& poll)
+  Run(const MatchInput& input, const Options& options, const ScanKernel& kernel,
+      const MatchOutput& output, int64_t& done, const std::function<void()>& poll)
       : in_(input),
         options_(options),
+        kernel_(kernel),
         out_(output),
         done_(done),
         parallel_(1, poll),
@@ -101,7 +120,6 @@ class Run {
   DeviceStats run();
 
  private:
-  const ScanKernel& kernel() const;
   Plan plan(int64_t latents) const;
   void prepare(const Plan& plan, int64_t most_latents);
   [[noreturn]] void refuse_rows();
@@ -112,6 +130,7 @@ class Run {
 
   const MatchInput& in_;
   const Options& options_;
+  const ScanKernel& kernel_;
   const MatchOutput& out_;
   int64_t& done_;
   Parallel parallel_;
@@ -129,29 +148,12 @@ class Run {
   Problem problem_{};
 };
 
-const ScanKernel& Run::kernel() const {
-  const std::vector<Device> all = devices();
-  const auto index = static_cast<size_t>(options_.device);
-  if (options_.device < 0 || index >= all.size()) {
-    throw std::invalid_argument("device must be one of the " + std::to_string(all.size()) +
-                                " CUDA devices here, got cuda:" + std::to_string(options_.device));
-  }
-  std::string why;
-  for (const ScanKernel* k : kScanKernels) {
-    if (!options_.kernel.empty() && options_.kernel != k->name) continue;
-    why = missing(k->name, all[index]);
-    if (why.empty()) return *k;
-  }
-  throw std::invalid_argument("backend 'cuda" +
-                              (options_.kernel.empty() ? "" : ":" + options_.kernel) +
-                              "' cannot run: " + why);
-}
-
 Plan Run::plan(int64_t latents) const {
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "asking for free memory");
   const auto usable = static_cast<int64_t>(free - free / 32);
   const PlanInput input{latents,
+                        in_.latents.count,
                         in_.sources.count,
                         in_.latents.dim,
                         options_.latents_on_device ? 0 : bytes_of(in_.latents),
@@ -182,7 +184,7 @@ DeviceStats Run::run() {
                                   " for backend 'cuda', got " + std::to_string(in_.cone) +
                                   "; backend 'cpu' takes any");
     }
-    stats_.instruction_set = kernel().name;
+    stats_.instruction_set = kernel_.name;
     const std::vector<GroupRows> groups = rows_of_groups(in_);
     size_t most = 0;
     for (const GroupRows& g : groups) most = std::max(most, g.latents.size());
@@ -292,7 +294,7 @@ void Run::run_group(const GroupRows& rows, int64_t offset, const Plan& where) {
   int multiprocessors = 0;
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options_.device),
         "asking for multiprocessors");
-  const Resources resources{budget_,      *sorter_,           kernel(),  multiprocessors,
+  const Resources resources{budget_,      *sorter_,           kernel_,   multiprocessors,
                             where.window, where.codes_mapped, parallel_, stream_};
   const Job job{
       problem_,      m, order.data(), static_cast<int32_t>(n), in_.cone, assignment_.data(),
@@ -346,7 +348,8 @@ void Run::read_results() {
 DeviceStats match_rows(const MatchInput& input, const Options& options, const MatchOutput& output,
                        int64_t& done, const std::function<void()>& poll) {
   const DefaultFloatMode mode;
-  return Run(input, options, output, done, poll).run();
+  cudaGetLastError();  // a failure that nobody asked about: CUB would take it for one of its own
+  return Run(input, options, scan_kernel(options), output, done, poll).run();
 }
 
 }  // namespace gtn::cuda

@@ -20,9 +20,11 @@ constexpr int64_t gone_before_layout(int64_t latents) {
 }
 
 // Best latents a list should certify: spare ones beyond the cone serve conflicts inside a window.
-int32_t base_depth(int64_t cone) {
+constexpr int32_t base_depth(int64_t cone) {
   return static_cast<int32_t>(cone + cone / 2 + 3);
 }
+
+static_assert(base_depth(Matcher::kMostCone) <= kMostDepth);
 
 dim3 threads(int64_t count) {
   return dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads));
@@ -62,6 +64,14 @@ struct ReplayTask {
   int32_t* first_fault;
 };
 
+// A latent that is named twice goes to the first.
+__global__ void claim_kernel(ReplayTask t) {
+  const int64_t p = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (p >= t.count || t.rows[p] < 0) return;
+  const int32_t rank = t.rank_of_row[t.rows[p]];
+  if (rank >= 0) atomicMin(&t.holder[rank], static_cast<int32_t>(p));
+}
+
 // kDotLanes lanes a source.
 __global__ void replay_kernel(ReplayTask t) {
   const auto p = static_cast<int32_t>((int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / kDotLanes);
@@ -72,10 +82,11 @@ __global__ void replay_kernel(ReplayTask t) {
   const double dot =
       dot_by_lanes(t.problem.latents, rank >= 0 ? row : 0, t.problem.sources, source);
   if (!live || threadIdx.x % kDotLanes != 0) return;
-  if (rank < 0 || atomicExch(&t.holder[rank], kTaken) != kFree) {
+  if (rank < 0 || t.holder[rank] != p) {
     atomicMin(t.first_fault, p);
     return;
   }
+  t.holder[rank] = kTaken;
   t.assignment[source] = row;
   t.cosine[source] = dot / t.problem.latent_norms[row] / t.problem.source_norms[source];
 }
@@ -122,7 +133,7 @@ Matcher::Matcher(const Resources& resources, const Job& job, Stats& stats)
                                      r_.multiprocessors, r_.codes_mapped, r_.parallel, r_.stream);
   }
   upper_ = DeviceArray<float>(budget, window * groups, "bounds of a window");
-  allow_depth(room);
+  allow_search();
   check(cudaMemsetAsync(state_.data(), 0, sizeof(WindowState), r_.stream), "counters");
   launch(all_free_kernel, threads(job.latents), kThreads, 0, r_.stream, holder_.data(),
          job.latents);
@@ -143,6 +154,7 @@ int64_t Matcher::replay(std::span<const int32_t> rows, const int32_t* rank_of_ro
         "writing what an earlier run took");
   const ReplayTask task{job_.problem,   job_.order,      there.data(), count,       rank_of_row,
                         holder_.data(), job_.assignment, job_.cosine,  fault.data()};
+  launch(claim_kernel, threads(count), kThreads, 0, r_.stream, task);
   launch(replay_kernel, threads(int64_t{count} * kDotLanes), kThreads, 0, r_.stream, task);
   check(cudaMemcpyAsync(&first_fault, fault.data(), sizeof(int32_t), cudaMemcpyDeviceToHost,
                         r_.stream),

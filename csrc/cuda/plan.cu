@@ -10,8 +10,7 @@ namespace gtn::cuda {
 namespace {
 
 constexpr int32_t kSmallestWindow = 32;
-constexpr int32_t kUsualWindow = 512;         // below it, moving rows out is better
-constexpr int64_t kSpare = int64_t{8} << 20;  // small arrays, and what allocations round up to
+constexpr int32_t kUsualWindow = 512;  // below it, moving rows out is better
 
 struct Parts {
   int64_t fixed;       // whatever the window
@@ -22,9 +21,10 @@ struct Parts {
 Parts parts_of(const PlanInput& in) {
   const int64_t m = in.latents, n = in.sources;
   Parts parts{};
-  // Norms, ranks, holders, what is left and its sorting; the order of sources and the results.
-  parts.fixed =
-      kSpare + (8 + 4 + 4 + 4 + 1) * m + Sorter::bytes_for(std::max(m, n)) + (8 + 4 + 4 + 8) * n;
+  // Norms, and ranks by row where a run goes on; ranks, holders, what is free, and its sorting; of
+  // sources norms, the order, what an earlier run took and the results.
+  parts.fixed = kSpareBytes + (8 + 4) * in.all_latents + (4 + 4 + 1) * m +
+                Sorter::bytes_for(std::max(m, n)) + (8 + 4 + 4 + 4 + 8) * n;
   int64_t groups;
   if (in.dim <= kCapDims) {
     groups = CapBounds::most_groups(m);

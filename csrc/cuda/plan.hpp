@@ -6,7 +6,9 @@
 namespace gtn::cuda {
 
 struct PlanInput {
-  int64_t latents, sources, dim;
+  int64_t latents;  // of the largest group
+  int64_t all_latents;
+  int64_t sources, dim;
   int64_t latent_bytes, source_bytes;  // of the rows; 0 where they lie on the device already
   int64_t depth;                       // entries of a list
   int64_t available;                   // bytes that may be taken
@@ -19,6 +21,9 @@ struct Plan {
   int32_t window = 0;  // sources at a time, 0: not even the smallest fits
   int64_t bytes = 0;   // that will be taken
 };
+
+// Counted in all plans for small arrays and for what allocations round up to.
+constexpr int64_t kSpareBytes = int64_t{8} << 20;
 
 // Keeps on the device what is read most often: first the codes, then the latents, then the sources;
 // shrinks the window before it moves anything out.

@@ -336,9 +336,9 @@ __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
 
 }  // namespace
 
-void allow_depth(int32_t depth) {
-  allow_shared(search_kernel<true>, shared_bytes(depth));
-  allow_shared(search_kernel<false>, shared_bytes(depth));
+void allow_search() {
+  allow_shared(search_kernel<true>, shared_bytes(kMostDepth));
+  allow_shared(search_kernel<false>, shared_bytes(kMostDepth));
 }
 
 void search(const SearchTask& task, int32_t count, cudaStream_t stream) {

@@ -48,9 +48,10 @@ struct SearchTask {
 // Searches for `count` sources.
 void search(const SearchTask& task, int32_t count, cudaStream_t stream);
 
-// Before the first search of this depth or less: allows the shared memory it takes.
-void allow_depth(int32_t depth);
 // The deepest search there is.
 constexpr int32_t kMostDepth = 1600;
+// Before the first search on a device: allows the shared memory that the deepest takes, whatever
+// this run needs, as others may be searching there.
+void allow_search();
 
 }  // namespace gtn::cuda

@@ -23,6 +23,7 @@ class Error : public std::runtime_error {
 
 inline void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // or others would find it again
   throw Error(std::string("CUDA: ") + what + ": " + cudaGetErrorName(status) + ", " +
               cudaGetErrorString(status));
 }

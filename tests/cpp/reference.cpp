@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
+#include <utility>
 
 namespace reference {
 
@@ -65,37 +67,80 @@ double dot(const Data& a, int64_t i, const Data& b, int64_t j) {
   return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-std::vector<int64_t> match(const Data& latents, const Data& sources, int64_t cone) {
-  const auto norms = [](const Data& d) {
-    std::vector<double> norm;
-    for (int64_t i = 0; i < d.n; ++i) norm.push_back(std::sqrt(dot(d, i, d, i)));
-    return norm;
-  };
-  const auto order = [](const std::vector<double>& norm) {
-    std::vector<size_t> rows(norm.size());
-    std::iota(rows.begin(), rows.end(), size_t{0});
-    std::stable_sort(rows.begin(), rows.end(),
-                     [&](size_t a, size_t b) { return norm[a] < norm[b]; });
-    return rows;
-  };
-  const std::vector<double> norm = norms(latents);
-  std::vector<size_t> free = order(norm);  // in rank order
-  std::vector<int64_t> assignment(static_cast<size_t>(sources.n));
-  for (const size_t y : order(norms(sources))) {
-    std::vector<std::pair<double, size_t>> best;  // minus the score, place in rank order
-    for (const size_t x : free) {
-      const double product =
-          dot(latents, static_cast<int64_t>(x), sources, static_cast<int64_t>(y));
-      best.emplace_back(-product / norm[x], best.size());
+namespace {
+
+// The contract's column mean is subtracted from rows widened to float64.
+Data centred(const Data& d) {
+  Data out = d;
+  out.f64.assign(static_cast<size_t>(d.n * d.dim), 0.0);
+  for (int64_t k = 0; k < d.dim; ++k) {
+    double total = 0.0;
+    for (int64_t block = 0; block < d.n; block += 1024) {
+      double sum = 0.0;
+      for (int64_t i = block; i < std::min(d.n, block + 1024); ++i) sum += d.at(i, k);
+      total += sum;
     }
-    const size_t k = std::min(best.size(), static_cast<size_t>(cone));
-    std::partial_sort(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(k), best.end());
-    size_t chosen = best[0].second;
-    for (size_t i = 1; i < k; ++i) chosen = std::min(chosen, best[i].second);
-    assignment[y] = static_cast<int64_t>(free[chosen]);
-    free.erase(free.begin() + static_cast<std::ptrdiff_t>(chosen));
+    const double mean = total / static_cast<double>(d.n);
+    for (int64_t i = 0; i < d.n; ++i) {
+      out.f64[static_cast<size_t>(i * d.dim + k)] = d.at(i, k) - mean;
+    }
   }
-  return assignment;
+  return out;
+}
+
+std::vector<double> norms(const Data& d) {
+  std::vector<double> norm;
+  for (int64_t i = 0; i < d.n; ++i) norm.push_back(std::sqrt(dot(d, i, d, i)));
+  return norm;
+}
+
+// The rows with this label, in order of their norms.
+std::vector<int64_t> ordered(const std::vector<int64_t>& labels, int64_t label,
+                             const std::vector<double>& norm, bool by_norm, bool descending) {
+  std::vector<int64_t> rows;
+  for (size_t i = 0; i < norm.size(); ++i) {
+    if (labels.empty() || labels[i] == label) rows.push_back(static_cast<int64_t>(i));
+  }
+  if (!by_norm) return rows;
+  std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) {
+    const double na = norm[static_cast<size_t>(a)], nb = norm[static_cast<size_t>(b)];
+    return descending ? na > nb : na < nb;
+  });
+  return rows;
+}
+
+}  // namespace
+
+Outcome match(const Data& latents, const Data& sources, const Rules& rules) {
+  const Data x = rules.center ? centred(latents) : latents;
+  const std::vector<double> norm = norms(x), source_norm = norms(sources);
+  const bool descending = rules.order == gtn::Order::norm_desc;
+  std::set<int64_t> labels(rules.source_groups.begin(), rules.source_groups.end());
+  if (labels.empty()) labels.insert(0);
+  Outcome outcome;
+  outcome.assignment.resize(static_cast<size_t>(sources.n));
+  outcome.cosine.resize(static_cast<size_t>(sources.n));
+  for (const int64_t label : labels) {
+    std::vector<int64_t> free = ordered(rules.latent_groups, label, norm, true, descending);
+    for (const int64_t y : ordered(rules.source_groups, label, source_norm,
+                                   rules.order != gtn::Order::index, descending)) {
+      std::vector<std::pair<double, size_t>> best;  // minus the score, place in rank order
+      for (const int64_t row : free) {
+        const double score = dot(x, row, sources, y) / norm[static_cast<size_t>(row)];
+        best.emplace_back(-score, best.size());
+      }
+      const size_t k = std::min(best.size(), static_cast<size_t>(rules.cone));
+      std::partial_sort(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(k), best.end());
+      auto chosen = best[0];
+      for (size_t i = 1; i < k; ++i) chosen = best[i].second < chosen.second ? best[i] : chosen;
+      const int64_t row = free[chosen.second];
+      outcome.assignment[static_cast<size_t>(y)] = row;
+      outcome.cosine[static_cast<size_t>(y)] = -chosen.first / source_norm[static_cast<size_t>(y)];
+      outcome.visited.push_back(row);
+      free.erase(free.begin() + static_cast<std::ptrdiff_t>(chosen.second));
+    }
+  }
+  return outcome;
 }
 
 }  // namespace reference

@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "core/order.hpp"
 #include "core/rows.hpp"
 
 namespace reference {
@@ -29,7 +30,19 @@ double dot(const Data& a, int64_t i, const Data& b, int64_t j);
 // 0, 1, ..., n - 1.
 std::vector<int32_t> all_rows(int64_t n);
 
-// Latent row by source row, in ascending norm order.
-std::vector<int64_t> match(const Data& latents, const Data& sources, int64_t cone);
+// What the contract leaves to the caller.
+struct Rules {
+  gtn::Order order = gtn::Order::norm;
+  int64_t cone = 1;
+  bool center = false;
+  std::vector<int64_t> source_groups = {}, latent_groups = {};  // empty: one group
+};
+
+struct Outcome {
+  std::vector<int64_t> assignment;  // latent row by source row
+  std::vector<double> cosine;       // by source row
+  std::vector<int64_t> visited;     // latent row by position in visiting order
+};
+Outcome match(const Data& latents, const Data& sources, const Rules& rules);
 
 }  // namespace reference

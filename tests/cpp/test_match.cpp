@@ -102,7 +102,7 @@ TEST_CASE("equal to the reference") {
       const Data x = reference::make(kind, 500, dim, 21);
       const Data y = reference::make(Kind::gaussian, 450, dim, 22);
       for (const int64_t cone : {1, 8}) {
-        const auto expected = reference::match(x, y, cone);
+        const auto expected = reference::match(x, y, {.cone = cone}).assignment;
         for (const auto& k : kernels_to_test()) {
           for (const int threads : {1, 3}) {
             const Result r = Job{x, y, cone, threads, k.name, {}, {}}.run();
@@ -118,7 +118,7 @@ TEST_CASE("a cone wider than what is left") {
   const Data x = reference::make(Kind::clusters, 400, 12, 32);
   const Data y = reference::make(Kind::gaussian, 400, 12, 33);
   for (const int64_t cone : {300, 399, 100000}) {
-    const auto expected = reference::match(x, y, cone);
+    const auto expected = reference::match(x, y, {.cone = cone}).assignment;
     CHECK(Job{x, y, std::min<int64_t>(cone, 400)}.run().assignment == expected);
   }
 }
@@ -166,7 +166,7 @@ TEST_CASE("groups equal running each group alone, and a short group is named") {
     };
     take(x, job.latent_groups, gx, rows_x);
     take(y, job.source_groups, gy, rows_y);
-    const auto alone = reference::match(gx, gy, 1);
+    const auto alone = reference::match(gx, gy, {}).assignment;
     for (size_t j = 0; j < rows_y.size(); ++j) {
       CHECK(r.assignment[static_cast<size_t>(rows_y[j])] == rows_x[static_cast<size_t>(alone[j])]);
     }

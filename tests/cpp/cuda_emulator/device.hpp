@@ -51,6 +51,7 @@ const Allocation* find_allocation(const void* address);
 bool lies_in(const void* memory, size_t bytes, Kind kind);
 // Whether the current device may touch what lies there or ends there.
 bool device_sees(const void* address);
+int64_t live_allocations();
 // While it lives, memory of a device may be touched.
 class Access {
  public:
@@ -70,5 +71,7 @@ cudaError_t give(cudaStream_t stream, std::function<void()> work);
 // Does all the work that the stream, or every stream of the device, has been given.
 cudaError_t finish_stream(cudaStream_t stream);
 void finish_device(int device);
+int64_t live_streams();
+int64_t live_events();
 
 }  // namespace gtn::emulated

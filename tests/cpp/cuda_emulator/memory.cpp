@@ -87,6 +87,11 @@ bool device_sees(const void* address) {
   return false;
 }
 
+int64_t live_allocations() {
+  const std::lock_guard lock(runtime_lock());
+  return static_cast<int64_t>(allocations.size());
+}
+
 Access::Access(int device) : device_(device) {
   if (accesses[device_]++ == 0) for_memory_of(device_, unpoison);
 }

@@ -169,6 +169,16 @@ void finish_device(int device) {
   }
 }
 
+int64_t live_streams() {
+  const std::lock_guard lock(runtime_lock());
+  return static_cast<int64_t>(streams.size());
+}
+
+int64_t live_events() {
+  const std::lock_guard lock(runtime_lock());
+  return static_cast<int64_t>(events.size());
+}
+
 cudaError_t launch_kernel(const cudaLaunchConfig_t& config, void (*kernel)(),
                           std::vector<const void*> pointers, std::function<void()> body) {
   return call("cudaLaunchKernelEx", [&] {

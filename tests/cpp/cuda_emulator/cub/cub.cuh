@@ -24,6 +24,8 @@ cudaError_t with_scratch(void* scratch, size_t& bytes, int64_t count, cudaStream
     return cudaSuccess;
   }
   if (bytes < needed) return cudaErrorInvalidValue;
+  // CUB takes an error that nobody has cleared for one of its own launches.
+  if (const cudaError_t stale = cudaPeekAtLastError()) return stale;
   return submit("cub", stream, [=] {
     std::memset(scratch, 0x5a, needed);
     work();
