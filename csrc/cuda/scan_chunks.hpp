@@ -14,7 +14,6 @@
 namespace gtn::cuda {
 
 constexpr int kChunk = 64;
-constexpr int kChunkSteps = kChunk / kStrideBytes;
 constexpr int kLatentChunk = kTileSlots * kChunk, kSourceChunk = kSourceRows * kChunk;
 constexpr int kChunkAlignment = 512;  // the swizzle repeats
 constexpr int kMostStages = 4;
@@ -102,11 +101,6 @@ class ChunkStream {
   }
   // Of the tile whose first chunk the stage holds.
   __device__ GroupCode* groups(int stage) const { return groups_ + stage * kTileGroups; }
-
-  // Steps of 32 codes that a chunk has.
-  __device__ int steps(int32_t chunk) const {
-    return min(kChunkSteps, task_.stride / kStrideBytes - chunk * kChunkSteps);
-  }
 
  private:
   // Chunk `chunk` of `rows` rows, a multiple of 64. What lies behind the last column stays as it
