@@ -47,6 +47,16 @@ __device__ inline uint32_t piece_at(int row, int piece) {
   return static_cast<uint32_t>(row * kChunk + (piece ^ (row / 2 % 4)) * 16);
 }
 
+// Rows of a chunk from `address` on, for wgmma: PTX manual, "Matrix Descriptor Format". Bits 0 to
+// 13: address / 16; 16 to 29: leading dimension byte offset, not used in swizzled K-major layouts;
+// 32 to 45: stride dimension byte offset, from eight rows to the next eight, / 16; 49 to 51: base
+// offset, 0 as patterns begin at multiples of 512 bytes; 62 and 63: the swizzle, 2 for 64 bytes.
+// The second 32 codes of a chunk begin 32 bytes on: the swizzle is one of addresses.
+__device__ inline uint64_t chunk_matrix(uint32_t address) {
+  return uint64_t{address >> 4} | uint64_t{1} << 16 | uint64_t{8 * kChunk >> 4} << 32 |
+         uint64_t{2} << 62;
+}
+
 // Fills the stages, in order, and says what lies in them. For blocks of 256 threads.
 class ChunkStream {
  public:

@@ -13,6 +13,7 @@
 #include "cuda/instructions.hpp"
 #include "cuda/scan.hpp"
 #include "cuda/scan_chunks.hpp"
+#include "cuda/scan_rate.hpp"
 #include "cuda/scan_walk.hpp"
 #include "device_array.hpp"
 
@@ -275,6 +276,24 @@ TEST_CASE("what a block keeps in shared memory fits, and is all where it can be"
   }
   CHECK(gtn::cuda::plan_chunks(768, 227 * 1024).kept == 12);
   CHECK(gtn::cuda::plan_chunks(512, 163 * 1024).kept == 8);
+}
+
+// Only that they can be had: what they are is the emulator's.
+TEST_CASE("rates") {
+  for (const int capability : {75, 90}) {
+    const Setting setting("GTN_EMULATOR_CAPABILITY", std::to_string(capability));
+    for (const double rate : {gtn::cuda::int8_matrix_rate(1e-3), gtn::cuda::fp16_matrix_rate(1e-3),
+                              gtn::cuda::copy_rate(1 << 20, 1e-3)}) {
+      CHECK(rate > 0);
+      CHECK(std::isfinite(rate));
+    }
+    const gtn::cuda::ScanRate rate =
+        gtn::cuda::scan_rate(gtn::cuda::scan_mma, {40, 1000, 100, 2}, 1e-3);
+    CHECK(rate.operations > 0);
+    // 1000 latents are four superpanels of 256 slots, 64 bytes each; 32 groups of bounds.
+    const double operations = 2.0 * 40 * 1024 * 100, bytes = 64.0 * 1024 + 4.0 * 32 * 100;
+    CHECK(rate.bytes / rate.operations == doctest::Approx(bytes / operations));
+  }
 }
 
 // Exact sums of float32 products, in long double: steps have 12 bits, the others are short.
