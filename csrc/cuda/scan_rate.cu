@@ -1,7 +1,6 @@
 // Implements scan_rate.hpp.
 #include <algorithm>
 #include <functional>
-#include <random>
 #include <vector>
 
 #include "cuda/device_memory.hpp"
@@ -43,8 +42,11 @@ double seconds_each(double seconds, const std::function<void(int)>& work) {
   int repetitions = 1;  // found while the device warms up
   while (timed(repetitions) < kLeastSeconds) repetitions *= 2;
   std::vector<double> each;
-  for (double spent = 0; spent < seconds || each.size() < kLeastRuns; spent += each.back())
+  double spent = 0;
+  while (spent < seconds || each.size() < kLeastRuns) {
     each.push_back(timed(repetitions));
+    spent += each.back();
+  }
   const auto middle = each.begin() + static_cast<std::ptrdiff_t>(each.size() / 2);
   std::nth_element(each.begin(), middle, each.end());
   return *middle / repetitions;
@@ -187,9 +189,12 @@ double multiply_rate(int depth, double seconds) {
 // Codes that look random, from a megabyte of them.
 void fill(int8_t* codes, int64_t bytes) {
   constexpr int64_t kPattern = int64_t{1} << 20;
-  std::mt19937 random(1);
   std::vector<int8_t> pattern(static_cast<size_t>(std::min(bytes, kPattern)));
-  for (int8_t& code : pattern) code = static_cast<int8_t>(random() % 255 - 127);
+  uint32_t state = 1;
+  for (int8_t& code : pattern) {
+    state = state * 1664525u + 1013904223u;
+    code = static_cast<int8_t>(static_cast<int32_t>((state >> 16) % 255) - 127);
+  }
   check(cudaMemcpy(codes, pattern.data(), pattern.size(), cudaMemcpyHostToDevice), "copying codes");
   for (auto have = static_cast<int64_t>(pattern.size()); have < bytes; have *= 2)
     check(cudaMemcpy(codes + have, codes, static_cast<size_t>(std::min(have, bytes - have)),

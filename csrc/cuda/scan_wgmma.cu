@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     stream.start(item);
     for (int s = 0; s < kMostStages - 2; ++s) stream.load_next();
 
-    Products a, b;
+    Products a{}, b{};
     int stage = 0;
     for (int32_t superpanel = item.begin; superpanel < item.end; ++superpanel) {
       const int64_t group = int64_t{superpanel} * kTileGroups + quarter;

@@ -56,9 +56,9 @@ struct Thread {
   bool copied = false;  // since fence_async_proxy
   bool fenced = false;  // since the last commit of products
 };
-Thread threads[kMostThreads];
 Thread& this_thread() {
-  return threads[linear_thread()];
+  static std::vector<Thread> threads(kMostThreads);
+  return threads[static_cast<size_t>(linear_thread())];
 }
 
 // What the lanes of a warp show each other.
