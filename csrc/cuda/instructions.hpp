@@ -93,6 +93,26 @@ __device__ inline void multiply_16x8x32(int32_t (&sum)[4], const uint32_t (&a)[4
 #endif
 }
 
+// sum += a b for float16, 16 x 16 by 16 x 8, with float32 sums. a: rows l / 4 (a[0], a[2]) and
+// l / 4 + 8 (a[1], a[3]), columns 2 (l % 4) and the next, in a[2] and a[3] 8 more; b0: column l /
+// 4, rows 2 (l % 4) and the next; b1: 8 rows on; sum: as above.
+__device__ inline void multiply_16x8x16(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0,
+                                        uint32_t b1) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  for (int k = 0; k < 2; ++k) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[2 * k]), "r"(a[2 * k + 1]), "r"(k == 0 ? b0 : b1));
+  }
+#endif
+}
+
 // --- wgmma: matrices in shared memory, multiplied by four warps --------------------------------
 // Where GTN_WGMMA is defined: in code for 9.0a, which no other device runs.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -140,6 +160,29 @@ __device__ inline void wgmma_64x128x32(int32_t (&s)[64], uint64_t a, uint64_t b,
         "+r"(s[49]), "+r"(s[50]), "+r"(s[51]), "+r"(s[52]), "+r"(s[53]), "+r"(s[54]), "+r"(s[55]),
         "+r"(s[56]), "+r"(s[57]), "+r"(s[58]), "+r"(s[59]), "+r"(s[60]), "+r"(s[61]), "+r"(s[62]),
         "+r"(s[63])
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+}
+
+// The same for float16 with float32 sums, 64 x 16 by 16 x 128.
+__device__ inline void wgmma_64x128x16(float (&s)[64], uint64_t a, uint64_t b, bool add) {
+  asm volatile(
+      "{.reg .pred add; setp.ne.b32 add, %66, 0; "
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
+      " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31,"
+      " %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47,"
+      " %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+      "%64, %65, add, 1, 1, 0, 0;}"
+      : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3]), "+f"(s[4]), "+f"(s[5]), "+f"(s[6]),
+        "+f"(s[7]), "+f"(s[8]), "+f"(s[9]), "+f"(s[10]), "+f"(s[11]), "+f"(s[12]), "+f"(s[13]),
+        "+f"(s[14]), "+f"(s[15]), "+f"(s[16]), "+f"(s[17]), "+f"(s[18]), "+f"(s[19]), "+f"(s[20]),
+        "+f"(s[21]), "+f"(s[22]), "+f"(s[23]), "+f"(s[24]), "+f"(s[25]), "+f"(s[26]), "+f"(s[27]),
+        "+f"(s[28]), "+f"(s[29]), "+f"(s[30]), "+f"(s[31]), "+f"(s[32]), "+f"(s[33]), "+f"(s[34]),
+        "+f"(s[35]), "+f"(s[36]), "+f"(s[37]), "+f"(s[38]), "+f"(s[39]), "+f"(s[40]), "+f"(s[41]),
+        "+f"(s[42]), "+f"(s[43]), "+f"(s[44]), "+f"(s[45]), "+f"(s[46]), "+f"(s[47]), "+f"(s[48]),
+        "+f"(s[49]), "+f"(s[50]), "+f"(s[51]), "+f"(s[52]), "+f"(s[53]), "+f"(s[54]), "+f"(s[55]),
+        "+f"(s[56]), "+f"(s[57]), "+f"(s[58]), "+f"(s[59]), "+f"(s[60]), "+f"(s[61]), "+f"(s[62]),
+        "+f"(s[63])
       : "l"(a), "l"(b), "r"(static_cast<int>(add)));
 }
 #endif

@@ -32,12 +32,13 @@ Parts parts_of(const PlanInput& in) {
   } else {
     groups = CodeBounds::most_groups(m, in.dim);
     const int64_t stride = CodeBounds::stride_for(in.dim);
+    const int64_t per_row = stride + static_cast<int64_t>(sizeof(SourceCode)) + 4 * kMostCells;
     const int64_t room = CodeBounds::slots_for(in.dim).group_members();
     parts.codes = groups * room * stride;
     parts.fixed += groups * (static_cast<int64_t>(sizeof(GroupCode)) + 4 + 4 * room) +
                    (4 + 1 + 4) * m + kMostCells * 17 * 8 * in.dim + kSeedSample * 4 * in.dim +
-                   kSourceRows * (stride + 12 + 4 * kMostCells);
-    parts.per_source = stride + 12 + 4 * kMostCells;
+                   kSourceRows * per_row;
+    parts.per_source = per_row;
   }
   parts.per_source += 4 * groups + 12 * in.depth + 24;
   return parts;

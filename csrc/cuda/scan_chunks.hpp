@@ -14,7 +14,6 @@
 namespace gtn::cuda {
 
 constexpr int kChunk = 64;
-constexpr int kChunkSteps = kChunk / kStrideBytes;
 constexpr int kLatentChunk = kTileSlots * kChunk, kSourceChunk = kSourceRows * kChunk;
 constexpr int kChunkAlignment = 512;  // the swizzle repeats
 constexpr int kMostStages = 4;
@@ -46,6 +45,16 @@ inline ChunkPlan plan_chunks(int32_t stride, int32_t limit) {
 // Where piece `piece` of row `row` of a chunk lies.
 __device__ inline uint32_t piece_at(int row, int piece) {
   return static_cast<uint32_t>(row * kChunk + (piece ^ (row / 2 % 4)) * 16);
+}
+
+// Rows of a chunk from `address` on, for wgmma: PTX manual, "Matrix Descriptor Format". Bits 0 to
+// 13: address / 16; 16 to 29: leading dimension byte offset, not used in swizzled K-major layouts;
+// 32 to 45: stride dimension byte offset, from eight rows to the next eight, / 16; 49 to 51: base
+// offset, 0 as patterns begin at multiples of 512 bytes; 62 and 63: the swizzle, 2 for 64 bytes.
+// The second 32 codes of a chunk begin 32 bytes on: the swizzle is one of addresses.
+__device__ inline uint64_t chunk_matrix(uint32_t address) {
+  return uint64_t{address >> 4} | uint64_t{1} << 16 | uint64_t{8 * kChunk >> 4} << 32 |
+         uint64_t{2} << 62;
 }
 
 // Fills the stages, in order, and says what lies in them. For blocks of 256 threads.
@@ -102,11 +111,6 @@ class ChunkStream {
   }
   // Of the tile whose first chunk the stage holds.
   __device__ GroupCode* groups(int stage) const { return groups_ + stage * kTileGroups; }
-
-  // Steps of 32 codes that a chunk has.
-  __device__ int steps(int32_t chunk) const {
-    return min(kChunkSteps, task_.stride / kStrideBytes - chunk * kChunkSteps);
-  }
 
  private:
   // Chunk `chunk` of `rows` rows, a multiple of 64. What lies behind the last column stays as it

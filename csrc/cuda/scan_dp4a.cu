@@ -36,7 +36,7 @@ __device__ void load_step(Step& step, const ScanTask& task, const int8_t* source
   step.latents[latent_row * kPitch + at] = *reinterpret_cast<const int4*>(latents + from);
 }
 
-__global__ void __launch_bounds__(kThreads) scan_blocks(const ScanTask task) {
+__global__ void __launch_bounds__(kThreads, 1) scan_blocks(const ScanTask task) {
   __shared__ Step step;
   const int in_superpanel = static_cast<int>(threadIdx.x) % kTileGroups;
   const int row = static_cast<int>(threadIdx.x) / kTileGroups;  // of every 32 sources

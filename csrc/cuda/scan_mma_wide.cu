@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kThreads, 1)
             const uint32_t a = stream.sources(stage, chunk) + source_row;
             const uint32_t b = stream.latents(stage) + latent_row;
             multiply_step(sums, a, b);
-            if (stream.steps(chunk) == kChunkSteps) multiply_step(sums, a ^ 32, b ^ 32);
+            multiply_step(sums, a ^ kStrideBytes, b ^ kStrideBytes);
           }
           stage = stream.next(stage);
         }

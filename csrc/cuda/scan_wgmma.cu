@@ -19,16 +19,6 @@ constexpr int kThreads = 256;
 
 constexpr int kProductSources = 64;
 
-// A matrix of rows of 64 bytes with the 64-byte swizzle, K-major: PTX manual, wgmma, "Matrix
-// Descriptor Format". Bits 0 to 13: address / 16; 16 to 29: leading dimension byte offset, not used
-// in swizzled K-major layouts; 32 to 45: stride dimension byte offset, from eight rows to the next
-// eight, / 16; 49 to 51: base offset, 0 as patterns begin at multiples of 512 bytes; 62 and 63:
-// the swizzle, 2 for 64 bytes. Along a row the address advances by itself (by 32 codes).
-__device__ uint64_t matrix(uint32_t address) {
-  return uint64_t{address >> 4} | uint64_t{1} << 16 | uint64_t{8 * kChunk >> 4} << 32 |
-         uint64_t{2} << 62;
-}
-
 // 64 sources of a warpgroup: as 64 x 128 sums, the largest so far of two halves of a tile and two
 // rows of this thread, and what is needed for bounds.
 struct Products {
@@ -39,8 +29,9 @@ struct Products {
   // Begins a chunk, as a group of its own.
   __device__ void begin(uint32_t sources, uint32_t latents, bool first) {
     wgmma_fence();
-    wgmma_64x128x32(sums, matrix(sources), matrix(latents), !first);
-    wgmma_64x128x32(sums, matrix(sources + kStrideBytes), matrix(latents + kStrideBytes), true);
+    wgmma_64x128x32(sums, chunk_matrix(sources), chunk_matrix(latents), !first);
+    wgmma_64x128x32(sums, chunk_matrix(sources + kStrideBytes),
+                    chunk_matrix(latents + kStrideBytes), true);
     wgmma_commit();
   }
   __device__ void forget() {
@@ -101,7 +92,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     stream.start(item);
     for (int s = 0; s < kMostStages - 2; ++s) stream.load_next();
 
-    Products a, b;
+    Products a{}, b{};
     int stage = 0;
     for (int32_t superpanel = item.begin; superpanel < item.end; ++superpanel) {
       const int64_t group = int64_t{superpanel} * kTileGroups + quarter;

@@ -46,11 +46,14 @@ void load_matrices(uint32_t (&to)[4], uint32_t row, GTN_EMULATED_PLACE);
 void multiply_8x8x16(int32_t& sum0, int32_t& sum1, uint32_t a, uint32_t b, GTN_EMULATED_PLACE);
 void multiply_16x8x32(int32_t (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
                       GTN_EMULATED_PLACE);
+void multiply_16x8x16(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                      GTN_EMULATED_PLACE);
 
 #define GTN_WGMMA
 void fence_async_proxy();
 void wgmma_fence(GTN_EMULATED_PLACE);
 void wgmma_64x128x32(int32_t (&sums)[64], uint64_t a, uint64_t b, bool add, GTN_EMULATED_PLACE);
+void wgmma_64x128x16(float (&sums)[64], uint64_t a, uint64_t b, bool add, GTN_EMULATED_PLACE);
 inline void wgmma_commit() {
   emulated::wgmma_commit();
 }

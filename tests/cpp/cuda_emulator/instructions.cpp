@@ -1,5 +1,6 @@
 // Implements emulated_instructions.hpp.
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -55,9 +56,9 @@ struct Thread {
   bool copied = false;  // since fence_async_proxy
   bool fenced = false;  // since the last commit of products
 };
-Thread threads[kMostThreads];
 Thread& this_thread() {
-  return threads[linear_thread()];
+  static std::vector<Thread> threads(kMostThreads);
+  return threads[static_cast<size_t>(linear_thread())];
 }
 
 // What the lanes of a warp show each other.
@@ -75,15 +76,24 @@ void exchange(const Operand& mine, Place place, Use use) {
   __syncwarp(0xffffffffu, place);
 }
 
-// Byte `byte` of a register that holds four.
-int32_t int8_of(uint32_t word, int byte) {
-  return static_cast<int8_t>(word >> 8 * byte);
-}
-
-int32_t dot(uint32_t a, uint32_t b) {
+// Products of what a register of each operand holds, for sums of int32 and of float32: four int8,
+// or two float16.
+int32_t dot(uint32_t a, uint32_t b, int32_t) {
   int32_t sum = 0;
-  for (int i = 0; i < 4; ++i) sum += int8_of(a, i) * int8_of(b, i);
+  for (int shift = 0; shift < 32; shift += 8)
+    sum += static_cast<int8_t>(a >> shift) * static_cast<int8_t>(b >> shift);
   return sum;
+}
+float float16(uint32_t bits) {
+  const int exponent = static_cast<int>(bits >> 10 & 31);
+  const auto fraction = static_cast<float>(bits & 1023);
+  if (exponent == 31) throw Fault("float16 that is not finite is not emulated");
+  const float size =
+      exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(fraction + 1024, exponent - 25);
+  return bits & 0x8000 ? -size : size;
+}
+float dot(uint32_t a, uint32_t b, float) {
+  return float16(a) * float16(b) + float16(a >> 16) * float16(b >> 16);
 }
 
 // A matrix in shared memory as a descriptor of wgmma gives it (PTX manual, "Matrix Descriptor
@@ -105,15 +115,15 @@ class Matrix {
     if (stride_ % (8 * row_bytes_) != 0) throw Fault("wgmma: groups of rows across patterns");
   }
   // 32 bytes of a row.
-  std::array<int8_t, 32> row(int index) const {
+  std::array<uint32_t, 8> row(int index) const {
     const auto r = static_cast<uint32_t>(index);
-    std::array<int8_t, 32> bytes;
-    for (uint32_t column = 0; column < 32; column += 16) {
-      uint32_t address = start_ + r / 8 * stride_ + r % 8 * row_bytes_ + column;
+    std::array<uint32_t, 8> words;
+    for (uint32_t piece = 0; piece < 2; ++piece) {
+      uint32_t address = start_ + r / 8 * stride_ + r % 8 * row_bytes_ + piece * 16;
       address ^= (address >> 7 & (row_bytes_ / 16 - 1)) << 4;
-      std::memcpy(&bytes[column], shared_pointer(address, 16), 16);
+      std::memcpy(&words[4 * piece], shared_pointer(address, 16), 16);
     }
-    return bytes;
+    return words;
   }
 
  private:
@@ -122,6 +132,50 @@ class Matrix {
   }
   uint32_t start_, stride_, row_bytes_;
 };
+
+// 16 x 8 sums of 32 bytes a row, as multiply_16x8x32 and multiply_16x8x16 have them: fragments are
+// the same but for what a register holds.
+template <class Sum>
+void multiply_16x8(Sum (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, Place place) {
+  struct Operand {
+    const uint32_t* a;
+    uint32_t b[2];
+  };
+  const int l = lane();
+  exchange(Operand{a, {b0, b1}}, place, [&](auto of) {
+    for (int i = 0; i < 4; ++i) {  // row l / 4 + 8 (i / 2), column 2 (l % 4) + i % 2
+      const int column = 2 * (l % 4) + i % 2;
+      for (int k = 0; k < 4; ++k) {
+        const uint32_t* row = of(l / 4 * 4 + k).a;
+        const uint32_t* b = of(column * 4 + k).b;
+        sum[i] += dot(row[i / 2], b[0], Sum{}) + dot(row[2 + i / 2], b[1], Sum{});
+      }
+    }
+  });
+}
+
+// 64 x 128 sums of 32 bytes a row, as wgmma_64x128x32 and wgmma_64x128x16 have them.
+template <class Sum>
+void wgmma_64x128(Sum (&sums)[64], uint64_t a, uint64_t b, bool add, Place place) {
+  __syncwarp(0xffffffffu, place);
+  Thread& thread = this_thread();
+  if (!thread.fenced) throw Fault("wgmma.mma_async before a wgmma.fence");
+  if (thread.copied) throw Fault("wgmma.mma_async of what was copied, before a fence.proxy.async");
+  const int l = lane(), warp = linear_thread() / kLanes % 4;
+  thread.products.begin([&sums, a = Matrix(a), b = Matrix(b), add, l, warp] {
+    // PTX manual, "Register Fragments for wgmma.mma_async.m64nNk32", matrix D.
+    const std::array<uint32_t, 8> rows[2] = {a.row(16 * warp + l / 4),
+                                             a.row(16 * warp + l / 4 + 8)};
+    for (int j = 0; j < 32; ++j) {
+      const std::array<uint32_t, 8> column = b.row(j / 2 * 8 + 2 * (l % 4) + j % 2);
+      for (int h = 0; h < 2; ++h) {
+        Sum& sum = sums[j / 2 * 4 + 2 * h + j % 2];
+        if (!add) sum = 0;
+        for (size_t k = 0; k < 8; ++k) sum += dot(rows[h][k], column[k], Sum{});
+      }
+    }
+  });
+}
 
 }  // namespace
 
@@ -180,8 +234,8 @@ void multiply_8x8x16(int32_t& sum0, int32_t& sum1, uint32_t a, uint32_t b, Place
   exchange(Operand{a, b}, place, [&](auto of) {
     for (int k = 0; k < 4; ++k) {
       const uint32_t row = of(l / 4 * 4 + k).a;
-      sum0 += dot(row, of(l % 4 * 8 + k).b);
-      sum1 += dot(row, of(l % 4 * 8 + 4 + k).b);
+      sum0 += dot(row, of(l % 4 * 8 + k).b, 0);
+      sum1 += dot(row, of(l % 4 * 8 + 4 + k).b, 0);
     }
   });
 }
@@ -195,21 +249,12 @@ void multiply_16x8x32(int32_t (&sum)[4], const uint32_t (&a)[4], uint32_t b0, ui
     multiply_8x8x16(sum[2], sum[3], a[3], b1, place);
     return;
   }
-  struct Operand {
-    const uint32_t* a;
-    uint32_t b[2];
-  };
-  const int l = lane();
-  exchange(Operand{a, {b0, b1}}, place, [&](auto of) {
-    for (int i = 0; i < 4; ++i) {  // row l / 4 + 8 (i / 2), column 2 (l % 4) + i % 2
-      const int column = 2 * (l % 4) + i % 2;
-      for (int k = 0; k < 4; ++k) {
-        const uint32_t* row = of(l / 4 * 4 + k).a;
-        const uint32_t* b = of(column * 4 + k).b;
-        sum[i] += dot(row[i / 2], b[0]) + dot(row[2 + i / 2], b[1]);
-      }
-    }
-  });
+  multiply_16x8(sum, a, b0, b1, place);
+}
+
+void multiply_16x8x16(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                      Place place) {
+  multiply_16x8(sum, a, b0, b1, place);
 }
 
 void fence_async_proxy() {
@@ -222,23 +267,10 @@ void wgmma_fence(Place place) {
 }
 
 void wgmma_64x128x32(int32_t (&sums)[64], uint64_t a, uint64_t b, bool add, Place place) {
-  __syncwarp(0xffffffffu, place);
-  Thread& thread = this_thread();
-  if (!thread.fenced) throw Fault("wgmma.mma_async before a wgmma.fence");
-  if (thread.copied) throw Fault("wgmma.mma_async of what was copied, before a fence.proxy.async");
-  const int l = lane(), warp = linear_thread() / kLanes % 4;
-  thread.products.begin([&sums, a = Matrix(a), b = Matrix(b), add, l, warp] {
-    // PTX manual, "Register fragments for wgmma.mma_async.m64nNk32", matrix D.
-    const std::array<int8_t, 32> rows[2] = {a.row(16 * warp + l / 4), a.row(16 * warp + l / 4 + 8)};
-    for (int j = 0; j < 32; ++j) {
-      const std::array<int8_t, 32> column = b.row(j / 2 * 8 + 2 * (l % 4) + j % 2);
-      for (int h = 0; h < 2; ++h) {
-        int32_t& sum = sums[j / 2 * 4 + 2 * h + j % 2];
-        if (!add) sum = 0;
-        for (size_t k = 0; k < 32; ++k) sum += rows[h][k] * column[k];
-      }
-    }
-  });
+  wgmma_64x128(sums, a, b, add, place);
+}
+void wgmma_64x128x16(float (&sums)[64], uint64_t a, uint64_t b, bool add, Place place) {
+  wgmma_64x128(sums, a, b, add, place);
 }
 
 }  // namespace gtn::cuda
