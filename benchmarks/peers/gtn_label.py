@@ -125,7 +125,5 @@ ON_DEVICE = Peer(
     missing=missing_on_device,
     place=device.place,
 )
-_NAMES = [row.name for row in package.backends() if row.name.startswith("cpu:")]
-# A build that knows nothing of CUDA lists none of its names.
-_CUDA = [row.name for row in package.backends() if row.name.startswith("cuda")] or ["cuda"]
-PEERS = (OURS, *(_forced(name) for name in [*_NAMES, *_CUDA]), ON_DEVICE, *FAISS)
+_NAMES = [row.name for row in package.backends() if row.name.startswith(("cpu:", "cuda"))]
+PEERS = (OURS, *(_forced(name) for name in _NAMES), ON_DEVICE, *FAISS)
