@@ -1,4 +1,4 @@
-"""Two rates of the machine that times are held against, measured in the rounds of the timing.
+"""Rates of the machine that times are held against, measured in the run that they belong to.
 
 - sgemm: float32 matrix products by NumPy's BLAS. A greedy over shrinking sets multiplies each
   source with half the latents on average: n² · dim floating-point operations (a multiply-add is
@@ -8,6 +8,8 @@
 - int8: multiply-adds a second of the engine's own scan kernel in a bare loop over panels that
   stay in the cache, with thresholds that nothing reaches; padding does no useful work and is not
   counted. n² · dim / 2 over that rate is the time of the products alone.
+- cuda: what a device does when nothing else happens, by its own clock: operations a second of its
+  matrix units, bytes a second of a copy, and each scan kernel of the engine alone.
 
 These run inside a worker.
 """
@@ -72,3 +74,19 @@ def int8(instruction_set: str, dim: int, threads: int, seconds: float) -> dict[s
 
     with ThreadPoolExecutor(threads) as pool:
         return {"rate": sum(pool.map(one, range(threads)))}
+
+
+def cuda(
+    dims: list[int], latents: int, sources: int, copied: int, seconds: float
+) -> dict[str, Any]:
+    """Rates of the first device, and of its kernels on so many latents and sources a scan."""
+    device = _core.cuda_devices()[0]
+    usable = [name for name, reason in device["missing"].items() if not reason]
+    scans = [
+        {"kernel": name, "dim": dim}
+        | _core.cuda_kernel_rate(0, name, dim, latents, sources, seconds)
+        for name in usable
+        for dim in dims
+    ]
+    rates = _core.cuda_rates(0, copied, seconds)
+    return {"name": device["name"], **rates, "scans": scans}

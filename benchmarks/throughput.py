@@ -156,6 +156,14 @@ class Throughput:
         self._missing: dict[str, str] = {}  # by name of the peer
         section.update({"rows": [], "floors": [], "limit": settings.limit, "budget": budget})
 
+    def rate_device(self, shape: dict[str, Any]) -> None:
+        """Measure what the device can do; ``shape`` is floors.cuda's arguments."""
+        try:
+            self._section["device"] = self._process.ask("cuda", shape, self._budget / 2)
+        except WorkerFailed as error:
+            self._section["device"] = {"failed": str(error)}
+            self._process.end()
+
     def run(self, jobs: Sequence[Job]) -> None:
         """Run all.
 

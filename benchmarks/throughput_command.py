@@ -11,6 +11,7 @@ from benchmarks.commandline import OUT, chosen, clock, positive, recorded, secon
 from benchmarks.harness import Case, Settings
 from benchmarks.suite import Sections
 from benchmarks.throughput import Section, Throughput
+from benchmarks.throughput_plan import CUDA
 
 QUICK_SCALE = 0.002
 DESCRIPTION = """\
@@ -86,11 +87,15 @@ def measure(options: argparse.Namespace, settings: Settings, sections: Sections)
     section: Section = {"kind": "throughput", "title": "isotropic"}
     sections.append(section)
     budget = options.budget or (60.0 if quick else 600.0)
+    throughput = Throughput(settings, budget, section)
     try:
-        Throughput(settings, budget, section).run(jobs)
+        if any(CUDA in job.peers for job in jobs) and not CUDA.missing():
+            throughput.rate_device(throughput_plan.rated_shape(quick, settings.floor_seconds))
+        throughput.run(jobs)
     finally:
         if aims:
-            lines = throughput_plan.lines(section["rows"], settings.threads, scale)
+            device = section.get("device", {})
+            lines = throughput_plan.lines(section["rows"], device, settings.threads, scale)
             sections.append({"kind": "aims", "title": "targets", "scale": scale, "lines": lines})
 
 

@@ -45,6 +45,8 @@ AIMS = (
     Aim(1_281_167, 768, 30),
     Aim(10_000_000, 64, 60),
 )
+RATED_DIMS = (64, 100, 128, 256, 512, 768, 1024)
+RATE_AIM = 0.4  # of the int8 matrix rate
 PATIENCE = 1.5  # times the seconds that a row of an aim should take, before it is ended
 
 
@@ -77,13 +79,14 @@ def jobs(
     turns = [list(peers)]
     if not CUDA.missing():
         kernels = (peer for peer in peers if peer.title.startswith("gtn_label, cuda:"))
-        first = (CUDA, ON_DEVICE, *kernels, best_cpu())
+        first = (best_cpu(), CUDA, ON_DEVICE, *kernels)
         turns = [[peer for peer in first if peer in peers]]
         turns.append([peer for peer in peers if peer not in first])
     if scale is not None and not CUDA.missing():
         for aim in AIMS:
-            others = [peer or best_cpu() for peer, _ in aim.over]
-            rows = tuple(peer for peer in [CUDA, ON_DEVICE, *others] if peer in peers)
+            cpu = [best_cpu()] if any(peer is None for peer, _ in aim.over) else []
+            greedy = [peer for peer, _ in aim.over if peer]
+            rows = tuple(peer for peer in [*cpu, CUDA, ON_DEVICE, *greedy] if peer in peers)
             slowest = aim.seconds * max([1, *(times for _, times in aim.over)])
             planned.append(Job(aimed_case(aim, scale), rows, max(limit, PATIENCE * slowest)))
     for turn in turns:
@@ -95,8 +98,17 @@ def jobs(
     return planned
 
 
-def lines(rows: Sequence[Row], threads: int, scale: float) -> list[dict[str, Any]]:
-    """Every aim, judged by the rows."""
+def rated_shape(quick: bool, seconds: float) -> dict[str, Any]:
+    """Return what a device's rates are measured on: what its caches cannot hold, if not quick."""
+    latents, sources, copied = (1 << 9, 64, 1 << 20) if quick else (1 << 20, 4096, 1 << 30)
+    rows = {"latents": latents, "sources": sources, "copied": copied}
+    return {"dims": list(RATED_DIMS), **rows, "seconds": seconds}
+
+
+def lines(
+    rows: Sequence[Row], device: dict[str, Any], threads: int, scale: float
+) -> list[dict[str, Any]]:
+    """Every aim, judged by the rows and by the device's rates."""
     found = [equality(rows)]
     for aim in AIMS:
         case = aimed_case(aim, scale)
@@ -112,6 +124,7 @@ def lines(rows: Sequence[Row], threads: int, scale: float) -> list[dict[str, Any
             both = pick(ours, Entry(other, case, threads))
             timed.append(Line(work, f"times faster than {name}", times, True, both, quotient))
         found += [line.judge(rows) for line in timed]
+    found.append(scan(device))
     found.append(memory(rows, [aimed_case(aim, scale) for aim in AIMS]))
     why = CUDA.missing() or "not run"
     return [{**line, "note": line["note"] or ("" if line["figure"] else why)} for line in found]
@@ -130,6 +143,20 @@ def equality(rows: Sequence[Row]) -> dict[str, Any]:
     measures = "share of the rows on a device whose answer is the oracle's and everybody's"
     note = f"{len(ran)} rows" if ran else ""
     return judged("all", measures, 1, True, figure, note)
+
+
+def scan(device: dict[str, Any]) -> dict[str, Any]:
+    """Least share of the int8 matrix rate, of the kernel that "cuda" chooses, over the dims."""
+    scans = device.get("scans", ())
+    chosen = [one for one in scans if one["kernel"] == scans[0]["kernel"]]
+    shares = [one["operations"] / device["int8_operations"] for one in chosen]
+    figure = spread(shares)
+    if figure is not None:
+        figure["median"] = figure["min"]
+    measures = "share of the int8 matrix rate that the scan kernel alone reaches, the least"
+    note = f"with {chosen[0]['kernel']}" if chosen else device.get("failed", "")
+    dims = f"dim {min(RATED_DIMS)} to {max(RATED_DIMS):,}"
+    return judged(dims, measures, RATE_AIM, True, figure, note)
 
 
 def memory(rows: Sequence[Row], cases: Sequence[Case]) -> dict[str, Any]:

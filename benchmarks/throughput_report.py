@@ -15,6 +15,7 @@ from gtn_label.report import format_seconds
 Section = dict[str, Any]
 Row = dict[str, Any]
 
+STRIDE = 32  # the cuda backend pads rows of codes to multiples of it
 REMARK = """\
 Pairs a second: n over the median seconds from arrays in memory, or on the device where a row says
 so, to an assignment on the host. All backends run in one process, on the same arrays, after their
@@ -39,7 +40,9 @@ def text(sections: Sequence[Section], picture: str) -> str:
         for dim in sorted({row["dim"] for row in section["rows"]}):
             parts.append(f"### dim {dim}\n")
             parts.append(of_dimension([row for row in section["rows"] if row["dim"] == dim]))
-        parts.append(phases(section["rows"]))
+        device = section.get("device", {})
+        parts.append(ceilings(device))
+        parts.append(phases(section["rows"], device))
     return "".join(f"\n{part}" for part in parts if part)
 
 
@@ -51,8 +54,8 @@ def trial_of(scale: float) -> str:
 def limits(section: Section) -> str:
     """Return what a row and the whole were given."""
     return (
-        f"At most {format_seconds(section['limit'])} for all runs of a row (twice the seconds of a "
-        f"target for its own rows), {format_seconds(section['budget'])} for the whole.\n"
+        f"At most {format_seconds(section['limit'])} for all runs of a row (more for a target's), "
+        f"{format_seconds(section['budget'])} for the whole.\n"
     )
 
 
@@ -145,7 +148,39 @@ def noted(rows: Iterable[Row]) -> str:
     )
 
 
-def phases(rows: Sequence[Row]) -> str:
+def ceilings(device: Row) -> str:
+    """Return the rates of the device, and those of the scan kernels alone beside them."""
+    if not device:
+        return ""
+    if "failed" in device:
+        return f"### What the device can do\n\nNot measured: {device['failed']}.\n"
+    int8, copied = device["int8_operations"], device["copied_bytes"]
+    text = (
+        f"### What the device can do\n\n{device['name']}: {tera(int8)} int8 and "
+        f"{tera(device['fp16_operations'])} float16 operations a second in its matrix units (a "
+        f"multiply-add is two), {tera(copied)} bytes a second copied within its memory, read and "
+        "written. Beside that, the scan kernels alone; padding is no operation.\n\n"
+    )
+    lines = [
+        [
+            f"{one['kernel']}, dim {one['dim']:,}",
+            tera(one["operations"]),
+            figure(100 * one["operations"] / int8, 2),
+            tera(one["bytes"]),
+            figure(100 * one["bytes"] / copied, 2),
+        ]
+        for one in device["scans"]
+    ]
+    head = ["kernel", "operations a second", "% of the int8 rate", "bytes a second"]
+    return text + table([*head, "% of the copy rate"], lines)
+
+
+def tera(value: float) -> str:
+    """Return so many 10¹²."""
+    return f"{figure(value / 1e12)} · 10¹²"
+
+
+def phases(rows: Sequence[Row], device: Row) -> str:
     """Where the time goes, for the rows on a device: the engine's own times, by device events."""
     ran = [row for row in rows if row["seconds"] and row["stats"].get("backend") == "cuda"]
     if not ran:
@@ -154,9 +189,25 @@ def phases(rows: Sequence[Row]) -> str:
     lines = [
         [
             f"{row['title']}: {row['n']:,} × {row['dim']}",
+            row["stats"]["instruction_set"],
             spread(row["seconds"]),
             *(figure(row["stats"]["seconds"].get(name)) for name in names),
+            scanned(row, device),
         ]
         for row in ran
     ]
-    return "### Seconds on the device\n\n" + table(["row", "wall clock", *names], lines)
+    return (
+        "### Seconds on the device\n\nOf the last run: by events of the device, but for `prepare` "
+        "and `total`. The scan is `search`; its products, without padding, over the int8 rate are "
+        "the last column.\n\n"
+        + table(["row", "kernel", "wall clock", *names, "% of the int8 rate"], lines)
+    )
+
+
+def scanned(row: Row, device: Row) -> str:
+    """Share of the int8 matrix rate that the scans of a run reached, in per cent."""
+    products, seconds = row["stats"]["scan_products"], row["stats"]["seconds"]["search"]
+    if not products or not seconds or "int8_operations" not in device:
+        return "–"
+    useful = products * row["dim"] / (-(-row["dim"] // STRIDE) * STRIDE)
+    return figure(100 * 2 * useful / seconds / device["int8_operations"], 2)

@@ -108,7 +108,7 @@ class Server:
         self.answers: dict[str, Callable[..., Reply]] = {
             **{"read": self.read, "make": self.make, "load": self.load},
             **{"run": self.run, "check": self.check},
-            **{"sgemm": floors.sgemm, "int8": floors.int8},
+            **{"sgemm": floors.sgemm, "int8": floors.int8, "cuda": floors.cuda},
         }
 
     def read(self, latents: str, sources: str) -> Reply:

@@ -7,6 +7,9 @@ PYBIND11_MODULE(_core, m) {
   gtn::register_instruction_sets(m);
   gtn::register_engines(m);
   gtn::register_cuda(m);
+#ifdef GTN_CUDA_BUILT
+  gtn::register_cuda_rate(m);
+#endif
 #ifdef GTN_CUDA_EMULATED
   gtn::register_emulated_memory(m);
 #endif

@@ -7,6 +7,7 @@ namespace gtn {
 void register_instruction_sets(pybind11::module_& m);
 void register_audit(pybind11::module_& m);
 void register_cuda(pybind11::module_& m);
+void register_cuda_rate(pybind11::module_& m);
 void register_emulated_memory(pybind11::module_& m);  // in a build for tests alone
 void register_engines(pybind11::module_& m);
 void register_match(pybind11::module_& m);

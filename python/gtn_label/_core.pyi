@@ -30,6 +30,15 @@ class CudaDevice(TypedDict):
     memory: int
     missing: dict[str, str]  # by kernel: why it cannot run there, empty if it can
 
+class CudaRates(TypedDict):  # a second
+    int8_operations: float
+    fp16_operations: float
+    copied_bytes: float
+
+class CudaKernelRate(TypedDict):  # a second
+    operations: float
+    bytes: float
+
 class CudaKernel(TypedDict):
     name: str
     description: str
@@ -59,7 +68,7 @@ class DeviceRows:  # [n, dim] on a device, as the engine takes them
     @property
     def shape(self) -> tuple[int, int]: ...
 
-# The next four are there only where CUDA was built.
+# From here to cuda_versions() there only where CUDA was built.
 class CudaStream:
     def __init__(self, device: int) -> None: ...
     @property
@@ -79,6 +88,10 @@ class DeviceTensor:  # an array on a device, borrowed of its owner through __dlp
 class CudaEngine(Engine):
     def __init__(self, device: int, kernel: str, stream: int) -> None: ...
 
+def cuda_rates(device: int, copied: int, seconds: float) -> CudaRates: ...
+def cuda_kernel_rate(
+    device: int, kernel: str, dim: int, latents: int, sources: int, seconds: float
+) -> CudaKernelRate: ...
 def cuda_versions() -> tuple[int, int]: ...  # of the driver and of this build
 def cuda_missing() -> str: ...
 def cuda_devices() -> list[CudaDevice]: ...

@@ -1,0 +1,53 @@
+// _core.cuda_rates() and _core.cuda_kernel_rate(): what a device can do when nothing else happens,
+// for benchmarks. Only where the cuda backend was built.
+#include "bindings/register.hpp"
+#include "cuda/device_rates.hpp"
+
+namespace py = pybind11;
+
+namespace gtn {
+
+void register_cuda_rate(py::module_& m) {
+  m.def(
+      "cuda_rates",
+      [](int device, int64_t copied, double seconds) {
+        if (copied < 1) throw py::value_error("copied must be >= 1, got " + std::to_string(copied));
+        cuda::DeviceRates rates{};
+        {
+          const py::gil_scoped_release released;
+          rates = cuda::device_rates(device, copied, seconds);
+        }
+        py::dict d;
+        d["int8_operations"] = rates.int8_operations;
+        d["fp16_operations"] = rates.fp16_operations;
+        d["copied_bytes"] = rates.copied_bytes;
+        return d;
+      },
+      py::arg("device"), py::arg("copied"), py::arg("seconds"),
+      "Operations a second of the matrix units, a multiply-add being two; bytes a second of a copy "
+      "within the device's memory, those read and those written.");
+  m.def(
+      "cuda_kernel_rate",
+      [](int device, const std::string& kernel, int64_t dim, int64_t latents, int64_t sources,
+         double seconds) {
+        if (dim < 1 || latents < 1 || sources < 1) {
+          throw py::value_error("dim, latents and sources must be >= 1, got " +
+                                std::to_string(dim) + ", " + std::to_string(latents) + " and " +
+                                std::to_string(sources));
+        }
+        cuda::KernelRate rate{};
+        {
+          const py::gil_scoped_release released;
+          rate = cuda::kernel_rate(device, kernel, dim, latents, sources, seconds);
+        }
+        py::dict d;
+        d["operations"] = rate.operations;
+        d["bytes"] = rate.bytes;
+        return d;
+      },
+      py::arg("device"), py::arg("kernel"), py::arg("dim"), py::arg("latents"), py::arg("sources"),
+      py::arg("seconds"),
+      "A second of a scan kernel alone: operations that are of use, and bytes.");
+}
+
+}  // namespace gtn

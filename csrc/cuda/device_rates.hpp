@@ -1,0 +1,29 @@
+// The rates of scan_rate.hpp as the bindings ask for them: by names and numbers, without CUDA's
+// headers. For benchmarks.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace gtn::cuda {
+
+// A second; a multiply-add is two operations, what is copied counts as read and as written.
+struct DeviceRates {
+  double int8_operations;
+  double fp16_operations;
+  double copied_bytes;
+};
+struct KernelRate {
+  double operations;
+  double bytes;
+};
+
+// Of `copied` bytes, each rate in about `seconds`.
+DeviceRates device_rates(int device, int64_t copied, double seconds);
+
+// A kernel alone, laid out as the backend does it for this dim. Throws std::invalid_argument for a
+// name that no kernel has.
+KernelRate kernel_rate(int device, const std::string& kernel, int64_t dim, int64_t latents,
+                       int64_t sources, double seconds);
+
+}  // namespace gtn::cuda
