@@ -154,8 +154,9 @@ part "build" 200 build bash -c build
 if [[ -z $blocked && $result != passed ]]; then
     blocked="the build did not succeed"
 fi
-part "tests on the GPU" 90 tests bash -o pipefail -c 'tests -m gpu'
-part "differential tests" 60 tests bash -o pipefail -c 'tests tests/test_differential.py -k cuda'
+part "tests on the GPU" 90 tests bash -o pipefail -c \
+    'tests -m gpu --deselect tests/test_differential.py'
+part "differential tests" 90 tests bash -o pipefail -c 'tests -m gpu tests/test_differential.py'
 if [[ -z $blocked ]] && ! command -v compute-sanitizer >/dev/null; then
     result="not run: compute-sanitizer is missing"
     finish_part memcheck 0

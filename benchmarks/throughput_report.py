@@ -189,7 +189,7 @@ def phases(rows: Sequence[Row], device: Row) -> str:
     lines = [
         [
             f"{row['title']}: {row['n']:,} × {row['dim']}",
-            row["stats"]["instruction_set"],
+            row["stats"]["instruction_set"] if row["stats"]["scan_products"] else "–",
             spread(row["seconds"]),
             *(figure(row["stats"]["seconds"].get(name)) for name in names),
             scanned(row, device),

@@ -1,7 +1,7 @@
 """What the benchmarks do on a GPU, as far as a CPU shows it.
 
 The greedy over flat search on a device runs with PyTorch on the CPU; the script for a GPU machine
-runs where it finds no GPU, or a build that fails.
+runs where it finds no GPU, or a build that fails. What has the marker needs a GPU.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 import gtn_label
-from benchmarks import check, data, device
+from benchmarks import check, data, device, floors, throughput_plan, worker
 from benchmarks.peer import Budget
 from benchmarks.peers import faiss_greedy, gpu_greedy
+from gtn_label import _core
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,6 +74,39 @@ class TestGreedyOnADevice:
                     break
                 taken.append(column)
             assert faiss_greedy.take_in_order(candidates).tolist() == taken
+
+
+@pytest.mark.gpu
+class TestOnADevice:
+    def test_every_peer_agrees(self) -> None:
+        latents, sources = data.latents("isotropic", 3000, 20), data.sources(3000, 20)
+        right = np.array(gtn_label.match(latents, sources, backend="cpu").assignment)
+        for peer in throughput_plan.everybody():
+            on_gpu = "GPU" in peer.title or "cuda" in peer.name
+            if on_gpu and not peer.missing():
+                loaded = worker.Loaded(peer, latents, sources, Budget(1, 60))
+                loaded.run("")
+                check.check_same(peer.kind, latents, sources, loaded.assignment, right)
+
+    def test_rates(self) -> None:
+        found = floors.cuda([64, 100], 1 << 16, 1024, 1 << 24, 0.001)
+        assert found["int8_operations"] > found["fp16_operations"] > 0
+        assert found["copied_bytes"] > 0
+        assert found["name"] == _core.cuda_devices()[0]["name"]
+        for one in found["scans"]:
+            assert 0 < one["operations"] <= 1.05 * found["int8_operations"]
+            assert one["bytes"] > 0
+
+
+def test_rates_of_what_is_not_there_are_refused() -> None:
+    if not hasattr(_core, "cuda_rates"):
+        pytest.skip("this build has no CUDA")
+    with pytest.raises(ValueError, match=r"kernel must be one of cuda_kernels\(\), got none"):
+        _core.cuda_kernel_rate(0, "none", 4, 10, 10, 0.001)
+    with pytest.raises(ValueError, match="dim, latents and sources must be >= 1, got 0, 1 and 2"):
+        _core.cuda_kernel_rate(0, "mma", 0, 1, 2, 0.001)
+    with pytest.raises(ValueError, match="copied must be >= 1, got 0"):
+        _core.cuda_rates(0, 0, 0.001)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script")

@@ -356,6 +356,9 @@ class TestCommand:
             def __init__(self, settings, budget, section) -> None:
                 section["rows"] = []
 
+            def rate_device(self, shape) -> None:
+                pass
+
             def run(self, jobs) -> None:
                 raise KeyboardInterrupt
 

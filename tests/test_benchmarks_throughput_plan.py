@@ -23,6 +23,18 @@ CASE = Case("isotropic", 300, 4)
 
 
 class TestPlan:
+    device = {  # noqa: RUF012  # nobody writes to it
+        "name": "a device",
+        "int8_operations": 2e15,
+        "fp16_operations": 1e15,
+        "copied_bytes": 3e12,
+        "scans": [
+            {"kernel": "first", "dim": 64, "operations": 1e15, "bytes": 1e12},
+            {"kernel": "first", "dim": 100, "operations": 0.9e15, "bytes": 1e12},
+            {"kernel": "other", "dim": 64, "operations": 1e12, "bytes": 1e12},
+        ],
+    }
+
     def here(self, monkeypatch) -> None:
         """Let there be a device."""
         for name in ("CUDA", "ON_DEVICE"):
@@ -49,8 +61,9 @@ class TestPlan:
         assert names[0] == ours | {best.name}
         assert names[1] == ours | {"faiss_gpu", "torch_gpu"}
         assert names[2] == names[3] == ours
-        assert names[4] == ours | {best.name}
-        assert names[5] == {best.name}  # nothing runs twice
+        kernels = {one.name for one in rest if one.title.startswith("gtn_label, cuda:")}
+        assert names[4] == ours | kernels | {best.name}
+        assert names[5] == kernels | {best.name}  # nothing runs twice
         everyone = {one.name for one in [*here, *rest, *greedy]}
         assert names[6] | names[4] == everyone
         assert names[1] | names[5] | names[7] == everyone
@@ -85,7 +98,7 @@ class TestPlan:
                 line["result"],
                 line["figure"] and line["figure"]["median"],
             )
-            for line in throughput_plan.lines(rows, 16, 1.0)
+            for line in throughput_plan.lines(rows, self.device, 16, 1.0)
         }
         judged = {" ".join(key): value for key, value in found.items()}
         assert judged["200,000 × 100 seconds, from the host"] == ("pass", 0.4)
@@ -104,6 +117,15 @@ class TestPlan:
         assert throughput_plan.equality(rows[:1])["result"] == "pass"
         assert throughput_plan.equality([])["result"] == "not measured"
 
+    def test_the_scan_is_held_to_its_least_share(self) -> None:
+        line = throughput_plan.scan(self.device)
+        assert (line["result"], line["figure"]["median"]) == ("pass", pytest.approx(0.45))
+        assert line["note"] == "with first"
+        slow = {**self.device, "int8_operations": 2.3e15}
+        assert throughput_plan.scan(slow)["result"] == "FAIL"
+        assert throughput_plan.scan({})["result"] == "not measured"
+        assert throughput_plan.scan({"failed": "no memory"})["note"] == "no memory"
+
     def test_memory_is_that_beyond_the_inputs(self) -> None:
         case = Case("isotropic", 10, 5)
         rows = [self.row(CUDA, 10, 5, 1.0), self.row(CUDA, 20, 5, 1.0)]
@@ -116,7 +138,7 @@ class TestPlan:
         assert throughput_plan.memory([], [case])["result"] == "not measured"
 
     def test_lines_without_a_device_say_why(self) -> None:
-        lines = throughput_plan.lines([], 2, 0.001)
+        lines = throughput_plan.lines([], {}, 2, 0.001)
         assert {line["result"] for line in lines} == {"not measured"}
         why = CUDA.missing() or "not run"
         assert {line["note"] for line in lines} == {why}
@@ -130,7 +152,8 @@ class TestTables:
         row = {"peer": title, "title": title, "n": n, "dim": 5, "seconds": spread}
         row |= {"pairs_a_second": rate, "int8_ratio": None, "note": "", "missing": ""}
         row |= {"checked": "identical", "process": 1}
-        return row | {"stats": {"backend": backend, "seconds": {"search": 0.5}}} | more
+        stats = {"backend": backend, "instruction_set": "a", "scan_products": 0}
+        return row | {"stats": stats | {"seconds": {"search": 0.5}}} | more
 
     def text(self, rows) -> str:
         section = {"kind": "throughput", "title": "isotropic", "rows": rows, "floors": []}
@@ -160,7 +183,20 @@ class TestTables:
         assert "| gone | no device |" in text
         assert "| slow | 1 of 2 problems timed, 2 checked |" in text
         assert text.count("gone") == 1
-        assert "| fast: 1,000 × 5 | 0.004 | 0.5 |" in text
+        assert "| fast: 1,000 × 5 | – | 0.004 | 0.5 | – |" in text
+
+    def test_a_device_is_held_to_its_ceilings(self) -> None:
+        stats = {"backend": "cuda", "instruction_set": "mma", "scan_products": 12.8e12}
+        stats |= {"seconds": {"search": 0.1, "total": 0.3}}
+        row = self.row("fast", 1000, 0.5, "cuda", dim=100, stats=stats)
+        section = {"kind": "throughput", "title": "isotropic", "rows": [row], "floors": []}
+        text = tables.text([section | {"limit": 60, "budget": 9, "device": TestPlan.device}], "")
+        assert "a device: 2000 · 10¹² int8 and 1000 · 10¹² float16 operations a second" in text
+        assert "| first, dim 64 | 1000 · 10¹² | 50 | 1 · 10¹² | 33 |" in text
+        # 100 of 128 products are of use: 2 · 10¹³ operations in 0.1 s.
+        assert "| fast: 1,000 × 100 | mma | 0.5 | 0.1 | 0.3 | 10 |" in text
+        failed = tables.text([section | {"limit": 60, "budget": 9, "device": {"failed": "x"}}], "")
+        assert "Not measured: x." in failed
 
     def test_ratios_are_of_one_process(self) -> None:
         rows = [self.row("slow", 1000, 2.0), self.row("fast", 1000, 0.5, "cuda", process=2)]
