@@ -186,7 +186,7 @@ TEST_CASE("rounds end where a walk in order ends") {
 
 TEST_CASE("the largest window") {
   check({gtn::cuda::kMostWindow, gtn::cuda::kMostWindow + 50, 1, 1200, 12});
-  check({gtn::cuda::kMostWindow, gtn::cuda::kMostWindow, 3, 4096, 100});
+  check({gtn::cuda::kMostWindow, gtn::cuda::kMostWindow, 3, 700, 2000});
 }
 
 TEST_CASE("a list of everything that holds nothing is a fault, and is said") {

@@ -57,7 +57,7 @@ TEST_CASE("a run goes on from any start") {
       rules.cone = dim == 3 ? 4 : 1;
       const Job job{x, y, rules};
       const Result whole = job.run();
-      for (int64_t start = 0; start <= 30; start += dim == 3 ? 1 : 5) {
+      for (int64_t start = 0; start <= 30; start += dim == 3 ? 3 : 10) {
         Result r;
         r.visited.assign(whole.visited.begin(), whole.visited.begin() + start);
         job.run(r, start);
@@ -75,9 +75,9 @@ TEST_CASE("what cannot have been taken is refused by its entry") {
   for (const bool grouped : {false, true}) {
     const Job job{x, y, grouped ? in_groups(kSources, kLatents) : Rules{}};
     const Result whole = job.run();
-    for (const char* seed : {"1", "2", "3", "4"}) {
+    for (const char* seed : {"1", "2"}) {
       const Setting order("GTN_EMULATOR_SEED", seed);
-      for (const int64_t entry : {int64_t{0}, int64_t{1}, int64_t{7}, kSources - 1}) {
+      for (const int64_t entry : {int64_t{0}, int64_t{7}, kSources - 1}) {
         const auto at = static_cast<size_t>(entry);
         const int64_t right = whole.visited[at];
         for (const int64_t row : {int64_t{-1}, kLatents, INT64_MAX, INT64_MIN,
@@ -86,10 +86,12 @@ TEST_CASE("what cannot have been taken is refused by its entry") {
           Result earlier = whole;
           earlier.visited[at] = row;
           CHECK(refusal(job, earlier, kSources) == words(entry, row));
-          // It is not looked at where the earlier run did not get so far.
-          if (entry > 0) CHECK(refusal(job, earlier, entry) == "");
         }
       }
+      // What is wrong is not looked at where the earlier run did not get so far.
+      Result shorter = whole;
+      shorter.visited[7] = -1;
+      CHECK(refusal(job, shorter, 7) == "");
       if (!grouped) continue;
       // A free latent, but another group's.
       Result earlier = whole;
@@ -120,14 +122,14 @@ TEST_CASE("the first of several wrong entries is named") {
 
 TEST_CASE("an exception of poll comes through, and what was done stands") {
   struct Interrupted {};
-  const Data x = make(Shape::gaussian, 420, 20, false, 8);
-  const Data y = make(Shape::gaussian, 400, 20, false, 9);
+  const Data x = make(Shape::gaussian, 170, 20, false, 8);
+  const Data y = make(Shape::gaussian, 160, 20, false, 9);
   Job job{x, y};
   const Result whole = job.run();
   const int64_t before = live_objects();
   int calls = 0, interruptions = 0;
   int64_t reached = 0;
-  for (int last = 1; last < 1000; last += 1 + last / 2) {
+  for (int last = 1; last < 1000; last += 1 + last) {
     calls = 0;
     job.poll = [&] {
       if (++calls == last) throw Interrupted{};
@@ -146,7 +148,7 @@ TEST_CASE("an exception of poll comes through, and what was done stands") {
       CHECK(differences(r, whole) == 0);
       break;
     }
-    CHECK(r.done < 400);
+    CHECK(r.done < 160);
     reached = std::max(reached, r.done);
     job.poll = [] {};
     job.run(r, r.done);
