@@ -162,8 +162,8 @@ if [[ -z $blocked ]] && ! command -v compute-sanitizer >/dev/null; then
     finish_part memcheck 0
     finish_part racecheck 0
 else
-    part "memcheck" 45 sanitizer bash -c 'sanitize memcheck'
-    part "racecheck" 45 sanitizer bash -c 'sanitize racecheck'
+    part "memcheck" 60 sanitizer bash -c 'sanitize memcheck'
+    part "racecheck" 60 sanitizer bash -c 'sanitize racecheck'
 fi
 left=$((total - SECONDS - 10))
 part "throughput" "$left" throughput bash -c "throughput $((left > 40 ? left - 25 : 15))"
