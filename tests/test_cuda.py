@@ -223,7 +223,7 @@ class TestRun:
         assert value.returned == 1
 
     def test_ctrl_c(self):
-        latents = gaussian(20_000, 4)
+        latents = gaussian(6000, 4)
         timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
         timer.start()
         with pytest.raises(KeyboardInterrupt):
@@ -300,7 +300,7 @@ class TestCommand:
         assert re.match(message, command.one_line(done.stderr))
 
     def test_continues_a_run_of_the_cpu(self, tmp_path):
-        np.save(tmp_path / "latents.npy", gaussian(4000, 16))
+        np.save(tmp_path / "latents.npy", gaussian(2000, 16))
         options = ("--checkpoint", "run.ckpt", "--checkpoint-every", 0, "--out")
         whole = command.gtn_label("latents.npy", "--out", "whole.npz", cwd=tmp_path)
         assert whole.returncode == 0

@@ -113,6 +113,17 @@ def test_groups_as_tensors(torch):
     )
 
 
+def test_mixture(torch):
+    pytest.importorskip("sklearn")
+    latents, _ = tensors(torch, 1)
+    matching = gtn_label.match_mixture(latents, 3, seed=2)
+    assert matching.stats["cuda"]["device"] == "cuda:1"
+    expected = gtn_label.match_mixture(LATENTS, 3, seed=2)
+    for ours, theirs in zip(matching.pairs(), expected.pairs(), strict=True):
+        assert ours.device == latents.device
+        np.testing.assert_array_equal(ours.cpu().numpy(), theirs)
+
+
 def test_on_two_devices(torch):
     latents, sources = torch.from_numpy(LATENTS.copy()), torch.from_numpy(SOURCES.copy())
     message = "^sources must be on the GPU of latents, cuda:0, got a tensor on cuda:1$"
@@ -129,7 +140,7 @@ def test_for_the_cpu(torch):
     with pytest.raises(ValueError, match=message):
         gtn_label.match(latents, backend="cpu")
     with pytest.raises(ValueError, match=r"^latents must be in CPU memory, .*latents\.cpu\(\)$"):
-        gtn_label.match_mixture(latents)
+        gtn_label.match_quantile(latents)
 
 
 def test_sparse(torch):

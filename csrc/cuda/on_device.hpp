@@ -4,17 +4,17 @@
 
 #include <cuda_runtime.h>
 
+#include <new>
+
 #include "cuda/simt.hpp"
 
 namespace gtn::cuda {
 
 class OnDevice {
  public:
-  explicit OnDevice(int device) {
-    check(cudaGetDevice(&before_), "asking for the current device");
-    if (device != before_) check(cudaSetDevice(device), "choosing a device");
-    changed_ = device != before_;
-  }
+  explicit OnDevice(int device) { check(enter(device), "choosing a device"); }
+  // For destructors: if the device is lost, so is what was to be given back there.
+  OnDevice(int device, std::nothrow_t) { enter(device); }
   ~OnDevice() {
     if (changed_) cudaSetDevice(before_);
   }
@@ -22,6 +22,14 @@ class OnDevice {
   OnDevice& operator=(const OnDevice&) = delete;
 
  private:
+  cudaError_t enter(int device) {
+    cudaError_t status = cudaGetDevice(&before_);
+    if (status != cudaSuccess || device == before_) return status;
+    status = cudaSetDevice(device);
+    changed_ = status == cudaSuccess;
+    return status;
+  }
+
   int before_ = 0;
   bool changed_ = false;
 };

@@ -12,11 +12,8 @@ Stream::Stream(int device) : device_(device) {
 }
 
 Stream::~Stream() {
-  try {
-    const OnDevice there(device_);
-    cudaStreamDestroy(static_cast<cudaStream_t>(handle_));
-  } catch (const Error&) {  // the device is lost, and its streams with it
-  }
+  const OnDevice there(device_, std::nothrow);
+  cudaStreamDestroy(static_cast<cudaStream_t>(handle_));
 }
 
 void copy_to_host(void* to, const void* from, int64_t bytes, int device, void* stream) {

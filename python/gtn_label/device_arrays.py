@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from . import _core, arrays
 from .blocks import RowsLike
-from .given import Given, GivenTensor, numpy_of, read_only
+from .given import Given, GivenTensor, read_only
 
 CUDA_DLPACK_DEVICES = (2, 13)  # kDLCUDA and kDLCUDAManaged
 DEFAULT_STREAM = 1  # as CUDA and DLPack number it; torch has 0 for it
@@ -205,13 +205,14 @@ def as_rows(value: Any, name: str, gpu: Gpu) -> Rows:
 
 
 def in_cpu_memory(value: Any, name: str) -> Any:
-    """Copy an array to CPU memory if it is on a GPU that can be reached: bfloat16 as float32."""
+    """Copy an array to CPU memory if it is on a GPU that can be reached.
+
+    A tensor becomes a tensor, any other array NumPy's, with bfloat16 as float32.
+    """
     device = device_of(value)
-    if device is None:
-        return value
-    if _is_tensor(value):
-        return read_only(numpy_of(value))
-    if _core.cuda_missing():
+    if device is not None and _is_tensor(value):
+        return value.cpu()
+    if device is None or _core.cuda_missing():
         return value
     gpu = Gpu(f"cuda:{device}", value)  # whose stream must outlive what it is used for
     tensor = gpu.borrow(value, name)

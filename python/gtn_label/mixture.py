@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from . import arrays
 from .checks import as_integer, check_seed
+from .device_arrays import in_cpu_memory
 from .progress import ProgressCallback
 from .result import Matching
 from .running import run
@@ -50,7 +51,7 @@ def match_mixture(
     Parameters
     ----------
     latents : array_like [m, dim]
-        As in `match`.
+        As in `match`. k-means runs on the CPU, on a copy of what lies on a GPU.
     n_clusters : int
         Clusters to look for, 1 <= n_clusters <= m.
     seed : int
@@ -81,8 +82,7 @@ def match_mixture(
     """
     check_seed(seed)
     n_clusters = as_integer(n_clusters, "n_clusters", 1)
-    latent_rows = arrays.as_rows(latents, "latents")
-    rows = latent_rows.rows
+    rows = arrays.as_rows(in_cpu_memory(latents, "latents"), "latents").rows
     if n_clusters > len(rows):
         raise ValueError(f"n_clusters must not exceed the {len(rows)} latents, got {n_clusters}")
     arrays.refuse_non_finite(rows, "latents")
