@@ -115,6 +115,83 @@ class Checked {
     check_codes(groups, ranks);
   }
 
+  // The first sources are the axes, in order of their norms.
+  void check_terms() {
+    const gtn::cuda::Groups groups = bounds_->groups();
+    const auto dim = static_cast<size_t>(c_.x.dim), window = static_cast<size_t>(c_.y.n);
+    const auto count = static_cast<size_t>(groups.count);
+    const auto members = static_cast<size_t>(groups.members);
+    const Array<float> upper(count * window);
+    bounds_->write_upper({p_.order(), static_cast<int32_t>(window)}, upper.data());
+    const gtn::cuda::CodeView v = bounds_->codes();
+    const auto stride = static_cast<size_t>(v.stride);
+    const auto ranks = fetch(groups.ranks, count * members);
+    const auto codes = fetch(v.latent_codes, count * members * stride);
+    const auto terms = fetch(v.groups, count);
+    const auto sources = fetch(v.sources, window);
+    const auto source_codes = fetch(v.source_codes, window * stride);
+    size_t cells = 1;
+    for (const auto& g : terms) cells = std::max(cells, static_cast<size_t>(g.cell) + 1);
+    const auto base = fetch(v.base, cells * static_cast<size_t>(v.source_rows));
+    const auto centre = [&](size_t cell, size_t k) {
+      return static_cast<double>(base[cell * static_cast<size_t>(v.source_rows) + k]);
+    };
+    // A base is a float32 rounded up: what is compared with a centre is known to about 1e-7.
+    constexpr double kKnown = 1e-6;
+    int64_t wrong = 0;
+    const auto short_step = [](float step) {
+      return step == std::ldexp(std::nearbyint(std::ldexp(step, 12 - std::ilogb(step))),
+                                std::ilogb(step) - 12);
+    };
+    for (size_t g = 0; g < count; ++g) {
+      const double step = terms[g].step;
+      wrong += !short_step(terms[g].step);
+      for (size_t i = 0; i < members; ++i) {
+        const int32_t rank = ranks[g * members + i];
+        if (rank < 0) continue;
+        const int64_t row = rows_[static_cast<size_t>(rank)];
+        const auto slot =
+            static_cast<size_t>(v.slots.slot_of(static_cast<int64_t>(g), static_cast<int32_t>(i)));
+        double residual = 0, radius = 0;
+        for (size_t k = 0; k < dim; ++k) {
+          const double value = c_.x.at(row, static_cast<int64_t>(k)) /
+                                   static_cast<double>(lengths_[static_cast<size_t>(row)]) -
+                               centre(static_cast<size_t>(terms[g].cell), k);
+          const int code = codes[slot * stride + k];
+          wrong += code < -127;
+          residual += (value - step * code) * (value - step * code);
+          radius += value * value;
+        }
+        wrong += std::sqrt(residual) > terms[g].residual + kKnown;
+        wrong += std::sqrt(radius) > terms[g].radius + kKnown;
+      }
+    }
+    for (size_t s = 0; s < window; ++s) {
+      const int64_t row = sources_[s];
+      double residual = 0, coded = 0;
+      wrong += !short_step(sources[s].step);
+      for (size_t k = 0; k < dim; ++k) {
+        const double value = c_.y.at(row, static_cast<int64_t>(k)) /
+                             static_cast<double>(source_lengths_[static_cast<size_t>(row)]);
+        const double part = static_cast<double>(sources[s].step) * source_codes[s * stride + k];
+        residual += (value - part) * (value - part);
+        coded += part * part;
+      }
+      wrong += std::sqrt(residual) > sources[s].residual;
+      wrong += std::sqrt(coded) > sources[s].coded_norm;
+      for (size_t cell = 0; cell < cells; ++cell) {
+        double product = 0;
+        for (size_t k = 0; k < dim; ++k) {
+          product += c_.y.at(row, static_cast<int64_t>(k)) /
+                     static_cast<double>(source_lengths_[static_cast<size_t>(row)]) *
+                     centre(cell, k);
+        }
+        wrong += product > base[cell * static_cast<size_t>(v.source_rows) + s] + kKnown;
+      }
+    }
+    CHECK_MESSAGE(wrong == 0, c_.what);
+  }
+
  private:
   template <class T>
   static std::vector<T> fetch(const T* there, size_t count) {
@@ -225,6 +302,31 @@ TEST_CASE("no centred latent is above its group's bound") {
       check_all(c);
     }
   }
+}
+
+TEST_CASE("every term of a code's bound is one") {
+  for (const int64_t dim : {9, 20}) {
+    for (const Shape shape : emulation::kShapes) {
+      // The axes first: their products with a centre are the centre.
+      Case c{make(shape, 300, dim, false, 17), make(Shape::gaussian, dim + 9, dim, false, 18)};
+      for (int64_t i = 0; i < dim * dim; ++i) {
+        c.y.f32[static_cast<size_t>(i)] =
+            i % (dim + 1) == 0 ? 1e-6f * static_cast<float>(i + 1) : 0;
+      }
+      c.what = name_of(shape);
+      Checked checked(c);
+      checked.lay_out();
+      checked.check_terms();
+    }
+  }
+  Case c{make(Shape::clusters, 2100, 9, false, 15), make(Shape::gaussian, 18, 9, false, 16)};
+  for (int64_t i = 0; i < 81; ++i) {
+    c.y.f32[static_cast<size_t>(i)] = i % 10 == 0 ? 1e-6f * static_cast<float>(i + 1) : 0;
+  }
+  c.what = "cells";
+  Checked checked(c);
+  checked.lay_out();
+  checked.check_terms();
 }
 
 TEST_CASE("cells: bounds hold in each, and threads in any order find the same") {
