@@ -6,12 +6,26 @@
 
 #ifndef GTN_CUDA_BUILT
 
+#include "cuda/kernel_names.hpp"
+
 namespace gtn {
 
 void register_cuda(pybind11::module_& m) {
   m.def("cuda_missing", [] { return GTN_CUDA_MISSING; }, "Why the cuda backend cannot run here.");
   m.def("cuda_devices", [] { return pybind11::list(); }, "None.");
-  m.def("cuda_kernels", [] { return pybind11::list(); }, "None.");
+  m.def(
+      "cuda_kernels",
+      [] {
+        pybind11::list rows;
+        for (const cuda::KernelName& kernel : cuda::kKernelNames) {
+          pybind11::dict row;
+          row["name"] = kernel.name;
+          row["description"] = kernel.description;
+          rows.append(row);
+        }
+        return rows;
+      },
+      "The scan kernels that a build with CUDA has.");
 }
 
 }  // namespace gtn

@@ -27,7 +27,7 @@ std::vector<float> find_seeds(const std::vector<float>& rows, int64_t dim, int64
                               Parallel& parallel) {
   const auto width = static_cast<size_t>(dim);
   const size_t sample = rows.size() / width;
-  const auto most = static_cast<size_t>(std::clamp<int64_t>(latents / 256, 4, kMostSeeds));
+  const auto most = static_cast<size_t>(most_seeds(latents));
   double whole = 0.0;
   std::vector<float> distance(sample);
   const std::vector<float> origin(width, 0.0f);

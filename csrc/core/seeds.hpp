@@ -2,6 +2,7 @@
 // backends that group latents by direction have in common; assigning latents to seeds is theirs.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -11,6 +12,9 @@ namespace gtn {
 
 constexpr int64_t kSeedSample = 4096;  // rows that are worth looking at
 constexpr int64_t kMostSeeds = 128;
+constexpr int64_t most_seeds(int64_t latents) {
+  return std::clamp<int64_t>(latents / 256, 4, kMostSeeds);
+}
 constexpr int64_t kFewestToSplit = 2048;  // latents; below, a single cell is fast enough
 constexpr double kStray = 9.0;  // squared distance to a seed, in means of its cell: of no cell
 

@@ -54,7 +54,7 @@ class PlacedRows {
     const int64_t bytes = bytes_of(rows);
     const auto* from = static_cast<const unsigned char*>(rows.data);
     if (mapped) {
-      pinned_ = PinnedArray<unsigned char>(bytes, "pinning memory for rows");
+      pinned_ = PinnedArray<unsigned char>(bytes, rows.name);
       view_.data = pinned_.on_device();
     } else {
       copy_ = DeviceArray<unsigned char>(budget, bytes, rows.name);
@@ -164,9 +164,9 @@ Plan Run::plan(int64_t latents) const {
   require_memory(options_.memory, least);
   const Plan plan = plan_for(input);
   if (plan.window == 0) {
-    throw OutOfMemory("device " + std::to_string(options_.device) + " needs at least " +
-                      std::to_string(least) + " bytes for this input, but " + std::to_string(free) +
-                      " of its " + std::to_string(total) + " are free");
+    throw OutOfMemory("cuda:" + std::to_string(options_.device) + " is out of memory: this input " +
+                      "needs at least " + std::to_string(least) + " bytes, but of its " +
+                      std::to_string(total) + " only " + std::to_string(usable) + " can be taken");
   }
   return plan;
 }

@@ -15,6 +15,11 @@ namespace gtn::cuda {
 
 constexpr int32_t kMostCells = kMostSeeds + 1;  // one is for strays
 
+// Cells that so many latents may fall into.
+inline int32_t most_cells(int64_t latents) {
+  return latents < kFewestToSplit ? 1 : static_cast<int32_t>(most_seeds(latents)) + 1;
+}
+
 class Cells {
  public:
   Cells(Budget& budget, int32_t latents) : of_rank_(budget, latents, "cells") {}

@@ -324,7 +324,7 @@ Slots CodeBounds::slots_for(int64_t dim) {
 }
 
 int64_t CodeBounds::most_groups(int64_t latents, int64_t dim) {
-  const int64_t groups = latents / slots_for(dim).group_members() + kMostCells;
+  const int64_t groups = latents / slots_for(dim).group_members() + most_cells(latents);
   return (groups + kTileGroups - 1) / kTileGroups * kTileGroups;
 }
 
@@ -343,8 +343,9 @@ CodeBounds::CodeBounds(Budget& budget, const Problem& problem, int32_t latents, 
   const int64_t dim = problem.latents.dim;
   const int64_t groups = most_groups(latents, dim);
   const int64_t room = slots_.group_members();
+  const int64_t cells = most_cells(latents);
   if (mapped) {
-    mapped_codes_ = PinnedArray<int8_t>(groups * room * stride_, "pinning memory for codes");
+    mapped_codes_ = PinnedArray<int8_t>(groups * room * stride_, "codes");
     codes_ = mapped_codes_.on_device();
   } else {
     latent_codes_ = DeviceArray<int8_t>(budget, groups * room * stride_, "codes of latents");
@@ -356,9 +357,9 @@ CodeBounds::CodeBounds(Budget& budget, const Problem& problem, int32_t latents, 
   slot_of_rank_ = DeviceArray<int32_t>(budget, latents, "slots of latents");
   source_codes_ = DeviceArray<int8_t>(budget, int64_t{source_rows_} * stride_, "codes of sources");
   sources_ = DeviceArray<SourceCode>(budget, source_rows_, "codes of sources");
-  base_ = DeviceArray<float>(budget, int64_t{kMostCells} * source_rows_, "codes of sources");
-  centres_ = DeviceArray<double>(budget, kMostCells * dim, "centres of cells");
-  partial_ = DeviceArray<double>(budget, kMostCells * kCentreParts * dim, "centres of cells");
+  base_ = DeviceArray<float>(budget, cells * source_rows_, "codes of sources");
+  centres_ = DeviceArray<double>(budget, cells * dim, "centres of cells");
+  partial_ = DeviceArray<double>(budget, cells * kCentreParts * dim, "centres of cells");
   begins_ = DeviceArray<int32_t>(budget, 2 * (kMostCells + 1), "cells");
   cells_.find(budget, problem, parallel, stream);
 }

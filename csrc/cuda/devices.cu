@@ -74,9 +74,8 @@ std::string missing(const std::string& name, const Device& device) {
       k.most_capability == k.least_capability
           ? "compute capability " + capability(k.least_capability)
           : "compute capability " + capability(k.least_capability) + " or later";
-  return "device " + std::to_string(device.index) + " (" + device.name +
-         ") has compute capability " + capability(device.capability) + ", and " + name + " needs " +
-         needs;
+  return "cuda:" + std::to_string(device.index) + " (" + device.name + ") has compute capability " +
+         capability(device.capability) + ", and " + name + " needs " + needs;
 }
 
 }  // namespace gtn::cuda

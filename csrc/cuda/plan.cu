@@ -32,12 +32,14 @@ Parts parts_of(const PlanInput& in) {
   } else {
     groups = CodeBounds::most_groups(m, in.dim);
     const int64_t stride = CodeBounds::stride_for(in.dim);
-    const int64_t per_row = stride + static_cast<int64_t>(sizeof(SourceCode)) + 4 * kMostCells;
+    const int64_t cells = most_cells(m);
+    // A sample, or seeds and the sizes of their cells.
+    const int64_t seeding = cells == 1 ? 0 : std::max(kSeedSample, cells) * (4 * in.dim + 16);
+    const int64_t per_row = stride + static_cast<int64_t>(sizeof(SourceCode)) + 4 * cells;
     const int64_t room = CodeBounds::slots_for(in.dim).group_members();
     parts.codes = groups * room * stride;
     parts.fixed += groups * (static_cast<int64_t>(sizeof(GroupCode)) + 4 + 4 * room) +
-                   (4 + 1 + 4) * m + kMostCells * 17 * 8 * in.dim + kSeedSample * 4 * in.dim +
-                   kSourceRows * per_row;
+                   (4 + 1 + 4) * m + cells * 17 * 8 * in.dim + seeding + kSourceRows * per_row;
     parts.per_source = per_row;
   }
   parts.per_source += 4 * groups + 12 * in.depth + 24;

@@ -23,7 +23,7 @@ struct Plan {
 };
 
 // Counted in all plans for small arrays and for what allocations round up to.
-constexpr int64_t kSpareBytes = int64_t{8} << 20;
+constexpr int64_t kSpareBytes = int64_t{256} << 10;
 
 // Keeps on the device what is read most often: first the codes, then the latents, then the sources;
 // shrinks the window before it moves anything out.

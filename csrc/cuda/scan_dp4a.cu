@@ -1,6 +1,7 @@
 // The scan by __dp4a, which every GPU has: plain, and what the other kernels are held to. A block
 // takes 128 sources and a superpanel; a thread has four sources and one group, and multiplies all
 // its members in a tile with them.
+#include "cuda/kernel_names.hpp"
 #include "cuda/scan.hpp"
 #include "cuda/simt.hpp"
 
@@ -97,6 +98,6 @@ void scan(const ScanTask& task, int /*multiprocessors*/, cudaStream_t stream) {
 
 }  // namespace
 
-const ScanKernel scan_dp4a = {"dp4a", "integer instructions of any GPU", 75, 0, scan};
+const ScanKernel scan_dp4a = {kDp4a.name, kDp4a.description, 75, 0, scan};
 
 }  // namespace gtn::cuda

@@ -3,6 +3,7 @@
 // The sources' fragments stay in registers, so that shared memory is read for latents alone and
 // sums live only until they are compared: the largest of each row and group are all that is kept.
 #include "cuda/instructions.hpp"
+#include "cuda/kernel_names.hpp"
 #include "cuda/scan_bounds.hpp"
 #include "cuda/scan_mma_wide.hpp"
 #include "cuda/scan_walk.hpp"
@@ -212,6 +213,6 @@ void scan(const ScanTask& task, int multiprocessors, cudaStream_t stream) {
 
 }  // namespace
 
-const ScanKernel scan_mma = {"mma", "int8 tensor cores (mma.sync)", 75, 0, scan};
+const ScanKernel scan_mma = {kMma.name, kMma.description, 75, 0, scan};
 
 }  // namespace gtn::cuda

@@ -6,6 +6,7 @@
 // Sources that are not there are multiplied all the same: with so few of them, the time that the
 // latents take to arrive is longer.
 #include "cuda/instructions.hpp"
+#include "cuda/kernel_names.hpp"
 #include "cuda/scan_bounds.hpp"
 #include "cuda/scan_chunks.hpp"
 #include "cuda/scan_walk.hpp"
@@ -131,6 +132,6 @@ void scan(const ScanTask& task, int multiprocessors, cudaStream_t stream) {
 
 }  // namespace
 
-const ScanKernel scan_wgmma = {"wgmma", "int8 tensor cores of 9.0 (wgmma)", 90, 90, scan};
+const ScanKernel scan_wgmma = {kWgmma.name, kWgmma.description, 90, 90, scan};
 
 }  // namespace gtn::cuda

@@ -16,6 +16,7 @@ or wants the list: a process that is forked after that cannot use it.
 from __future__ import annotations
 
 import os
+import re
 from typing import NamedTuple
 
 from . import _core, cuda, faiss_package
@@ -159,9 +160,9 @@ def resolve(backend: str, on_gpu: bool = False) -> Chosen:
         return Chosen("cpu", _from_environment())
     name, _, detail = backend.partition(":")
     rows = {row.name: row for row in _FAMILIES[name]()} if name in _FAMILIES else {}
-    if name == "cuda" and not _core.cuda_kernels():  # of a build that knows none
-        rows[backend] = rows["cuda"]
     if backend not in rows:
+        if re.fullmatch(r"cuda:[0-9]+", backend):
+            raise ValueError(f"backend must be 'cuda' with device={backend!r}, got {backend!r}")
         known = ", ".join(["auto", *(row.name for row in backends())])
         raise ValueError(f"unknown backend {backend!r}; known: {known}")
     row = rows[backend]

@@ -78,7 +78,7 @@ def _lacks(device: _core.CudaDevice, kernel: str) -> str:
         return device["missing"][kernel]
     if "" in device["missing"].values():
         return ""
-    return "; ".join(device["missing"].values())
+    return next(iter(device["missing"].values()))  # all kernels but 9.0's need the same
 
 
 def _version(number: int) -> str:

@@ -106,7 +106,7 @@ TEST_CASE("devices and kernels that are not there") {
                        std::invalid_argument);
   job.options.kernel = "wgmma";
   CHECK_THROWS_WITH_AS(job.run(),
-                       "backend 'cuda:wgmma' cannot run: device 0 (emulated device 0) has compute "
+                       "backend 'cuda:wgmma' cannot run: cuda:0 (emulated device 0) has compute "
                        "capability 8.0, and wgmma needs compute capability 9.0",
                        std::invalid_argument);
   job.options.kernel = "dp4a";
