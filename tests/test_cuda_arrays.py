@@ -156,8 +156,11 @@ class TestProtocol:
                 return (2, 0)
 
         message = "__dlpack__ gave a tensor on a device of type 1, not on CUDA's$"
+        value = Owner(LATENTS, kind=1)
         with pytest.raises(TypeError, match=message):
-            gtn_label.match(Owner(LATENTS, kind=1))
+            gtn_label.match(value)
+        gc.collect()
+        assert value.returned == 1
 
 
 class TestRefusals:
