@@ -56,7 +56,9 @@ def chosen(text: str, known: dict[str, Any], word: str) -> list[str]:
         if not found:
             near = difflib.get_close_matches(pattern, known, 1, 0.5)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise argparse.ArgumentTypeError(f"no {word} {pattern!r}; {hint}python -m benchmarks --list shows them")
+            raise argparse.ArgumentTypeError(
+                f"no {word} {pattern!r}; {hint}python -m benchmarks --list shows them"
+            )
         names += [name for name in found if name not in names]
     if not names:
         raise argparse.ArgumentTypeError(f"{text!r} names no {word}")
