@@ -344,7 +344,7 @@ CodeBounds::CodeBounds(Budget& budget, const Problem& problem, int32_t latents, 
   const int64_t groups = most_groups(latents, dim);
   const int64_t room = slots_.group_members();
   if (mapped) {
-    mapped_codes_ = PinnedArray<int8_t>(groups * room * stride_, "pinning memory for codes");
+    mapped_codes_ = PinnedArray<int8_t>(groups * room * stride_, "codes of latents");
     codes_ = mapped_codes_.on_device();
   } else {
     latent_codes_ = DeviceArray<int8_t>(budget, groups * room * stride_, "codes of latents");

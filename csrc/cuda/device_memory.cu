@@ -33,4 +33,17 @@ void Budget::give_back(void* pointer, int64_t bytes) {
   taken_ -= bytes;
 }
 
+void* pin(int64_t bytes, const char* what) {
+  void* pointer = nullptr;
+  const cudaError_t status = cudaHostAlloc(&pointer, static_cast<size_t>(bytes),
+                                           cudaHostAllocMapped | cudaHostAllocPortable);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // or the next call would report it again
+    throw OutOfMemory("the host cannot pin the " + std::to_string(bytes) +
+                      " bytes of memory that " + what + " need");
+  }
+  check(status, "pinning memory of the host");
+  return pointer;
+}
+
 }  // namespace gtn::cuda

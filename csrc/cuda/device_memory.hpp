@@ -66,17 +66,16 @@ class DeviceArray {
   T* data_ = nullptr;
 };
 
+void* pin(int64_t bytes, const char* what);  // memory of the host; throws OutOfMemory
+
 // An array in pinned memory of the host, which the device reads and writes through its own bus.
 template <class T>
 class PinnedArray {
  public:
   PinnedArray() = default;
-  PinnedArray(int64_t count, const char* what) {
-    check(cudaHostAlloc(reinterpret_cast<void**>(&data_),
-                        static_cast<size_t>(std::max<int64_t>(count, 1)) * sizeof(T),
-                        cudaHostAllocMapped | cudaHostAllocPortable),
-          what);
-  }
+  PinnedArray(int64_t count, const char* what)
+      : data_(static_cast<T*>(
+            pin(std::max<int64_t>(count, 1) * static_cast<int64_t>(sizeof(T)), what))) {}
   PinnedArray(PinnedArray&& o) noexcept : data_(std::exchange(o.data_, nullptr)) {}
   PinnedArray& operator=(PinnedArray&& o) noexcept {
     std::swap(data_, o.data_);
