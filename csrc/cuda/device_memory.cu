@@ -33,14 +33,14 @@ void Budget::give_back(void* pointer, int64_t bytes) {
   taken_ -= bytes;
 }
 
-void* pinned(int64_t bytes, const char* what) {
+void* pin(int64_t bytes, const char* what) {
   void* pointer = nullptr;
   const cudaError_t status = cudaHostAlloc(&pointer, static_cast<size_t>(bytes),
                                            cudaHostAllocMapped | cudaHostAllocPortable);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // or the next call would report it again
-    throw OutOfMemory("the host is out of memory that can be pinned: " + std::string(what) +
-                      " needs " + std::to_string(bytes) + " bytes");
+    throw OutOfMemory("the host cannot pin the " + std::to_string(bytes) +
+                      " bytes of memory that " + what + " need");
   }
   check(status, "pinning memory of the host");
   return pointer;

@@ -66,8 +66,7 @@ class DeviceArray {
   T* data_ = nullptr;
 };
 
-// Takes pinned memory of the host; throws OutOfMemory.
-void* pinned(int64_t bytes, const char* what);
+void* pin(int64_t bytes, const char* what);  // memory of the host; throws OutOfMemory
 
 // An array in pinned memory of the host, which the device reads and writes through its own bus.
 template <class T>
@@ -76,7 +75,7 @@ class PinnedArray {
   PinnedArray() = default;
   PinnedArray(int64_t count, const char* what)
       : data_(static_cast<T*>(
-            pinned(std::max<int64_t>(count, 1) * static_cast<int64_t>(sizeof(T)), what))) {}
+            pin(std::max<int64_t>(count, 1) * static_cast<int64_t>(sizeof(T)), what))) {}
   PinnedArray(PinnedArray&& o) noexcept : data_(std::exchange(o.data_, nullptr)) {}
   PinnedArray& operator=(PinnedArray&& o) noexcept {
     std::swap(data_, o.data_);

@@ -96,6 +96,7 @@ TEST_CASE("roundings of a few numbers, by hand") {
   CHECK(__float2int_rn(2.5f) == 2);
   CHECK(__float2int_rn(3e9f) == std::numeric_limits<int>::max());
   CHECK(__double2int_rn(-1e300) == std::numeric_limits<int>::min());
+  CHECK(__double2int_rn(std::nan("")) == std::numeric_limits<int>::min());
   CHECK(__float2int_rn(std::nanf("")) == 0);
 }
 

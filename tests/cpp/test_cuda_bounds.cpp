@@ -8,6 +8,7 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <random>
 #include <string>
 
 #include "core/norms.hpp"
@@ -123,6 +124,7 @@ class Checked {
     const auto members = static_cast<size_t>(groups.members);
     const Array<float> upper(count * window);
     bounds_->write_upper({p_.order(), static_cast<int32_t>(window)}, upper.data());
+    const std::vector<float> bounds = upper.get();
     const gtn::cuda::CodeView v = bounds_->codes();
     const auto stride = static_cast<size_t>(v.stride);
     const auto ranks = fetch(groups.ranks, count * members);
@@ -145,7 +147,7 @@ class Checked {
     };
     for (size_t g = 0; g < count; ++g) {
       const double step = terms[g].step;
-      wrong += !short_step(terms[g].step);
+      wrong += !short_step(terms[g].step) || !(terms[g].step >= 0x1p-60f);
       for (size_t i = 0; i < members; ++i) {
         const int32_t rank = ranks[g * members + i];
         if (rank < 0) continue;
@@ -179,6 +181,25 @@ class Checked {
       }
       wrong += std::sqrt(residual) > sources[s].residual;
       wrong += std::sqrt(coded) > sources[s].coded_norm;
+      for (size_t g = 0; g < count; ++g) {
+        if (ranks[g * members] < 0) continue;
+        int32_t largest = INT32_MIN;
+        for (size_t i = 0; i < members; ++i) {
+          const auto slot = static_cast<size_t>(
+              v.slots.slot_of(static_cast<int64_t>(g), static_cast<int32_t>(i)));
+          int32_t sum = 0;
+          for (size_t k = 0; k < stride; ++k) {
+            sum += codes[slot * stride + k] * source_codes[s * stride + k];
+          }
+          largest = std::max(largest, sum);
+        }
+        const auto cell = static_cast<size_t>(terms[g].cell) * static_cast<size_t>(v.source_rows);
+        const long double whole =
+            base[cell + s] + static_cast<long double>(sources[s].step) * terms[g].step * largest +
+            static_cast<long double>(sources[s].coded_norm) * terms[g].residual +
+            static_cast<long double>(sources[s].residual) * terms[g].radius;
+        wrong += bounds[s * count + g] < whole || bounds[s * count + g] > whole + 2e-6L;
+      }
       for (size_t cell = 0; cell < cells; ++cell) {
         double product = 0;
         for (size_t k = 0; k < dim; ++k) {
@@ -288,6 +309,26 @@ TEST_CASE("no latent is above its group's bound") {
         std::copy_n(c.x.f32.begin(), same, c.y.f32.begin());
       }
       check_all(c, f64);
+    }
+  }
+}
+
+TEST_CASE("a bound has room for what rounding adds to a score") {
+  // Parallel rows: their scores are a norm, or by rounding a little more or less.
+  std::mt19937_64 random(19);
+  for (const int64_t dim : {1, 2, 3, 5, 8, 9, 13, 24}) {
+    for (int i = 0; i < 6; ++i) {
+      Case c{make(Shape::gaussian, 1, dim, true, random()),
+             make(Shape::gaussian, 20, dim, true, 1)};
+      for (size_t j = 0; j < c.y.f64.size(); ++j) {
+        c.y.f64[j] = c.x.f64[j % static_cast<size_t>(dim)] *
+                     std::ldexp(1.0 + 1e-3 * static_cast<double>(random() % 999), -5);
+        if (i % 2 == 1) c.y.f64[j] = -c.y.f64[j];
+      }
+      c.what = "parallel in " + std::to_string(dim);
+      Checked checked(c);
+      checked.lay_out();
+      checked.check();
     }
   }
 }

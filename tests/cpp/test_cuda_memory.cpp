@@ -247,6 +247,14 @@ TEST_CASE("a device with too little memory says so with the bytes") {
     const Setting enough("GTN_EMULATOR_MEMORY", std::to_string(least + least / 16));
     CHECK(differences(job.run(), expected) == 0);
   }
+  {
+    const Setting none("GTN_EMULATOR_FAIL", "cudaHostAlloc:1");
+    Job least_of_all = job;
+    least_of_all.options.memory = least;
+    CHECK(refusal(least_of_all) ==
+          "out of memory: the host cannot pin the 9600 bytes of memory that latents need");
+    CHECK(live_objects() == 0);
+  }
   // Others took it in the meantime.
   const Setting none("GTN_EMULATOR_FAIL", "cudaMalloc:9");
   const std::string said = refusal(job);

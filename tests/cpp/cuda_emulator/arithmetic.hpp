@@ -98,6 +98,7 @@ inline int __float2int_rn(float a) {
   return gtn::emulated::saturate<int>(std::nearbyint(a));
 }
 inline int __double2int_rn(double a) {
+  if (std::isnan(a)) return std::numeric_limits<int>::min();  // of float32 it is zero
   return gtn::emulated::saturate<int>(std::nearbyint(a));
 }
 
