@@ -184,7 +184,9 @@ class TestMemory:
 
     def test_too_small_a_device_says_what_is_needed(self, monkeypatch):
         monkeypatch.setenv("GTN_EMULATOR_MEMORY", "20000")
-        message = r"^device 0 needs at least \d+ bytes for this input, but \d+ of its 20000 are fr"
+        message = (
+            r"^cuda:0 is out of memory: this input needs at least \d+ bytes, but of its 20000 "
+        )
         with pytest.raises(MemoryError, match=message):
             gtn_label.match(gaussian(1000, 8), backend="cuda")
 
@@ -192,7 +194,7 @@ class TestMemory:
     def test_memory_that_somebody_else_took_meanwhile(self, call, monkeypatch):
         value = DeviceArray(LATENTS)
         monkeypatch.setenv("GTN_EMULATOR_FAIL", f"cudaMalloc:{call}")
-        with pytest.raises(MemoryError, match=r"^device 0 is out of memory: .* needs \d+ bytes, b"):
+        with pytest.raises(MemoryError, match=r"^cuda:0 is out of memory: .* needs \d+ bytes, b"):
             gtn_label.match(value)
         monkeypatch.delenv("GTN_EMULATOR_FAIL")
         engine.assert_same(gtn_label.match(value), gtn_label.match(LATENTS))
@@ -296,7 +298,7 @@ class TestCommand:
         where = ("latents.npy", "--backend", "cuda")
         done = command.gtn_label(*where, cwd=tmp_path, env=variables)
         assert done.returncode == 2
-        message = r"error: not enough memory: device 0 needs at least \d+ bytes for this input"
+        message = r"error: not enough memory: cuda:0 is out of memory: this input needs at least \d+ bytes"
         assert re.match(message, command.one_line(done.stderr))
 
     def test_continues_a_run_of_the_cpu(self, tmp_path):

@@ -75,7 +75,7 @@ class TestConversion:
     def test_no_memory_for_the_copy(self, monkeypatch):
         value = DeviceArray(LATENTS.astype(np.float16))
         monkeypatch.setenv("GTN_EMULATOR_FAIL", "cudaMalloc:1")
-        message = r"^device 0 is out of memory: a converted copy of latents needs 2880 bytes"
+        message = r"^cuda:0 is out of memory: a converted copy of latents needs 2880 bytes"
         with pytest.raises(MemoryError, match=message):
             gtn_label.match(value)
         assert value.returned == 1

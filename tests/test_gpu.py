@@ -291,7 +291,7 @@ class TestMemory:
                 hoard.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
             except torch.cuda.OutOfMemoryError:
                 size //= 2
-        with pytest.raises(MemoryError, match=r"^device 0 .*\d+ bytes"):
+        with pytest.raises(MemoryError, match=r"^cuda:0 .*\d+ bytes"):
             gtn_label.match(latents)
         del hoard
         torch.cuda.empty_cache()

@@ -237,9 +237,10 @@ TEST_CASE("a device with too little memory says so with the bytes") {
   for (const int64_t memory : {int64_t{0}, int64_t{1} << 40}) {  // that the caller allows
     job.options.memory = memory;
     const Setting little("GTN_EMULATOR_MEMORY", std::to_string(least));
-    CHECK(refusal(job) == "out of memory: device 0 needs at least " + std::to_string(least) +
-                              " bytes for this input, but " + std::to_string(least) + " of its " +
-                              std::to_string(least) + " are free");
+    CHECK(refusal(job) == "out of memory: cuda:0 is out of memory: this input needs at least " +
+                              std::to_string(least) + " bytes, but of its " +
+                              std::to_string(least) + " only " +
+                              std::to_string(least - least / 32) + " can be taken");
     CHECK(live_objects() == 0);
   }
   {
@@ -258,7 +259,7 @@ TEST_CASE("a device with too little memory says so with the bytes") {
   // Others took it in the meantime.
   const Setting none("GTN_EMULATOR_FAIL", "cudaMalloc:9");
   const std::string said = refusal(job);
-  CHECK(said.find("out of memory: device 0 is out of memory: ") == 0);
+  CHECK(said.find("out of memory: cuda:0 is out of memory: ") == 0);
   CHECK(said.find(" bytes, but 10") != std::string::npos);
   CHECK(said.find(" are taken by this call)") != std::string::npos);
   CHECK(live_objects() == 0);
