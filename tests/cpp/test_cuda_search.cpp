@@ -304,9 +304,9 @@ TEST_CASE("the deepest search there is, and one in many groups") {
   const std::vector<int32_t> holder(1700, kFree);
   CHECK(Searched(x, y).wrong(holder, false, gtn::cuda::kMostDepth, Tightness::scan, false) == 0);
   // More than one stretch of groups for a thread.
-  const Data many = make(Shape::gaussian, 35000, 2, false, 6),
-             one = make(Shape::gaussian, 1, 2, false, 7);
-  CHECK(Searched(many, one).wrong(std::vector<int32_t>(35000, kFree), false, 5, Tightness::loose,
+  const Data many = make(Shape::gaussian, 35000, 2, false, 6);
+  const Data few = make(Shape::gaussian, 4, 2, false, 7);
+  CHECK(Searched(many, few).wrong(std::vector<int32_t>(35000, kFree), false, 40, Tightness::loose,
                                   false) == 0);
 }
 
