@@ -299,7 +299,7 @@ TEST_CASE("no latent is above its group's bound") {
   for (const int64_t dim : {1, 2, 3, 8, 9, 33, 100}) {
     for (const Shape shape : emulation::kShapes) {
       const bool f64 = ++turn % 2;
-      Case c{make(shape, 150, dim, f64, 11), make(Shape::gaussian, 7, dim, f64, 12)};
+      Case c{make(shape, 140, dim, f64, 11), make(Shape::gaussian, 6, dim, f64, 12)};
       c.what = std::string(name_of(shape)) + " in " + std::to_string(dim);
       // Sources that point where latents are.
       const auto same = static_cast<std::ptrdiff_t>(4 * dim);

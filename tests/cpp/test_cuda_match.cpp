@@ -46,8 +46,8 @@ TEST_CASE("every dimension, both types, several orders of threads") {
     for (const bool wide_latents : {false, true}) {
       for (const bool wide_sources : {false, true}) {
         const Setting other_seed("GTN_EMULATOR_SEED", std::to_string(++seed));
-        const Data x = make(Shape::gaussian, 45, dim, wide_latents, 1);
-        const Data y = make(Shape::gaussian, 45 - seed % 3, dim, wide_sources, 2);
+        const Data x = make(Shape::gaussian, 36, dim, wide_latents, 1);
+        const Data y = make(Shape::gaussian, 36 - seed % 3, dim, wide_sources, 2);
         check({x, y}, describe(x, y, "of both types"));
       }
     }
@@ -68,14 +68,14 @@ TEST_CASE("few of each") {
 
 TEST_CASE("hard latents, hard sources") {
   int turn = 0;
-  for (const int64_t dim : {1, 2, 8, 9, 40}) {
+  for (const int64_t dim : {1, 3, 9, 40}) {
     for (const Shape shape : emulation::kShapes) {
       const bool f64 = ++turn % 2;
-      const Data x = make(shape, 80, dim, f64, 5);
-      const Data y = make(Shape::gaussian, 70, dim, f64, 6);
+      const Data x = make(shape, 48, dim, f64, 5);
+      const Data y = make(Shape::gaussian, 44, dim, f64, 6);
       check({x, y}, describe(x, y, name_of(shape)));
       if (turn % 3 != 0) continue;
-      const Data hard = make(shape, 60, dim, f64, 7);
+      const Data hard = make(shape, 40, dim, f64, 7);
       check({y, hard}, describe(y, hard, name_of(shape)));
     }
   }
@@ -89,12 +89,12 @@ TEST_CASE("orders, cones, centring and groups, together") {
   for (const int64_t cone : {1, 2, 16, 100, 1024}) {
     for (const int64_t groups : {0, 3, 40}) {  // the last: of one or two each
       for (const Order order : {Order::norm, Order::norm_desc, Order::index}) {
-        if (++turn % 2 == 0 && cone > 2) continue;
-        const int64_t dim = kDims[turn % 3], m = 62, n = groups == 0 ? m : 48;
-        const Shape shape = kSome[turn % 4];
+        if (++turn % 2 == 0) continue;
+        const int64_t dim = kDims[turn / 2 % 3], m = 50, n = groups == 0 ? m : 40;
+        const Shape shape = kSome[turn / 2 % 4];
         const Data x = make(shape, m, dim, turn % 5 == 0, 9);
         const Data y = make(Shape::gaussian, n, dim, turn % 7 == 0, 10);
-        Rules rules{.order = order, .cone = cone, .center = turn % 2 == 1};
+        Rules rules{.order = order, .cone = cone, .center = turn / 2 % 2 == 1};
         for (int64_t i = 0; i < m && groups > 0; ++i) {
           // Labels in no order, negative ones, and one that no source has.
           const int64_t label = (i % groups * 7919 + 5) % 101 - 50;
