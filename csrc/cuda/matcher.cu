@@ -82,11 +82,10 @@ __global__ void replay_kernel(ReplayTask t) {
   const double dot =
       dot_by_lanes(t.problem.latents, rank >= 0 ? row : 0, t.problem.sources, source);
   if (!live || threadIdx.x % kDotLanes != 0) return;
-  if (rank < 0 || t.holder[rank] != p) {
+  if (rank < 0 || atomicCAS(&t.holder[rank], p, kTaken) != p) {
     atomicMin(t.first_fault, p);
     return;
   }
-  t.holder[rank] = kTaken;
   t.assignment[source] = row;
   t.cosine[source] = dot / t.problem.latent_norms[row] / t.problem.source_norms[source];
 }

@@ -60,7 +60,8 @@ __global__ __launch_bounds__(kThreads) void resolve_kernel(ResolveTask t) {
     if (!__syncthreads_or(changed)) break;
     for (int i = 0; i < kMostWindow / kThreads; ++i) {
       const int32_t s = thread + i * kThreads;
-      if (s < t.count && s >= settled && choices[s] >= 0) t.holder[choices[s]] = kFree;
+      // (Several sources may have chosen one latent.)
+      if (s < t.count && s >= settled && choices[s] >= 0) atomicExch(&t.holder[choices[s]], kFree);
     }
     __syncthreads();
     for (int i = 0; i < kMostWindow / kThreads; ++i) {

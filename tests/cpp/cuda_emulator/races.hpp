@@ -57,6 +57,7 @@ class Contexts {
     }
   }
   void clear() {
+    scheduler_ = __tsan_get_current_fiber();  // perhaps not where they were made
     for (size_t i = 0; i < threads_.size(); ++i) {
       enter(i);
       look_again();
