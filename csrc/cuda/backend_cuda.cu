@@ -54,7 +54,7 @@ class PlacedRows {
     const int64_t bytes = bytes_of(rows);
     const auto* from = static_cast<const unsigned char*>(rows.data);
     if (mapped) {
-      pinned_ = PinnedArray<unsigned char>(bytes, rows.name);
+      pinned_ = PinnedArray<unsigned char>(bytes, rows.name, stream);
       view_.data = pinned_.on_device();
     } else {
       copy_ = DeviceArray<unsigned char>(budget, bytes, rows.name);

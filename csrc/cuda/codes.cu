@@ -345,7 +345,7 @@ CodeBounds::CodeBounds(Budget& budget, const Problem& problem, int32_t latents, 
   const int64_t room = slots_.group_members();
   const int64_t cells = most_cells(latents);
   if (mapped) {
-    mapped_codes_ = PinnedArray<int8_t>(groups * room * stride_, "codes of latents");
+    mapped_codes_ = PinnedArray<int8_t>(groups * room * stride_, "codes of latents", stream_);
     codes_ = mapped_codes_.on_device();
   } else {
     latent_codes_ = DeviceArray<int8_t>(budget, groups * room * stride_, "codes of latents");

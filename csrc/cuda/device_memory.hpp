@@ -68,21 +68,27 @@ class DeviceArray {
 
 void* pin(int64_t bytes, const char* what);  // memory of the host; throws OutOfMemory
 
-// An array in pinned memory of the host, which the device reads and writes through its own bus.
+// An array in pinned memory of the host, which work of one stream reads and writes through the
+// device's bus.
 template <class T>
 class PinnedArray {
  public:
   PinnedArray() = default;
-  PinnedArray(int64_t count, const char* what)
-      : data_(static_cast<T*>(
+  PinnedArray(int64_t count, const char* what, cudaStream_t stream)
+      : stream_(stream),
+        data_(static_cast<T*>(
             pin(std::max<int64_t>(count, 1) * static_cast<int64_t>(sizeof(T)), what))) {}
-  PinnedArray(PinnedArray&& o) noexcept : data_(std::exchange(o.data_, nullptr)) {}
+  PinnedArray(PinnedArray&& o) noexcept { swap(o); }
   PinnedArray& operator=(PinnedArray&& o) noexcept {
-    std::swap(data_, o.data_);
+    PinnedArray gone(std::move(o));
+    swap(gone);
     return *this;
   }
   ~PinnedArray() {
-    if (data_) cudaFreeHost(data_);
+    if (!data_) return;
+    // An exception may have left work on the stream, and cudaFreeHost need not wait for it.
+    cudaStreamSynchronize(stream_);
+    cudaFreeHost(data_);
   }
 
   T* data() const { return data_; }
@@ -91,8 +97,13 @@ class PinnedArray {
     check(cudaHostGetDevicePointer(&pointer, data_, 0), "mapping pinned memory");
     return static_cast<T*>(pointer);
   }
+  void swap(PinnedArray& o) noexcept {
+    std::swap(stream_, o.stream_);
+    std::swap(data_, o.data_);
+  }
 
  private:
+  cudaStream_t stream_ = nullptr;
   T* data_ = nullptr;
 };
 

@@ -117,8 +117,8 @@ Matcher::Matcher(const Resources& resources, const Job& job, Stats& stats)
   list_counts_ = DeviceArray<int32_t>(budget, window, "lists");
   list_whole_ = DeviceArray<int32_t>(budget, window, "lists");
   state_ = DeviceArray<WindowState>(budget, 1, "a window");
-  seen_ = PinnedArray<WindowState>(1, "counters");
-  rows_ = PinnedArray<int32_t>(window, "results of a window");
+  seen_ = PinnedArray<WindowState>(1, "counters", r_.stream);
+  rows_ = PinnedArray<int32_t>(window, "results of a window", r_.stream);
   lists_ = {list_ranks_.data(), list_scores_.data(), list_counts_.data(), list_whole_.data(), room};
   int64_t groups;
   clock_.begin();
