@@ -242,6 +242,8 @@ def render(path: Path) -> str:
         raise ValueError(f"{path} must be results of this version (schema {SCHEMA})")
     picture = path.with_suffix(".svg")
     drawn = plot.draw(record["sections"], picture)
+    if not drawn:
+        picture.unlink(missing_ok=True)  # an earlier run's
     text = markdown(record, picture.name if drawn else "")
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +30,8 @@ examples:
 --list of the other command shows the peers, --render makes tables and plot again. Ctrl-C writes the
 rows so far. Progress goes to stderr, the tables to stdout and to PREFIX.md, everything to
 PREFIX.json, the plot to PREFIX.svg.
-exit codes: 0 done, 1 this project's answer was wrong, 2 wrong usage, 130 interrupted
+exit codes: 0 done, 1 wrong answer of this project or nothing could be timed, 2 wrong usage,
+130 interrupted
 """
 
 
@@ -114,4 +116,9 @@ def main(arguments: list[str]) -> int:
         say=clock(),
     )
     prefix = options.out or OUT / ("throughput_quick" if quick else "throughput")
-    return recorded(prefix, [partial(measure, options, settings)])
+    measured: Sections = []
+    code = recorded(prefix, [partial(measure, options, settings), measured.extend])
+    if code or any(row["seconds"] for section in measured for row in section.get("rows", [])):
+        return code
+    print("nothing could be timed: the table says why", file=sys.stderr)
+    return 1

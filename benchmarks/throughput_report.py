@@ -38,8 +38,9 @@ def text(sections: Sequence[Section], picture: str) -> str:
             parts.append(f"![pairs a second over n]({picture})\n")
         parts.append(backends(section["rows"]))
         for dim in sorted({row["dim"] for row in section["rows"]}):
-            parts.append(f"### dim {dim}\n")
-            parts.append(of_dimension([row for row in section["rows"] if row["dim"] == dim]))
+            found = of_dimension([row for row in section["rows"] if row["dim"] == dim])
+            if found:
+                parts.append(f"### dim {dim}\n\n{found}")
         device = section.get("device", {})
         parts.append(ceilings(device))
         parts.append(phases(section["rows"], device))

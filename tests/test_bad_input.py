@@ -103,6 +103,13 @@ class TestDtype:
         with pytest.raises(TypeError, match=r"latents must have dtype .*got object"):
             gtn_label.match(None)
 
+    def test_an_array_on_a_gpu_without_dlpack(self, which):
+        class Old:
+            __cuda_array_interface__ = {"shape": (3, 2), "typestr": "<f4"}  # noqa: RUF012
+
+        message = f"^{which} must offer __dlpack__ to be read on a GPU, got Old, which has only "
+        refused(TypeError, message, **{which: Old()})
+
     def test_sparse(self, which):
         sparse = pytest.importorskip("scipy.sparse")
         for matrix in (sparse.csr_matrix(np.eye(6)), sparse.coo_array(np.eye(6))):

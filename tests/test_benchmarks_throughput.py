@@ -351,6 +351,18 @@ class TestCommand:
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
 
+    def test_nothing_timed_is_a_failure_and_leaves_no_plot(self, tmp_path: Path, capsys) -> None:
+        absent = next(p for p in throughput_plan.everybody() if p.missing())
+        picture = tmp_path / "t.svg"
+        picture.write_text("of an earlier run")
+        arguments = ["--quick", "--n", "50", "--dim", "3", "--peers", absent.name]
+        assert throughput_command.main([*arguments, "--out", str(tmp_path / "t")]) == 1
+        assert "nothing could be timed: the table says why" in capsys.readouterr().err
+        text = (tmp_path / "t.md").read_text()
+        assert "### dim" not in text
+        assert absent.missing() in text
+        assert not picture.exists()
+
     def test_targets_are_told_even_if_it_is_interrupted(self, monkeypatch) -> None:
         class Interrupted:
             def __init__(self, settings, budget, section) -> None:

@@ -139,6 +139,8 @@ def test_for_the_cpu(torch):
     )
     with pytest.raises(ValueError, match=message):
         gtn_label.match(latents, backend="cpu")
+    with pytest.raises(ValueError, match=message):  # before it looks for clusters
+        gtn_label.match_mixture(latents, len(LATENTS) + 1, backend="cpu")
     with pytest.raises(ValueError, match=r"^latents must be in CPU memory, .*latents\.cpu\(\)$"):
         gtn_label.match_quantile(latents)
 

@@ -209,6 +209,11 @@ def _read_array(value: Any, name: str) -> npt.NDArray[Any]:
         )
     if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
         return _read_dlpack(value, name)
+    if hasattr(value, "__cuda_array_interface__"):
+        raise TypeError(
+            f"{name} must offer __dlpack__ to be read on a GPU, got {type(value).__name__}, which "
+            "has only __cuda_array_interface__; make it a torch or CuPy array"
+        )
     try:
         return np.asarray(value)
     except ValueError as error:

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import arrays
+from .backend import resolve
 from .checks import as_integer, check_seed
-from .device_arrays import in_cpu_memory
+from .device_arrays import in_cpu_memory, locate
+from .engines import check_place
 from .progress import ProgressCallback
 from .result import Matching
 from .running import run
@@ -82,6 +84,8 @@ def match_mixture(
     """
     check_seed(seed)
     n_clusters = as_integer(n_clusters, "n_clusters", 1)
+    located = locate(latents=latents)  # before k-means takes its time
+    check_place(located, resolve(backend, on_gpu=located is not None), choice=True)
     rows = arrays.as_rows(in_cpu_memory(latents, "latents"), "latents").rows
     if n_clusters > len(rows):
         raise ValueError(f"n_clusters must not exceed the {len(rows)} latents, got {n_clusters}")
