@@ -1,27 +1,23 @@
-"""The gtn-label command: how it starts, what it says, and how it ends.
+"""The gtn-label command: what runs, and what an interruption leaves.
 
-Every refusal is one line on stderr and exit code 2, an interruption one line and 130. What it
-accepts is in options.py, and what it does is in labeling.py. Both are imported late: signals are
-served from the start, and NumPy takes its time.
+How a command starts, refuses and ends is in console.py, what this one accepts in options.py, and
+what it does in labeling.py. The latter two are imported late: signals are served from the start.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from .interrupts import Interrupts
+from . import console
 
 if TYPE_CHECKING:
     from .labeling import Run
 
 __all__ = ["main"]
 
-EXIT_DONE, EXIT_WRONG, EXIT_INTERRUPTED = 0, 2, 130
+PROGRAM = "gtn-label"
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -32,99 +28,40 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     argv
         Arguments after the program's name; those of the process by default.
     """
-    sys.exit(_command(argv))
+    command = _Command(argv)
+    sys.exit(console.run(PROGRAM, command.load, command.interrupted))
 
 
-def _command(argv: Sequence[str] | None) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a path may hold bytes that no encoding has
-            stream.reconfigure(errors="backslashreplace")
-    with Interrupts() as interrupts:
-        try:
-            with interrupts.held():
-                from . import labeling, options  # noqa: F401
-        except KeyboardInterrupt:
-            return _interrupted(None)
-        except ImportError as error:
-            return _refuse(str(error))
-        return _serve(argv)
+class _Command:
+    """One call of the command."""
 
+    def __init__(self, argv: Sequence[str] | None) -> None:
+        self._argv = None if argv is None else list(argv)
+        self._run: Run | None = None
 
-def _serve(argv: Sequence[str] | None) -> int:
-    """Do what is asked; the imports are done already."""
-    import click
+    def load(self) -> Callable[[], None]:
+        from . import labeling, options  # noqa: F401
 
-    from .labeling import Run, describe_backends, os_message
-    from .options import Options, ShowBackends, cli
+        return self._work
 
-    run: Run | None = None
-    try:
+    def _work(self) -> None:
+        from .labeling import Run, describe_backends
+        from .options import Options, ShowBackends, cli
+
         # Not standalone: click would print usage, hints and a blank line on Ctrl-C.
-        asked = cli.main(
-            args=None if argv is None else list(argv),
-            prog_name="gtn-label",
-            standalone_mode=False,
-        )
+        asked = cli.main(args=self._argv, prog_name=PROGRAM, standalone_mode=False)
         if isinstance(asked, ShowBackends):
-            _print(describe_backends(asked))
+            console.print_text(describe_backends(asked))
         elif isinstance(asked, Options):
-            run = Run(asked, _warn)
-            _print(run.execute())
-    except SystemExit:
-        # click's, when the reader of --help or --version left early: no error, as for the summary.
-        _forget_stdout()
-    except click.Abort:
-        return _interrupted(None)
-    except click.ClickException as error:
-        return _refuse(f"{error.format_message()} See gtn-label --help")
-    except KeyboardInterrupt:
-        return _interrupted(run)
-    except OSError as error:
-        return _refuse(os_message(error))
-    except MemoryError as error:
-        return _refuse(f"not enough memory: {error}" if str(error) else "not enough memory")
-    except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        return _refuse(str(error))
-    return EXIT_DONE
+            self._run = Run(asked, self._warn)
+            console.print_text(self._run.execute())
 
+    def _warn(self, message: str) -> None:
+        console.say(PROGRAM, f"warning: {message}")
 
-def _interrupted(run: Run | None) -> int:
-    """Save what there is, and say where it is."""
-    if run is None or run.checkpoint is None:
-        return _say("interrupted; nothing was written", EXIT_INTERRUPTED)
-    far = f"interrupted at {run.checkpoint.done:,} of {run.total:,} sources"
-    return _say(f"{far}; {run.keep()}", EXIT_INTERRUPTED)
-
-
-def _refuse(message: str) -> int:
-    return _say(f"error: {message}", EXIT_WRONG)
-
-
-def _warn(message: str) -> None:
-    _say(f"warning: {message}", EXIT_DONE)
-
-
-def _say(message: str, code: int) -> int:
-    """One line on stderr, whatever line breaks other libraries put into their messages."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(f"gtn-label: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    return code
-
-
-def _print(text: str) -> None:
-    """Print on stdout and find out that it arrived; a reader that left early is no error."""
-    if not text or sys.stdout is None:
-        return
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        _forget_stdout()
-        if not isinstance(error, BrokenPipeError):
-            raise OSError(f"stdout could not be written: {error.strerror}") from None
-
-
-def _forget_stdout() -> None:
-    """Leave nothing in the buffer, or the interpreter complains when it exits."""
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    def interrupted(self) -> str:
+        """Save what there is, and say where it is."""
+        if self._run is None or self._run.checkpoint is None:
+            return "; nothing was written"
+        done, total = self._run.checkpoint.done, self._run.total
+        return f" at {done:,} of {total:,} sources; {self._run.keep()}"

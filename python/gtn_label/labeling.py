@@ -24,12 +24,13 @@ from .approx import DEFAULT_SAMPLE, check_approx
 from .atomic import atomic_file, check_target
 from .backend import backends
 from .checkpoint import Checkpoint, fingerprint
+from .console import os_message
 from .faiss_factory import Approx
 from .files import check_output_suffix, read_array
 from .options import Options, ShowBackends
 from .result import Matching
 
-__all__ = ["Run", "describe_backends", "os_message"]
+__all__ = ["Run", "describe_backends"]
 
 
 class Run:
@@ -365,13 +366,6 @@ def describe_backends(asked: ShowBackends) -> str:
         for row in rows
     ]
     return report.table(lines)
-
-
-def os_message(error: OSError) -> str:
-    """Say what the system says, and of which file."""
-    if error.strerror is None:
-        return str(error)
-    return f"'{error.filename}': {error.strerror}" if error.filename else error.strerror
 
 
 def _plain(value: Any) -> Any:
