@@ -246,12 +246,13 @@ def _blocks(encoded: Encoded, decoding: Decoding, progress: bool) -> Generator[P
     stopped = threading.Event()
 
     def block(begin: int) -> Pixels:
-        rows = []
-        for row in range(begin, min(begin + _BLOCK, encoded.n)):
+        rows = range(begin, min(begin + _BLOCK, encoded.n))
+        pixels: Pixels = np.empty((len(rows), *decoding.shape), np.uint8)
+        for place, row in enumerate(rows):
             if stopped.is_set():
                 raise CancelledError
-            rows.append(_decode_one(encoded, row, decoding, transform))
-        return np.stack(rows)
+            pixels[place] = _decode_one(encoded, row, decoding, transform)
+        return pixels
 
     begins = iter(range(0, encoded.n, _BLOCK))
     threads = usable_cpus()

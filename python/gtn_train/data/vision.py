@@ -25,7 +25,7 @@ _libraries: list[Any] = []  # a schema is gone when the library object that defi
 
 def _import_torchvision() -> Any:
     try:
-        import torchvision
+        import torchvision.transforms.v2  # of its modules the one that it does not import itself
     except ImportError as error:
         if error.name != "torchvision":  # it is there, and something that it needs is not
             raise
@@ -44,7 +44,7 @@ def _import_torchvision() -> Any:
     for schema in _SCHEMAS:
         library.define(schema)
     _libraries.append(library)
-    import torchvision
+    import torchvision.transforms.v2
 
     return torchvision
 
