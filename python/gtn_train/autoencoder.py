@@ -241,10 +241,13 @@ def encode_all(
         )
     device = _device_of(autoencoder) if device is None else device
     latents = np.empty((len(images), autoencoder.latent_dim), np.float32)
-    for rows in _batches(autoencoder, len(images), batch_size, "encoding", progress):
-        encoded = autoencoder.encode(to_model(_sent(images[rows], device)))
-        latents[rows] = encoded.float().cpu().numpy()
-        refuse_non_finite(encoded, "latents", rows.start)
+    with _batches(autoencoder, len(images), batch_size, "encoding", progress) as batches:
+        for rows in batches:
+            batch = to_model(_sent(images[rows], device))
+            wanted = (len(batch), autoencoder.latent_dim)
+            encoded = _of_shape(autoencoder.encode(batch), wanted, "the autoencoder's encode")
+            refuse_non_finite(encoded, "latents", rows.start)
+            latents[rows] = encoded.float().cpu().numpy()
     return latents
 
 
@@ -286,11 +289,14 @@ def decode_all(
     arrays.refuse_non_finite(rows_given, "latents")
     device = _device_of(autoencoder) if device is None else device
     images = np.empty((len(rows_given), *autoencoder.image_shape), np.uint8)
-    for rows in _batches(autoencoder, len(rows_given), batch_size, "decoding", progress):
-        batch = np.array(rows_given[rows], np.float32)  # torch must not see read-only memory
-        decoded = autoencoder.decode(torch.from_numpy(batch).to(device))
-        refuse_non_finite(decoded, "decoded images", rows.start)
-        images[rows] = to_bytes(decoded).cpu().numpy()
+    with _batches(autoencoder, len(rows_given), batch_size, "decoding", progress) as batches:
+        for rows in batches:
+            batch = np.array(rows_given[rows], np.float32)  # torch must not see read-only memory
+            decoded = autoencoder.decode(torch.from_numpy(batch).to(device))
+            wanted = (len(batch), *autoencoder.image_shape)
+            _of_shape(decoded, wanted, "the autoencoder's decode")
+            refuse_non_finite(decoded, "decoded images", rows.start)
+            images[rows] = to_bytes(decoded).cpu().numpy()
     return images
 
 
@@ -326,20 +332,25 @@ def check_image_shape(image_shape: Any, least: int) -> tuple[int, int, int]:
     )
 
 
+@contextlib.contextmanager
 def _batches(
     autoencoder: Any, n: int, batch_size: Any, word: str, progress: bool
-) -> Iterator[slice]:
-    """Yield slices of rows, in evaluation mode and without gradients."""
+) -> Iterator[Iterator[slice]]:
+    """Give slices of rows to go through in evaluation mode and without gradients."""
     batch_size = as_integer(batch_size, "batch_size", 1)
+
+    def slices() -> Iterator[slice]:
+        for begin in range(0, n, batch_size):
+            rows = slice(begin, min(begin + batch_size, n))
+            yield rows
+            bar.update(rows.stop - begin)
+
     with (
         evaluating(autoencoder),
         torch.inference_mode(),
         tqdm(total=n, unit=" images", desc=word, disable=not progress) as bar,
     ):
-        for begin in range(0, n, batch_size):
-            rows = slice(begin, min(begin + batch_size, n))
-            yield rows
-            bar.update(rows.stop - begin)
+        yield slices()
 
 
 def _sent(images: npt.NDArray[np.uint8], device: Any) -> Tensor:

@@ -71,7 +71,7 @@ def build(kind: str, config: Mapping[str, Any]) -> Any:
     >>> build("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}).latent_dim
     2
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if not isinstance(config, Mapping):
         raise TypeError(f"config must be a mapping, got {type(config).__name__}")
@@ -212,10 +212,10 @@ def _empty_model(shown: str, metadata: Mapping[str, str], expected: Collection[s
         )
     try:
         about = json.loads(metadata[_METADATA_KEY])
-        kind, config = about["kind"], dict(about["config"])
+        kind, config = about["kind"], about["config"]
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{shown} has damaged metadata: {metadata[_METADATA_KEY]!r}") from None
-    if expected is not None and kind not in expected:
+    if expected is not None and kind not in tuple(expected):
         raise ValueError(
             f"{shown} must be of kind {' or '.join(expected)}, and is of kind {kind!r}"
         )
