@@ -1,0 +1,46 @@
+"""Vectors from a file: latents that something else made.
+
+Formats and damaged files are `gtn_label.files`' business.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy.typing as npt
+
+from gtn_label import arrays
+from gtn_label.files import read_array
+
+__all__ = ["open_vectors"]
+
+
+def open_vectors(path: str | os.PathLike[str], key: str | None = None) -> npt.NDArray[Any]:
+    """Read vectors, [n, dim], from .npy, .npz, .safetensors or .pt.
+
+    Parameters
+    ----------
+    path
+        The file. A .npy of float32 or float64 stays memory-mapped.
+    key
+        Which array, in a file that holds several.
+
+    Returns
+    -------
+    ndarray float32 or float64 [n, dim]
+        float16 and bfloat16 become float32, integers float64.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If the file cannot be opened.
+    TypeError
+        If its elements are no numbers that vectors can have.
+    ValueError
+        If it is damaged, is not 2-D, or holds NaN or infinity.
+    """
+    name = f"vectors '{os.fspath(path)}'"
+    rows = arrays.as_rows(read_array(path, key, name="vectors"), name).rows
+    arrays.refuse_non_finite(rows, name)
+    return rows
