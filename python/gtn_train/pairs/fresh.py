@@ -82,7 +82,9 @@ class FreshPairs(Closing):
         check_threads(threads)
         resolve(backend, on_gpu=False)
         if not isinstance(standardize, (bool, np.bool_)):
-            raise TypeError(f"standardize must be a bool, got {type(standardize).__name__}")
+            raise TypeError(
+                f"standardize must be a bool, got {type(standardize).__name__} {standardize!r}"
+            )
         self._options: dict[str, Any] = {
             "order": order,
             "cone": as_integer(cone, "cone", 1),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from gtn_label.atomic import atomic_file
 
 from ..run_folder import RunFolder, versions
 
-__all__ = ["AtomicCheckpoints", "differences", "open_run"]
+__all__ = ["FORMAT", "AtomicCheckpoints", "differences", "one_line", "open_run", "start_folder"]
 
 FORMAT = "gtn-train checkpoint 1"
 
@@ -90,7 +91,7 @@ def open_run(
     except OSError:
         raise
     except Exception as error:  # whatever torch makes of damaged bytes
-        raise ValueError(f"{damaged}: {str(error).splitlines()[0][:200]}") from None
+        raise ValueError(f"{damaged}: {one_line(error)}") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{damaged}: it is none of gtn-train's")
     return state
@@ -111,6 +112,11 @@ def differences(was: Any, now: Any, name: str = "") -> list[str]:
             for line in differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
         ]
     return [] if was == now else [f"{name} was {_shown(was)} and is {_shown(now)}"]
+
+
+def one_line(error: Exception) -> str:
+    """Another library's message, as much of it as is readable."""
+    return textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__
 
 
 def _shown(value: Any) -> str:

@@ -20,7 +20,7 @@ import torch
 from ..run_folder import RunFolder
 from ..seeds import derive
 from .batches import Batches, bounds, share
-from .checkpoint import FORMAT, open_run, start_folder
+from .checkpoint import FORMAT, one_line, open_run, start_folder
 from .devices import cpu_threads, seeded
 from .options import Metric, TrainingOptions, TrainingResult
 from .steps import Step
@@ -173,7 +173,7 @@ class _Run:
             optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise ValueError(
-                f"checkpoint '{self.folder.checkpoint}' does not fit the model: {error}"
+                f"checkpoint '{self.folder.checkpoint}' does not fit the model: {one_line(error)}"
             ) from None
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.best.load_state_dict(state["best"])
