@@ -1,0 +1,172 @@
+"""The rows of a round of pairs, what training may ask of pairs, and how good a labeling is.
+
+Not here: where pairs come from (fixed.py, fresh.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gtn_label import arrays, report
+
+from ..seeds import derive
+
+__all__ = [
+    "Closing",
+    "PairRows",
+    "Pairs",
+    "as_numpy",
+    "as_tensors",
+    "cosines_of",
+    "float_rows",
+    "measure",
+    "random_numbers",
+]
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """The pairs of one round, in CPU memory.
+
+    Attributes
+    ----------
+    sources : float32 Tensor [n, dim]
+    labels : float32 Tensor [n, dim]
+        Row i is the latent that source i took.
+    classes : int64 Tensor [n] or None
+        Class of each pair.
+    """
+
+    sources: torch.Tensor
+    labels: torch.Tensor
+    classes: torch.Tensor | None
+
+
+class Pairs(Protocol):
+    """Where training gets its pairs. Epochs count from 1, rounds from 0.
+
+    Attributes
+    ----------
+    n, dim : int
+        Pairs in an epoch, and their dimension.
+    conditional : bool
+        Whether pairs have classes.
+    latents_sha256 : str
+        Of the latents that the labels are rows of, as `gtn_label` hashes them.
+    """
+
+    @property
+    def n(self) -> int:
+        """Pairs in an epoch."""
+
+    @property
+    def dim(self) -> int:
+        """Of sources and labels."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether pairs have classes."""
+
+    @property
+    def latents_sha256(self) -> str:
+        """Of the latents."""
+
+    def round_of(self, epoch: int) -> int:
+        """Round of pairs that an epoch is trained on."""
+
+    def epoch(self, epoch: int) -> PairRows:
+        """Rows of an epoch; the same object for all epochs of a round."""
+
+    def stats(self, round: int) -> dict[str, Any]:  # noqa: A002
+        """How good a round's labeling is, in JSON types."""
+
+    def config(self) -> dict[str, Any]:
+        """Everything that decides the pairs, in JSON types: a resumed run must have the same."""
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+
+
+class Closing:
+    """``with`` for pairs: closed at the end of the block."""
+
+    def close(self) -> None:
+        """Stop what runs in the background; nothing does."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def as_numpy(rows: Any) -> NDArray[Any]:
+    """Tensors, on whatever device, as NumPy arrays; anything else as NumPy reads it."""
+    return rows.numpy(force=True) if isinstance(rows, torch.Tensor) else np.asarray(rows)
+
+
+def float_rows(value: Any, name: str, *, copy: bool = True) -> Floats:
+    """Read rows as finite float32 [n, dim]; 1-D input is one column.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `gtn_label` does, or for a value that is not finite as float32.
+    """
+    column = as_numpy(value)
+    rows = arrays.as_rows(column[:, None] if column.ndim == 1 else column, name).rows
+    with np.errstate(over="ignore"):
+        floats = np.array(rows, np.float32) if copy else np.asarray(rows, np.float32)
+    arrays.refuse_non_finite(floats, name)
+    return floats
+
+
+def as_tensors(sources: Floats, labels: Floats, classes: NDArray[np.int64] | None) -> PairRows:
+    """Wrap arrays of this package's own making: the tensors share their memory."""
+    return PairRows(
+        torch.from_numpy(sources),
+        torch.from_numpy(labels),
+        None if classes is None else torch.from_numpy(classes),
+    )
+
+
+def cosines_of(sources: Floats, labels: Floats) -> NDArray[np.float64]:
+    """Cosine of each source and its label, 0 where one has no direction."""
+    dots = np.einsum("ij,ij->i", sources, labels, dtype=np.float64)
+    scale = report.norms(sources) * report.norms(labels)
+    return np.asarray(np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0))
+
+
+def measure(sources: Floats, labels: Floats, cosine: NDArray[np.float64]) -> dict[str, Any]:
+    """Measure a labeling as `gtn_label.report` does, less what needs the order of visits.
+
+    Returns
+    -------
+    dict
+        "mean_cosine"; "norm_correlation" (Spearman's) and "learnability" (10-NN R²), None where
+        undefined.
+    """
+    sample = report.sample_rows(len(sources), sources.shape[1])
+    return {
+        "mean_cosine": float(np.mean(cosine)),
+        "norm_correlation": report.spearman(report.norms(sources), report.norms(labels)),
+        "learnability": report.learnability(sources[sample], labels[sample]),
+    }
+
+
+def random_numbers(seed: int, *use: str | int) -> np.random.Generator:
+    """NumPy's Philox generator for one use of a seed."""
+    return np.random.Generator(np.random.Philox(derive(seed, *use)))

@@ -1,0 +1,124 @@
+"""Checkpoints: what an interrupted run continues from, and whether it is the same run.
+
+Fabric decides which process writes and what a module's state is; the file is written here, under a
+temporary name and renamed, and read without unpickling anything but tensors and plain values. Not
+here: what state there is (loop.py).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from gtn_label.atomic import atomic_file
+
+from ..run_folder import RunFolder, versions
+
+__all__ = ["FORMAT", "AtomicCheckpoints", "differences", "one_line", "open_run", "start_folder"]
+
+FORMAT = "gtn-train checkpoint 1"
+
+
+class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
+    """Fabric's files, whole or not at all: an OSError names the file, and the old one stays."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint."""
+        buffer = io.BytesIO()  # torch.save turns an OSError into one about its own zip file
+        torch.save(checkpoint, buffer)
+        with atomic_file(path) as file:
+            file.write(buffer.getbuffer())
+
+
+def open_run(
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    *,
+    resume: bool,
+    load: Callable[[Path], dict[str, Any]],
+) -> dict[str, Any] | None:
+    """Find out where a run starts, before anything is changed.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    config : dict
+        Everything that decides the run, in JSON types.
+    resume : bool
+        Continue from the folder's checkpoint, if it has one.
+    load : callable
+        Reads a checkpoint.
+
+    Returns
+    -------
+    dict or None
+        The checkpoint's content; None to start from the beginning.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds an unfinished run and `resume` is false, if that run is another one, or
+        if its files are damaged.
+    """
+    if not folder.checkpoint.exists():
+        return None
+    if not resume:
+        raise ValueError(
+            f"'{folder.path}' holds an unfinished run: resume it, choose another folder, or delete "
+            f"'{folder.checkpoint}' to start over"
+        )
+    earlier = folder.read_config()
+    earlier.pop("versions", None)
+    found = differences(earlier, json.loads(json.dumps(config)))
+    if found:
+        raise ValueError(
+            f"'{folder.path}' holds another run, which cannot be resumed with these settings: "
+            f"{'; '.join(found)}"
+        )
+    damaged = f"checkpoint '{folder.checkpoint}' is damaged; delete it to start over"
+    try:
+        state = load(folder.checkpoint)
+    except OSError:
+        raise
+    except Exception as error:  # whatever torch makes of damaged bytes
+        raise ValueError(f"{damaged}: {one_line(error)}") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError(f"{damaged}: it is none of gtn-train's")
+    return state
+
+
+def start_folder(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    """Make the folder this run's: what an earlier one left is removed, and config.json written."""
+    folder.clear()
+    folder.write_config({**config, "versions": versions()})
+
+
+def differences(was: Any, now: Any, name: str = "") -> list[str]:
+    """Say in words where two configurations differ, by the path of each entry."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        return [
+            line
+            for key in sorted({*was, *now})
+            for line in differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if was == now else [f"{name} was {_shown(was)} and is {_shown(now)}"]
+
+
+def one_line(error: Exception) -> str:
+    """Another library's message, as much of it as is readable."""
+    return textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__
+
+
+def _shown(value: Any) -> str:
+    text = "not given" if value is None else json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

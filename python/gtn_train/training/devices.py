@@ -1,0 +1,108 @@
+"""Lightning Fabric, set up from options: device, precision, processes started by torchrun.
+
+Not here: what is computed on them (loop.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from .checkpoint import AtomicCheckpoints
+from .options import TrainingOptions
+
+__all__ = ["cpu_threads", "make_fabric", "seeded"]
+
+
+def make_fabric(options: TrainingOptions) -> Any:
+    """Set up Fabric, and join the other processes where torchrun started several.
+
+    Raises
+    ------
+    ValueError
+        If the device or precision cannot be had here, or `devices` is not the number of processes
+        that torchrun started on this machine.
+    """
+    accelerator = _accelerator(options.accelerator)
+    if options.precision == "16-mixed" and accelerator == "cpu":
+        raise ValueError("precision '16-mixed' needs a GPU; on the CPU use 'bf16-mixed'")
+    processes = int(os.environ.get("WORLD_SIZE", 1)) if _by_torchrun() else 1
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if _by_torchrun() else 1
+    if options.devices != here:
+        raise ValueError(
+            f"devices must be the number of processes on this machine, got {options.devices}, and "
+            f"there {'is 1' if here == 1 else f'are {here}'}; start the program by "
+            f"torchrun --nproc-per-node {options.devices}"
+        )
+    with _quiet():
+        fabric = Fabric(
+            accelerator=accelerator,
+            strategy="ddp" if processes > 1 else "auto",
+            devices=here,
+            num_nodes=processes // here,
+            precision=options.precision,
+            plugins=[AtomicCheckpoints()],
+        )
+        fabric.launch()
+    return fabric
+
+
+def _by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _accelerator(name: str) -> str:
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return next(kind for kind, available in there.items() if available)
+    if not there[name]:
+        raise ValueError(f"accelerator {name!r} is not available here")
+    return name
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines that Fabric logs about what it found."""
+    logger = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators for a block and give them back as they were.
+
+    For what draws from them without being asked: dropout, or a metric that samples.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.random.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Let torch use this many threads for a block; None leaves them as they are."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

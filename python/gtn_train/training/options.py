@@ -1,0 +1,180 @@
+"""What can be asked of a training run, checked by name, and what it gives back.
+
+Not here: the architecture, which is the model's, and where pairs or images come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gtn_label.checks import as_integer, check_seed
+
+__all__ = ["ACCELERATORS", "PRECISIONS", "Metric", "TrainingOptions", "TrainingResult"]
+
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train: Adam on minibatches until nothing improves.
+
+    Parameters
+    ----------
+    batch_size : int
+        Rows of a step, over all processes together.
+    learning_rate : float
+        Of Adam, > 0.
+    max_epochs : int
+    weight_decay : float
+        L2 penalty of Adam, >= 0.
+    learning_rate_decay : float
+        The learning rate is multiplied by it after each epoch; in (0, 1].
+    patience : int, optional
+        Stop after this many evaluations in a row without improvement; None for never.
+    seed : int
+        Of the order of rows and of all noise; the weights come with the model.
+    precision : {"32-true", "bf16-mixed", "16-mixed"}
+        As Lightning Fabric names them. "16-mixed" needs a GPU.
+    accelerator : {"auto", "cpu", "cuda", "mps"}
+    devices : int
+        Processes on each machine, one a device. For more than one start the program by torchrun
+        with as many.
+    threads : int, optional
+        Of the CPU, for torch while it trains; None for torch's own setting. A small network is
+        fastest with 1, by far where other programs want the CPU too. Another number may change the
+        last bits.
+    checkpoint_every_epochs : int
+        Epochs between checkpoints; what came after the last one is done again by a resumed run.
+
+    Raises
+    ------
+    TypeError, ValueError
+        That name the option.
+
+    Examples
+    --------
+    >>> TrainingOptions(batch_size=128, learning_rate=1e-3, max_epochs=100, patience=3).seed
+    0
+    """
+
+    batch_size: int
+    learning_rate: float
+    max_epochs: int
+    weight_decay: float = 0.0
+    learning_rate_decay: float = 1.0
+    patience: int | None = None
+    seed: int = 0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int = 1
+    threads: int | None = None
+    checkpoint_every_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_epochs", "devices", "checkpoint_every_epochs"):
+            as_integer(getattr(self, name), name, 1)
+        for name in ("patience", "threads"):
+            if getattr(self, name) is not None:
+                as_integer(getattr(self, name), name, 1)
+        check_seed(self.seed)
+        if not _number(self.learning_rate, "learning_rate") > 0:
+            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate!r}")
+        if not _number(self.weight_decay, "weight_decay") >= 0:
+            raise ValueError(f"weight_decay must be >= 0, got {self.weight_decay!r}")
+        if not 0 < _number(self.learning_rate_decay, "learning_rate_decay") <= 1:
+            raise ValueError(
+                f"learning_rate_decay must be in (0, 1], got {self.learning_rate_decay!r}"
+            )
+        for name, known in (("precision", PRECISIONS), ("accelerator", ACCELERATORS)):
+            if getattr(self, name) not in known:
+                listed = ", ".join(repr(value) for value in known)
+                raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}")
+
+    def config(self) -> dict[str, Any]:
+        """All options, in JSON types."""
+        return asdict(self)
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return value
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that decides which weights are best, in place of the validation loss.
+
+    Parameters
+    ----------
+    name : str
+        As metrics.jsonl and the result call it.
+    function : callable (model) -> float
+        Called with the model in evaluation mode, without gradients and with torch's generator
+        seeded; by one process only.
+    larger_is_better : bool
+    every : int
+        Epochs between evaluations, of which `patience` counts each. The last epoch is evaluated
+        too.
+
+    Examples
+    --------
+    >>> Metric("norm", lambda model: 1.0, larger_is_better=False).every
+    1
+    """
+
+    name: str
+    function: Callable[[Any], float]
+    larger_is_better: bool
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or self.name in _RESERVED:
+            raise ValueError(
+                f"metric name must be a word other than {', '.join(_RESERVED)}, got {self.name!r}"
+            )
+        if not callable(self.function):
+            raise TypeError(f"metric function must be callable, got {self.function!r}")
+        as_integer(self.every, "metric every", 1)
+
+    def config(self) -> dict[str, Any]:
+        """What a resumed run must have in common, in JSON types; not the function."""
+        return {"name": self.name, "larger_is_better": self.larger_is_better, "every": self.every}
+
+
+# What a line of metrics.jsonl holds beside the metric.
+_RESERVED = ("epoch", "train_loss", "validation_loss", "seconds", "round", "labels")
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came of a run; resumed parts included.
+
+    Attributes
+    ----------
+    epochs : int
+        Trained in all.
+    best_epoch : int
+        Whose weights the model holds now: the last one, where nothing was evaluated.
+    best_value : float
+        Of the metric, else the validation loss, else the training loss of the last epoch.
+    history : list of dict
+        The lines of metrics.jsonl.
+    seconds : float
+        Of all epochs.
+    stopped : {"patience", "max_epochs"}
+        Why.
+    """
+
+    epochs: int
+    best_epoch: int
+    best_value: float
+    history: list[dict[str, Any]]
+    seconds: float
+    stopped: str

@@ -1,0 +1,65 @@
+"""Steps: plain functions from a model and a batch to the loss, one for each kind of model.
+
+A step returns the sum over rows of each row's loss, the number of rows, and sums of other figures
+by name. The loop divides by the rows of the whole batch, whichever process holds them. Not here:
+gradients and optimizers (loop.py), what is in a batch (batches.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch.nn import functional
+
+from ..data.images import to_model
+from ..vae import vae_loss
+
+__all__ = ["Step", "StepOutput", "autoencoder_step", "generator_step", "vae_step"]
+
+StepOutput: TypeAlias = tuple[torch.Tensor, int, dict[str, torch.Tensor]]
+Step: TypeAlias = Callable[[Any, tuple[Any, ...]], StepOutput]
+
+
+def generator_step(generator: Any, batch: tuple[Any, ...]) -> StepOutput:
+    """Mean squared error of ĥ in the space of normalised labels.
+
+    Each row's loss is mean((net(y) - (x_y - label_mean) / label_scale)²); with mean 0 and scale 1
+    it is the paper's.
+
+    Parameters
+    ----------
+    generator : Generator
+    batch : (sources [b, dim], normalised labels [b, dim], classes [b] or None)
+    """
+    sources, targets, classes = batch
+    errors = functional.mse_loss(generator.normalized(sources, classes), targets, reduction="sum")
+    return errors / targets.shape[1], len(sources), {}
+
+
+def autoencoder_step(model: Any, batch: tuple[Any, ...]) -> StepOutput:
+    """Mean squared error of the reconstruction.
+
+    Parameters
+    ----------
+    model : Autoencoder
+    batch : (images uint8 [b, c, h, w],)
+    """
+    images = to_model(batch[0])
+    errors = functional.mse_loss(model.decode(model.encode(images)), images, reduction="sum")
+    return errors / images[0].numel(), len(images), {}
+
+
+def vae_step(model: Any, batch: tuple[Any, ...]) -> StepOutput:
+    """The VAE's loss: mean squared error plus the weighted divergence from N(0, I).
+
+    Parameters
+    ----------
+    model : VanillaVAE
+    batch : (images uint8 [b, c, h, w], noise [b, latent_dim])
+    """
+    images = to_model(batch[0])
+    losses = vae_loss(images, *model(images, batch[1]))
+    n = len(images)
+    return losses["loss"] * n, n, {name: losses[name].detach() * n for name in ("mse", "kl")}

@@ -1,0 +1,76 @@
+"""Which weights were the best so far, and whether to go on.
+
+The weights are copied: a state dict refers to the tensors that training goes on to change, and
+kept by reference "the best" would be the last. Not here: what is measured (loop.py).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+__all__ = ["Best"]
+
+
+class Best:
+    """The best evaluation so far, with a copy of its weights.
+
+    Parameters
+    ----------
+    larger_is_better : bool
+    patience : int or None
+        Evaluations in a row without improvement after which `exhausted` is true.
+
+    Attributes
+    ----------
+    epoch : int
+        Of the best evaluation; 0 before the first.
+    value : float or None
+    waited : int
+        Evaluations since.
+    weights : dict of Tensor
+        Copies, on the model's device.
+    """
+
+    def __init__(self, *, larger_is_better: bool, patience: int | None) -> None:
+        self._sign = 1.0 if larger_is_better else -1.0
+        self._patience = patience
+        self.epoch = 0
+        self.value: float | None = None
+        self.waited = 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def update(self, epoch: int, value: float, model: torch.nn.Module) -> bool:
+        """Note an evaluation; copy the weights and return True if it is the best. NaN never is."""
+        better = not math.isnan(value) and (
+            self.value is None or self._sign * value > self._sign * self.value
+        )
+        if better:
+            self.epoch, self.value, self.waited = epoch, value, 0
+            self.weights = {
+                name: tensor.detach().clone() for name, tensor in model.state_dict().items()
+            }
+        else:
+            self.waited += 1
+        return better
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return self._patience is not None and self.waited >= self._patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, for a checkpoint."""
+        return {
+            "epoch": self.epoch,
+            "value": self.value,
+            "waited": self.waited,
+            "weights": self.weights,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.epoch, self.value = state["epoch"], state["value"]
+        self.waited, self.weights = state["waited"], state["weights"]

@@ -1,0 +1,217 @@
+"""train_autoencoder and train_generator: a model, its data and its step, handed to the loop.
+
+Not here: epochs (loop.py), what a run leaves in its folder once it is a finished stage (stages.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import models
+from ..data.images import Images
+from ..pairs import FixedPairs, Pairs
+from ..run_folder import RunFolder
+from ..vae import VanillaVAE
+from .batches import ImageBatches, PairBatches, SharedPairs
+from .devices import make_fabric
+from .loop import Job, train
+from .options import Metric, TrainingOptions, TrainingResult
+from .steps import Step, autoencoder_step, generator_step, vae_step
+
+__all__ = ["train_autoencoder", "train_generator"]
+
+
+def train_autoencoder(
+    model: Any,
+    images: Images,
+    folder: RunFolder,
+    options: TrainingOptions,
+    *,
+    validation: Images | None = None,
+    metric: Metric | None = None,
+    progress: bool = False,
+    resume: bool = False,
+    tensorboard: bool = False,
+) -> TrainingResult:
+    """Train an autoencoder, or a VAE, to reconstruct images.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        An autoencoder of `gtn_train.models.KINDS`. It is trained in place and afterwards holds the
+        best weights, on the device, in evaluation mode.
+    images : Images
+    folder : RunFolder
+    options : TrainingOptions
+    validation : Images, optional
+        Decides by its loss which weights are best, unless there is a metric.
+    metric : Metric, optional
+    progress : bool
+        Show a bar with the time left.
+    resume : bool
+        Continue from the folder's checkpoint; without one the run starts from the beginning.
+    tensorboard : bool
+        Write event files beside metrics.jsonl; needs the package tensorboard.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not fit, or the folder holds another or an unfinished run.
+    RuntimeError
+        If a loss or the metric is not finite: names the epoch and the step.
+    OSError
+        If a file cannot be written; earlier ones stay whole.
+    KeyboardInterrupt
+        On Ctrl-C; the last checkpoint stands, and the run can be resumed.
+
+    Notes
+    -----
+    Started by torchrun, each process takes its share of every batch, and the result is that of one
+    process within rounding, but for batch normalisation on the CPU, where each process normalises
+    by its own share (GPUs share their statistics). All processes must see the folder.
+    """
+    _check(model, folder, options, metric)
+    for name, value in (("images", images), ("validation", validation)):
+        if not isinstance(value, Images) and not (name == "validation" and value is None):
+            raise TypeError(f"{name} must be Images, got {type(value).__name__}")
+        if value is not None and tuple(value.shape) != tuple(model.image_shape):
+            raise ValueError(
+                f"{name} must have the model's shape {tuple(model.image_shape)}, got {value.shape}"
+            )
+    variational = isinstance(model, VanillaVAE)
+    step: Step = vae_step if variational else autoencoder_step
+    noise_dim = model.latent_dim if variational else 0
+    job = Job(
+        stage="autoencoder",
+        model=model,
+        step=step,
+        batches=ImageBatches(images.images, noise_dim),
+        validation=None if validation is None else ImageBatches(validation.images, noise_dim),
+        config={
+            "model": _model_config(model),
+            "data": {"name": images.name, "n": images.n, "sha256": images.sha256},
+            "validation": None
+            if validation is None
+            else {"n": validation.n, "sha256": validation.sha256},
+        },
+        prepare=lambda: None,
+        save=models.save_model,
+    )
+    return train(
+        job,
+        folder,
+        options,
+        make_fabric(options),
+        metric=metric,
+        progress=progress,
+        resume=resume,
+        tensorboard=tensorboard,
+    )
+
+
+def train_generator(
+    generator: Any,
+    pairs: Pairs,
+    folder: RunFolder,
+    options: TrainingOptions,
+    *,
+    validation: FixedPairs | None = None,
+    metric: Metric | None = None,
+    scale_labels: bool = True,
+    progress: bool = False,
+    resume: bool = False,
+    tensorboard: bool = False,
+) -> TrainingResult:
+    """Train a generator ĥ to map sources to their labels.
+
+    Parameters
+    ----------
+    generator : Generator
+    pairs : Pairs
+        Closing them is left to the caller.
+    validation : FixedPairs, optional
+        Held-out pairs. Their loss, in the same normalised space, decides which weights are best,
+        unless there is a metric.
+    scale_labels : bool
+        Call `generator.set_scale` with the first round's labels, unless the generator has a scale
+        already. With False and no scale the loss is the paper's.
+
+    Others, errors and notes as in `train_autoencoder`. In a distributed run process 0 makes the
+    pairs and sends them to the others.
+    """
+    _check(generator, folder, options, metric)
+    for name, value in (("pairs", pairs), ("validation", validation)):
+        if value is None:
+            continue
+        if not (value.dim == generator.dim == generator.out_dim):
+            raise ValueError(
+                f"{name} must have the generator's dim {generator.dim} and out_dim "
+                f"{generator.out_dim}, got dim {value.dim}"
+            )
+        if value.conditional != (generator.classes > 0):
+            raise ValueError(
+                f"{name} must {'' if generator.classes else 'not '}have classes, as the generator "
+                f"{'has' if generator.classes else 'has none'}"
+            )
+    if validation is not None and validation.latents_sha256 != pairs.latents_sha256:
+        raise ValueError(
+            f"validation pairs were made from other latents: SHA-256 {pairs.latents_sha256}, "
+            f"found {validation.latents_sha256}"
+        )
+    fabric = make_fabric(options)
+    if fabric.world_size > 1:
+        pairs = SharedPairs(pairs, fabric.global_rank, fabric.device)
+
+    def prepare() -> None:
+        unscaled = not bool(generator.label_mean.any()) and bool((generator.label_scale == 1).all())
+        if scale_labels and unscaled:
+            generator.set_scale(pairs.epoch(1).labels)
+
+    job = Job(
+        stage="generator",
+        model=generator,
+        step=generator_step,
+        batches=PairBatches(pairs, generator),
+        validation=None if validation is None else PairBatches(validation, generator),
+        config={
+            "model": _model_config(generator),
+            "pairs": pairs.config(),
+            "latents_sha256": pairs.latents_sha256,
+            "validation": None if validation is None else validation.config(),
+            "scale_labels": scale_labels,
+        },
+        prepare=prepare,
+        save=models.save_model,
+    )
+    return train(
+        job,
+        folder,
+        options,
+        fabric,
+        metric=metric,
+        progress=progress,
+        resume=resume,
+        tensorboard=tensorboard,
+    )
+
+
+def _check(model: Any, folder: Any, options: Any, metric: Any) -> None:
+    if type(model) not in models.KINDS.values():
+        raise TypeError(
+            f"model must be one of {', '.join(kind.__name__ for kind in models.KINDS.values())}, "
+            f"whose weights can be saved, got {type(model).__name__}"
+        )
+    wanted = (("folder", folder, RunFolder), ("options", options, TrainingOptions))
+    for name, value, kind in wanted:
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+    if metric is not None and not isinstance(metric, Metric):
+        raise TypeError(f"metric must be a Metric, got {type(metric).__name__}")
+
+
+def _model_config(model: Any) -> dict[str, Any]:
+    return {"kind": model.kind, **model.config()}

@@ -1,0 +1,53 @@
+"""Watching a run: a bar with the time left, and TensorBoard's curves. Both only where asked for.
+
+Not here: metrics.jsonl, which is always written (run_folder.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from ..run_folder import RunFolder
+from .options import TrainingOptions
+
+__all__ = ["Curves", "curve_names", "progress_bar"]
+
+
+def curve_names(line: dict[str, Any]) -> list[str]:
+    """Names of what a line of metrics measures: losses and the metric."""
+    return [name for name, value in line.items() if isinstance(value, float) and name != "seconds"]
+
+
+def progress_bar(stage: str, steps: int, epoch: int, options: TrainingOptions, show: bool) -> Any:
+    """Show progress over all epochs with the time left, or nothing."""
+    if not show:
+        return contextlib.nullcontext()
+    from tqdm import tqdm  # here: a silent run needs no bar
+
+    return tqdm(desc=stage, total=options.max_epochs * steps, initial=epoch * steps, unit=" steps")
+
+
+class Curves:
+    """TensorBoard's files beside metrics.jsonl, where they are wanted."""
+
+    def __init__(self, folder: RunFolder, epoch: int, *, wanted: bool) -> None:
+        self._writer: Any = None
+        if wanted:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # What a killed run wrote after its checkpoint is hidden.
+            self._writer = SummaryWriter(folder.path / "tensorboard", purge_step=epoch + 1)
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Write an epoch."""
+        if self._writer is not None:
+            for name in curve_names(line):
+                self._writer.add_scalar(name, line[name], line["epoch"])
+
+    def __enter__(self) -> Curves:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,157 @@
+"""The run folder: files whole or not at all, and when a stage counts as finished."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import gtn_label
+from gtn_train.run_folder import RunFolder, file_sha256, versions
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "runs" / "one")
+
+
+def test_files_and_their_names(folder):
+    assert folder.path.is_dir()
+    folder.write_config({"b": [1, 2], "a": {"x": None}})
+    assert json.loads((folder.path / "config.json").read_text()) == {"b": [1, 2], "a": {"x": None}}
+    assert folder.read_config() == {"b": [1, 2], "a": {"x": None}}
+    folder.append_metrics({"epoch": 1})
+    folder.append_metrics({"epoch": 2})
+    assert (folder.path / "metrics.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    folder.write_metrics([{"epoch": 1}])
+    assert folder.read_metrics() == [{"epoch": 1}]
+
+
+def test_a_line_that_a_kill_cut_short_is_left_out(folder):
+    folder.append_metrics({"epoch": 1})
+    with folder.metrics.open("a") as file:
+        file.write('{"epoch": 2, "tr')
+    assert folder.read_metrics() == [{"epoch": 1}]
+
+
+def test_damaged_files_are_named(folder):
+    for path, read in (
+        (folder.config, folder.read_config),
+        (folder.manifest, folder.stage),
+    ):
+        for text in ("", "{", "[1]"):
+            path.write_text(text)
+            with pytest.raises(ValueError, match=f"'{path}' is damaged"):
+                read()
+    folder.manifest.write_text('{"name": "x"}')
+    with pytest.raises(ValueError, match="damaged: it must have inputs, name, options, outputs"):
+        folder.stage()
+    folder.metrics.write_text("{}\n1\n")
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2' is damaged"):
+        folder.read_metrics()
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(NotADirectoryError, match="a run needs a folder, and '"):
+            RunFolder(path)
+
+
+def test_finished_only_if_everything_agrees(folder):
+    name, inputs, options = "encode", {"data": "ab", "weights": "cd"}, {"batch": (1, 2), "x": 0.5}
+    assert not folder.is_finished(name, inputs, options)
+    (folder.path / "latents.npy").write_bytes(b"rows")
+    stage = folder.finish(name, inputs, options, ["latents.npy"], 1.5)
+    assert stage.outputs == {"latents.npy": hashlib.sha256(b"rows").hexdigest()}
+    assert stage.versions["gtn-label"] == gtn_label.__version__
+    read = folder.stage()
+    assert (read.name, read.inputs, read.seconds) == (name, inputs, 1.5)
+    assert folder.is_finished(name, inputs, options)
+    assert not folder.is_finished("label", inputs, options)
+    assert not folder.is_finished(name, {**inputs, "data": "ef"}, options)
+    assert not folder.is_finished(name, {"data": "ab"}, options)
+    assert not folder.is_finished(name, inputs, {**options, "x": 0.25})
+    (folder.path / "latents.npy").write_bytes(b"rowz")
+    assert not folder.is_finished(name, inputs, options)
+    (folder.path / "latents.npy").unlink()
+    assert not folder.is_finished(name, inputs, options)
+
+
+def test_a_manifest_needs_its_outputs(folder):
+    with pytest.raises(FileNotFoundError):
+        folder.finish("encode", {}, {}, ["latents.npy"], 1.0)
+    assert not folder.manifest.exists()
+
+
+def test_clear_leaves_other_files(folder):
+    folder.write_config({})
+    folder.append_metrics({})
+    for file in (folder.manifest, folder.checkpoint, folder.weights, folder.path / "mine.txt"):
+        file.write_text("x")
+    folder.clear()
+    assert [file.name for file in folder.path.iterdir()] == ["mine.txt"]
+
+
+def test_sweep_removes_what_a_kill_left(folder):
+    (folder.path / ".gtn-label-0123456789abcdef.tmp").write_text("half")
+    (folder.path / "mine.tmp").write_text("x")
+    folder.sweep()
+    assert [file.name for file in folder.path.iterdir()] == ["mine.tmp"]
+
+
+def test_a_full_disk_leaves_what_there_was(folder, monkeypatch):
+    folder.write_config({"seed": 1})
+    before = folder.config.read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*config.json'"):
+        folder.write_config({"seed": 2})
+    assert folder.config.read_bytes() == before
+    assert len(list(folder.path.iterdir())) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_stops_metrics_by_name(folder):
+    folder.metrics.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*metrics.jsonl'"):
+        folder.append_metrics({"epoch": 1})
+
+
+def test_half_a_line_is_taken_back(folder, monkeypatch):
+    folder.append_metrics({"epoch": 1})
+
+    class Half:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.file.close()
+
+        def write(self, text):
+            self.file.write(text[: len(text) // 2])
+            self.file.flush()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, mode: Half(real(self, mode)))
+    with pytest.raises(OSError, match="No space left"):
+        folder.append_metrics({"epoch": 2})
+    monkeypatch.undo()
+    assert folder.read_metrics() == [{"epoch": 1}]
+
+
+def test_versions_and_hashes(tmp_path):
+    assert {"python", "gtn-label", "numpy", "torch"} <= set(versions())
+    (tmp_path / "file").write_bytes(b"abc" * 1_000_000)
+    assert file_sha256(tmp_path / "file") == hashlib.sha256(b"abc" * 1_000_000).hexdigest()

@@ -1,0 +1,218 @@
+"""Runs that are killed or interrupted go on as if nothing had happened, or say why they cannot."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import training_cases as cases
+
+from gtn_train.pairs import FixedPairs, FreshPairs
+from gtn_train.run_folder import RunFolder
+from gtn_train.training import Metric, train_autoencoder, train_generator
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Both runs, each killed by SIGKILL once it had a checkpoint and went on."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("generator", "vae")}
+    script = Path(cases.__file__)
+    processes = {
+        name: subprocess.Popen([sys.executable, script, name, folder])
+        for name, folder in folders.items()
+    }
+    try:
+        for name, process in processes.items():
+            metrics = folders[name] / "metrics.jsonl"
+            while not metrics.exists() or metrics.read_text().count("\n") < 3:
+                assert process.poll() is None, f"{name} ended before it could be killed"
+                time.sleep(0.02)
+            process.kill()
+            process.wait()
+    finally:
+        for process in processes.values():
+            process.kill()
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("name", "run"), [("generator", cases.run_generator), ("vae", cases.run_vae)]
+)
+def test_killed_and_resumed_is_bit_for_bit_the_same(name, run, killed, tmp_path):
+    folder = RunFolder(killed[name])
+    assert folder.checkpoint.exists()
+    assert not folder.weights.exists()
+    before = len(folder.read_metrics())
+    resumed, result = run(folder.path, resume=True)
+    whole, expected = run(tmp_path / "whole")
+    assert 3 <= before < expected.epochs, "it was killed on the way"
+    assert cases.same(resumed, whole)
+    assert (folder.path / "weights.safetensors").read_bytes() == (
+        tmp_path / "whole" / "weights.safetensors"
+    ).read_bytes()
+    assert (result.best_epoch, result.best_value) == (expected.best_epoch, expected.best_value)
+    lines = folder.read_metrics()
+    assert [line["epoch"] for line in lines] == list(range(1, expected.epochs + 1))
+    for line, wanted in zip(lines, expected.history, strict=True):
+        for key in ("train_loss", "validation_loss", "wiggle", "round"):
+            assert line.get(key) == wanted.get(key)
+    assert not folder.checkpoint.exists()
+
+
+def interrupted_at(epoch):
+    """A metric during which Ctrl-C is pressed, once."""
+    calls = []
+
+    def metric(model):
+        calls.append(1)
+        if len(calls) == epoch:
+            signal.raise_signal(signal.SIGINT)
+        return cases.wiggle(model)
+
+    return Metric("wiggle", metric, larger_is_better=True)
+
+
+def test_ctrl_c_leaves_the_last_checkpoint(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    asked = cases.options(checkpoint_every_epochs=2)
+    pairs = FixedPairs(cases.latents() - 3, cases.latents())
+    with pytest.raises(KeyboardInterrupt):
+        train_generator(cases.generator(), pairs, folder, asked, metric=interrupted_at(4))
+    assert len(folder.read_metrics()) == 3
+    resumed, whole = cases.generator(), cases.generator()
+    with pytest.raises(KeyboardInterrupt):  # before its first checkpoint: the old one stands
+        train_generator(resumed, pairs, folder, asked, metric=interrupted_at(1), resume=True)
+    train_generator(resumed, pairs, folder, asked, metric=interrupted_at(9), resume=True)
+    train_generator(whole, pairs, RunFolder(tmp_path / "whole"), asked, metric=interrupted_at(9))
+    assert cases.same(resumed, whole)
+
+
+@pytest.fixture
+def unfinished(tmp_path):
+    """A folder whose run was interrupted in its third epoch."""
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        start(folder, metric=interrupted_at(3))
+    return folder
+
+
+def start(folder, *, model=None, pairs=None, metric=None, resume=False, **changes):
+    return train_generator(
+        model or cases.generator(),
+        pairs or FixedPairs(cases.latents() - 3, cases.latents()),
+        folder,
+        cases.options(**changes),
+        metric=metric or interrupted_at(99),
+        resume=resume,
+    )
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.path.iterdir()}
+
+
+def test_an_unfinished_run_is_not_overwritten(unfinished):
+    before = contents(unfinished)
+    with pytest.raises(ValueError, match="holds an unfinished run: resume it, choose another"):
+        start(unfinished)
+    assert contents(unfinished) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 0.5}, r"options.learning_rate was 0.001 and is 0.5"),
+        (
+            {"patience": 4, "seed": 2},
+            r"options.patience was not given and is 4; options.seed was 0",
+        ),
+        ({"model": cases.generator(width=9)}, r"model.width was 8 and is 9"),
+        (
+            {"pairs": FixedPairs(cases.latents() - 3, cases.latents() + 1)},
+            r'latents_sha256 was "[0-9a-f]{64}" and is .*; pairs.labels_sha256 was',
+        ),
+        (
+            {"metric": Metric("wiggle", cases.wiggle, larger_is_better=False)},
+            "metric.larger_is_better was true and is false",
+        ),
+    ],
+)
+def test_another_run_is_not_resumed(unfinished, changes, message):
+    before = contents(unfinished)
+    with pytest.raises(ValueError, match=f"holds another run, .* {message}"):
+        start(unfinished, resume=True, **changes)
+    assert contents(unfinished) == before
+
+
+def test_another_source_of_pairs_is_not_resumed(unfinished):
+    with (
+        FreshPairs(cases.latents()) as pairs,
+        pytest.raises(ValueError, match=r'pairs.kind was "fixed" and is "fresh"'),
+    ):
+        start(unfinished, pairs=pairs, resume=True)
+    assert pairs._current is None, "nothing was matched for a run that cannot be"
+
+
+def test_other_images_are_not_resumed(tmp_path):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_autoencoder(
+            cases.make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}, 1),
+            cases.images(9, (1, 8, 8)),
+            folder,
+            cases.options(),
+            metric=interrupted_at(2),
+        )
+    with pytest.raises(ValueError, match=r"data.sha256 was .* and is"):
+        train_autoencoder(
+            cases.make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}, 1),
+            cases.images(9, (1, 8, 8), seed=1),
+            folder,
+            cases.options(),
+            metric=interrupted_at(99),
+            resume=True,
+        )
+
+
+def test_a_damaged_checkpoint_is_named(unfinished):
+    whole = unfinished.checkpoint.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"not a checkpoint", whole[:-50]):
+        unfinished.checkpoint.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"checkpoint '.*checkpoint.ckpt' is damaged; delete"):
+            start(unfinished, resume=True)
+    torch.save({"epoch": 1}, unfinished.checkpoint)
+    with pytest.raises(ValueError, match=r"is damaged; .*: it is none of gtn-train's"):
+        start(unfinished, resume=True)
+
+
+def test_nothing_is_unpickled(unfinished, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"format": Evil()}, unfinished.checkpoint)
+    with pytest.raises(ValueError, match="is damaged"):
+        start(unfinished, resume=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_of_another_shape(unfinished):
+    state = torch.load(unfinished.checkpoint, weights_only=True)
+    state["model"]["net.0.weight"] = torch.zeros(2, 2)
+    torch.save(state, unfinished.checkpoint)
+    with pytest.raises(ValueError, match=r"does not fit the model: .*net\.0\.weight"):
+        start(unfinished, resume=True)
+
+
+def test_without_a_checkpoint_resume_starts(tmp_path):
+    fresh, again = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
+    first, second = cases.generator(), cases.generator()
+    start(fresh, model=first, resume=True)
+    start(again, model=second)
+    assert cases.same(first, second)
+    start(again, model=cases.generator())  # a finished one may be done again

@@ -1,0 +1,134 @@
+"""Small runs that tests train, kill, resume and distribute; a script for those in processes.
+
+python training_cases.py CASE FOLDER trains one, slowly enough to be killed on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gtn_train.data.images import Images
+from gtn_train.models import make_model
+from gtn_train.pairs import FixedPairs, FreshPairs
+from gtn_train.run_folder import RunFolder
+from gtn_train.training import Metric, TrainingOptions, train_autoencoder, train_generator
+
+
+def latents(n=96, dim=3):
+    rows = np.random.default_rng(5).normal(size=(n, dim)).astype(np.float32)
+    return rows * np.array([1, 2, 0.5], np.float32)[:dim] + 3
+
+
+def images(n=41, shape=(1, 32, 32), seed=6):
+    pixels = np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
+    return Images("noise", pixels)
+
+
+def options(**changes):
+    defaults = {"batch_size": 16, "learning_rate": 1e-3, "max_epochs": 6}
+    return TrainingOptions(**{**defaults, "accelerator": "cpu", "threads": 1, **changes})
+
+
+def wiggle(model):
+    """A metric without a trend: the best epoch is somewhere on the way."""
+    total = sum(float(tensor.double().sum()) for tensor in model.parameters())
+    return float(np.sin(1000 * total))
+
+
+def generator(seed=1, **changes):
+    return make_model("generator", {"dim": 3, "layers": 3, "width": 8, **changes}, seed)
+
+
+def run_generator(folder, *, resume=False, pause=0.0, **changes):
+    """Batch normalisation, fresh pairs that last two epochs, a metric, decaying learning rate."""
+
+    def metric(model):
+        time.sleep(pause)
+        return wiggle(model)
+
+    model = generator()
+    asked = options(learning_rate_decay=0.9, weight_decay=1e-3, **{"max_epochs": 12, **changes})
+    with FreshPairs(latents(), every=2, seed=3, threads=1) as pairs:
+        result = train_generator(
+            model,
+            pairs,
+            RunFolder(folder),
+            asked,
+            metric=Metric("wiggle", metric, larger_is_better=True),
+            resume=resume,
+        )
+    return model, result
+
+
+def run_vae(folder, *, resume=False, pause=0.0, **changes):
+    """Noise, batch normalisation, checkpoints every other epoch."""
+
+    def metric(model):
+        time.sleep(pause)
+        return wiggle(model)
+
+    model = make_model("vae", {"image_shape": [1, 32, 32], "latent_dim": 2}, 1)
+    result = train_autoencoder(
+        model,
+        images(),
+        RunFolder(folder),
+        options(checkpoint_every_epochs=2, **{"max_epochs": 7, **changes}),
+        validation=images(9, seed=7),
+        metric=Metric("wiggle", metric, larger_is_better=True),
+        resume=resume,
+    )
+    return model, result
+
+
+def run_distributed(folder):
+    """What two processes must do as one does: ragged batches, classes, rounds, validation."""
+    model = generator(batch_norm_layers=0, classes=2)
+    classes = np.arange(45) % 2
+    held_out = FixedPairs(
+        latents(21) - 3,
+        latents(21),
+        classes=classes[:21],
+        latents_sha256=FixedPairs(latents(45), latents(45)).latents_sha256,
+    )
+    with FreshPairs(latents(45), seed=2, classes=classes, threads=1) as pairs:
+        first = train_generator(
+            model,
+            pairs,
+            RunFolder(Path(folder) / "generator"),
+            options(devices=_processes(), max_epochs=4),
+            validation=held_out,
+            metric=Metric("wiggle", wiggle, larger_is_better=True, every=2),
+        )
+    autoencoder = make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}, 1)
+    second = train_autoencoder(
+        autoencoder,
+        images(37, (1, 8, 8)),
+        RunFolder(Path(folder) / "autoencoder"),
+        options(devices=_processes(), max_epochs=2),
+        validation=images(10, (1, 8, 8), seed=7),
+    )
+    return (model, first), (autoencoder, second)
+
+
+def _processes():
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def same(first, second):
+    """Whether two modules hold the same bits."""
+    ours, theirs = first.state_dict(), second.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+if __name__ == "__main__":
+    case, place = sys.argv[1:]
+    if case == "distributed":
+        run_distributed(place)
+    else:
+        {"generator": run_generator, "vae": run_vae}[case](place, pause=0.3)
