@@ -111,8 +111,8 @@ def test_what_is_no_mixture_is_refused(weights, means, stds, message):
 def test_matchings_without_clusters_are_refused(clumps, tmp_path):
     with pytest.raises(ValueError, match="matching must have groups"):
         Mixture.from_matching(match(clumps, seed=0))
-    with pytest.raises(ValueError, match="every latent a source.*got 2 sources for 80 latents"):
-        groups = (np.zeros(2, int), np.zeros(80, int))
+    groups = (np.zeros(2, int), np.zeros(80, int))
+    with pytest.raises(ValueError, match=r"every latent a source.*got 2 sources for 80 latents"):
         Mixture.from_matching(match(clumps, clumps[:2], groups=groups))
     with pytest.raises(ValueError, match=r"got 3 with counts \[1, 0, 2\]"):
         Mixture.of_clusters(np.ones((3, 1)), [0, 2, 2])

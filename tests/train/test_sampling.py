@@ -50,10 +50,14 @@ def test_every_submodule_gets_its_own_mode_back_and_statistics_stay():
 
 def test_modes_come_back_after_an_error():
     module = torch.nn.Linear(1, 1)
-    with pytest.raises(RuntimeError, match="mine"), inference(module, len):
+
+    def fail():
         assert not module.training
         assert torch.is_inference_mode_enabled()
         raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"), inference(module, len):
+        fail()
     assert module.training
     assert not torch.is_inference_mode_enabled()
 
@@ -62,7 +66,7 @@ def test_classes_of_all_or_of_each():
     plain = sample_latents(Affine(2), 4, 0)
     np.testing.assert_allclose(sample_latents(Affine(2), 4, 0, classes=3), plain + 300, rtol=1e-6)
     each = sample_latents(Affine(2), 4, 0, classes=[0, 1, 0, 2], batch_size=3)
-    np.testing.assert_allclose(each, plain + [[0], [100], [0], [200]], rtol=1e-6)
+    np.testing.assert_allclose(each, plain + np.array([[0], [100], [0], [200]]), rtol=1e-6)
 
 
 def test_sources_of_a_mixture():
@@ -122,7 +126,7 @@ def test_a_decoder_that_is_not_finite_is_named():
         def decode(self, rows):
             return (rows * torch.tensor([[1.0], [torch.inf]]))[:, :, None, None]
 
-    with pytest.raises(ValueError, match="the autoencoder's images must be finite.* row 1"):
+    with pytest.raises(ValueError, match=r"the autoencoder's images must be finite.* row 1"):
         decode_images(Broken(), np.array([[0.0], [1.0]]))
 
 
