@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from gtn_label.atomic import atomic_file
 
-__all__ = ["curves", "encode", "grid", "histograms", "scatter", "write"]
+__all__ = ["curve_names", "curves", "encode", "grid", "histograms", "scatter", "write"]
 
 SUFFIXES = (".png", ".pdf", ".svg")
 PADDING = 2  # white pixels around each image of a grid
@@ -98,9 +98,10 @@ def curves(
     ValueError
         If there is nothing to draw.
     """
+    from matplotlib.ticker import MaxNLocator
+
     if panels is None:
-        names = {name: None for row in history for name, value in row.items() if _number(value)}
-        panels = {name: (name,) for name in names if name != x}
+        panels = {name: (name,) for name in curve_names(history, x=x)}
     if not history or not panels:
         raise ValueError("history must have rows with numbers to draw, got none")
     figure, all_axes = _panels(len(panels))
@@ -126,10 +127,17 @@ def curves(
         if 0 < lowest < math.inf:
             axes.set_yscale("log")
         axes.set(xlabel=x, title=title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if len(names_shown) > 1:
             axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def curve_names(history: Sequence[Mapping[str, Any]], *, x: str = "epoch") -> list[str]:
+    """Names that `curves` draws by default: those with numbers, less `x` and the seconds."""
+    names = {name: None for row in history for name, value in row.items() if _number(value)}
+    return [name for name in names if name not in (x, "seconds", "round")]
 
 
 def scatter(

@@ -1,7 +1,7 @@
 """Interpolation (Fig. 8): decode ĥ along straight lines between sources.
 
 A line runs between two random sources, or between the sources that two real images' latents are
-the labels of. Not here: drawing and decoding themselves (sampling.py), files of grids (figures.py).
+the labels of. Not here: generating (sampling.py), decoding (autoencoder.py), files (figures.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from gtn_label.arrays import draw_sources
 from gtn_label.checks import as_integer, check_seed
 
 from . import figures
+from .autoencoder import decode_all
 from .mixture import Mixture
-from .sampling import decode_images, generate_latents
+from .sampling import generate_latents
 
 __all__ = ["Interpolation", "interpolate", "lines", "matched_sources", "random_ends"]
 
@@ -99,9 +100,7 @@ def interpolate(
     )
     images = None
     if autoencoder is not None:
-        images = decode_images(
-            autoencoder, latents, batch_size=batch_size, device=device, progress=progress
-        )
+        images = decode_all(autoencoder, latents, batch_size, device, progress)
         images = images.reshape(*sources.shape[:2], *images.shape[1:])
     return Interpolation(weights, sources, latents.reshape(*sources.shape[:2], -1), images)
 

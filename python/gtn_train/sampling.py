@@ -3,13 +3,11 @@
 Sources come from `gtn_label`'s Philox stream, as in `match`: row i of seed s is the same row on
 every machine and for every batch size. Its latent is the same up to rounding, because a matrix
 product may add in another order for another number of rows. Not here: sources of a mixture
-(mixture.py), lines between sources (interpolation.py), grids (figures.py).
+(mixture.py), lines between sources (interpolation.py), decoding (autoencoder.py).
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,37 +18,14 @@ from tqdm import tqdm
 from gtn_label import arrays
 from gtn_label.checks import as_integer, check_seed
 
-from .data.images import refuse_non_finite, to_bytes
+from .autoencoder import decode_all, evaluating
+from .data.images import refuse_non_finite
 from .mixture import Mixture
 
-__all__ = ["decode_images", "generate_latents", "inference", "sample_images", "sample_latents"]
+__all__ = ["generate_latents", "sample_images", "sample_latents"]
 
 LATENT_BATCH = 4096  # the widest generator of Table 2 holds 50 MB of activations a layer with it
 IMAGE_BATCH = 256
-
-Latents = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-
-
-@contextlib.contextmanager
-def inference(*models: Any) -> Iterator[None]:
-    """Within this block no gradients are kept and modules evaluate: no dropout, fixed batch norm.
-
-    Each submodule's own training mode is restored afterwards, also after an exception. What is
-    no `torch.nn.Module`, such as a plain function, is left alone.
-    """
-    modules = [
-        part for model in models if isinstance(model, torch.nn.Module) for part in model.modules()
-    ]
-    modes = [part.training for part in modules]
-    try:
-        for part in modules:
-            part.training = False
-        with torch.inference_mode():
-            yield
-    finally:
-        for part, mode in zip(modules, modes, strict=True):
-            part.training = mode
 
 
 def sample_latents(
@@ -63,7 +38,7 @@ def sample_latents(
     mixture: Mixture | None = None,
     device: Any = None,
     progress: bool = False,
-) -> Latents:
+) -> npt.NDArray[np.float32]:
     """Draw sources and generate: ĥ(y) for y ~ N(0, I), or for y from a mixture (Fig. 9).
 
     Parameters
@@ -118,13 +93,13 @@ def sample_images(
     mixture: Mixture | None = None,
     device: Any = None,
     progress: bool = False,
-) -> Bytes:
+) -> npt.NDArray[np.uint8]:
     """Sample latents and decode them; arguments and errors as in `sample_latents`.
 
     Parameters
     ----------
-    autoencoder : object
-        With `decode`: float32 latents [b, d] to images [b, c, h, w] in [-1, 1].
+    autoencoder : autoencoder.Autoencoder
+        Whose `decode` takes the generator's latents.
 
     Returns
     -------
@@ -140,9 +115,7 @@ def sample_images(
         device=device,
         progress=progress,
     )
-    return decode_images(
-        autoencoder, latents, batch_size=batch_size, device=device, progress=progress
-    )
+    return decode_all(autoencoder, latents, batch_size, device, progress)
 
 
 def generate_latents(
@@ -153,71 +126,36 @@ def generate_latents(
     classes: Any = None,
     device: Any = None,
     progress: bool = False,
-) -> Latents:
+) -> npt.NDArray[np.float32]:
     """Map given sources [n, dim] to latents float32 [n, d]; all else as in `sample_latents`."""
-    arrays.refuse_non_finite(sources, "sources")
-    per_row = _classes(classes, len(sources))
-
-    def generate(begin: int, end: int) -> torch.Tensor:
-        batch = torch.tensor(sources[begin:end], dtype=torch.float32, device=where)
-        if per_row is None:
-            return generator(batch)
-        return generator(batch, torch.tensor(per_row[begin:end], device=where))
-
-    where = _device(generator, device)
-    with inference(generator):
-        return _in_batches(generate, len(sources), batch_size, "latents", "generator", progress)
-
-
-def decode_images(
-    autoencoder: Any,
-    latents: npt.NDArray[Any],
-    *,
-    batch_size: int = IMAGE_BATCH,
-    device: Any = None,
-    progress: bool = False,
-) -> Bytes:
-    """Decode latents [n, d] to images uint8 [n, c, h, w]; all else as in `sample_images`."""
-    arrays.refuse_non_finite(latents, "latents")
-
-    def decode(begin: int, end: int) -> torch.Tensor:
-        batch = torch.tensor(latents[begin:end], dtype=torch.float32, device=where)
-        return autoencoder.decode(batch)
-
-    where = _device(autoencoder, device)
-    with inference(autoencoder):
-        return _in_batches(decode, len(latents), batch_size, "images", "autoencoder", progress)
-
-
-def _in_batches(
-    compute: Callable[[int, int], torch.Tensor],
-    n: int,
-    batch_size: int,
-    what: str,
-    model: str,
-    progress: bool,
-) -> npt.NDArray[Any]:
-    """Fill one array, float32 or for images uint8, with what `compute` gives for rows [a, b)."""
-    batch_size = as_integer(batch_size, "batch_size", 1)
-    out: npt.NDArray[Any] | None = None
-    with tqdm(total=n, unit=f" {what}", disable=not progress) as bar:
-        for begin in range(0, n, batch_size):
-            end = min(begin + batch_size, n)
-            values = compute(begin, end)
-            if values.ndim < 2 or len(values) != end - begin:
+    rows = arrays.as_rows(sources, "sources").rows
+    arrays.refuse_non_finite(rows, "sources")
+    n, step = len(rows), as_integer(batch_size, "batch_size", 1)
+    per_row = _classes(classes, n)
+    where = _device(generator) if device is None else device
+    latents = np.empty((0, 0), np.float32)
+    with (
+        evaluating(generator),
+        torch.inference_mode(),
+        tqdm(total=n, unit=" latents", desc="sampling", disable=not progress) as bar,
+    ):
+        for begin in range(0, n, step):
+            some = slice(begin, min(begin + step, n))
+            given = [torch.tensor(rows[some], dtype=torch.float32, device=where)]
+            if per_row is not None:
+                given.append(torch.tensor(per_row[some], device=where))
+            batch = generator(*given)
+            if batch.ndim != 2 or len(batch) != len(given[0]):
                 raise ValueError(
-                    f"{model} must give one row for each of {end - begin}, "
-                    f"got shape {tuple(values.shape)}"
+                    f"the generator must give [{len(given[0])}, d] for as many sources, "
+                    f"got {tuple(batch.shape)}"
                 )
-            refuse_non_finite(values, f"the {model}'s {what}", first=begin)
-            rows = (to_bytes(values) if what == "images" else values.float()).cpu().numpy()
-            if out is None:
-                out = np.empty((n, *rows.shape[1:]), rows.dtype)
-            out[begin:end] = rows
-            bar.update(end - begin)
-    if out is None:
-        raise ValueError(f"there must be at least one row to make {what} from, got none")
-    return out
+            refuse_non_finite(batch, "the generator's latents", begin)
+            if begin == 0:  # the first to tell d
+                latents = np.empty((n, batch.shape[1]), np.float32)
+            latents[some] = batch.float().cpu().numpy()
+            bar.update(len(batch))
+    return latents
 
 
 def _dim(generator: Any) -> Any:
@@ -237,10 +175,8 @@ def _classes(classes: Any, n: int) -> npt.NDArray[np.int64] | None:
     return arrays.as_labels(classes, "classes", n, "samples")
 
 
-def _device(model: Any, device: Any) -> torch.device:
-    """Where a model's inputs belong: as said, or with its first parameter, or on the CPU."""
-    if device is not None:
-        return torch.device(device)
+def _device(model: Any) -> Any:
+    """Where a model's inputs belong: with its first parameter, or on the CPU."""
     parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
     first = next(parameters, None)
     return torch.device("cpu") if first is None else first.device

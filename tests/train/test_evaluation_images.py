@@ -12,7 +12,12 @@ from stand_ins import Moments, images
 from torch.utils.data import Dataset
 
 from gtn_train.evaluation.extractors import as_fidelity
-from gtn_train.evaluation.images import evaluate_images, extract, frechet_distance
+from gtn_train.evaluation.images import (
+    evaluate_images,
+    extract,
+    frechet_distance,
+    inception_score,
+)
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
 
@@ -71,6 +76,9 @@ def test_the_score_is_the_formula_over_splits():
     divergence = (p * np.log(p / p.mean(axis=0))).sum(axis=1).mean()
     assert found["IS-Moments"] == pytest.approx(math.exp(divergence), rel=1e-5)
     assert found["IS-Moments std"] == 0
+    assert inception_score(generated, Moments()) == pytest.approx(found["IS-Moments"], rel=1e-9)
+    with pytest.raises(ValueError, match="splits must not exceed the 12 images, got 13"):
+        inception_score(generated, Moments(), splits=13)
     several = evaluate_images(generated, images(12, seed=2), Moments(), n=12, splits=3)
     assert several["IS-Moments std"] > 0
     assert several["splits"] == 3
