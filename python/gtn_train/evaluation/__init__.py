@@ -1,0 +1,9 @@
+"""How good samples are: images by features of a network, latents by plain statistics.
+
+- `extractors`: networks that give features: Inception, EfficientNet-Lite0, a user's own.
+- `images`: FID and Inception Score, of samples and reconstructions, precision and recall.
+- `neighbours`: the nearest training image of each sample: are samples copies?
+- `latents`: norms, learnability, intrinsic dimension, energy distance, supports and coverage.
+
+Importing this package imports none of them.
+"""
