@@ -153,11 +153,27 @@ class Mixture:
         chance = np.random.Generator(np.random.Philox(derive(seed, "mixture", "clusters")))
         weights = self.weights / self.weights.sum()
         clusters = chance.choice(len(weights), size=n, p=weights).astype(np.int64)
-        sources = draw_sources(n, self.dim, seed)
+        return self.around(clusters, draw_sources(n, self.dim, seed)), clusters
+
+    def around(
+        self, clusters: npt.NDArray[np.int64], z: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """Place standard normal rows in clusters: mean + std z, in float64, rounded to float32.
+
+        Parameters
+        ----------
+        clusters : int64 [n]
+        z : float32 [n, dim]
+
+        Returns
+        -------
+        float32 [n, dim]
+        """
+        sources = z.copy()
         for cluster, (mean, std) in enumerate(zip(self.means, self.stds, strict=True)):
             inside = clusters == cluster
-            sources[inside] = (mean + std * sources[inside]).astype(np.float32)
-        return sources, clusters
+            sources[inside] = (mean + std * z[inside]).astype(np.float32)
+        return sources
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, whole or not at all; numbers come back bit for bit."""

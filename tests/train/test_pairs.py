@@ -14,7 +14,7 @@ import torch
 
 import gtn_train.pairs.fresh as fresh_module
 from gtn_label import Matching, arrays, match, match_quantile, report
-from gtn_train.pairs import FixedPairs, FreshPairs
+from gtn_train.pairs import Algorithm1, FixedPairs, FreshPairs, labelings
 from gtn_train.seeds import derive
 
 LATENTS = np.random.default_rng(0).normal([1, 0, -2], size=(60, 3))
@@ -161,12 +161,13 @@ def test_validation_pairs_are_held_out():
 
 
 def test_a_round_is_matched_as_match_does():
-    with FreshPairs(LATENTS, every=2, seed=7, order="norm_desc", cone=2, center=True) as pairs:
+    labeling = Algorithm1(order="norm_desc", cone=2, center=True)
+    with FreshPairs(LATENTS, labeling, every=2, seed=7) as pairs:
         for epoch, number in ((1, 0), (2, 0), (3, 1), (4, 1), (5, 2)):
             assert pairs.round_of(epoch) == number
             wanted = match(
                 LATENTS,
-                arrays.draw_sources(60, 3, derive(7, "sources", number)),
+                arrays.draw_sources(60, 3, derive(derive(7, "round", number), "sources")),
                 order="norm_desc",
                 cone=2,
                 center=True,
@@ -193,7 +194,7 @@ def test_rounds_do_not_depend_on_earlier_ones():
 
 
 def test_classes_keep_to_themselves():
-    with FreshPairs(LATENTS, seed=1, classes=CLASSES) as pairs:
+    with FreshPairs(LATENTS, Algorithm1(classes=CLASSES), seed=1) as pairs:
         first, second = pairs.epoch(1), pairs.epoch(2)
     for rows in (first, second):
         where = [
@@ -209,7 +210,7 @@ def test_classes_keep_to_themselves():
 def test_standardized_latents_are_matched_and_given_ones_are_labels():
     latents = LATENTS * [1, 100, 1] + [0, 0, 50]
     latents[:, 2] = 50  # no spread
-    with FreshPairs(latents, seed=1, standardize=True) as pairs:
+    with FreshPairs(latents, Algorithm1(standardize=True), seed=1) as pairs:
         sources, labels = rows_of(pairs)
     scaled = (latents - latents.mean(axis=0)) / [*latents[:, :2].std(axis=0), 1]
     wanted = match(scaled, sources)
@@ -219,13 +220,13 @@ def test_standardized_latents_are_matched_and_given_ones_are_labels():
 
 def test_the_next_round_is_matched_in_the_background(monkeypatch):
     started = []
-    real = fresh_module.match
+    real = labelings.match
 
     def watched(*args, **kwargs):
         started.append(threading.current_thread())
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(fresh_module, "match", watched)
+    monkeypatch.setattr(labelings, "match", watched)
     with FreshPairs(LATENTS, every=3) as pairs:
         for epoch in (1, 2, 3):
             pairs.epoch(epoch)
@@ -238,7 +239,7 @@ def test_the_next_round_is_matched_in_the_background(monkeypatch):
 
 
 def test_an_error_is_raised_where_its_round_is_needed(monkeypatch):
-    real = fresh_module.match
+    real = labelings.match
     calls = []
 
     def failing(*args, **kwargs):
@@ -247,7 +248,7 @@ def test_an_error_is_raised_where_its_round_is_needed(monkeypatch):
             raise MemoryError("round 1 is too large")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(fresh_module, "match", failing)
+    monkeypatch.setattr(labelings, "match", failing)
     with FreshPairs(LATENTS) as pairs:
         pairs.epoch(1)
         pairs._next._thread.join()
@@ -258,7 +259,7 @@ def test_an_error_is_raised_where_its_round_is_needed(monkeypatch):
 
 def test_close_stops_a_long_matching():
     latents = np.random.default_rng(0).normal(size=(60_000, 48)).astype(np.float32)
-    pairs = FreshPairs(latents, threads=1)
+    pairs = FreshPairs(latents, Algorithm1(threads=1))
     background = fresh_module._Background(pairs, 0)
     pairs._next = background
     pairs.close()
@@ -274,9 +275,9 @@ def test_the_interpreter_ends_without_waiting_for_a_round():
     """Also where nobody closes: matching the next round would take minutes."""
     script = (
         "import numpy as np\n"
-        "from gtn_train.pairs import fresh\n"
+        "from gtn_train.pairs import Algorithm1, fresh\n"
         "latents = np.random.default_rng(0).normal(size=(200_000, 64)).astype(np.float32)\n"
-        "fresh._Background(fresh.FreshPairs(latents, threads=1), 0)\n"
+        "fresh._Background(fresh.FreshPairs(latents, Algorithm1(threads=1)), 0)\n"
         "raise SystemExit(7)\n"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 7
@@ -296,7 +297,7 @@ def test_ctrl_c_while_waiting_stops_the_matching(monkeypatch):
 
     monkeypatch.setattr(fresh_module._Background, "stop", stop)
     monkeypatch.setattr(Future, "result", interrupted)
-    with FreshPairs(latents, threads=1) as pairs, pytest.raises(KeyboardInterrupt):
+    with FreshPairs(latents, Algorithm1(threads=1)) as pairs, pytest.raises(KeyboardInterrupt):
         pairs.epoch(1)
     assert stopped == [False]
 
@@ -318,8 +319,19 @@ def test_ctrl_c_while_waiting_stops_the_matching(monkeypatch):
     ],
 )
 def test_options_are_refused_at_once(changes, error, message):
+    own = {name: value for name, value in changes.items() if name in ("latents", "every", "seed")}
     with pytest.raises(error, match=message):
-        FreshPairs(**{"latents": LATENTS, **changes})
+        FreshPairs(
+            own.pop("latents", LATENTS),
+            Algorithm1(
+                **{
+                    name: value
+                    for name, value in changes.items()
+                    if name not in own and name != "latents"
+                }
+            ),
+            **own,
+        )
 
 
 def test_a_read_only_map_is_read(tmp_path):

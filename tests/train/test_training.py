@@ -16,7 +16,7 @@ from training_cases import generator, images, latents, options, same, wiggle
 
 from gtn_label import arrays
 from gtn_train.models import load_model, make_model
-from gtn_train.pairs import FixedPairs, FreshPairs
+from gtn_train.pairs import Algorithm1, FixedPairs, FreshPairs
 from gtn_train.run_folder import RunFolder
 from gtn_train.seeds import derive
 from gtn_train.training import (
@@ -217,7 +217,7 @@ def test_what_a_run_leaves(folder):
     (folder.path / ".gtn-label-00.tmp").write_text("of a killed process")
     folder.manifest.write_text("{}")
     model = generator()
-    with FreshPairs(latents(), every=2, threads=1) as fresh:
+    with FreshPairs(latents(), Algorithm1(threads=1), every=2) as fresh:
         result = train_generator(
             model,
             fresh,

@@ -15,7 +15,7 @@ import torch
 
 from gtn_train.data.images import Images
 from gtn_train.models import make_model
-from gtn_train.pairs import FixedPairs, FreshPairs
+from gtn_train.pairs import Algorithm1, FixedPairs, FreshPairs
 from gtn_train.run_folder import RunFolder
 from gtn_train.training import Metric, TrainingOptions, train_autoencoder, train_generator
 
@@ -54,7 +54,7 @@ def run_generator(folder, *, resume=False, pause=0.0, **changes):
 
     model = generator()
     asked = options(learning_rate_decay=0.9, weight_decay=1e-3, **{"max_epochs": 12, **changes})
-    with FreshPairs(latents(), every=2, seed=3, threads=1) as pairs:
+    with FreshPairs(latents(), Algorithm1(threads=1), every=2, seed=3) as pairs:
         result = train_generator(
             model,
             pairs,
@@ -96,7 +96,7 @@ def run_distributed(folder):
         classes=classes[:21],
         latents_sha256=FixedPairs(latents(45), latents(45)).latents_sha256,
     )
-    with FreshPairs(latents(45), seed=2, classes=classes, threads=1) as pairs:
+    with FreshPairs(latents(45), Algorithm1(classes=classes, threads=1), seed=2) as pairs:
         first = train_generator(
             model,
             pairs,

@@ -2,14 +2,28 @@
 
 Training asks a `Pairs` for the rows of an epoch and knows no more. `FixedPairs` (fixed.py) are made
 once, by `gtn_label` or by anything else; `FreshPairs` (fresh.py) are drawn and matched anew every
-few epochs. What both share is in rows.py. Not here: matching itself (gtn_label), and how rows
-become batches (training/batches.py).
+few epochs; how is a `Labeling`'s business (labelings.py). options.py has all of it in plain values,
+rows.py what they share. Not here: matching itself (gtn_label), and how rows become batches
+(training/batches.py).
 """
 
 from __future__ import annotations
 
 from .fixed import FixedPairs
 from .fresh import FreshPairs
+from .labelings import Algorithm1, Clusters, Labeled, Labeling, Quantile
+from .options import PairOptions
 from .rows import PairRows, Pairs
 
-__all__ = ["FixedPairs", "FreshPairs", "PairRows", "Pairs"]
+__all__ = [
+    "Algorithm1",
+    "Clusters",
+    "FixedPairs",
+    "FreshPairs",
+    "Labeled",
+    "Labeling",
+    "PairOptions",
+    "PairRows",
+    "Pairs",
+    "Quantile",
+]

@@ -1,4 +1,4 @@
-"""FreshPairs: new sources every few epochs, matched in a background thread during training.
+"""FreshPairs: new sources every few epochs, labeled in a background thread during training.
 
 Not here: pairs that stay the same (fixed.py).
 """
@@ -10,43 +10,34 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gtn_label import arrays, match
-from gtn_label.backend import resolve
-from gtn_label.checks import as_integer, check_center, check_order, check_seed, check_threads
+from gtn_label import arrays
+from gtn_label.checks import as_integer, check_seed
 
 from ..seeds import derive
-from .rows import Closing, PairRows, as_tensors, float_rows, measure, random_numbers
+from .labelings import Algorithm1, Labeling
+from .rows import Closing, PairRows, as_tensors, float_rows, measure
 
 __all__ = ["FreshPairs"]
 
 
 class FreshPairs(Closing):
-    """New sources every few epochs, matched in a background thread while training goes on.
+    """New sources every few epochs, labeled in a background thread while training goes on.
 
-    Round r draws n = m sources from the seed and r alone and matches them by Algorithm 1, so that
-    it is the same whichever rounds were made before: a resumed run sees what the interrupted one
-    would have seen. While round r is trained on, one thread matches round r + 1. What goes wrong
-    there is raised where that round is needed.
+    Round r is labeled with a seed that follows from `seed` and r alone, so that it is the same
+    whichever rounds were made before: a resumed run sees what the interrupted one would have seen.
+    While round r is trained on, one thread makes round r + 1. What goes wrong there is raised where
+    that round is needed.
 
     Parameters
     ----------
     latents : array_like [m, dim]
         Memory maps of float32 are not copied. Leave them unchanged.
+    labeling : Labeling, optional
+        How sources get their labels; `Algorithm1()` by default. Training shares the CPU with it:
+        its `threads` are what it may take.
     every : int
         Epochs that a round lasts.
     seed : int
-    order, cone, center, backend, device, threads
-        As in `gtn_label.match`. Training shares the CPU with the matching: `threads` is what the
-        latter may take.
-    classes : array_like of int [m], optional
-        Class of each latent. The sources get a shuffle of them, so that each class has as many
-        sources as latents, and take latents of their own class.
-    standardize : bool
-        Match latents of mean 0 and standard deviation 1 in each coordinate. Labels stay the latents
-        as given.
 
     Raises
     ------
@@ -62,47 +53,16 @@ class FreshPairs(Closing):
     """
 
     def __init__(
-        self,
-        latents: Any,
-        *,
-        every: int = 1,
-        seed: int = 0,
-        order: str = "norm",
-        cone: int = 1,
-        center: bool = False,
-        classes: Any = None,
-        standardize: bool = False,
-        backend: str = "auto",
-        device: str | None = None,
-        threads: int | None = None,
+        self, latents: Any, labeling: Labeling | None = None, *, every: int = 1, seed: int = 0
     ) -> None:
         self._every = as_integer(every, "every", 1)
         self._seed = check_seed(seed)
-        check_order(order)
-        check_threads(threads)
-        resolve(backend, on_gpu=False)
-        if not isinstance(standardize, (bool, np.bool_)):
-            raise TypeError(
-                f"standardize must be a bool, got {type(standardize).__name__} {standardize!r}"
-            )
-        self._options: dict[str, Any] = {
-            "order": order,
-            "cone": as_integer(cone, "cone", 1),
-            "center": check_center(center),
-        }
-        self._standardize = bool(standardize)
-        self._means: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
+        self._labeling: Labeling = Algorithm1() if labeling is None else labeling
         read = arrays.as_rows(latents, "latents")
-        self._matched = read.rows
+        self._given = read.rows
         self._latents = float_rows(read.rows, "latents", copy=False)
-        if self._standardize:
-            scale = read.rows.std(axis=0, dtype=np.float64)
-            centred = read.rows - read.rows.mean(axis=0, dtype=np.float64)
-            self._matched = centred / np.where(scale > 0, scale, 1)
+        self._labeling.check(self._given)
         self._sha256 = arrays.sha256(read.given.blocks)
-        self._classes: NDArray[np.int64] | None = None
-        if classes is not None:
-            self._classes = arrays.as_labels(classes, "classes", self.n, "latents").copy()
         self._current: tuple[int, PairRows] | None = None
         self._stats: dict[int, dict[str, Any]] = {}
         self._next: _Background | None = None
@@ -121,7 +81,7 @@ class FreshPairs(Closing):
     @property
     def conditional(self) -> bool:
         """Whether they have classes."""
-        return self._classes is not None
+        return self._labeling.conditional
 
     @property
     def latents_sha256(self) -> str:
@@ -133,14 +93,14 @@ class FreshPairs(Closing):
         return (epoch - 1) // self._every
 
     def epoch(self, epoch: int) -> PairRows:
-        """Rows of an epoch, waiting for their matching if need be; then start the next round.
+        """Rows of an epoch, waiting for them if need be; then start the next round.
 
         Raises
         ------
         RuntimeError
             After `close`.
         Exception
-            What went wrong when the round was matched.
+            What went wrong when the round was made.
         """
         return self._round(self.round_of(epoch))
 
@@ -162,9 +122,7 @@ class FreshPairs(Closing):
             "kind": "fresh",
             "every": self._every,
             "seed": self._seed,
-            **self._options,
-            "standardize": self._standardize,
-            "classes_sha256": None if self._classes is None else arrays.sha256(self._classes),
+            **self._labeling.config(),
             "latents_sha256": self._sha256,
         }
 
@@ -194,32 +152,25 @@ class FreshPairs(Closing):
         self._next = _Background(self, wanted + 1)
         return rows
 
-    def _match(self, number: int, progress: Any) -> tuple[PairRows, dict[str, Any]]:
-        """Draw and match one round; a pure function of `number`."""
+    def _label(self, number: int, progress: Any) -> tuple[PairRows, dict[str, Any]]:
+        """Make one round; a pure function of `number`."""
         began = time.perf_counter()
-        sources = arrays.draw_sources(self.n, self.dim, derive(self._seed, "sources", number))
-        classes = groups = None
-        if self._classes is not None:
-            classes = random_numbers(self._seed, "classes", number).permutation(self._classes)
-            groups = (classes, self._classes)
-        matching = match(
-            self._matched, sources, groups=groups, progress=progress, **self._options, **self._means
-        )
-        labels = self._latents[matching.assignment]
+        made = self._labeling.label(self._given, derive(self._seed, "round", number), progress)
+        labels = self._latents[made.assignment]
         stats = {
-            **measure(sources, labels, matching.cosine),
+            **measure(made.sources, labels, made.cosine),
             "seconds": time.perf_counter() - began,
-            "backend": matching.stats["backend"],
+            "backend": made.backend,
         }
-        return as_tensors(sources, labels, classes), stats
+        return as_tensors(made.sources, labels, made.classes), stats
 
 
 class _Stopped(Exception):
-    """The matching was told to stop."""
+    """The labeling was told to stop."""
 
 
 class _Background:
-    """One round being matched in a thread of its own."""
+    """One round being made in a thread of its own."""
 
     def __init__(self, pairs: FreshPairs, number: int) -> None:
         self.round = number
@@ -232,7 +183,7 @@ class _Background:
 
     def _run(self, pairs: FreshPairs) -> None:
         try:
-            self._future.set_result(pairs._match(self.round, self._poll))
+            self._future.set_result(pairs._label(self.round, self._poll))
         except BaseException as error:
             self._future.set_exception(error)
 

@@ -1,0 +1,292 @@
+"""Labelings: how the sources of a round are drawn, and which latent each of them takes.
+
+A labeling is a pure function of latents and a seed. Those of the papers are here, all by gtn_label:
+Algorithm 1 (with its cone, order, centring and classes), the quantile map of Theorem 2.1, and
+Algorithm 1 within the clusters of a mixture (Fig. 9). Anything that fits `Labeling` will do for
+training: fixed.py and fresh.py, which ask for rounds of pairs, know no more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtn_label import arrays, match, match_mixture, match_quantile
+from gtn_label.backend import resolve
+from gtn_label.checks import as_integer, check_center, check_order, check_threads
+
+from ..mixture import Mixture
+from ..seeds import derive
+from .rows import random_numbers
+
+__all__ = ["Algorithm1", "Clusters", "Labeled", "Labeling", "Quantile"]
+
+Rows: TypeAlias = NDArray[Any]
+Progress: TypeAlias = Callable[[int, int, "float | None"], None]
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """One round: source i takes latents[assignment[i]].
+
+    Attributes
+    ----------
+    sources : float32 [n, dim]
+    assignment : int64 [n]
+    cosine : float64 [n]
+        As the labeling measured them: of standardised latents, if it standardised them.
+    classes : int64 [n] or None
+        Class of each pair.
+    backend : str
+        What computed it.
+    """
+
+    sources: NDArray[np.float32]
+    assignment: NDArray[np.int64]
+    cosine: NDArray[np.float64]
+    classes: NDArray[np.int64] | None
+    backend: str
+
+
+class Labeling(Protocol):
+    """How a round of pairs is made."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether pairs have classes."""
+
+    def config(self) -> dict[str, Any]:
+        """Everything that decides the pairs, in JSON types; not what merely computes them."""
+
+    def check(self, latents: Rows) -> None:
+        """Refuse latents that cannot be labeled, before any work: ValueError."""
+
+    def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
+        """Make a round: a function of the latents and the seed alone.
+
+        `progress` is called now and then; what it raises stops the work.
+        """
+
+
+class Algorithm1:
+    """Algorithm 1 of the GTN paper, through `gtn_label.match`.
+
+    Parameters
+    ----------
+    order, cone, center, backend, device, threads
+        As in `gtn_label.match`.
+    standardize : bool
+        Match latents of mean 0 and standard deviation 1 in each coordinate. Labels stay the latents
+        as given.
+    classes : array_like of int [m], optional
+        Class of each latent. The sources get a shuffle of them, so that each class has as many
+        sources as latents, and take latents of their own class.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `gtn_label.match`.
+
+    Examples
+    --------
+    >>> Algorithm1(cone=4).label(np.eye(3), seed=1).assignment.shape
+    (3,)
+    """
+
+    def __init__(
+        self,
+        *,
+        order: str = "norm",
+        cone: int = 1,
+        center: bool = False,
+        standardize: bool = False,
+        classes: Any = None,
+        backend: str = "auto",
+        device: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        check_order(order)
+        check_threads(threads)
+        resolve(backend, on_gpu=False)
+        if not isinstance(standardize, (bool, np.bool_)):
+            raise TypeError(
+                f"standardize must be a bool, got {type(standardize).__name__} {standardize!r}"
+            )
+        self._options: dict[str, Any] = {
+            "order": order,
+            "cone": as_integer(cone, "cone", 1),
+            "center": check_center(center),
+        }
+        self._standardize = bool(standardize)
+        self._means: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
+        self._classes: NDArray[np.int64] | None = None
+        if classes is not None:
+            self._classes = arrays.as_labels(classes, "classes", len(classes), "latents").copy()
+
+    @property
+    def conditional(self) -> bool:
+        """Whether there are classes."""
+        return self._classes is not None
+
+    def config(self) -> dict[str, Any]:
+        """Options, and the hash of the classes."""
+        return {
+            "labeling": "algorithm1",
+            **self._options,
+            "standardize": self._standardize,
+            "classes_sha256": None if self._classes is None else arrays.sha256(self._classes),
+        }
+
+    def check(self, latents: Rows) -> None:
+        """Each latent needs its class."""
+        if self._classes is not None:
+            arrays.as_labels(self._classes, "classes", len(latents), "latents")
+
+    def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
+        """Draw n = m sources from N(0, I) and match them."""
+        n, dim = latents.shape
+        sources = arrays.draw_sources(n, dim, derive(seed, "sources"))
+        classes = groups = None
+        if self._classes is not None:
+            classes = random_numbers(seed, "classes").permutation(self._classes)
+            groups = (classes, self._classes)
+        matching = match(
+            standardized(latents) if self._standardize else latents,
+            sources,
+            groups=groups,
+            progress=progress,
+            **self._options,
+            **self._means,
+        )
+        return _labeled(matching, sources, classes)
+
+
+class Quantile:
+    """The quantile map in one dimension (Theorem 2.1), through `gtn_label.match_quantile`.
+
+    Examples
+    --------
+    >>> Quantile().label(np.array([[2.0], [1.0]]), seed=0).assignment.shape
+    (2,)
+    """
+
+    conditional = False
+
+    def config(self) -> dict[str, Any]:
+        """Its name."""
+        return {"labeling": "quantile"}
+
+    def check(self, latents: Rows) -> None:
+        """Refuse more than one dimension."""
+        if latents.shape[1] != 1:
+            raise ValueError(
+                f"quantile labels need latents of dimension 1, got dimension {latents.shape[1]}"
+            )
+
+    def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
+        """Draw n = m sources from N(0, 1) and pair them in sorted order."""
+        sources = arrays.draw_sources(len(latents), 1, derive(seed, "sources"))
+        matching = match_quantile(latents, sources)
+        return Labeled(sources, matching.assignment, matching.cosine, None, "quantile")
+
+
+class Clusters:
+    """Algorithm 1 within the clusters of the latents (Fig. 9), as `gtn_label.match_mixture` does.
+
+    The clusters are found once, by the first round; later rounds draw other sources around the same
+    ones, so that one mixture, which sampling draws from, belongs to all rounds.
+
+    Parameters
+    ----------
+    latents : array_like [m, dim]
+        All rounds must be of these.
+    n_clusters : int
+    seed : int
+        Of k-means.
+    order, cone, backend, device, threads
+        As in `gtn_label.match_mixture`.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        Weights, means and standard deviations of the clusters.
+
+    Examples
+    --------
+    >>> latents = np.array([[5.0, 0.1], [5.1, 0.2], [-5.0, 0.1], [-5.2, 0.0]])
+    >>> Clusters(latents, 2).label(latents, seed=3).sources.shape
+    (4, 2)
+    """
+
+    conditional = False
+
+    def __init__(
+        self,
+        latents: Rows,
+        n_clusters: int = 2,
+        *,
+        seed: int = 0,
+        order: str = "norm",
+        cone: int = 1,
+        backend: str = "auto",
+        device: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._options: dict[str, Any] = {"order": order, "cone": cone}
+        self._means: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
+        found = match_mixture(latents, n_clusters, seed=seed, **self._options, **self._means)
+        self._seed = seed
+        self._clusters = np.asarray(found.groups[1])  # type: ignore[index]
+        self.mixture = Mixture.of_clusters(latents, self._clusters)
+
+    def config(self) -> dict[str, Any]:
+        """Options of the clustering and the matching."""
+        return {
+            "labeling": "clusters",
+            "clusters": len(self.mixture.weights),
+            "seed": self._seed,
+            **self._options,
+        }
+
+    def check(self, latents: Rows) -> None:
+        """Each latent needs its cluster."""
+        if len(latents) != len(self._clusters):
+            raise ValueError(
+                f"clusters were found among {len(self._clusters)} latents, got {len(latents)}"
+            )
+
+    def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
+        """Draw mean + deviation · z for each latent's cluster, and match within clusters."""
+        n, dim = latents.shape
+        z = arrays.draw_sources(n, dim, derive(seed, "sources"))
+        sources = self.mixture.around(self._clusters, z)
+        matching = match(
+            latents,
+            sources,
+            groups=(self._clusters, self._clusters),
+            progress=progress,
+            **self._options,
+            **self._means,
+        )
+        return _labeled(matching, sources, None)
+
+
+def _labeled(matching: Any, sources: Any, classes: NDArray[np.int64] | None) -> Labeled:
+    backend = matching.stats["backend"]
+    return Labeled(sources, matching.assignment, matching.cosine, classes, backend)
+
+
+def standardized(latents: Rows) -> NDArray[np.float64]:
+    """Give each column mean 0 and standard deviation 1 (over n, in float64); 0 if it is constant.
+
+    Parameters
+    ----------
+    latents : [n, dim]
+    """
+    scale = latents.std(axis=0, dtype=np.float64)
+    centred: NDArray[np.float64] = latents - latents.mean(axis=0, dtype=np.float64)
+    return centred / np.where(scale > 0, scale, 1)

@@ -1,0 +1,146 @@
+"""PairOptions: what a run asks of its pairs, in plain values, and the pairs made from that.
+
+The presets and the command speak in these terms. Not here: what the labelings do (labelings.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from gtn_label import arrays
+from gtn_label.checks import as_integer, check_center, check_order
+
+from ..seeds import derive
+from .fixed import FixedPairs
+from .fresh import FreshPairs
+from .labelings import Algorithm1, Clusters, Labeling, Quantile
+
+__all__ = ["LABELINGS", "PairOptions"]
+
+LABELINGS = ("algorithm1", "quantile", "clusters")
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """How pairs are made.
+
+    Parameters
+    ----------
+    labeling : {"algorithm1", "quantile", "clusters"}
+        See `Algorithm1`, `Quantile` and `Clusters`.
+    order : {"norm", "norm_desc", "index"}
+    cone : int
+    center : bool
+    standardize : bool
+        The last four as in `Algorithm1`.
+    clusters : int
+        Of the labeling "clusters", >= 2; 0 for the others.
+    by_class : bool
+        Match within classes, for a conditional generator.
+    every : int
+        Epochs that a round of pairs lasts; 0: one round for all epochs, as the authors have it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        That name the option.
+
+    Examples
+    --------
+    >>> PairOptions(cone=16).make(np.eye(4), seed=0).n
+    4
+    """
+
+    labeling: str = "algorithm1"
+    order: str = "norm"
+    cone: int = 1
+    center: bool = False
+    standardize: bool = False
+    clusters: int = 0
+    by_class: bool = False
+    every: int = 0
+
+    def __post_init__(self) -> None:
+        if self.labeling not in LABELINGS:
+            raise ValueError(
+                f"labeling must be one of {', '.join(LABELINGS)}, got {self.labeling!r}"
+            )
+        check_order(self.order)
+        as_integer(self.cone, "cone", 1)
+        check_center(self.center)
+        as_integer(self.every, "every", 0)
+        if self.labeling == "clusters":
+            as_integer(self.clusters, "clusters", 2)
+        elif as_integer(self.clusters, "clusters", 0):
+            raise ValueError(f"clusters are of labeling 'clusters' alone, got {self.clusters}")
+        for name in ("center", "standardize", "by_class"):
+            if getattr(self, name) and self.labeling != "algorithm1":
+                raise ValueError(f"{name} needs labeling 'algorithm1', got {self.labeling!r}")
+        if self.labeling == "quantile" and (self.cone > 1 or self.order != "norm"):
+            raise ValueError("labeling 'quantile' has neither order nor cone")
+
+    def config(self) -> dict[str, Any]:
+        """All options, in JSON types."""
+        return asdict(self)
+
+    def labeling_of(
+        self, latents: Any, seed: int, *, classes: Any = None, threads: int | None = None
+    ) -> Labeling:
+        """Make the labeling.
+
+        Parameters
+        ----------
+        latents : array_like [m, dim]
+            Read by "clusters" alone.
+        seed : int
+        classes : int [m], optional
+            Needed with `by_class`, and only then.
+        threads : int, optional
+        """
+        if self.by_class != (classes is not None):
+            missing = (
+                "need classes, and there are none" if self.by_class else "have no use for them"
+            )
+            raise ValueError(f"classes: pairs {missing} (by_class={self.by_class})")
+        if self.labeling == "quantile":
+            return Quantile()
+        common: dict[str, Any] = {"order": self.order, "cone": self.cone, "threads": threads}
+        if self.labeling == "clusters":
+            found = derive(seed, "clusters")
+            return Clusters(latents, self.clusters, seed=found, **common)
+        return Algorithm1(
+            center=self.center, standardize=self.standardize, classes=classes, **common
+        )
+
+    def make(
+        self, latents: Any, seed: int, *, classes: Any = None, threads: int | None = None
+    ) -> FixedPairs | FreshPairs:
+        """Make the pairs: fixed ones, the first round, if `every` is 0, fresh ones otherwise."""
+        labeling = self.labeling_of(latents, seed, classes=classes, threads=threads)
+        if self.every:
+            return FreshPairs(latents, labeling, every=self.every, seed=seed)
+        return one_round(latents, labeling, derive(seed, "round", 0))
+
+
+def one_round(latents: Any, labeling: Labeling, seed: int) -> FixedPairs:
+    """Make the pairs of one round.
+
+    Parameters
+    ----------
+    latents : array_like [m, dim]
+    labeling : Labeling
+    seed : int
+    """
+    rows = arrays.as_rows(latents, "latents").rows
+    labeling.check(rows)
+    made = labeling.label(rows, seed)
+    return FixedPairs(
+        made.sources,
+        np.asarray(rows[made.assignment], np.float32),
+        classes=made.classes,
+        latents_sha256=arrays.sha256(rows),
+        cosine=made.cosine,
+    )

@@ -1,0 +1,233 @@
+"""Whole runs by name: data, autoencoder, pairs and generator, as `gtn-train fit --preset` has them.
+
+Architectures and training of the autoencoder and of ĥ are the papers' (Table 2 of the GTN paper and
+its appendix F) unless a line says otherwise; pairs are this project's choice, from the study of
+labels in docs/reproduction.md. Not here: what the stages do with them (stages.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from .generator import GENERATORS
+from .pairs import PairOptions
+from .training import TrainingOptions
+
+__all__ = ["PRESETS", "DataOptions", "Preset", "preset"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What a run learns from.
+
+    Attributes
+    ----------
+    name : str
+        A name of `gtn_train.data.SETS`, "vectors" for a file of vectors, or a synthetic set of
+        `gtn_train.data.SYNTHETIC`.
+    size : int or None
+        Height and width of images, where the set leaves that open.
+    n : int or None
+        Rows of a synthetic set.
+    """
+
+    name: str
+    size: int | None = None
+    n: int | None = None
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that decides a run but its data's place and its seed.
+
+    Attributes
+    ----------
+    summary : str
+        One line for people.
+    data : DataOptions
+    autoencoder : str or None
+        A kind of `gtn_train.models.AUTOENCODERS`; None: the data are the latents.
+    latent_dim : int or None
+    autoencoder_training : TrainingOptions or None
+    pairs : PairOptions
+    layers, width, batch_norm_layers : int
+        Of the generator.
+    generator_training : TrainingOptions
+    validation_share : float
+        Part of the images that is held out from the autoencoder's training to stop it, and number
+        of the generator's validation pairs as a part of all.
+    """
+
+    summary: str
+    data: DataOptions
+    pairs: PairOptions
+    layers: int
+    width: int
+    batch_norm_layers: int
+    generator_training: TrainingOptions
+    autoencoder: str | None = None
+    latent_dim: int | None = None
+    autoencoder_training: TrainingOptions | None = None
+    validation_share: float = 0.2
+
+    def config(self) -> dict[str, Any]:
+        """All of it, in JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Preset:
+        """Read back what `config` gave.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not what `config` gives.
+        """
+        content = dict(config)
+        parts: dict[str, Any] = {
+            "data": DataOptions,
+            "pairs": PairOptions,
+            "generator_training": TrainingOptions,
+            "autoencoder_training": TrainingOptions,
+        }
+        for name, kind in parts.items():
+            if content.get(name) is not None:
+                content[name] = kind(**content[name])
+        unknown = sorted(set(content) - {entry.name for entry in fields(cls)})
+        if unknown:
+            raise ValueError(f"a preset has no {', '.join(unknown)}")
+        return cls(**content)
+
+
+def _generator(
+    name: str, max_epochs: int, patience: int | None, decay: float = 1.0
+) -> dict[str, Any]:
+    row = GENERATORS[name]
+    return {
+        "layers": row.layers,
+        "width": row.width,
+        "batch_norm_layers": row.batch_norm_layers,
+        "generator_training": TrainingOptions(
+            batch_size=row.batch_size,
+            learning_rate=row.learning_rate,
+            learning_rate_decay=decay,
+            max_epochs=max_epochs,
+            patience=patience,
+        ),
+    }
+
+
+def _vanilla(
+    latent_dim: int, batch_size: int, learning_rate: float, max_epochs: int
+) -> dict[str, Any]:
+    return {
+        "autoencoder": "vanilla",
+        "latent_dim": latent_dim,
+        "autoencoder_training": TrainingOptions(
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=1e-5,
+            max_epochs=max_epochs,
+            patience=3,
+        ),
+    }
+
+
+_IMAGE_PAIRS = PairOptions(cone=16, standardize=True, every=1)
+
+PRESETS: dict[str, Preset] = {
+    "swiss-roll": Preset(
+        summary="θ of the swiss roll from N(0, 1), by quantile labels (Fig. 3A)",
+        data=DataOptions("swiss-roll", n=50_000),
+        pairs=PairOptions(labeling="quantile", every=0),
+        **_generator("swiss-roll", max_epochs=60, patience=None),
+    ),
+    "uniform": Preset(
+        summary="the uniform square from N(0, I) (Fig. 3B)",
+        data=DataOptions("uniform", n=100_000),
+        pairs=PairOptions(cone=16, standardize=True, every=1),
+        **_generator("uniform", max_epochs=60, patience=None),
+    ),
+    "two-squares": Preset(
+        summary="two disjoint squares from a mixture of two normals (Fig. 9)",
+        data=DataOptions("two-squares", n=100_000),
+        pairs=PairOptions(labeling="clusters", clusters=2, cone=16, every=1),
+        **_generator("uniform", max_epochs=60, patience=None),
+    ),
+    "vectors": Preset(
+        summary="any file of vectors, such as latents of an autoencoder of yours",
+        data=DataOptions("vectors"),
+        pairs=_IMAGE_PAIRS,
+        **_generator("mnist", max_epochs=60, patience=10, decay=0.95),
+    ),
+    "mnist": Preset(
+        summary="MNIST, 5 latent dimensions (Fig. 6)",
+        data=DataOptions("mnist"),
+        pairs=_IMAGE_PAIRS,
+        **_vanilla(5, batch_size=128, learning_rate=1e-3, max_epochs=12),
+        **_generator("mnist", max_epochs=60, patience=10, decay=0.95),
+    ),
+    "fashion-mnist": Preset(
+        summary="Fashion-MNIST, as MNIST, with 10 latent dimensions",
+        data=DataOptions("fashion-mnist"),
+        pairs=_IMAGE_PAIRS,
+        **_vanilla(10, batch_size=128, learning_rate=1e-3, max_epochs=12),
+        **_generator("mnist", max_epochs=60, patience=10, decay=0.95),
+    ),
+    "celeba": Preset(
+        summary="CelebA, 64 x 64, 100 latent dimensions (Fig. 1, Table 3); wants a GPU",
+        data=DataOptions("celeba", size=64),
+        pairs=_IMAGE_PAIRS,
+        **_vanilla(100, batch_size=200, learning_rate=1e-4, max_epochs=100),
+        **_generator("celeba", max_epochs=1000, patience=300),
+    ),
+    "hap": Preset(
+        summary="a folder of images such as Hands and Palm, 64 x 64 (Table 3); wants a GPU",
+        data=DataOptions("folder", size=64),
+        pairs=_IMAGE_PAIRS,
+        **_vanilla(100, batch_size=200, learning_rate=1e-4, max_epochs=300),
+        **_generator("hap", max_epochs=1000, patience=300),
+    ),
+    "cifar10": Preset(
+        summary="CIFAR-10, 128 latent dimensions of the VAE's twin (Table 1); wants a GPU",
+        data=DataOptions("cifar10"),
+        pairs=_IMAGE_PAIRS,
+        autoencoder="vae-twin",
+        latent_dim=128,
+        autoencoder_training=TrainingOptions(
+            batch_size=64,
+            learning_rate=5e-3,
+            learning_rate_decay=0.95,
+            max_epochs=100,
+            patience=10,
+        ),
+        **_generator("cifar10", max_epochs=1000, patience=300),
+    ),
+}
+
+
+def preset(name: str, **changes: Any) -> Preset:
+    """Look a preset up, with changes.
+
+    Parameters
+    ----------
+    name : str
+        One of `PRESETS`.
+    changes
+        Fields of `Preset` to replace.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset.
+
+    Examples
+    --------
+    >>> preset("mnist", latent_dim=8).latent_dim
+    8
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    return replace(PRESETS[name], **changes)
