@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from .data import SETS, SYNTHETIC
 from .generator import GENERATORS
 from .pairs import PairOptions
 from .training import TrainingOptions
@@ -36,6 +37,16 @@ class DataOptions:
     name: str
     size: int | None = None
     n: int | None = None
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data are drawn, not read."""
+        return self.name in SYNTHETIC
+
+    @property
+    def images(self) -> bool:
+        """Whether they are images."""
+        return self.name in SETS
 
 
 @dataclass(frozen=True)

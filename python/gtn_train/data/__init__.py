@@ -8,6 +8,7 @@ from .images import Images, to_bytes, to_model
 from .sets import SETS, open_images
 from .synthetic import (
     SWISS_ROLL_RANGE,
+    SYNTHETIC,
     swiss_roll,
     swiss_roll_points,
     two_squares,
@@ -18,6 +19,7 @@ from .vectors import open_vectors
 __all__ = [
     "SETS",
     "SWISS_ROLL_RANGE",
+    "SYNTHETIC",
     "Images",
     "open_images",
     "open_vectors",

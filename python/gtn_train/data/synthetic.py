@@ -18,6 +18,7 @@ from gtn_train.seeds import derive
 
 __all__ = [
     "SWISS_ROLL_RANGE",
+    "SYNTHETIC",
     "swiss_roll",
     "swiss_roll_points",
     "two_squares",
@@ -143,3 +144,6 @@ def _finite_column(theta: npt.ArrayLike) -> npt.NDArray[np.float64]:
     column = arrays.as_column(theta, "theta").rows.astype(np.float64)
     arrays.refuse_non_finite(column, "theta")
     return column
+
+
+SYNTHETIC = {"swiss-roll": swiss_roll, "uniform": uniform_square, "two-squares": two_squares}
