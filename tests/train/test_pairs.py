@@ -178,6 +178,8 @@ def test_a_round_is_matched_as_match_does():
             stats = pairs.stats(number)
             assert stats["mean_cosine"] == wanted.cosine.mean()
             assert stats["backend"] == "cpu"
+            learnability = report.learnability(sources, labels) if number == 0 else None
+            assert stats.get("learnability") == learnability
             assert stats["seconds"] > 0
             json.dumps(stats)
     json.dumps(pairs.config())

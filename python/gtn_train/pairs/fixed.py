@@ -183,7 +183,7 @@ class FixedPairs(Closing):
         return self._rows
 
     def stats(self, round: int) -> dict[str, Any]:  # noqa: A002
-        """Measure the labeling, once; see `FreshPairs.stats`."""
+        """Measure the labeling, once: "mean_cosine", "norm_correlation", "learnability"."""
         if self._stats is None:
             sources, labels, _, cosine = self._arrays
             self._stats = measure(sources, labels, cosine)

@@ -110,7 +110,8 @@ class FreshPairs(Closing):
         Returns
         -------
         dict
-            As of `rows.measure`, and "seconds" of the whole round and "backend".
+            "mean_cosine"; "norm_correlation" (Spearman's) and, in round 0 alone, "learnability"
+            (10-NN R²), None where undefined; "seconds" of the whole round and "backend".
         """
         if round not in self._stats:
             self._round(round)
@@ -158,7 +159,8 @@ class FreshPairs(Closing):
         made = self._labeling.label(self._given, derive(self._seed, "round", number), progress)
         labels = self._latents[made.assignment]
         stats = {
-            **measure(made.sources, labels, made.cosine),
+            # Learnability costs more than the labeling, and is alike in all rounds.
+            **measure(made.sources, labels, made.cosine, learnability=number == 0),
             "seconds": time.perf_counter() - began,
             "backend": made.backend,
         }

@@ -150,21 +150,25 @@ def cosines_of(sources: Floats, labels: Floats) -> NDArray[np.float64]:
     return np.asarray(np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0))
 
 
-def measure(sources: Floats, labels: Floats, cosine: NDArray[np.float64]) -> dict[str, Any]:
+def measure(
+    sources: Floats, labels: Floats, cosine: NDArray[np.float64], *, learnability: bool = True
+) -> dict[str, Any]:
     """Measure a labeling as `gtn_label.report` does, less what needs the order of visits.
 
     Returns
     -------
     dict
-        "mean_cosine"; "norm_correlation" (Spearman's) and "learnability" (10-NN R²), None where
-        undefined.
+        "mean_cosine"; "norm_correlation" (Spearman's) and, if wanted, "learnability" (10-NN R²),
+        None where undefined.
     """
-    sample = report.sample_rows(len(sources), sources.shape[1])
-    return {
+    found = {
         "mean_cosine": float(np.mean(cosine)),
         "norm_correlation": report.spearman(report.norms(sources), report.norms(labels)),
-        "learnability": report.learnability(sources[sample], labels[sample]),
     }
+    if not learnability:
+        return found
+    sample = report.sample_rows(len(sources), sources.shape[1])
+    return {**found, "learnability": report.learnability(sources[sample], labels[sample])}
 
 
 def random_numbers(seed: int, *use: str | int) -> np.random.Generator:

@@ -7,6 +7,7 @@ here: what state there is (loop.py).
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -88,9 +89,9 @@ def open_run(
     damaged = f"checkpoint '{folder.checkpoint}' is damaged; delete it to start over"
     try:
         state = load(folder.checkpoint)
-    except OSError:
-        raise
-    except Exception as error:  # whatever torch makes of damaged bytes
+    except Exception as error:  # whatever torch makes of damaged bytes; EINVAL is a bad offset
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise ValueError(f"{damaged}: {one_line(error)}") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{damaged}: it is none of gtn-train's")

@@ -99,9 +99,11 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 @contextlib.contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
     """Let torch use this many threads for a block; None leaves them as they are."""
+    if count is None:
+        yield
+        return
     before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -347,10 +347,10 @@ class _Sums:
     ) -> dict[str, float]:
         """Means over rows, of all processes; raises for the first loss that is not finite."""
         columns = {"loss": self._losses, **self._figures}
-        table = torch.stack([torch.stack(values) for values in columns.values()]).double()
+        table = torch.stack([torch.stack(values) for values in columns.values()])
         if run.fabric.world_size > 1:
             table = run.fabric.all_reduce(table, reduce_op="sum")
-        table = table.cpu()
+        table = table.cpu().double()
         finite = torch.isfinite(table[0])
         if not bool(finite.all()):
             step = int(finite.int().argmin())
