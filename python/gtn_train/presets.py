@@ -112,6 +112,9 @@ class Preset:
         return cls(**content)
 
 
+SMALL_WIDTH = 100  # up to which torch's threads cost more than they bring
+
+
 def _generator(
     name: str, max_epochs: int, patience: int | None, decay: float = 1.0
 ) -> dict[str, Any]:
@@ -126,6 +129,7 @@ def _generator(
             learning_rate_decay=decay,
             max_epochs=max_epochs,
             patience=patience,
+            threads=1 if row.width <= SMALL_WIDTH else None,
         ),
     }
 

@@ -23,10 +23,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import gtn_label
 from gtn_label.atomic import atomic_file
 
-__all__ = ["RunFolder", "Stage", "file_sha256", "versions"]
+__all__ = ["RunFolder", "Stage", "file_sha256", "save_array", "versions"]
 
 _PACKAGES = ("numpy", "torch", "torchvision", "lightning-fabric", "safetensors", "torch-fidelity")
 
@@ -260,6 +262,12 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def save_array(path: Path, rows: Any) -> None:
+    """Write a NumPy array as .npy, whole or not at all."""
+    with atomic_file(path) as file:
+        np.save(file, rows, allow_pickle=False)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -94,8 +94,14 @@ class RunSettings:
             precision=computing.precision,
         )
 
-    def write(self, out: Path) -> None:
+    def write(self, out: Path, *, change: bool = False) -> None:
         """Write run.json into a run's folder.
+
+        Parameters
+        ----------
+        out : path
+        change : bool
+            Accept that the folder's run had other settings: its stages see to what is made anew.
 
         Raises
         ------
@@ -104,7 +110,7 @@ class RunSettings:
         """
         path = out / RUN_FILE
         content = json.loads(json.dumps(asdict(self)))
-        if path.exists():
+        if path.exists() and not change:
             earlier = _read(path)
             now = dict(content)
             earlier.pop("computing", None)
@@ -112,7 +118,8 @@ class RunSettings:
             found = differences(earlier, now)
             if found:
                 raise ValueError(
-                    f"'{out}' holds another run: {'; '.join(found)}. Choose another folder"
+                    f"'{out}' holds another run: {'; '.join(found)}. Choose another folder, or "
+                    "--resume to make anew what this changes"
                 )
         out.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:

@@ -1,0 +1,50 @@
+"""The gtn-train command: what runs, and what an interruption leaves.
+
+How a command starts, refuses and ends is `gtn_label.console`'s. What this one accepts is in the
+modules beside this file: making.py (stages of a run), showing.py (what a finished run gives). They
+are imported late: signals are served from the start, and torch takes its time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from gtn_label import console
+
+__all__ = ["PROGRAM", "main"]
+
+PROGRAM = "gtn-train"
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave the process with its exit code.
+
+    Parameters
+    ----------
+    argv
+        Arguments after the program's name; those of the process by default.
+    """
+    given = None if argv is None else list(argv)
+
+    def load() -> Callable[[], None]:
+        try:
+            from .group import cli
+        except ModuleNotFoundError as error:
+            raise ImportError(f"{error.name} is missing: pip install 'gtn-label[train]'") from error
+
+        def work() -> None:
+            text = cli.main(args=given, prog_name=PROGRAM, standalone_mode=False)
+            if isinstance(text, str):
+                console.print_text(text)
+
+        return work
+
+    sys.exit(console.run(PROGRAM, load, _interrupted))
+
+
+def _interrupted() -> str:
+    return (
+        "; finished stages and the last checkpoint are kept: the same command with --resume goes on"
+    )

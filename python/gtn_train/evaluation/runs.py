@@ -1,0 +1,179 @@
+"""All figures of one finished run, and where they are kept: RUN/evaluation/EXTRACTOR.json.
+
+For images the figures of images.py against the test set, or the training set where there is none,
+and the check for copies; for all runs those of latents. Not here: the figures themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtn_label.atomic import atomic_file
+
+from .. import figures
+from ..autoencoder import decode_all, encode_all
+from ..finished import FinishedRun
+from ..run_folder import versions
+from ..sampling import sample_images, sample_latents
+from ..seeds import derive
+from .extractors import Extractor, inception, lite0
+from .images import evaluate_images
+from .latents import energy_distance, intrinsic_dimension, norm_statistics
+from .neighbours import memorisation
+
+__all__ = ["EXTRACTORS", "evaluate_run"]
+
+EXTRACTORS = ("inception", "lite0", "none")
+IMAGES = 10_000  # of each kind: the paper's number in its controlled comparison
+LATENTS = 10_000
+ENERGY_ROWS = 4_000  # 16 million distances
+NEIGHBOUR_SAMPLES = 1_000
+
+
+def evaluate_run(
+    run: FinishedRun,
+    extractor: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Measure a run and keep the figures in its folder.
+
+    Parameters
+    ----------
+    run : FinishedRun
+    extractor : {"inception", "lite0", "none"}
+        The network of FID and Inception Score; "none" leaves them out. Vectors need none.
+    weights : path, optional
+        Of Inception.
+    n : int, optional
+        Images of each kind; 10,000 or as many as there are real ones.
+    seed : int
+        Of samples and choices.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        JSON types: "latents", with "norms" (about the real mean), "energy distance" and its floor
+        and "intrinsic dimension" of both; for images also "images", "copies" and "data", which says
+        what the real ones were.
+
+    Raises
+    ------
+    ValueError, ImportError, FileNotFoundError
+        As the parts do.
+    """
+    if extractor not in EXTRACTORS:
+        raise ValueError(f"extractor must be one of {', '.join(EXTRACTORS)}, got {extractor!r}")
+    network = None
+    if run.autoencoder is not None and extractor != "none":
+        network = inception(weights) if extractor == "inception" else lite0()
+    found: dict[str, Any] = {"latents": _latents(run, seed)}
+    if run.autoencoder is not None:
+        found |= _images(run, network, n, seed, progress)
+    folder = run.out / "evaluation"
+    folder.mkdir(exist_ok=True)
+    content = {**found, "seed": seed, "generator": run.stages["generator"].outputs}
+    with atomic_file(folder / f"{extractor}.json") as file:
+        text = json.dumps({**content, "versions": versions()}, indent=2, default=float)
+        file.write(text.encode() + b"\n")
+    return found
+
+
+def _latents(run: FinishedRun, seed: int) -> dict[str, Any]:
+    generated = sample_latents(
+        run.generator,
+        LATENTS,
+        derive(seed, "latents"),
+        classes=_classes(run, LATENTS),
+        mixture=run.mixture,
+    )
+    real = run.latents
+    chosen = np.random.Generator(np.random.Philox(derive(seed, "real"))).permutation(len(real))
+    half = min(ENERGY_ROWS, len(real) // 2)
+    one, other = real[chosen[:half]], real[chosen[half : 2 * half]]
+    found: dict[str, Any] = {
+        "n": LATENTS,
+        "norms": norm_statistics(generated, real, center=True),
+        "energy distance": energy_distance(generated[:ENERGY_ROWS], one),
+        "energy distance of real from real": energy_distance(one, other),
+    }
+    if real.shape[1] > 1:
+        found["intrinsic dimension (TwoNN)"] = _or_reason(lambda: intrinsic_dimension(real))
+        found["intrinsic dimension of generated"] = _or_reason(
+            lambda: intrinsic_dimension(generated)
+        )
+    return found
+
+
+def _images(
+    run: FinishedRun, network: Extractor | None, n: int | None, seed: int, progress: bool
+) -> dict[str, Any]:
+    training = run.images()
+    try:
+        real, what = run.images("test"), "test images"
+    except (FileNotFoundError, ValueError):  # a set without a test split, or one not on the disk
+        real, what = training, "training images"
+    count = min(IMAGES, real.n) if n is None else n
+    generated = sample_images(
+        run.generator,
+        run.autoencoder,
+        count,
+        derive(seed, "images"),
+        classes=_classes(run, count),
+        mixture=run.mixture,
+        progress=progress,
+    )
+    found: dict[str, Any] = {"data": f"{count:,} generated against {what}"}
+    if network is not None:
+        again = decode_all(run.autoencoder, encode_all(run.autoencoder, real.images))
+        found["images"] = evaluate_images(
+            generated,
+            real.images,
+            network,
+            n=count,
+            seed=seed,
+            reconstructions=again,
+            splits=min(10, count),
+            cache=run.out / "evaluation" / "features",
+            progress=progress,
+        )
+    if what == "test images":
+        some = min(NEIGHBOUR_SAMPLES, count, real.n)
+        copies = memorisation(generated[:some], training.images, real.images[:some])
+        found["copies"] = copies.figures()
+        folder = run.out / "evaluation"
+        folder.mkdir(exist_ok=True)
+        figures.write(folder / "copies.png", copies.grid(generated[:some], training.images))
+    return found
+
+
+def _classes(run: FinishedRun, n: int) -> Any:
+    return np.arange(n) % run.generator.classes if run.generator.classes else None
+
+
+def _or_reason(estimate: Callable[[], float]) -> float | str:
+    """A figure, or why there is none: not every set of latents has an intrinsic dimension."""
+    try:
+        return estimate()
+    except (ValueError, ImportError) as error:
+        return f"none: {error}"
+
+
+def kept(out: Path) -> dict[str, dict[str, Any]]:
+    """What was measured of a run before, by extractor."""
+    found = {}
+    for name in EXTRACTORS:
+        path = out / "evaluation" / f"{name}.json"
+        if path.exists():
+            found[name] = json.loads(path.read_bytes())
+    return found

@@ -1,0 +1,92 @@
+"""What a run shows of its generator: sheets of samples, reconstructions and lines between sources.
+
+For images PNG grids, for vectors .npy and, in one or two dimensions, a scatter. Not here: drawing
+samples (sampling.py) and figures of merit (`evaluation`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import figures
+from .autoencoder import decode_all, encode_all
+from .interpolation import interpolate, random_ends
+from .mixture import Mixture
+from .run_folder import save_array
+from .sampling import sample_latents
+from .seeds import derive
+
+__all__ = ["write_samples"]
+
+SHEET = 64  # images of a sheet
+LINES = 8  # interpolations
+LATENTS = 10_000  # generated latents that are kept and compared
+
+
+def write_samples(
+    folder: Path,
+    generator: Any,
+    autoencoder: Any,
+    *,
+    latents: NDArray[Any],
+    images: NDArray[np.uint8] | None,
+    mixture: Mixture | None,
+    seed: int,
+) -> list[str]:
+    """Write them into a folder.
+
+    Parameters
+    ----------
+    folder : path
+    generator : Generator
+    autoencoder : Autoencoder or None
+    latents : [n, dim]
+        Real ones.
+    images : uint8 [n, c, h, w] or None
+        Real ones, row by row those of the latents.
+    mixture : Mixture or None
+        Where sources come from, if not from N(0, I).
+    seed : int
+
+    Returns
+    -------
+    list of str
+        Names of the files.
+    """
+    classes = None
+    if generator.classes:
+        classes = np.arange(LATENTS) % generator.classes
+    generated = sample_latents(generator, LATENTS, seed, classes=classes, mixture=mixture)
+    save_array(folder / "latents.npy", generated)
+    made = {"latents.npy"}
+    centre = latents.mean(axis=0)
+    norms = {
+        "generated": np.linalg.norm(generated - centre, axis=1),
+        "real": np.linalg.norm(latents - centre, axis=1),
+    }
+    pictures: dict[str, Any] = {
+        "norms.png": figures.histograms(norms, label="distance of a latent from the real mean")
+    }
+    if latents.shape[1] <= 2:
+        pictures["scatter.png"] = figures.scatter({"generated": generated, "real": latents})
+    if autoencoder is not None and images is not None:
+        pictures["samples.png"] = figures.grid(decode_all(autoencoder, generated[:SHEET]))
+        chosen = np.random.Generator(np.random.Philox(derive(seed, "real"))).permutation(
+            len(images)
+        )
+        real = images[np.sort(chosen[: SHEET // 2])]
+        again = decode_all(autoencoder, encode_all(autoencoder, real))
+        above = np.stack([real, again], axis=1).reshape(-1, *real.shape[1:])
+        pictures["reconstructions.png"] = figures.grid(above, columns=16)
+        ends = random_ends(LINES, generator.dim, derive(seed, "lines"), mixture=mixture)
+        of_line = None if classes is None else classes[:LINES]
+        pictures["interpolation.png"] = interpolate(
+            generator, *ends, autoencoder, classes=of_line
+        ).grid()
+    for name, picture in pictures.items():
+        figures.write(folder / name, picture)
+    return sorted(made | set(pictures))
