@@ -1,7 +1,7 @@
 // Stands in for CUDA's <cuda_runtime.h>, so that a .cu file can be compiled as C++ and run on the
-// CPU: each thread of a block is a fiber. Not a simulator of a GPU: no caches, no banks, no warps in
-// step. Whole threads run from one wait to the next, in an order drawn at random; the sanitizers see
-// memory out of bounds (address), and threads that share memory without a barrier (thread).
+// CPU: each thread of a block is a fiber. Not a simulator of a GPU: no caches, no banks, no warps
+// in step. Whole threads run from one wait to the next, in an order drawn at random; the sanitizers
+// see memory out of bounds (address), and threads that share memory without a barrier (thread).
 //
 // threads.hpp     what a kernel sees of its grid     grid.cpp       runs a grid
 // arithmetic.hpp  instructions on numbers            fiber.cpp      switches stacks
