@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from gtn_train.mixture import Mixture
 from gtn_train.models import make_model
 from gtn_train.pairs import FixedPairs, FreshPairs, Labeling
 from gtn_train.pairs.options import one_round
+from gtn_train.presets import Preset
 from gtn_train.run_folder import RunFolder, versions
 from gtn_train.sampling import sample_latents
 from gtn_train.seeds import derive
@@ -39,9 +40,11 @@ __all__ = [
     "Trained",
     "circumstances",
     "finite",
+    "network_of",
     "options_of",
     "read",
     "train",
+    "training_of",
     "write_figure",
     "write_numbers",
 ]
@@ -139,6 +142,35 @@ def train(
             seconds = sum(pairs.stats(number)["seconds"] for number in range(rounds))
         labels = {name: value for name, value in pairs.stats(0).items() if name != "seconds"}
     return Trained(generator, labels, rounds, seconds, result.seconds, result.history)
+
+
+def network_of(preset: Preset) -> dict[str, int]:
+    """Layers, width and batch normalisation of a preset's generator."""
+    return {
+        "layers": preset.layers,
+        "width": preset.width,
+        "batch_norm_layers": preset.batch_norm_layers,
+    }
+
+
+def training_of(
+    preset: Preset, seed: int, max_epochs: int | None = None, **changes: Any
+) -> TrainingOptions:
+    """Training of a preset's generator, for a study: on one thread of the CPU, all epochs.
+
+    One thread is faster for networks this small, by far where others want the CPU too.
+    """
+    epochs = preset.generator_training.max_epochs if max_epochs is None else max_epochs
+    return replace(
+        preset.generator_training,
+        seed=seed,
+        max_epochs=epochs,
+        checkpoint_every_epochs=epochs,
+        patience=None,
+        accelerator="cpu",
+        threads=1,
+        **changes,
+    )
 
 
 def circumstances() -> dict[str, Any]:
