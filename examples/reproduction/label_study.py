@@ -33,6 +33,7 @@ from study import (
 )
 
 from gtn_label import arrays
+from gtn_label.report import norms, spearman
 from gtn_train.data import open_vectors
 from gtn_train.evaluation.latents import energy_distance, norm_statistics
 from gtn_train.pairs import Algorithm1, Labeled, Labeling
@@ -199,18 +200,19 @@ def scale_of(rows: Rows) -> float:
 
 
 def measures(trained: Trained, test: Rows, seed: int) -> dict[str, float]:
-    """Measure a generator and its labels."""
+    """Measure a generator, and its first round of labels, standardised."""
     generated = trained.sample(len(test), seed)
     scale = scale_of(test)
-    learnt = trained.labels["learnability"]
+    labels = standardized(trained.labels).astype(np.float32)
+    learnt = trained.learnability
     return finite(
         {
             "spread": norm_statistics(generated, test, center=True)["spread"],
             "energy_distance": energy_distance(generated / scale, test / scale),
             "train_loss": trained.history[-1]["train_loss"],
             "learnability": 0.0 if learnt is None else learnt,
-            "mean_cosine": trained.labels["mean_cosine"],
-            "norm_correlation": trained.labels["norm_correlation"],
+            "mean_cosine": float(cosines_of(trained.sources, labels).mean()),
+            "norm_correlation": spearman(norms(trained.sources), norms(labels)) or 0.0,
             "labeling_seconds": trained.labeling_seconds,
             "training_seconds": trained.training_seconds,
         }
@@ -241,7 +243,9 @@ def main() -> None:
 def study(data: str, asked: Any) -> None:
     """Run what has not been run of one data set."""
     network = network_of(PRESETS["mnist"])
-    options = training_of(PRESETS["mnist"], 0, asked.epochs)
+    options = training_of(
+        PRESETS["mnist"], 0, asked.epochs, learning_rate=1e-3, learning_rate_decay=0.95
+    )
     settings = {"n": asked.n, "epochs": asked.epochs, "network": network}
     file = asked.out / f"label_study_{data.replace('-', '_')}_{asked.n}.json"
     known = read(file)

@@ -81,8 +81,10 @@ class Trained:
     Attributes
     ----------
     generator : gtn_train.generator.Generator
-    labels : dict
-        Statistics of the first round of pairs.
+    sources, labels : float32 [n, dim]
+        The first round of pairs.
+    learnability : float or None
+        10-nearest-neighbour R² of its labels.
     rounds : int
         Rounds of pairs that were made.
     labeling_seconds, training_seconds : float
@@ -92,7 +94,9 @@ class Trained:
     """
 
     generator: Any
-    labels: dict[str, Any]
+    sources: Rows
+    labels: Rows
+    learnability: float | None
     rounds: int
     labeling_seconds: float
     training_seconds: float
@@ -136,12 +140,16 @@ def train(
     seconds = time.perf_counter() - began
     generator = make_model("generator", {"dim": latents.shape[1], **network}, seed)
     with pairs, tempfile.TemporaryDirectory() as scratch:
+        rows = pairs.epoch(1)
+        first = rows.sources.numpy(), rows.labels.numpy()
         result = train_generator(generator, pairs, RunFolder(scratch), options)
         rounds = pairs.round_of(result.epochs) + 1
         if isinstance(pairs, FreshPairs):
             seconds = sum(pairs.stats(number)["seconds"] for number in range(rounds))
-        labels = {name: value for name, value in pairs.stats(0).items() if name != "seconds"}
-    return Trained(generator, labels, rounds, seconds, result.seconds, result.history)
+        learnability = pairs.stats(0)["learnability"]
+    return Trained(
+        generator, *first, learnability, rounds, seconds, result.seconds, result.history
+    )
 
 
 def network_of(preset: Preset) -> dict[str, int]:
