@@ -9,6 +9,7 @@ N(0, I) that sampling starts from needs it, and time is t / T. Plain torch: no p
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -54,7 +55,7 @@ class Diffusion:
             torch.random.default_generator.manual_seed(seed)
             widths = [3, 64, 64, 64, 64, 64]
             layers: list[nn.Module] = []
-            for into, out in zip(widths[:-1], widths[1:], strict=True):
+            for into, out in itertools.pairwise(widths):
                 layers += [nn.Linear(into, out), nn.ReLU()]
             self._net = nn.Sequential(*layers, nn.Linear(64, 2))
         self._train(torch.tensor((points - self._centre) / self._scale).float(), epochs, chance)

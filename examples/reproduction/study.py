@@ -69,7 +69,9 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of everything (%(default)s)")
     parser.add_argument(
-        "--quick", action="store_true", help="a form of seconds, that shows nothing but that it runs"
+        "--quick",
+        action="store_true",
+        help="a form of seconds, that shows nothing but that it runs",
     )
     return parser
 
@@ -147,9 +149,7 @@ def train(
         if isinstance(pairs, FreshPairs):
             seconds = sum(pairs.stats(number)["seconds"] for number in range(rounds))
         learnability = pairs.stats(0)["learnability"]
-    return Trained(
-        generator, *first, learnability, rounds, seconds, result.seconds, result.history
-    )
+    return Trained(generator, *first, learnability, rounds, seconds, result.seconds, result.history)
 
 
 def network_of(preset: Preset) -> dict[str, int]:

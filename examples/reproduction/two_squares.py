@@ -79,7 +79,8 @@ class OwnFrames:
     def label(self, latents: Rows, seed: int, progress: Any = None) -> Labeled:
         """Match z with the latents of its cluster; the source is mean + deviation · z."""
         cluster = self._clusters
-        z = arrays.draw_sources(*latents.shape, derive(seed, "sources"))
+        n, dim = latents.shape
+        z = arrays.draw_sources(n, dim, derive(seed, "sources"))
         frames = (latents - self.mixture.means[cluster]) / self.mixture.stds[cluster]
         groups = (cluster, cluster)
         matching = match(frames, z, groups=groups, threads=1, progress=progress, **self._options)

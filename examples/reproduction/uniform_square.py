@@ -38,9 +38,7 @@ PAIRS = {
         for cone in (16, 64, 256)
     },
     "fresh, norm, cone 64": PairOptions(cone=64, standardize=True, every=1),
-    "fresh, norm_desc, cone 64": PairOptions(
-        order="norm_desc", cone=64, standardize=True, every=1
-    ),
+    "fresh, norm_desc, cone 64": PairOptions(order="norm_desc", cone=64, standardize=True, every=1),
 }
 SHOWN = ("Algorithm 1 as published", "standardised", "norm_desc, cone 16", "norm_desc, cone 64")
 
