@@ -1,0 +1,344 @@
+"""What labels do to the generator: order, cone, centring, fresh pairs, optimal-transport pairs.
+
+One network (MNIST's of Table 2: 7 layers of 50, batch normalisation), the same number of steps, one
+line of `PAIRS` a kind of pairs. Each trained generator is measured: the spread of its norms over
+that of the data (1 is right; a generator that learnt the mean radius is near 0), and its energy
+distance to fresh data, beside the figures of its labels. Latents are divided by the root of their
+mean variance before distances are taken, so that data sets compare. One file of numbers a data set,
+written after each run: what is there already is not run again. Torch has one thread: it is faster
+so for a network this small, and others may want the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from study import (
+    Trained,
+    circumstances,
+    finite,
+    network_of,
+    options_of,
+    read,
+    train,
+    training_of,
+    write_figure,
+    write_numbers,
+)
+
+from gtn_label import arrays
+from gtn_label.report import norms, spearman
+from gtn_train.data import open_vectors
+from gtn_train.evaluation.latents import energy_distance, norm_statistics
+from gtn_train.pairs import Algorithm1, Labeled, Labeling
+from gtn_train.pairs.labelings import standardized
+from gtn_train.pairs.rows import cosines_of, random_numbers
+from gtn_train.presets import PRESETS
+from gtn_train.seeds import derive
+
+Rows = npt.NDArray[Any]
+
+N_TEST = 10_000
+
+
+class Random:
+    """Sources and latents as they come: what labels without any sense give."""
+
+    conditional = False
+
+    def config(self) -> dict[str, Any]:
+        """Its name."""
+        return {"labeling": "random"}
+
+    def check(self, latents: Rows) -> None:
+        """Any latents will do."""
+
+    def label(self, latents: Rows, seed: int, progress: Any = None) -> Labeled:
+        """Pair source i with latent i of a shuffle."""
+        n, dim = latents.shape
+        sources = arrays.draw_sources(n, dim, derive(seed, "sources"))
+        assignment = random_numbers(seed, "shuffle").permutation(n)
+        cosine = cosines_of(sources, np.asarray(latents[assignment], np.float32))
+        return Labeled(sources, assignment, cosine, None, "random")
+
+
+class MinibatchTransport:
+    """Exact optimal transport (POT's emd) between batches of sources and standardised latents.
+
+    Parameters
+    ----------
+    batch : int
+        Rows of a batch.
+    """
+
+    conditional = False
+
+    def __init__(self, batch: int = 1000) -> None:
+        self._batch = batch
+
+    def config(self) -> dict[str, Any]:
+        """Name and batch."""
+        return {"labeling": "minibatch transport", "batch": self._batch}
+
+    def check(self, latents: Rows) -> None:
+        """Any latents will do."""
+
+    def label(self, latents: Rows, seed: int, progress: Any = None) -> Labeled:
+        """Pair batch by batch, at squared Euclidean cost."""
+        import ot  # type: ignore[import-untyped, unused-ignore]
+
+        n, dim = latents.shape
+        sources = arrays.draw_sources(n, dim, derive(seed, "sources"))
+        targets = standardized(latents)
+        shuffled = random_numbers(seed, "shuffle").permutation(n)
+        assignment = np.empty(n, np.int64)
+        for begin in range(0, n, self._batch):
+            some = shuffled[begin : begin + self._batch]
+            cost = ot.dist(sources[begin : begin + len(some)].astype(np.float64), targets[some])
+            # Uniform weights on both sides: the plan is a permutation divided by the rows.
+            plan = ot.emd([], [], cost)
+            assignment[begin : begin + len(some)] = some[plan.argmax(axis=1)]
+            if progress is not None:
+                progress(begin + len(some), n, None)
+        if len(np.unique(assignment)) != n:
+            raise RuntimeError("optimal transport must give a permutation, and has not")
+        cosine = cosines_of(sources, targets[assignment].astype(np.float32))
+        return Labeled(sources, assignment, cosine, None, "POT")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of pairs: a labeling, and how many epochs a round of it lasts (0: all)."""
+
+    labeling: Labeling
+    every: int = 0
+
+
+def algorithm1(every: int = 0, **options: Any) -> Kind:
+    """Algorithm 1 of standardised latents, unless `options` say otherwise."""
+    return Kind(Algorithm1(threads=1, **{"standardize": True, **options}), every)
+
+
+PAIRS: dict[str, Kind] = {
+    "random": Kind(Random()),
+    "Algorithm 1 as published": algorithm1(standardize=False),
+    "centred": algorithm1(standardize=False, center=True),
+    "standardised": algorithm1(),
+    "norm_desc": algorithm1(order="norm_desc"),
+    "index": algorithm1(order="index"),
+    "cone 4": algorithm1(cone=4),
+    "cone 16": algorithm1(cone=16),
+    "cone 64": algorithm1(cone=64),
+    "norm_desc, cone 4": algorithm1(order="norm_desc", cone=4),
+    "norm_desc, cone 8": algorithm1(order="norm_desc", cone=8),
+    "norm_desc, cone 16": algorithm1(order="norm_desc", cone=16),
+    "norm_desc, cone 64": algorithm1(order="norm_desc", cone=64),
+    "fresh": algorithm1(1),
+    "fresh, norm_desc, cone 4": algorithm1(1, order="norm_desc", cone=4),
+    "fresh, norm_desc, cone 8": algorithm1(1, order="norm_desc", cone=8),
+    "fresh, norm_desc, cone 16": algorithm1(1, order="norm_desc", cone=16),
+    "minibatch transport": Kind(MinibatchTransport()),
+    "fresh minibatch transport": Kind(MinibatchTransport(), 10),
+}
+
+
+def gaussian(dim: int) -> Callable[[int, int], Rows]:
+    """Give a sampler of N(0, I)."""
+    return lambda n, seed: random_numbers(seed, "gaussian", dim).standard_normal((n, dim))
+
+
+def clustered(dim: int) -> Callable[[int, int], Rows]:
+    """Give a sampler of ten off-centre clusters of different widths, the same for all seeds."""
+    fixed = random_numbers(5, "clusters", dim)
+    centres = 3 * fixed.standard_normal((10, dim)) + 2
+    widths = np.exp(0.5 * fixed.standard_normal((10, dim)))
+
+    def sample(n: int, seed: int) -> Rows:
+        chance = random_numbers(seed, "clustered", dim)
+        which = chance.integers(10, size=n)
+        return centres[which] + widths[which] * chance.standard_normal((n, dim))
+
+    return sample
+
+
+DATA: dict[str, Callable[[int, int], Rows]] = {
+    "gaussian-2": gaussian(2),
+    "gaussian-5": gaussian(5),
+    "clustered-2": clustered(2),
+    "clustered-5": clustered(5),
+    "clustered-32": clustered(32),
+}
+
+
+def split(data: str, n: int, seed: int, latents: Path | None) -> tuple[Rows, Rows, Rows]:
+    """Training rows, and two samples of fresh rows: one to compare with, one for the floor.
+
+    Rows of a file are shuffled; a fifth of them, at most 2 x 10,000, are the fresh ones.
+    """
+    if latents is None:
+        sample = DATA[data]
+        return (
+            sample(n, derive(seed, "train")),
+            sample(N_TEST, derive(seed, "test")),
+            sample(N_TEST, derive(seed, "floor")),
+        )
+    rows = np.asarray(open_vectors(latents))
+    rows = rows[random_numbers(seed, "split").permutation(len(rows))]
+    half = min(N_TEST, len(rows) // 10)
+    return rows[2 * half :][:n], rows[:half], rows[half : 2 * half]
+
+
+def scale_of(rows: Rows) -> float:
+    """Root of the mean variance of the columns."""
+    return float(np.sqrt(rows.var(axis=0).mean()))
+
+
+def measures(trained: Trained, test: Rows, seed: int) -> dict[str, float]:
+    """Measure a generator, and its first round of labels, standardised."""
+    generated = trained.sample(len(test), seed)
+    scale = scale_of(test)
+    labels = standardized(trained.labels).astype(np.float32)
+    learnt = trained.learnability
+    return finite(
+        {
+            "spread": norm_statistics(generated, test, center=True)["spread"],
+            "energy_distance": energy_distance(generated / scale, test / scale),
+            "train_loss": trained.history[-1]["train_loss"],
+            "learnability": 0.0 if learnt is None else learnt,
+            "mean_cosine": float(cosines_of(trained.sources, labels).mean()),
+            "norm_correlation": spearman(norms(trained.sources), norms(labels)) or 0.0,
+            "labeling_seconds": trained.labeling_seconds,
+            "training_seconds": trained.training_seconds,
+        }
+    )
+
+
+def main() -> None:
+    """Run the study of one data set, or draw the figure of all."""
+    parser = options_of(__doc__)
+    parser.add_argument("--data", choices=[*DATA], action="append", help="default: all")
+    parser.add_argument("--latents", type=Path, help="a .npy of latents to study instead")
+    parser.add_argument("--name", default="latents", help="what to call them (%(default)s)")
+    parser.add_argument("--pairs", choices=[*PAIRS], action="append", help="default: all")
+    parser.add_argument("--n", type=int, default=10_000, help="training rows (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=40, help="(%(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="from --seed on (%(default)s)")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    if asked.quick:
+        asked.n, asked.epochs, asked.seeds = 400, 2, 1
+    names = [asked.name] if asked.latents else asked.data or [*DATA]
+    for data in names:
+        study(data, asked)
+    write_figure(asked.out / "label_study.png", picture(asked.out))
+    (asked.out / "label_study.md").write_text(tables(asked.out), encoding="utf-8")
+
+
+def study(data: str, asked: Any) -> None:
+    """Run what has not been run of one data set."""
+    network = network_of(PRESETS["mnist"])
+    options = training_of(
+        PRESETS["mnist"], 0, asked.epochs, learning_rate=1e-3, learning_rate_decay=0.95
+    )
+    settings = {"n": asked.n, "epochs": asked.epochs, "network": network}
+    file = asked.out / f"label_study_{data.replace('-', '_')}_{asked.n}.json"
+    known = read(file)
+    runs = known.get("runs", []) if known.get("settings") == settings else []
+    for seed in range(asked.seed, asked.seed + asked.seeds):
+        names = [
+            name
+            for name in asked.pairs or PAIRS
+            if not any((run["pairs"], run["seed"]) == (name, seed) for run in runs)
+        ]
+        rows, test, other = split(data, asked.n, seed, asked.latents)
+        scale = scale_of(test)
+        floor = finite({"floor": energy_distance(other / scale, test / scale)})
+        for name in names:
+            kind = PAIRS[name]
+            own = replace(options, seed=seed)
+            trained = train(rows, kind.labeling, network, own, every=kind.every, seed=seed)
+            about = {"n": len(rows), "rounds": trained.rounds}
+            found = measures(trained, test, seed)
+            runs.append({"pairs": name, "seed": seed, **found, **floor, **about})
+            content = {"study": "label_study", "data": data, "settings": settings, "runs": runs}
+            write_numbers(file, {**content, **circumstances()})
+            print(data, runs[-1], flush=True)
+
+
+def found_in(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Runs by data set and kind of pairs, of all files in a folder."""
+    result: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for file in sorted(folder.glob("label_study_*.json")):
+        content = read(file)
+        title = f"{content['data']}, n = {content['runs'][0]['n']:,}"
+        by_kind = result.setdefault(title, {})
+        for run in content["runs"]:
+            by_kind.setdefault(run["pairs"], []).append(run)
+    return result
+
+
+def mean(runs: list[dict[str, Any]], name: str) -> float:
+    """Mean of a measure over seeds."""
+    return float(np.mean([run[name] for run in runs]))
+
+
+def picture(folder: Path) -> Any:
+    """Energy distance against spread, one panel a data set; crosses are fresh pairs."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    results = found_in(folder)
+    figure = Figure(figsize=(5.2 * len(results), 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for index, (data, kinds) in enumerate(results.items()):
+        axes = figure.add_subplot(1, len(results), index + 1)
+        shown = {name: runs for name, runs in kinds.items() if name != "random"}
+        for number, (name, runs) in enumerate(shown.items()):
+            axes.plot(
+                [run["spread"] for run in runs],
+                [max(run["energy_distance"], 1e-5) for run in runs],
+                "x" if name.startswith("fresh") else "o",
+                color=f"C{number % 10}",
+                label=name,
+            )
+        axes.axvline(1, color="0.6", linewidth=1)
+        axes.set(title=data, xlabel="spread of norms", ylabel="energy distance", yscale="log")
+        axes.legend(fontsize=5, frameon=False)
+    return figure
+
+
+def tables(folder: Path) -> str:
+    """Markdown tables: means over seeds, energy distances of each seed."""
+    lines = []
+    for data, kinds in found_in(folder).items():
+        any_runs = [run for runs in kinds.values() for run in runs]
+        floor = max(abs(run["floor"]) for run in any_runs)
+        lines += [
+            f"### {data}",
+            "",
+            f"Floor, between two samples of the data: {floor:.4f} at most.",
+            "",
+            "| pairs | spread | energy distance, each seed | R² | cosine | norm corr. "
+            "| labeling s | training s |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for name, runs in kinds.items():
+            distances = " ".join(f"{run['energy_distance']:.4f}" for run in runs)
+            lines.append(
+                f"| {name} | {mean(runs, 'spread'):.2f} | {distances} "
+                f"| {mean(runs, 'learnability'):.3f} | {mean(runs, 'mean_cosine'):.3f} "
+                f"| {mean(runs, 'norm_correlation'):.2f} | {mean(runs, 'labeling_seconds'):.1f} "
+                f"| {mean(runs, 'training_seconds'):.1f} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""What uniform_square.py and two_squares.py share: how squares are measured.
+
+Shares are of 20,000 samples. Coverage counts the cells of a 20 x 20 grid over each square that hold
+a sample; uniform samples would leave none empty. Energy distance is to as many fresh points of the
+data, and its floor that of two samples of the data. Not here: pairs and training.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+from study import finite
+
+from gtn_train.evaluation.latents import coverage, energy_distance, share_inside
+
+__all__ = ["N_SAMPLES", "measure"]
+
+Rows = npt.NDArray[Any]
+
+N_SAMPLES = 20_000
+
+
+def measure(points: Rows, fresh: Rows, low: Any, high: Any) -> dict[str, float]:
+    """Measure points [n, 2] against fresh points of the data and its squares.
+
+    Parameters
+    ----------
+    points, fresh : [n, 2] and [m, 2]
+    low, high : [2] or [k, 2]
+        Corners of the squares.
+    """
+    return finite(
+        {
+            "outside": 1 - share_inside(points, low, high, margin=0.01),
+            "coverage": coverage(points, low, high),
+            "energy_distance": energy_distance(points, fresh),
+        }
+    )

@@ -1,0 +1,258 @@
+"""What the studies of this folder share: options, training in a scratch folder, files of results.
+
+A study writes NAME.json (its numbers, and the circumstances they were taken in) and NAME.png, each
+whole or not at all. Not here: what is studied, and what is measured (gtn_train.evaluation).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gtn_label.atomic import atomic_file
+from gtn_train import figures
+from gtn_train.mixture import Mixture
+from gtn_train.models import make_model
+from gtn_train.pairs import FixedPairs, FreshPairs, Labeling
+from gtn_train.pairs.options import one_round
+from gtn_train.presets import Preset
+from gtn_train.run_folder import RunFolder, versions
+from gtn_train.sampling import sample_latents
+from gtn_train.seeds import derive
+from gtn_train.training import TrainingOptions, train_generator
+
+__all__ = [
+    "Trained",
+    "circumstances",
+    "finite",
+    "network_of",
+    "options_of",
+    "read",
+    "train",
+    "training_of",
+    "write_figure",
+    "write_numbers",
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "docs" / "reproduction"
+
+Rows = npt.NDArray[Any]
+
+
+def options_of(description: str | None) -> argparse.ArgumentParser:
+    """Give a parser with the options of all studies.
+
+    Parameters
+    ----------
+    description : str
+        The script's docstring, of which the first paragraph is shown.
+    """
+    parser = argparse.ArgumentParser(description=(description or "").split("\n\n")[0])
+    parser.add_argument(
+        "--out", type=Path, default=OUT, help="folder for figure and numbers (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of everything (%(default)s)")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a form of seconds, that shows nothing but that it runs",
+    )
+    return parser
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generator and how it came about.
+
+    Attributes
+    ----------
+    generator : gtn_train.generator.Generator
+    sources, labels : float32 [n, dim]
+        The first round of pairs.
+    learnability : float or None
+        10-nearest-neighbour R² of its labels.
+    rounds : int
+        Rounds of pairs that were made.
+    labeling_seconds, training_seconds : float
+        Fresh rounds are labeled beside training, so that the two overlap.
+    history : list of dict
+        One an epoch.
+    """
+
+    generator: Any
+    sources: Rows
+    labels: Rows
+    learnability: float | None
+    rounds: int
+    labeling_seconds: float
+    training_seconds: float
+    history: list[dict[str, Any]]
+
+    def sample(self, n: int, seed: int, mixture: Mixture | None = None) -> Rows:
+        """Generate n latents, float32 [n, dim], from sources that no training saw."""
+        return sample_latents(self.generator, n, derive(seed, "samples"), mixture=mixture)
+
+
+def train(
+    latents: Rows,
+    labeling: Labeling,
+    network: Mapping[str, int],
+    options: TrainingOptions,
+    *,
+    every: int = 0,
+    seed: int = 0,
+) -> Trained:
+    """Train a generator on pairs of one labeling, as `gtn-train` does, and leave no files.
+
+    Parameters
+    ----------
+    latents : [n, dim]
+    labeling : Labeling
+    network : dict
+        "layers", "width" and "batch_norm_layers".
+    options : TrainingOptions
+    every : int
+        Epochs that a round of pairs lasts; 0: one round for all.
+    seed : int
+        Of pairs and weights.
+    """
+    latents = np.ascontiguousarray(latents, np.float32)
+    began = time.perf_counter()
+    pairs: FixedPairs | FreshPairs
+    if every:
+        pairs = FreshPairs(latents, labeling, every=every, seed=seed)
+    else:
+        pairs = one_round(latents, labeling, derive(seed, "round", 0))
+    seconds = time.perf_counter() - began
+    generator = make_model("generator", {"dim": latents.shape[1], **network}, seed)
+    with pairs, tempfile.TemporaryDirectory() as scratch:
+        rows = pairs.epoch(1)
+        first = rows.sources.numpy(), rows.labels.numpy()
+        result = train_generator(generator, pairs, RunFolder(scratch), options)
+        rounds = pairs.round_of(result.epochs) + 1
+        if isinstance(pairs, FreshPairs):
+            seconds = sum(pairs.stats(number)["seconds"] for number in range(rounds))
+        learnability = pairs.stats(0)["learnability"]
+    return Trained(generator, *first, learnability, rounds, seconds, result.seconds, result.history)
+
+
+def network_of(preset: Preset) -> dict[str, int]:
+    """Layers, width and batch normalisation of a preset's generator."""
+    return {
+        "layers": preset.layers,
+        "width": preset.width,
+        "batch_norm_layers": preset.batch_norm_layers,
+    }
+
+
+def training_of(
+    preset: Preset, seed: int, max_epochs: int | None = None, **changes: Any
+) -> TrainingOptions:
+    """Training of a preset's generator, for a study: on one thread of the CPU, all epochs.
+
+    One thread is faster for networks this small, by far where others want the CPU too.
+    """
+    epochs = preset.generator_training.max_epochs if max_epochs is None else max_epochs
+    return replace(
+        preset.generator_training,
+        seed=seed,
+        max_epochs=epochs,
+        checkpoint_every_epochs=epochs,
+        patience=None,
+        accelerator="cpu",
+        threads=1,
+        **changes,
+    )
+
+
+def circumstances() -> dict[str, Any]:
+    """Say how, when and where numbers were taken, in JSON types."""
+    import torch
+
+    return {
+        "command": shlex.join(["python", *(_relative(word) for word in sys.argv)]),
+        "commit": _git("rev-parse", "HEAD"),
+        "changed_since_commit": bool(_git("status", "--porcelain", "--", "python", "examples")),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": {
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count(),
+            "torch_threads": torch.get_num_threads(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        },
+        "versions": versions(),
+    }
+
+
+def write_numbers(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a .json, whole or not at all; NaN and infinity are refused.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite.
+    """
+    text = json.dumps(content, indent=1, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+def write_figure(path: Path, figure: Any) -> None:
+    """Write a .png, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figures.write(path, figure)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read what `write_numbers` wrote; empty if there is no such file."""
+    return json.loads(path.read_bytes()) if path.exists() else {}
+
+
+def finite(measures: Mapping[str, float]) -> dict[str, float]:
+    """Round measures to six digits, as JSON has them."""
+    return {name: float(f"{value:.6g}") for name, value in measures.items()}
+
+
+def _relative(word: str) -> str:
+    """Name files of this repository from its root: others have it elsewhere."""
+    path = Path(word)
+    return str(path.relative_to(ROOT)) if path.is_absolute() and ROOT in path.parents else word
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,151 @@
+"""The swiss roll (Fig. 3A and 12): θ from N(0, 1) by quantile labels, beside a diffusion baseline.
+
+Measures of 10,000 samples: the share whose θ lies in [1.5π, 4.5π] widened by 1 %, and the
+Kolmogorov-Smirnov distance of θ to the uniform distribution; three seeds. The same for Algorithm 1
+with centred latents in the place of the quantile map, for the generator early in training
+(Fig. 12), and for a diffusion model of points in the plane (diffusion.py, settings of Fig. 4),
+whose samples get the θ of the nearest point of the roll and count as on it within a distance that
+is stated. The KS distance of the normal draws that were mapped is given too: a monotone map keeps
+it, so that no generator can be expected to come below.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusion import Diffusion
+from scipy import stats
+from scipy.spatial import cKDTree
+from study import (
+    circumstances,
+    finite,
+    network_of,
+    options_of,
+    train,
+    training_of,
+    write_figure,
+    write_numbers,
+)
+
+from gtn_label import arrays
+from gtn_train import figures
+from gtn_train.data import SWISS_ROLL_RANGE, swiss_roll, swiss_roll_points
+from gtn_train.evaluation.latents import ks_distance, share_inside
+from gtn_train.pairs import Algorithm1, Labeling, Quantile
+from gtn_train.presets import PRESETS
+from gtn_train.seeds import derive
+
+Rows = npt.NDArray[Any]
+
+N_SAMPLES = 10_000
+NOISE = 0.5  # of the diffusion's data, as in Fig. 4; turns of the roll are 2π apart
+NEAR = (0.5, 1.5)  # distances within which a sample counts as on the roll: 1 and 3 deviations
+EARLY: tuple[int, ...] = (1, 3, 10)
+
+
+def uniform_cdf(theta: Rows) -> Rows:
+    """CDF of θ ~ U(1.5π, 4.5π)."""
+    low, high = SWISS_ROLL_RANGE
+    return np.clip((theta - low) / (high - low), 0, 1)
+
+
+def of_parameters(theta: Rows) -> dict[str, float]:
+    """Measure generated θ [n, 1]."""
+    low, high = SWISS_ROLL_RANGE
+    return {
+        "inside": share_inside(theta, [low], [high], margin=0.01),
+        "ks": ks_distance(theta, uniform_cdf),
+        **of_points(swiss_roll_points(theta)),
+    }
+
+
+def of_points(points: Rows) -> dict[str, float]:
+    """Measure points of the plane by the nearest of 100,000 points of the roll."""
+    grid = np.linspace(*SWISS_ROLL_RANGE, 100_000)
+    distance, nearest = cKDTree(swiss_roll_points(grid)).query(points)
+    near = {f"within_{limit}": float((distance <= limit).mean()) for limit in NEAR}
+    return {"ks_nearest": ks_distance(grid[nearest], uniform_cdf), **near}
+
+
+def sources_of(seed: int) -> Rows:
+    """Sources that samples of a seed are made of, [10,000, 1]."""
+    return arrays.draw_sources(N_SAMPLES, 1, derive(seed, "samples"))
+
+
+def main() -> None:
+    """Run the study."""
+    asked = options_of(__doc__).parse_args()
+    torch.set_num_threads(1)
+    preset = PRESETS["swiss-roll"]
+    n, epochs = preset.data.n or 0, preset.generator_training.max_epochs
+    n_diffusion, diffusion_epochs, early = 100_000, 100, EARLY
+    if asked.quick:
+        n, epochs, n_diffusion, diffusion_epochs, early = 1000, 2, 4096, 1, EARLY[:1]
+    numbers: dict[str, dict[str, float]] = {}
+    panels: dict[str, Rows] = {"data": swiss_roll_points(swiss_roll(N_SAMPLES, asked.seed + 1))}
+
+    def generator(name: str, labeling: Labeling, max_epochs: int, seed: int) -> None:
+        began = time.perf_counter()
+        trained = train(
+            swiss_roll(n, seed),
+            labeling,
+            network_of(preset),
+            training_of(preset, seed, max_epochs),
+            seed=seed,
+        )
+        generated = trained.sample(N_SAMPLES, seed)
+        seconds = time.perf_counter() - began
+        drawn = ks_distance(sources_of(seed), stats.norm.cdf)
+        about = {"ks_of_sources": drawn, "seconds": seconds}
+        numbers[name] = finite({**of_parameters(generated), **about})
+        print(name, numbers[name], flush=True)
+        if seed == asked.seed:
+            panels[name] = swiss_roll_points(generated)
+
+    for epoch in early:
+        # The order of rows is a function of seed and epoch: a short run is the start of a long one.
+        generator(f"quantile, epoch {epoch}", Quantile(), epoch, asked.seed)
+    for seed in range(asked.seed, asked.seed + 3):
+        suffix = "" if seed == asked.seed else f", seed {seed}"
+        generator(f"quantile{suffix}", Quantile(), epochs, seed)
+        centred = Algorithm1(center=True, threads=1)
+        generator(f"Algorithm 1, centred{suffix}", centred, epochs, seed)
+    sources = sources_of(asked.seed)
+    colours = {name: sources[:, 0] for name in panels if name != "data"}
+    for noise in (NOISE, 0.0):
+        points = swiss_roll_points(swiss_roll(n_diffusion, asked.seed), noise, asked.seed)
+        began = time.perf_counter()
+        seed = derive(asked.seed, "diffusion")
+        model = Diffusion(points, epochs=diffusion_epochs, seed=seed)
+        generated = model.sample(N_SAMPLES, derive(asked.seed, "diffusion samples"))
+        seconds = time.perf_counter() - began
+        name = f"diffusion, noise {noise:g}"
+        numbers[f"data, noise {noise:g}"] = finite(of_points(points[:N_SAMPLES]))
+        numbers[name] = finite({**of_points(generated), "seconds": seconds})
+        panels[name] = generated
+        print(name, numbers[name], flush=True)
+    write_numbers(
+        asked.out / "swiss_roll.json",
+        {
+            "study": "swiss_roll",
+            "settings": {
+                "n": n,
+                "epochs": epochs,
+                "samples": N_SAMPLES,
+                "range": [bound / math.pi for bound in SWISS_ROLL_RANGE],
+                "diffusion": {"n": n_diffusion, "epochs": diffusion_epochs, "noise": NOISE},
+            },
+            "results": numbers,
+            **circumstances(),
+        },
+    )
+    write_figure(asked.out / "swiss_roll.png", figures.scatter(panels, colours=colours))
+
+
+if __name__ == "__main__":
+    main()

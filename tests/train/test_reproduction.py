@@ -1,0 +1,220 @@
+"""The studies of examples/reproduction: they run in small form, and what they define is right.
+
+Nothing is asked of quality here: docs/reproduction.md has the full studies' numbers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = ROOT / "examples" / "reproduction"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import a script of the folder, whose neighbours it finds as when it is run."""
+    monkeypatch.syspath_prepend(str(STUDIES))
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return importlib.import_module(name)
+
+    yield load
+    for name in (*loaded, "study", "squares", "diffusion"):
+        sys.modules.pop(name, None)
+
+
+def run(script, folder, *arguments):
+    return subprocess.run(
+        [sys.executable, STUDIES / script, "--quick", "--out", folder, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
+def numbers_in(value):
+    if isinstance(value, dict):
+        for entry in value.values():
+            yield from numbers_in(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from numbers_in(entry)
+    elif isinstance(value, (int, float)):
+        yield value
+
+
+def check_files(folder, figure, numbers):
+    """Both are whole, nothing else is left, and the numbers say where they come from."""
+    assert (folder / figure).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert not list(folder.glob(".*"))
+    content = json.loads((folder / numbers).read_text())
+    assert all(math.isfinite(number) for number in numbers_in(content))
+    wanted = {"study", "settings", "command", "commit", "machine", "versions"}
+    assert wanted <= set(content)
+    assert content["machine"]["cores"] >= 1
+    assert content["machine"]["torch_threads"] == 1
+    assert content["versions"]["torch"]
+    return content
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [
+        ("swiss_roll", "Algorithm 1, centred"),
+        ("uniform_square", "standardised"),
+        ("two_squares", "mixture"),
+    ],
+)
+def test_a_study_runs_and_writes_its_figure_and_its_numbers(tmp_path, name, result):
+    done = run(f"{name}.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    content = check_files(tmp_path, f"{name}.png", f"{name}.json")
+    assert content["study"] == name
+    assert result in content["results"]
+
+
+def test_the_study_of_labels_measures_each_kind_and_does_not_repeat_itself(tmp_path):
+    wanted = ["--data", "gaussian-2", "--pairs", "random", "--pairs", "norm_desc, cone 8"]
+    wanted += ["--pairs", "fresh"]
+    done = run("label_study.py", tmp_path, *wanted)
+    assert done.returncode == 0, done.stderr
+    file = "label_study_gaussian_2_400.json"
+    content = check_files(tmp_path, "label_study.png", file)
+    assert [run["pairs"] for run in content["runs"]] == ["random", "norm_desc, cone 8", "fresh"]
+    assert [run["rounds"] for run in content["runs"]] == [1, 1, 2]
+    assert "| norm_desc, cone 8 |" in (tmp_path / "label_study.md").read_text()
+    before = (tmp_path / file).read_bytes()
+    assert run("label_study.py", tmp_path, *wanted).returncode == 0
+    assert (tmp_path / file).read_bytes() == before
+
+
+def test_the_study_of_labels_takes_latents_of_a_file(tmp_path):
+    rows = np.random.default_rng(1).normal(size=(300, 3)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    asked = ["--latents", str(tmp_path / "rows.npy"), "--name", "mine", "--pairs", "centred"]
+    done = run("label_study.py", tmp_path / "out", *asked)
+    assert done.returncode == 0, done.stderr
+    content = check_files(tmp_path / "out", "label_study.png", "label_study_mine_400.json")
+    assert content["runs"][0]["n"] == 240  # a fifth is kept to measure with
+
+
+def test_rows_of_a_file_are_in_one_part_only(tmp_path, load):
+    study = load("label_study")
+    np.save(tmp_path / "rows.npy", np.arange(100, dtype=np.float32)[:, None])
+    parts = study.split("mine", 1000, 3, tmp_path / "rows.npy")
+    assert [len(part) for part in parts] == [80, 10, 10]
+    assert sorted(np.concatenate(parts)[:, 0]) == list(range(100))
+
+
+def test_minibatch_transport_is_the_best_assignment_of_each_batch(load):
+    pytest.importorskip("ot")
+    from scipy.optimize import linear_sum_assignment
+
+    labeling = load("label_study").MinibatchTransport(batch=20)
+    latents = np.random.default_rng(2).normal(size=(50, 3)) * [1, 2, 5] + 4
+    made = labeling.label(latents, seed=7)
+    assert sorted(made.assignment) == list(range(50))
+    scaled = (latents - latents.mean(axis=0)) / latents.std(axis=0)
+    for begin in (0, 20, 40):
+        some = slice(begin, begin + 20)
+        taken = np.sort(made.assignment[some])
+        cost = ((made.sources[some, None] - scaled[taken]) ** 2).sum(axis=2)
+        rows, columns = linear_sum_assignment(cost)
+        found = ((made.sources[some] - scaled[made.assignment[some]]) ** 2).sum()
+        assert found == pytest.approx(cost[rows, columns].sum(), rel=1e-9)
+    again = labeling.label(latents, seed=7)
+    assert np.array_equal(again.assignment, made.assignment)
+    assert not np.array_equal(labeling.label(latents, seed=8).sources, made.sources)
+
+
+def test_random_pairs_are_a_shuffle(load):
+    latents = np.random.default_rng(3).normal(size=(40, 2))
+    made = load("label_study").Random().label(latents, seed=1)
+    assert sorted(made.assignment) == list(range(40))
+    assert list(made.assignment) != list(range(40))
+
+
+def test_own_frames_match_within_clusters_seen_from_their_means(load):
+    two_squares = load("two_squares")
+    from gtn_label import match
+    from gtn_train.data import two_squares as data
+    from gtn_train.pairs import Clusters
+
+    latents = data(60, 1, 1.0)
+    labeling = two_squares.OwnFrames(latents, Clusters(latents, 2, threads=1).mixture)
+    made = labeling.label(latents, seed=5)
+    assert sorted(made.assignment) == list(range(60))
+    right = latents[:, 0] > 1.5
+    assert np.array_equal(right[made.assignment], right)
+    inside = latents[right].astype(np.float64)
+    mean, deviation = inside.mean(axis=0), inside.std(axis=0)
+    frames = (made.sources[right] - mean) / deviation
+    alone = match((inside - mean) / deviation, frames.astype(np.float32), threads=1)
+    assert np.array_equal(np.flatnonzero(right)[alone.assignment], made.assignment[right])
+    with pytest.raises(ValueError, match="60 latents have clusters, got 59"):
+        labeling.check(latents[:59])
+
+
+def test_the_gap_is_what_lies_between_the_squares(load):
+    study = load("two_squares")
+    points = np.array([[0.5, 0.5], [1.005, 0.5], [1.5, 0.5], [1.995, 0.5], [1.2, 3.0]])
+    assert study.gap_share(points) == {"in_gap": 0.4}
+
+
+def test_a_point_of_the_roll_is_measured_by_the_nearest_one(load):
+    study = load("swiss_roll")
+    theta = np.linspace(1.5 * math.pi, 4.5 * math.pi, 2001)
+    on_roll = study.swiss_roll_points(theta)
+    assert study.of_points(on_roll)["ks_nearest"] < 0.001
+    assert study.of_points(on_roll)["within_0.5"] == 1
+    away = study.of_points(on_roll * (1 + 1 / theta[:, None]))  # one further out
+    assert away["within_0.5"] < 0.01
+    assert away["within_1.5"] == 1
+    assert study.of_parameters(theta[:, None])["inside"] == 1
+    assert study.of_parameters(theta[:, None] + 3 * math.pi)["inside"] < 0.02
+
+
+def test_the_diffusion_schedule_is_the_cosine_one(load):
+    betas = load("diffusion").cosine_betas().numpy()
+    assert betas.shape == (40,)
+
+    def kept(t):
+        return math.cos((t / 40 + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    assert np.prod(1 - betas[:17]) == pytest.approx(kept(17) / kept(0))
+    assert betas[-1] == 0.999
+
+
+def test_diffusion_repeats_itself_and_leaves_torch_alone(load):
+    diffusion = load("diffusion")
+    points = np.random.default_rng(4).normal(size=(64, 2)).astype(np.float32) * 3 + 7
+    state = torch.get_rng_state()
+    samples = [diffusion.Diffusion(points, epochs=2, seed=1).sample(32, seed=2) for _ in "ab"]
+    assert torch.equal(state, torch.get_rng_state())
+    assert np.array_equal(*samples)
+    assert samples[0].shape == (32, 2)
+
+
+def test_numbers_that_are_not_finite_are_not_written(tmp_path, load):
+    study = load("study")
+    study.write_numbers(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        study.write_numbers(tmp_path / "a.json", {"x": float("nan")})
+    assert study.read(tmp_path / "a.json") == {"x": 1}
+    assert study.read(tmp_path / "b.json") == {}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
