@@ -234,9 +234,14 @@ def finite(measures: Mapping[str, float]) -> dict[str, float]:
 
 
 def _relative(word: str) -> str:
-    """Name files of this repository from its root: others have it elsewhere."""
+    """Name files of this repository from its root, and others by their last part alone.
+
+    Where somebody keeps data is nobody's business, and of no use elsewhere.
+    """
     path = Path(word)
-    return str(path.relative_to(ROOT)) if path.is_absolute() and ROOT in path.parents else word
+    if not path.is_absolute():
+        return word
+    return str(path.relative_to(ROOT)) if ROOT in path.parents else path.name
 
 
 def _git(*arguments: str) -> str:
