@@ -55,6 +55,7 @@ def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--set", choices=[*SETS], required=True)
     parser.add_argument("--data", type=Path, required=True, help="its folder or file")
+    parser.add_argument("--run", type=Path, default=Path("runs/vae"), help="scratch (%(default)s)")
     parser.add_argument("--n", type=int, default=1000, help="images compared (%(default)s)")
     parser.add_argument("--epochs", type=int, help="of both autoencoders (the set's own)")
     asked = parser.parse_args()
@@ -75,6 +76,7 @@ def main() -> None:
     )
     found: dict[str, Any] = {}
     panels: dict[str, npt.NDArray[np.uint8]] = {"real": real[:32]}
+    cache = asked.run / "features"  # of the real images, which both methods share
     for method, kind in (("VAE", "vae"), ("GTN", "vae-twin")):
         began = time.perf_counter()
         model = _trained(kind, training, options)
@@ -87,7 +89,7 @@ def main() -> None:
         again = decode_all(model, encode_all(model, real[:n]))
         seconds = time.perf_counter() - began
         figures_found = evaluate_images(
-            generated, real, lite0(), n=n, seed=asked.seed, reconstructions=again
+            generated, real, lite0(), n=n, seed=asked.seed, reconstructions=again, cache=cache
         )
         found[method] = {**figures_found, **extra, "training_seconds": round(seconds, 1)}
         panels[method] = generated[:32]
