@@ -10,14 +10,25 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .interrupts import Interrupts
 
-__all__ = ["EXIT_DONE", "EXIT_INTERRUPTED", "EXIT_WRONG", "os_message", "print_text", "run", "say"]
+__all__ = [
+    "EXIT_DONE",
+    "EXIT_INTERRUPTED",
+    "EXIT_WRONG",
+    "held",
+    "os_message",
+    "print_text",
+    "run",
+    "say",
+]
 
 EXIT_DONE, EXIT_WRONG, EXIT_INTERRUPTED = 0, 2, 130
+
+_serving: Interrupts | None = None  # while `run` does its work
 
 
 def run(
@@ -44,7 +55,7 @@ def run(
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a path may hold bytes that no encoding has
             stream.reconfigure(errors="backslashreplace")
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, _known(interrupts):
         try:
             with interrupts.held():
                 work = load()
@@ -53,6 +64,26 @@ def run(
         except ImportError as error:
             return _refuse(program, str(error))
         return _serve(program, work, interrupted)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Within this block of a command's work a signal waits for its end: for late imports."""
+    if _serving is None:
+        yield
+        return
+    with _serving.held():
+        yield
+
+
+@contextlib.contextmanager
+def _known(interrupts: Interrupts) -> Iterator[None]:
+    global _serving
+    _serving = interrupts
+    try:
+        yield
+    finally:
+        _serving = None
 
 
 def _serve(program: str, work: Callable[[], object], interrupted: Callable[[], str]) -> int:
@@ -67,7 +98,9 @@ def _serve(program: str, work: Callable[[], object], interrupted: Callable[[], s
     except (click.Abort, KeyboardInterrupt):
         return say(program, f"interrupted{interrupted()}", EXIT_INTERRUPTED)
     except click.ClickException as error:
-        return _refuse(program, f"{error.format_message()} See {program} --help")
+        context = getattr(error, "ctx", None)
+        command = program if context is None else context.command_path
+        return _refuse(program, f"{error.format_message()} See {command} --help")
     except OSError as error:
         return _refuse(program, os_message(error))
     except MemoryError as error:

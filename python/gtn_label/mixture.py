@@ -87,10 +87,7 @@ def match_mixture(
     located = locate(latents=latents)  # before k-means takes its time
     check_place(located, resolve(backend, on_gpu=located is not None), choice=True)
     rows = arrays.as_rows(in_cpu_memory(latents, "latents"), "latents").rows
-    if n_clusters > len(rows):
-        raise ValueError(f"n_clusters must not exceed the {len(rows)} latents, got {n_clusters}")
-    arrays.refuse_non_finite(rows, "latents")
-    clusters = _cluster(rows, n_clusters, seed)
+    clusters = find_clusters(rows, n_clusters, seed)
     return run(
         latents,
         _draw_around(rows, clusters, n_clusters, seed),
@@ -107,8 +104,15 @@ def match_mixture(
     )
 
 
-def _cluster(rows: npt.NDArray[Any], n_clusters: int, seed: int) -> npt.NDArray[np.int64]:
-    """Cluster of each row [m], by k-means on one thread: more would sum in a varying order."""
+def find_clusters(rows: npt.NDArray[Any], n_clusters: int, seed: int) -> npt.NDArray[np.int64]:
+    """Cluster of each row [m], by k-means on one thread: more would sum in a varying order.
+
+    Arguments and errors are those of `match_mixture`, which finds the same ones.
+    """
+    n_clusters = as_integer(n_clusters, "n_clusters", 1)
+    if n_clusters > len(rows):
+        raise ValueError(f"n_clusters must not exceed the {len(rows)} latents, got {n_clusters}")
+    arrays.refuse_non_finite(rows, "latents")
     try:
         from sklearn.cluster import KMeans
         from threadpoolctl import threadpool_limits

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtn_label import Matching, arrays
+from gtn_label.files import read_array
 
 from . import models
+from .accelerator import device_of
 from .data import Images, open_images
 from .mixture import Mixture
 from .run_folder import RunFolder, Stage
-from .settings import RunSettings
+from .settings import STAGES, RunSettings
 
 __all__ = ["FinishedRun"]
 
@@ -32,6 +34,8 @@ class FinishedRun:
     ----------
     out : path
         The run's folder.
+    accelerator : {"auto", "cpu", "cuda", "mps"}
+        Where its models compute.
 
     Attributes
     ----------
@@ -46,49 +50,68 @@ class FinishedRun:
     FileNotFoundError
         If the folder holds no run.
     ValueError
-        If a stage is missing, a file is not the one its stage made, or its parts do not belong
-        together.
+        If a stage is missing, a file is not the one its stage made, its parts do not belong
+        together, or the accelerator cannot be had.
     """
 
-    def __init__(self, out: str | os.PathLike[str]) -> None:
+    def __init__(self, out: str | os.PathLike[str], *, accelerator: str = "auto") -> None:
         self.out = Path(out)
         self.settings = RunSettings.read(self.out)
-        latents = self._stage("latents")
-        made_from = self._stage("generator").inputs["latents"]
+        device = device_of(accelerator)
+        latents, generator = self._stage("latents"), self._stage("generator")
         self.autoencoder: Any = None
         if self.settings.preset.autoencoder is not None:
             self._stage("autoencoder")
-            self.autoencoder = models.load_model(
-                self.out / "autoencoder" / "weights.safetensors", expected=models.AUTOENCODERS
+            self.autoencoder = self._model("autoencoder", models.AUTOENCODERS, device)
+            self._belongs(
+                "its latents were made by another autoencoder",
+                latents.inputs.get("autoencoder"),
+                models.weights_sha256(self.autoencoder),
             )
-            found = models.weights_sha256(self.autoencoder)
-            if found != latents.inputs.get("autoencoder"):
-                raise ValueError(
-                    f"'{self.out}': its latents are of another autoencoder: SHA-256 "
-                    f"{latents.inputs.get('autoencoder')}, found {found}; --resume makes them anew"
-                )
-        found = arrays.sha256(self.latents)
-        if found != made_from:
-            raise ValueError(
-                f"'{self.out}': its generator was trained with other latents: SHA-256 {made_from}, "
-                f"found {found}; --resume trains it anew"
-            )
-        self.generator = models.load_model(
-            self.out / "generator" / "weights.safetensors", expected="generator"
+        self._belongs(
+            "its generator was trained with other latents",
+            generator.inputs.get("latents"),
+            arrays.sha256(self.latents),
         )
-        mixture = self.out / "pairs" / "mixture.json"
-        self.mixture = Mixture.load(mixture) if mixture.exists() else None
+        pairs = self._stage("pairs")
+        self._belongs(
+            "its generator was trained with other pairs",
+            generator.inputs.get("pairs"),
+            pairs.outputs.get("pairs.npz"),
+        )
+        self.generator = self._model("generator", "generator", device)
+        self.mixture = None
+        if "mixture.json" in pairs.outputs:
+            self.mixture = Mixture.load(self.out / "pairs" / "mixture.json")
+
+    def _model(self, stage: str, expected: Any, device: Any) -> Any:
+        path = self.out / stage / "weights.safetensors"
+        return models.load_model(path, expected=expected).to(device)
+
+    def _belongs(self, what: str, wanted: str | None, found: str | None) -> None:
+        if wanted != found:
+            raise ValueError(
+                f"'{self.out}': {what}: SHA-256 {wanted}, found {found}; {self._remedy()}"
+            )
+
+    def _remedy(self) -> str:
+        return f"gtn-train fit --out {self.out} --resume makes it anew"
 
     @functools.cached_property
     def latents(self) -> NDArray[Any]:
-        """Latents of the training data: [n, dim]."""
-        rows: NDArray[Any] = np.load(self.out / "latents" / "latents.npy", allow_pickle=False)
-        return rows
+        """Latents of the training data: [n, dim], a memory map."""
+        return read_array(self.out / "latents" / "latents.npy")
+
+    @functools.cached_property
+    def classes(self) -> NDArray[np.int64] | None:
+        """Class of each latent, in a conditional run: [n]."""
+        if "classes.npy" not in self.stages["latents"].outputs:
+            return None
+        return read_array(self.out / "latents" / "classes.npy")
 
     @functools.cached_property
     def matching(self) -> Matching:
         """The first round of pairs."""
-        self._stage("pairs")
         return Matching.load(self.out / "pairs" / "pairs.npz")
 
     def images(self, split: str = "train") -> Images:
@@ -98,19 +121,20 @@ class FinishedRun:
         ------
         ValueError
             If its data are no images, or have changed since.
+        FileNotFoundError, ValueError
+            As `open_images`; `NoTestSplit` if there is no such split.
         """
         data = self.settings.preset.data
         if not data.images:
             raise ValueError(f"'{self.out}' has no images: it was made from {data.name!r}")
-        cached = data.name in ("celeba", "folder")
         images = open_images(
             data.name,
             str(self.settings.data),
             split=split,
             size=data.size,
-            cache=self.out / "images" if cached else None,
+            cache=self.out / "images" if data.decoded else None,
         )
-        wanted = self.stages["latents"].inputs["images"]
+        wanted = self.stages["latents"].inputs.get("images")
         if split == "train" and images.sha256 != wanted:
             raise ValueError(
                 f"'{self.settings.data}' is not what '{self.out}' was made from: SHA-256 {wanted}, "
@@ -122,7 +146,7 @@ class FinishedRun:
     def stages(self) -> dict[str, Stage]:
         """Manifests of the stages that are finished."""
         found = {}
-        for name in ("autoencoder", "latents", "pairs", "generator", "samples"):
+        for name in STAGES:
             if (self.out / name).is_dir():
                 stage = RunFolder(self.out / name).stage()
                 if stage is not None:
@@ -137,12 +161,14 @@ class FinishedRun:
         """Manifest of a stage whose files are what it made."""
         if name not in self.stages:
             raise ValueError(
-                f"'{self.out}' is not finished: it has no {name} yet; --resume makes it"
+                f"'{self.out}' is not finished: it has no {name} yet; "
+                f"gtn-train fit --out {self.out} --resume makes it"
             )
         stage = self.stages[name]
         if not RunFolder(self.out / name).is_finished(stage.name, stage.inputs, stage.options):
             changed = ", ".join(stage.outputs)
             raise ValueError(
-                f"'{self.out / name}' is not as it was made: one of {changed} is missing or changed"
+                f"'{self.out / name}' is not as it was made: one of {changed} is missing or "
+                f"changed; {self._remedy()}"
             )
         return stage

@@ -1,11 +1,10 @@
-"""The generator ĥ: a feed-forward network from sources to latents, and the settings of Table 2.
+"""The generator ĥ: a feed-forward network from sources to latents.
 
-Not here: pairs (pairs.py), training (`training`), drawing samples (sampling.py).
+Not here: its sizes in the paper (table2.py), pairs (pairs.py), training (`training`), drawing samples (sampling.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,42 +14,9 @@ from torch import Tensor, nn
 from gtn_label.checks import as_integer
 
 from .data.images import refuse_non_finite
+from .table2 import GENERATORS, GeneratorPreset
 
 __all__ = ["GENERATORS", "Generator", "GeneratorPreset"]
-
-
-@dataclass(frozen=True)
-class GeneratorPreset:
-    """One row of Table 2 of the GTN paper; its optimizer is Adam without weight decay in all.
-
-    Attributes
-    ----------
-    layers : int
-        Linear layers, the output's counted, as the published numbers do.
-    width : int
-        Of the hidden layers.
-    batch_norm_layers : int
-        How many hidden layers, from the first, have batch normalisation. Table 2 says yes or no;
-        the authors' code has it on 20 layers of the 26.
-    learning_rate : float
-    batch_size : int
-    """
-
-    layers: int
-    width: int
-    batch_norm_layers: int
-    learning_rate: float
-    batch_size: int
-
-
-GENERATORS = {
-    "swiss-roll": GeneratorPreset(4, 6, 0, 1e-3, 250),
-    "uniform": GeneratorPreset(6, 6, 0, 1e-3, 250),
-    "mnist": GeneratorPreset(7, 50, 6, 1e-3, 128),
-    "celeba": GeneratorPreset(26, 1200, 20, 5e-5, 200),
-    "hap": GeneratorPreset(26, 3000, 20, 5e-5, 200),
-    "cifar10": GeneratorPreset(26, 1500, 20, 5e-5, 200),
-}
 
 
 class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from .data import SETS, SYNTHETIC
-from .generator import GENERATORS
+from gtn_label.checks import as_integer
+
+from .data import SET_NAMES, SYNTHETIC
 from .pairs import PairOptions
+from .table2 import GENERATORS
 from .training import TrainingOptions
 
 __all__ = ["PRESETS", "DataOptions", "Preset", "preset"]
@@ -26,7 +28,7 @@ class DataOptions:
     Attributes
     ----------
     name : str
-        A name of `gtn_train.data.SETS`, "vectors" for a file of vectors, or a synthetic set of
+        A name of `gtn_train.data.SET_NAMES`, "vectors" for a file of vectors, or a synthetic set of
         `gtn_train.data.SYNTHETIC`.
     size : int or None
         Height and width of images, where the set leaves that open.
@@ -46,7 +48,28 @@ class DataOptions:
     @property
     def images(self) -> bool:
         """Whether they are images."""
-        return self.name in SETS
+        return self.name in SET_NAMES
+
+    @property
+    def decoded(self) -> bool:
+        """Whether they are image files, which have a size to be given and are worth a cache."""
+        return self.name in ("celeba", "folder")
+
+    def __post_init__(self) -> None:
+        if not (self.images or self.synthetic or self.name == "vectors"):
+            known = ", ".join((*SET_NAMES, "vectors", *SYNTHETIC))
+            raise ValueError(f"data must be one of {known}, got {self.name!r}")
+        for name, least, needed, where in (
+            ("size", 4, self.decoded, "image files"),
+            ("n", 2, self.synthetic, "synthetic sets"),
+        ):
+            value = getattr(self, name)
+            if value is None and needed:
+                raise ValueError(f"{name} must be given for {self.name!r}, got none")
+            if value is not None:
+                if not needed:
+                    raise ValueError(f"{name} is of {where} alone, got {value!r} for {self.name!r}")
+                as_integer(value, name, least)
 
 
 @dataclass(frozen=True)
@@ -69,6 +92,11 @@ class Preset:
     validation_share : float
         Part of the images that is held out from the autoencoder's training to stop it, and number
         of the generator's validation pairs as a part of all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        That name the field, for values that no run can have.
     """
 
     summary: str
@@ -83,6 +111,44 @@ class Preset:
     autoencoder_training: TrainingOptions | None = None
     validation_share: float = 0.2
 
+    def __post_init__(self) -> None:
+        as_integer(self.layers, "layers", 1)
+        as_integer(self.width, "width", 1)
+        as_integer(self.batch_norm_layers, "batch_norm_layers", 0)
+        if self.batch_norm_layers >= self.layers:
+            raise ValueError(
+                f"batch_norm_layers must be below layers = {self.layers}, which counts the output, "
+                f"got {self.batch_norm_layers}"
+            )
+        if self.batch_norm_layers and self.generator_training.batch_size < 2:
+            raise ValueError("batch_size must be >= 2 for batch normalisation, got 1")
+        if not 0 < self.validation_share < 1:
+            raise ValueError(
+                f"validation_share must be between 0 and 1, got {self.validation_share!r}"
+            )
+        if (self.autoencoder is None) == self.data.images:
+            raise ValueError(
+                "images need an autoencoder, and other data have none, got "
+                f"{self.autoencoder!r} for {self.data.name!r}"
+            )
+        if (self.autoencoder is None) != (self.autoencoder_training is None):
+            raise ValueError("autoencoder and autoencoder_training go together")
+        if self.autoencoder is None:
+            if self.latent_dim is not None:
+                raise ValueError(f"latent_dim needs an autoencoder, got {self.latent_dim!r}")
+            if self.pairs.by_class:
+                raise ValueError(f"by_class needs images, and the data are {self.data.name!r}")
+        else:
+            as_integer(self.latent_dim, "latent_dim", 1)
+            if self.pairs.labeling == "quantile" and self.latent_dim != 1:
+                raise ValueError(
+                    f"labeling 'quantile' needs latent_dim 1, got {self.latent_dim}"
+                )
+        if self.pairs.labeling == "quantile" and self.data.name in ("uniform", "two-squares"):
+            raise ValueError(
+                f"labeling 'quantile' needs latents of dimension 1, and {self.data.name!r} has 2"
+            )
+
     def config(self) -> dict[str, Any]:
         """All of it, in JSON types."""
         return asdict(self)
@@ -96,6 +162,8 @@ class Preset:
         TypeError, ValueError
             If it is not what `config` gives.
         """
+        if not isinstance(config, Mapping):
+            raise TypeError(f"a preset must be a mapping, got {type(config).__name__}")
         content = dict(config)
         parts: dict[str, Any] = {
             "data": DataOptions,

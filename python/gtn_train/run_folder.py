@@ -226,6 +226,17 @@ class RunFolder:
                 f"'{self.manifest}' is damaged: it must have {', '.join(sorted(names))}, "
                 f"and has {', '.join(sorted(content)) or 'nothing'}"
             )
+        for name, kind in (("name", str), ("options", dict), ("inputs", dict), ("outputs", dict)):
+            if not isinstance(content[name], kind):
+                raise ValueError(
+                    f"'{self.manifest}' is damaged: {name} must be a {kind.__name__}, and is "
+                    f"{content[name]!r}"
+                )
+        if any(Path(file).name != file for file in content["outputs"]):
+            raise ValueError(
+                f"'{self.manifest}' is damaged: outputs must be files in its folder, and are "
+                f"{', '.join(content['outputs'])}"
+            )
         return Stage(**content)
 
     def is_finished(self, name: str, inputs: Mapping[str, str], options: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from . import models
 from .evaluation.runs import kept
 from .finished import FinishedRun
 from .report import Contents, write_report
@@ -15,17 +16,18 @@ from .report import Contents, write_report
 __all__ = ["report_run"]
 
 _SHEETS = {
-    "Samples": "samples/samples.png",
-    "Real images (odd places) and their reconstructions": "samples/reconstructions.png",
-    "Lines between random sources": "samples/interpolation.png",
-    "Generated and real": "samples/scatter.png",
-    "Distances of latents from the real mean": "samples/norms.png",
-    "Samples nearest to a training image, above it": "evaluation/copies.png",
+    "Samples": "samples.png",
+    "Real images (odd places) and their reconstructions": "reconstructions.png",
+    "Lines between random sources": "interpolation.png",
+    "Generated and real": "scatter.png",
+    "Distances of latents from the real mean": "norms.png",
 }
 
 
 def report_run(run: FinishedRun, path: Path) -> None:
     """Write the page of a run.
+
+    Samples and figures of an earlier generator are left out, and the summary says so.
 
     Parameters
     ----------
@@ -37,22 +39,25 @@ def report_run(run: FinishedRun, path: Path) -> None:
     ------
     ImportError, OSError
         As `report.write_report`.
+    ValueError
+        If a file of figures is damaged.
     """
     measured = kept(run.out)
     current = run.stages["generator"].outputs
     stale = [name for name, found in measured.items() if found["generator"] != current]
-    metrics = [
-        {key: value for key, value in found["images"].items() if not isinstance(value, dict)}
-        for name, found in measured.items()
-        if name not in stale and "images" in found
-    ]
-    tables: dict[str, Any] = {}
-    for name, found in measured.items():
-        if name in stale:
-            continue
-        tables["Latents"] = found["latents"]
-        if "copies" in found:
-            tables["Copies of training images"] = found["copies"]
+    for name in stale:
+        del measured[name]
+    notes = [f"{run.settings.preset.summary}. Seed {run.settings.seed}."]
+    if stale:
+        notes.append(f"What {', '.join(stale)} measured was an earlier generator: evaluate again.")
+    elif not measured:
+        notes.append("Not evaluated yet: gtn-train evaluate.")
+    sheets = _sheets(run)
+    if not sheets:
+        notes.append("It has no samples of this generator yet: gtn-train fit makes them.")
+    copies = run.out / "evaluation" / "copies.png"
+    if any("copies" in found for found in measured.values()) and copies.exists():
+        sheets["Samples nearest to a training image, above it"] = copies.read_bytes()
     seconds = {name: f"{stage.seconds:.1f} s" for name, stage in run.stages.items()}
     curves: dict[str, Any] = {
         name: run.folder(name).read_metrics()
@@ -63,23 +68,48 @@ def report_run(run: FinishedRun, path: Path) -> None:
     write_report(
         path,
         Contents(
-            title=f"{settings.preset_name}: {run.out.name}",
-            summary=f"{settings.preset.summary}. Seed {settings.seed}."
-            + ("" if measured else " Not evaluated yet: gtn-train evaluate."),
-            metrics=metrics,
+            title=f"{settings.preset_name}: {run.out.resolve().name}",
+            summary=" ".join(notes),
+            metrics=[
+                {
+                    "data": found["data"],
+                    **{k: v for k, v in found["images"].items() if not isinstance(v, dict)},
+                }
+                for found in measured.values()
+                if "images" in found
+            ],
             curves=curves,
-            pictures={
-                caption: (run.out / name).read_bytes()
-                for caption, name in _SHEETS.items()
-                if (run.out / name).exists()
-            },
+            pictures=sheets,
             labels=_labels(curves["generator"]),
-            tables={**tables, "Seconds": seconds},
+            tables={**_tables(measured), "Seconds": seconds},
             config={**settings.preset.config(), "data path": settings.data},
             versions=run.stages["generator"].versions,
             hashes={name: stage.outputs for name, stage in run.stages.items()},
         ),
     )
+
+
+def _sheets(run: FinishedRun) -> dict[str, Any]:
+    """Pictures of the samples stage, if they are this generator's."""
+    stage = run.stages.get("samples")
+    if stage is None or stage.inputs.get("generator") != models.weights_sha256(run.generator):
+        return {}
+    folder = run.folder("samples").path
+    return {
+        caption: (folder / name).read_bytes()
+        for caption, name in _SHEETS.items()
+        if name in stage.outputs and (folder / name).exists()
+    }
+
+
+def _tables(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What does not depend on the extractor, from the last file that has it."""
+    tables: dict[str, Any] = {}
+    for found in measured.values():
+        tables["Latents"] = found["latents"]
+        if "copies" in found:
+            tables["Copies of training images"] = found["copies"]
+    return tables
 
 
 def _labels(history: list[dict[str, Any]]) -> dict[str, Any]:

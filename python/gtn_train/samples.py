@@ -20,9 +20,10 @@ from .run_folder import save_array
 from .sampling import sample_latents
 from .seeds import derive
 
-__all__ = ["write_samples"]
+__all__ = ["sheet_columns", "write_samples"]
 
 SHEET = 64  # images of a sheet
+MOST_COLUMNS = 32  # of a sheet, one a class
 LINES = 8  # interpolations
 LATENTS = 10_000  # generated latents that are kept and compared
 
@@ -74,7 +75,9 @@ def write_samples(
     if latents.shape[1] <= 2:
         pictures["scatter.png"] = figures.scatter({"generated": generated, "real": latents})
     if autoencoder is not None and images is not None:
-        pictures["samples.png"] = figures.grid(decode_all(autoencoder, generated[:SHEET]))
+        columns = sheet_columns(generator.classes)
+        shown = generated[: SHEET if columns is None else SHEET - SHEET % columns]
+        pictures["samples.png"] = figures.grid(decode_all(autoencoder, shown), columns=columns)
         chosen = np.random.Generator(np.random.Philox(derive(seed, "real"))).permutation(
             len(images)
         )
@@ -90,3 +93,14 @@ def write_samples(
     for name, picture in pictures.items():
         figures.write(folder / name, picture)
     return sorted(made | set(pictures))
+
+
+def sheet_columns(classes: int) -> int | None:
+    """Columns of a sheet on which each has a class of its own; None where that makes no sense.
+
+    Parameters
+    ----------
+    classes : int
+        Of the generator.
+    """
+    return classes if 2 <= classes <= MOST_COLUMNS else None

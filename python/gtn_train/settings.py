@@ -1,7 +1,7 @@
 """RunSettings: what a whole run was asked for, kept in its folder as run.json.
 
-A run's folder has one subfolder a stage. Not here: the stages (stages.py), a stage's own files
-(run_folder.py), the presets (presets.py).
+A run's folder has one subfolder a stage. Not here: the stages (stages.py) and when one is made
+anew (keeping.py), a stage's own files (run_folder.py), the presets (presets.py).
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gtn_label.atomic import atomic_file
-from gtn_label.checks import check_seed
+from gtn_label.checks import as_integer, check_seed
 
 from .presets import Preset
 from .training import TrainingOptions
-from .training.checkpoint import differences
+from .training.options import ACCELERATORS, PRECISIONS
 
-__all__ = ["RUN_FILE", "Computing", "RunSettings"]
+__all__ = ["RUN_FILE", "STAGES", "Computing", "RunSettings"]
 
 RUN_FILE = "run.json"
+STAGES = ("autoencoder", "latents", "pairs", "generator", "samples")  # and their subfolders
 
 
 @dataclass(frozen=True)
 class Computing:
-    """How a run computes; another call may continue it with other values.
+    """Where and how fast a run computes.
+
+    Another call may continue a run with other values; only another precision counts as another
+    result, and has trained stages made anew.
 
     Attributes
     ----------
@@ -35,12 +38,27 @@ class Computing:
         As in `TrainingOptions`.
     threads : int or None
         Of the matching.
+
+    Raises
+    ------
+    TypeError, ValueError
+        That name the option.
     """
 
     accelerator: str = "auto"
     devices: int = 1
     precision: str = "32-true"
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+        as_integer(self.devices, "devices", 1)
+        if self.threads is not None:
+            as_integer(self.threads, "threads", 1)
 
 
 @dataclass(frozen=True)
@@ -60,8 +78,8 @@ class RunSettings:
 
     Raises
     ------
-    ValueError
-        If data are missing, or given to a synthetic set.
+    TypeError, ValueError
+        If data are missing, or given to a synthetic set, or a value is of the wrong type.
     """
 
     preset_name: str
@@ -72,13 +90,17 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        synthetic = self.preset.data.synthetic
-        if synthetic and self.data is not None:
+        for name, kind in (("preset_name", str), ("preset", Preset), ("computing", Computing)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+        if not isinstance(self.data, (str, type(None))):
+            raise TypeError(f"data must be a path as str, got {self.data!r}")
+        if self.preset.data.synthetic and self.data is not None:
             raise ValueError(
                 f"data must not be given for the synthetic set {self.preset.data.name!r}, "
                 f"got '{self.data}'"
             )
-        if not synthetic and self.data is None:
+        if not self.preset.data.synthetic and self.data is None:
             raise ValueError(
                 f"data must name the file or folder of {self.preset.data.name!r}, got none"
             )
@@ -94,36 +116,24 @@ class RunSettings:
             precision=computing.precision,
         )
 
-    def write(self, out: Path, *, change: bool = False) -> None:
-        """Write run.json into a run's folder.
-
-        Parameters
-        ----------
-        out : path
-        change : bool
-            Accept that the folder's run had other settings: its stages see to what is made anew.
+    def write(self, out: Path) -> None:
+        """Write run.json into a run's folder, which is made if need be.
 
         Raises
         ------
-        ValueError
-            If it holds a run with other settings: it says where they differ.
+        NotADirectoryError
+            If `out` is a file.
+        OSError
+            If it cannot be written.
         """
-        path = out / RUN_FILE
-        content = json.loads(json.dumps(asdict(self)))
-        if path.exists() and not change:
-            earlier = _read(path)
-            now = dict(content)
-            earlier.pop("computing", None)
-            now.pop("computing")
-            found = differences(earlier, now)
-            if found:
-                raise ValueError(
-                    f"'{out}' holds another run: {'; '.join(found)}. Choose another folder, or "
-                    "--resume to make anew what this changes"
-                )
-        out.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as file:
-            file.write(json.dumps(content, indent=2).encode() + b"\n")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise NotADirectoryError(
+                f"a run needs a folder, and '{out}' is or lies below a file"
+            ) from None
+        with atomic_file(out / RUN_FILE) as file:
+            file.write(json.dumps(asdict(self), indent=2).encode() + b"\n")
 
     @classmethod
     def read(cls, out: str | os.PathLike[str]) -> RunSettings:
@@ -139,20 +149,13 @@ class RunSettings:
         path = Path(out) / RUN_FILE
         if not path.exists():
             raise FileNotFoundError(f"'{out}' holds no run of gtn-train: it has no {RUN_FILE}")
-        content = _read(path)
         try:
-            content["preset"] = Preset.from_config(content["preset"])
-            content["computing"] = Computing(**content["computing"])
-            return cls(**content)
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"'{path}' is damaged: {error}") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"'{path}' is damaged: {error}") from None
-    if not isinstance(content, Mapping):
-        raise ValueError(f"'{path}' is damaged: it must hold a JSON object")
-    return dict(content)
+            content = json.loads(path.read_bytes())
+            if not isinstance(content, Mapping):
+                raise ValueError("it must hold a JSON object")
+            preset = Preset.from_config(content["preset"])
+            computing = Computing(**content["computing"])
+            return cls(**{**content, "preset": preset, "computing": computing})
+        except (TypeError, KeyError, ValueError, RecursionError) as error:
+            found = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"'{path}' is damaged: {found}") from None

@@ -1,41 +1,43 @@
-"""The stages of a run: autoencoder, latents, pairs, generator, samples; each made, or reused.
+"""The stages of a run: autoencoder, latents, pairs, generator, samples.
 
-A stage has a folder with a manifest of what went in and what came out, as SHA-256 (run_folder.py).
-It is reused only if both still agree with what is asked for and with what lies on the disk; so a
-generator is never used with latents of another autoencoder. Not here: what a run was asked for
-(settings.py), training itself (`training`), what reads a finished run (finished.py).
+Here is what each is made from and how. Whether it is made or used again is keeping.py's business,
+by the SHA-256 of what went in and what came out; so a generator is never used with latents of
+another autoencoder. Not here: what a run was asked for (settings.py), training itself (`training`),
+what reads a finished run (finished.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from gtn_label import arrays
-from gtn_label.files import read_pairs, write_pairs
+from gtn_label.files import read_array, read_pairs, write_pairs
 
 from . import models
+from .accelerator import device_of
 from .autoencoder import encode_all
 from .data import SYNTHETIC, Images, open_images, open_vectors
+from .keeping import Keeper, is_first_process
 from .mixture import Mixture
 from .pairs import Clusters, FixedPairs, FreshPairs, Labeling
 from .pairs.options import one_round
-from .run_folder import RunFolder, file_sha256, save_array
+from .run_folder import RunFolder, Stage, file_sha256, save_array
 from .samples import write_samples
 from .seeds import derive
-from .settings import RunSettings
-from .training import train_autoencoder, train_generator
+from .settings import RUN_FILE, STAGES, RunSettings
+from .training import TrainingResult, train_autoencoder, train_generator
 
-__all__ = ["STAGES", "Stages"]
-
-STAGES = ("autoencoder", "encode", "label", "generator", "samples")
+__all__ = ["Stages"]
 
 
 class Stages:
@@ -44,22 +46,22 @@ class Stages:
     Parameters
     ----------
     out : path
-        The run's folder; run.json is written into it.
+        The run's folder. run.json is written into it when the first stage is made, and not before.
     settings : RunSettings
     say : callable
         Takes a line about each stage.
     progress : bool
         Show bars.
     resume : bool
-        Continue a stage that was interrupted, and make anew what other settings than the folder's
-        change; without it both are refused.
+        Continue a stage that was interrupted, and make anew those that the settings or the data no
+        longer agree with; without it both are refused.
     tensorboard : bool
         Write event files.
 
     Raises
     ------
     ValueError
-        If the folder holds a run with other settings, unless `resume` is true.
+        If the accelerator cannot be had.
     """
 
     def __init__(
@@ -75,47 +77,80 @@ class Stages:
         self.out = out
         self.settings = settings
         self.preset = settings.preset
-        self._say = say
-        self._progress = progress
+        self._device = device_of(settings.computing.accelerator)
+        first = is_first_process()
+        self._say = say if first else lambda line: None
+        self._progress = progress and first
         self._training: dict[str, Any] = {
-            "progress": progress,
+            "progress": self._progress,
             "resume": resume,
+            "overwrite": resume,
             "tensorboard": tensorboard,
         }
-        settings.write(out, change=resume)
+        self._keeper = Keeper(
+            out, resume=resume, say=self._say, before=lambda: settings.write(out)
+        )
 
     def run(self, stage: str) -> None:
-        """Make or reuse a stage, and before it whatever it needs.
+        """Make a stage or use it again, and before it whatever it needs.
 
         Parameters
         ----------
         stage : str
-            One of `STAGES`.
+            One of `settings.STAGES`.
+
+        Raises
+        ------
+        ValueError
+            If a stage would have to be made anew or is unfinished, and `resume` is false; if there
+            is no such stage; as the parts do.
+        FileNotFoundError
+            If the data are not there.
+        RuntimeError
+            If a loss is not finite.
         """
+        if stage not in STAGES:
+            raise ValueError(f"stage must be one of {', '.join(STAGES)}, got {stage!r}")
+        if stage == "autoencoder" and self.preset.autoencoder is None:
+            raise ValueError(
+                f"a run of {self.preset.data.name!r} has no autoencoder: its data are its latents"
+            )
         made: dict[str, Callable[[], Any]] = {
             "autoencoder": lambda: self.autoencoder,
-            "encode": lambda: self.latents,
-            "label": lambda: self.pairs,
+            "latents": lambda: self.latents,
+            "pairs": lambda: self._pairs_stage,
             "generator": lambda: self.generator,
             "samples": self.samples,
         }
-        if stage == "autoencoder" and self.preset.autoencoder is None:
-            raise ValueError(
-                f"'{self.out}' has no autoencoder: its data, {self.preset.data.name!r}, are latents"
-            )
         made[stage]()
+        if not self._keeper.wrote and is_first_process():  # the same data may lie elsewhere now
+            earlier = RunSettings.read(self.out) if (self.out / RUN_FILE).exists() else None
+            if earlier is None or earlier.data != self.settings.data:
+                replace(earlier or self.settings, data=self.settings.data).write(self.out)
+
+    # -------------------------------------------------------------------------------- autoencoder
 
     @functools.cached_property
     def images(self) -> Images:
         """The training images."""
         data = self.preset.data
-        return open_images(
-            data.name,
-            str(self.settings.data),
-            size=data.size,
-            cache=self.out / "images" if data.name in ("celeba", "folder") else None,
-            progress=self._progress,
-        )
+        cache = self.out / "images" if data.decoded else None
+        there = self.out.exists()
+        try:
+            return open_images(
+                data.name,
+                str(self.settings.data),
+                size=data.size,
+                cache=cache,
+                progress=self._progress,
+            )
+        except BaseException:
+            if cache is not None:  # nothing is left of a run that could not begin
+                with contextlib.suppress(OSError):
+                    cache.rmdir()
+                    if not there:
+                        self.out.rmdir()
+            raise
 
     @functools.cached_property
     def autoencoder(self) -> Any:
@@ -128,11 +163,13 @@ class Stages:
         options = {
             "kind": preset.autoencoder,
             "latent_dim": preset.latent_dim,
-            "training": training.config(),
+            "training": training.deciding(),
             "validation_share": share,
         }
+        if preset.pairs.by_class:
+            self._classes()  # which may be missing: not to be found out after hours of training
 
-        def make(folder: RunFolder) -> list[str]:
+        def make(folder: RunFolder) -> tuple[list[str], float]:
             model = models.make_model(
                 preset.autoencoder,  # type: ignore[arg-type]
                 {"image_shape": self.images.shape, "latent_dim": preset.latent_dim},
@@ -142,75 +179,114 @@ class Stages:
             result = train_autoencoder(
                 model, train, folder, training, validation=validation, **self._training
             )
-            self._say(
-                f"autoencoder: {result.epochs} epochs, validation loss {result.best_value:.4g} "
-                f"at epoch {result.best_epoch}"
-            )
-            return [folder.weights.name, folder.metrics.name, folder.config.name]
+            return self._trained("autoencoder", folder, result)
 
-        folder = self._stage("autoencoder", {"images": self.images.sha256}, options, make)
-        return models.load_model(folder.weights, expected=models.AUTOENCODERS)
+        self._keeper.stage(
+            "autoencoder", {"images": self.images.sha256}, options, make, together=True
+        )
+        return models.load_model(
+            self.out / "autoencoder" / "weights.safetensors", expected=models.AUTOENCODERS
+        ).to(self._device)
+
+    def _trained(
+        self, stage: str, folder: RunFolder, result: TrainingResult
+    ) -> tuple[list[str], float]:
+        """What a trained stage made, and how long that took, interrupted parts included."""
+        self._say(
+            f"{stage}: {result.epochs} epochs in {result.seconds:.1f} s, validation loss "
+            f"{result.best_value:.4g} at epoch {result.best_epoch}"
+        )
+        return [folder.weights.name, folder.metrics.name, folder.config.name], result.seconds
+
+    # ------------------------------------------------------------------------------------ latents
 
     @functools.cached_property
     def latents(self) -> NDArray[Any]:
-        """Encode the images, or take the data as they are: [n, dim]."""
-        autoencoder = self.autoencoder
+        """Encode the images, or take the data as they are: [n, dim], a memory map."""
+        preset, autoencoder = self.preset, self.autoencoder
         inputs: dict[str, str] = {}
         options: dict[str, Any] = {}
         if autoencoder is not None:
-            inputs = {
-                "images": self.images.sha256,
-                "autoencoder": models.weights_sha256(autoencoder),
-            }
-            if self.preset.pairs.by_class:
-                inputs["classes"] = arrays.sha256(self._classes())
-        elif self.preset.data.synthetic:
-            options = {"set": self.preset.data.name, "n": self.preset.data.n}
-            options["seed"] = self.settings.seed
+            inputs["images"] = self.images.sha256
+            inputs["autoencoder"] = models.weights_sha256(autoencoder)
+            if self.images.labels is not None:
+                inputs["classes"] = arrays.sha256(self.images.labels)
+        elif preset.data.synthetic:
+            options = {"set": preset.data.name, "n": preset.data.n, "seed": self.settings.seed}
         else:
-            inputs = {"data": file_sha256(str(self.settings.data))}
+            inputs["data"] = file_sha256(str(self.settings.data))
 
-        def make(folder: RunFolder) -> list[str]:
-            rows = self._rows(autoencoder)
-            save_array(folder.path / "latents.npy", rows)
-            made = ["latents.npy"]
-            if self.preset.pairs.by_class:
-                save_array(folder.path / "classes.npy", self._classes())
-                made.append("classes.npy")
-            self._say(f"latents: {rows.shape[0]:,} of dimension {rows.shape[1]}")
-            return made
+        def make(folder: RunFolder) -> tuple[list[str], float]:
+            made: dict[str, Any] = {"latents.npy": rows() if callable(rows) else rows}
+            if "classes" in inputs:
+                made["classes.npy"] = self.images.labels
+            for name, array in made.items():
+                save_array(folder.path / name, array)
+            n, dim = made["latents.npy"].shape
+            self._say(f"latents: {n:,} of dimension {dim}")
+            return sorted(made), 0.0
 
-        folder = self._stage("latents", inputs, options, make)
-        rows: NDArray[Any] = np.load(folder.path / "latents.npy", allow_pickle=False)
-        return rows
+        rows = self._rows(autoencoder)
+        self._keeper.stage("latents", inputs, options, make)
+        return read_array(self.out / "latents" / "latents.npy")
 
-    def _rows(self, autoencoder: Any) -> NDArray[Any]:
+    def _rows(self, autoencoder: Any) -> Any:
+        """Rows of vectors, looked at before anything is written; otherwise how to make them."""
         data = self.preset.data
         if autoencoder is not None:
-            return encode_all(autoencoder, self.images.images, progress=self._progress)
+            images = self.images.images
+            return lambda: encode_all(autoencoder, images, progress=self._progress)
         if data.synthetic:
-            return SYNTHETIC[data.name](data.n, self.settings.seed)  # type: ignore[arg-type]
-        return open_vectors(str(self.settings.data))
+            return lambda: SYNTHETIC[data.name](data.n, self.settings.seed)  # type: ignore[arg-type]
+        rows = open_vectors(str(self.settings.data))
+        if self.preset.pairs.labeling == "quantile" and rows.shape[1] != 1:
+            raise ValueError(
+                f"quantile labels need vectors of dimension 1, and '{self.settings.data}' has "
+                f"dimension {rows.shape[1]}"
+            )
+        return rows
 
     def _classes(self) -> NDArray[np.int64]:
-        labels = self.images.labels if self.preset.data.images else None
+        labels = self.images.labels
         if labels is None:
             raise ValueError(
-                f"pairs by class need classes, and {self.preset.data.name!r} has none here"
+                f"pairs by class need classes, and the images of '{self.settings.data}' have none: "
+                "a folder's are its subfolders, of which there must be two, with all images in them"
             )
         return labels
 
+    # -------------------------------------------------------------------------------------- pairs
+
     @functools.cached_property
     def pairs(self) -> FixedPairs:
-        """Label the first round's sources, or load them: pairs.npz, as `gtn-label` writes it."""
+        """The first round of pairs, from pairs.npz, which is as `gtn-label` writes it."""
+        latents_sha256 = self._pairs_stage.inputs["latents"]
+        content, _ = read_pairs(self.out / "pairs" / "pairs.npz")
+        return FixedPairs(
+            content["sources"],
+            content["labels"],
+            classes=content.get("classes"),
+            latents_sha256=latents_sha256,
+            cosine=content["cosine"],
+        )
+
+    @functools.cached_property
+    def _pairs_stage(self) -> Stage:
         latents = self.latents
         inputs = {"latents": arrays.sha256(latents)}
 
-        def make(folder: RunFolder) -> list[str]:
-            labeling = self._labeling(latents)
+        def make(folder: RunFolder) -> tuple[list[str], float]:
+            labeling = self._labeling()
+            labeling.check(latents)
             round_seed = derive(self.settings.seed, "round", 0)
             began = time.perf_counter()
-            made = labeling.label(latents, round_seed)
+            with tqdm(
+                total=len(latents), unit=" sources", desc="matching", disable=not self._progress
+            ) as bar:
+                made = labeling.label(
+                    latents, round_seed, lambda done, total, left: bar.update(done - bar.n)
+                )
+                bar.update(len(made.sources) - bar.n)
             seconds = time.perf_counter() - began
             meta = {
                 "method": "gtn-train",
@@ -232,33 +308,35 @@ class Stages:
             if isinstance(labeling, Clusters):
                 labeling.mixture.save(folder.path / "mixture.json")
                 written.append("mixture.json")
-            self._say(f"labels: {len(made.sources):,} pairs in {seconds:.2f} s")
-            return written
+            self._say(f"pairs: {len(made.sources):,} in {seconds:.2f} s, by {made.backend}")
+            return written, 0.0
 
-        folder = self._stage("pairs", inputs, self.preset.pairs.config(), make)
-        content, meta = read_pairs(folder.path / "pairs.npz")
-        return FixedPairs(
-            content["sources"],
-            content["labels"],
-            classes=content.get("classes"),
-            latents_sha256=meta["latents_sha256"],
-            cosine=content["cosine"],
+        options = self.preset.pairs.config()
+        del options["every"]  # how long a round lasts, which the first one does not depend on
+        return self._keeper.stage(
+            "pairs", inputs, {**options, "seed": self.settings.seed}, make
         )
 
-    def _labeling(self, latents: NDArray[Any]) -> Labeling:
-        classes = self._classes() if self.preset.pairs.by_class else None
+    def _labeling(self) -> Labeling:
         return self.preset.pairs.labeling_of(
-            latents, self.settings.seed, classes=classes, threads=self.settings.computing.threads
+            self.latents,
+            self.settings.seed,
+            classes=self._classes() if self.preset.pairs.by_class else None,
+            threads=self.settings.computing.threads,
         )
+
+    # ---------------------------------------------------------------------------------- generator
 
     @functools.cached_property
     def generator(self) -> Any:
         """Train the generator, or load it."""
         preset, seed = self.preset, self.settings.seed
-        first = self.pairs
+        pairs_stage = self._pairs_stage
         training = self.settings.training(preset.generator_training)
-        pairs_file = self.out / "pairs" / "pairs.npz"
-        inputs = {"latents": first.latents_sha256, "pairs": file_sha256(pairs_file)}
+        inputs = {
+            "latents": pairs_stage.inputs["latents"],
+            "pairs": pairs_stage.outputs["pairs.npz"],
+        }
         architecture = {
             "layers": preset.layers,
             "width": preset.width,
@@ -266,47 +344,38 @@ class Stages:
         }
         options = {
             **architecture,
-            "training": training.config(),
+            "training": training.deciding(),
             "pairs": preset.pairs.config(),
             "validation_share": preset.validation_share,
         }
 
-        def make(folder: RunFolder) -> list[str]:
+        def make(folder: RunFolder) -> tuple[list[str], float]:
             classes = int(self._classes().max()) + 1 if preset.pairs.by_class else 0
-            generator = models.make_model(
-                "generator",
-                {"dim": first.dim, **architecture, "classes": classes},
-                derive(seed, "generator"),
-            )
+            config = {"dim": self.latents.shape[1], **architecture, "classes": classes}
+            generator = models.make_model("generator", config, derive(seed, "generator"))
             if preset.pairs.every == 0:
-                pairs, validation = first.split(preset.validation_share, seed)
+                pairs, validation = self.pairs.split(preset.validation_share, seed)
                 result = train_generator(
                     generator, pairs, folder, training, validation=validation, **self._training
                 )
-            else:
-                latents = self.latents
-                labeling = self._labeling(latents)
-                held_out = one_round(latents, labeling, derive(seed, "validation"))
-                _, validation = held_out.split(preset.validation_share, seed)
-                with FreshPairs(
-                    latents, labeling, every=preset.pairs.every, seed=seed
-                ) as pairs_by_round:
-                    result = train_generator(
-                        generator,
-                        pairs_by_round,
-                        folder,
-                        training,
-                        validation=validation,
-                        **self._training,
-                    )
-            self._say(
-                f"generator: {result.epochs} epochs, validation loss {result.best_value:.4g} "
-                f"at epoch {result.best_epoch}"
-            )
-            return [folder.weights.name, folder.metrics.name, folder.config.name]
+                return self._trained("generator", folder, result)
+            labeling = self._labeling()
+            held_out = one_round(self.latents, labeling, derive(seed, "validation"))
+            _, validation = held_out.split(preset.validation_share, seed)
+            with FreshPairs(
+                self.latents, labeling, every=preset.pairs.every, seed=seed
+            ) as rounds:
+                result = train_generator(
+                    generator, rounds, folder, training, validation=validation, **self._training
+                )
+            return self._trained("generator", folder, result)
 
-        folder = self._stage("generator", inputs, options, make)
-        return models.load_model(folder.weights, expected="generator")
+        self._keeper.stage("generator", inputs, options, make, together=True)
+        return models.load_model(
+            self.out / "generator" / "weights.safetensors", expected="generator"
+        ).to(self._device)
+
+    # ------------------------------------------------------------------------------------ samples
 
     def samples(self) -> None:
         """Draw samples, reconstructions and interpolations, or leave them as they are."""
@@ -314,48 +383,22 @@ class Stages:
         inputs = {"generator": models.weights_sha256(generator)}
         if autoencoder is not None:
             inputs["autoencoder"] = models.weights_sha256(autoencoder)
-        mixture_file = self.out / "pairs" / "mixture.json"
-        mixture = Mixture.load(mixture_file) if mixture_file.exists() else None
+        mixture = None
+        if "mixture.json" in self._pairs_stage.outputs:
+            mixture = Mixture.load(self.out / "pairs" / "mixture.json")
 
-        def make(folder: RunFolder) -> list[str]:
-            images = None if autoencoder is None else self.images.images
-            return write_samples(
-                folder.path,
-                generator,
-                autoencoder,
-                latents=self.latents,
-                images=images,
-                mixture=mixture,
-                seed=derive(self.settings.seed, "samples"),
+        def make(folder: RunFolder) -> tuple[list[str], float]:
+            return (
+                write_samples(
+                    folder.path,
+                    generator,
+                    autoencoder,
+                    latents=self.latents,
+                    images=None if autoencoder is None else self.images.images,
+                    mixture=mixture,
+                    seed=derive(self.settings.seed, "samples"),
+                ),
+                0.0,
             )
 
-        self._stage("samples", inputs, {"seed": self.settings.seed}, make)
-
-    def _stage(
-        self,
-        name: str,
-        inputs: Mapping[str, str],
-        options: Mapping[str, Any],
-        make: Callable[[RunFolder], list[str]],
-    ) -> RunFolder:
-        """Reuse a finished stage, or make it and write its manifest.
-
-        Of the processes that torchrun starts, the first makes what only one can make; the others
-        take part in training and wait for the rest.
-        """
-        folder = RunFolder(self.out / name)
-        if folder.is_finished(name, inputs, options):
-            self._say(f"{name}: finished earlier, reused")
-            return folder
-        first = int(os.environ.get("RANK", "0")) == 0
-        if first and folder.manifest.exists():
-            folder.clear()
-            self._say(f"{name}: made anew, as what it was made from has changed")
-        began = time.monotonic()
-        if first or name in ("autoencoder", "generator"):
-            outputs = make(folder)
-        if first:
-            folder.finish(name, inputs, options, outputs, time.monotonic() - began)
-        while not first and not folder.is_finished(name, inputs, options):
-            time.sleep(0.2)
-        return folder
+        self._keeper.stage("samples", inputs, {"seed": self.settings.seed}, make)

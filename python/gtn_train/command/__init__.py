@@ -1,8 +1,9 @@
 """The gtn-train command: what runs, and what an interruption leaves.
 
 How a command starts, refuses and ends is `gtn_label.console`'s. What this one accepts is in the
-modules beside this file: making.py (stages of a run), showing.py (what a finished run gives). They
-are imported late: signals are served from the start, and torch takes its time.
+modules beside this file: making.py (stages of a run, with the options of options.py), showing.py
+(what a finished run gives). They are imported late, and torch by the work alone: signals are served
+from the start, and neither help nor a refusal waits for it.
 """
 
 from __future__ import annotations
@@ -41,10 +42,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
         return work
 
-    sys.exit(console.run(PROGRAM, load, _interrupted))
+    words = sys.argv[1:] if given is None else given
+    sys.exit(console.run(PROGRAM, load, lambda: _interrupted(words)))
 
 
-def _interrupted() -> str:
+def _interrupted(words: Sequence[str]) -> str:
+    """What is left, by the command that was interrupted."""
+    if any(word in ("sample", "interpolate", "evaluate", "report") for word in words[:1]):
+        return "; nothing was written"
     return (
         "; finished stages and the last checkpoint are kept: the same command with --resume goes on"
     )

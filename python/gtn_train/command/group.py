@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
 from gtn_label import __version__
@@ -12,35 +14,65 @@ from .showing import COMMANDS as SHOWING
 
 __all__ = ["cli"]
 
-_PRESETS = "\n".join(f"  {name:<14} {preset.summary}" for name, preset in PRESETS.items())
+
+def _presets() -> str:
+    lines: list[str] = []
+    for name, preset in PRESETS.items():
+        indent = " " * 17
+        lines += textwrap.wrap(
+            preset.summary, 76, initial_indent=f"  {name:<15}", subsequent_indent=indent
+        )
+    return "\n".join(lines)
+
+
+class _InOrder(click.Group):
+    """Lists commands as a run goes through them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, commands in (("Make a run", MAKING), ("Use it", SHOWING)):
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(str(entry.name), entry.get_short_help_str(60)) for entry in commands]
+                )
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=f"""\b
 Presets:
-{_PRESETS}
+{_presets()}
 
 \b
 Start here:
+  gtn-train fit --preset swiss-roll --out runs/roll
   gtn-train fit --preset mnist --data DATA --out runs/mnist
   gtn-train sample runs/mnist --n 64 --out samples.png
   gtn-train report runs/mnist
-DATA holds MNIST/raw/*-ubyte. Nothing is downloaded. A run that was interrupted goes on with the
-same command and --resume, and ends with the same weights on the CPU.
+DATA holds MNIST/raw/*-ubyte. Nothing is downloaded.
+
+A run that was interrupted goes on with the same command and --resume, and ends with the same
+weights on the CPU, bit for bit.
+
+\b
+Several GPUs, here 4:
+  torchrun --nproc-per-node 4 -m gtn_train fit --preset celeba ...
 
 \b
 Exit codes: 0 done, 2 wrong usage or input, 130 interrupted.""",
 )
 @click.version_option(__version__, prog_name="gtn-train")
 def cli() -> None:
-    """Train a generator of images or vectors on noise-to-data pairs.
+    """Train a generator of images or vectors on pairs of noise and data.
 
     By the method of Generative Topological Networks (arXiv 2406.15152).
 
-    A run has five stages, each with a folder of its own: an autoencoder, its latents, their labels
-    (exact pairs of Gaussian sources and latents, by gtn-label), the generator, and samples. `fit`
-    makes them all; a finished stage is used again as long as what it was made from is unchanged.
+    A run has five stages, each with a folder of its own: an autoencoder, its latents, their pairs
+    (each Gaussian source gets a latent of its own, exactly, by gtn-label), the generator, and
+    samples. `fit` makes them all.
     """
 
 

@@ -2,67 +2,87 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
+from gtn_label import console
 from gtn_label.atomic import check_target
 
-from .. import figures
-from ..evaluation.runs import EXTRACTORS, evaluate_run
-from ..finished import FinishedRun
-from ..interpolation import STEPS, interpolate, matched_sources, random_ends
-from ..run_folder import save_array
-from ..run_report import report_run
-from ..sampling import sample_images, sample_latents
+from ..evaluation import EXTRACTORS
+from ..settings import RunSettings
+from ..training.options import ACCELERATORS
+
+if TYPE_CHECKING:
+    from ..finished import FinishedRun
 
 __all__ = ["COMMANDS"]
 
-_Work = TypeVar("_Work", bound=Callable[..., Any])
-_RUN = click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+SHEET = 4096  # images at most on one sheet: a picture of 64 x 64 of them is a large one already
+
 _COUNT = click.IntRange(min=1)
+_RUN = click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 _CLASS = click.option(
-    "--class", "of_class", type=click.IntRange(min=0), metavar="K", help="of a conditional run"
+    "--class",
+    "of_class",
+    type=click.IntRange(min=0),
+    metavar="K",
+    help="Of a run --by-class: of this class alone, instead of all in turn.",
 )
 _SEED = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N"
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="The same seed gives the same sources.",
+)
+_ACCELERATOR = click.option(
+    "--accelerator",
+    type=click.Choice(ACCELERATORS),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
 )
 
 
-def _out(default: str, what: str) -> Callable[[_Work], _Work]:
-    return click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        default=default,
-        show_default=True,
-        metavar="FILE",
-        help=what,
-    )
+def _out(what: str) -> Callable[..., Any]:
+    return click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help=what)
 
 
-@click.command()
+@click.command("sample", short_help="Draw new samples.")
 @_RUN
-@click.option("--n", type=_COUNT, default=64, show_default=True, metavar="N", help="how many")
-@click.option(
-    "--class", "of_class", type=click.IntRange(min=0), metavar="K", help="of a conditional run"
-)
+@click.option("--n", type=_COUNT, default=64, show_default=True, metavar="N", help="How many.")
+@_CLASS
 @_SEED
-@_out("samples.png", "a sheet (.png), or all of them (.npy: uint8 images, or float32 vectors)")
-def sample(run: Path, n: int, of_class: int | None, seed: int, out: Path) -> str:
-    """Draw new samples from a finished RUN.
+@_out(
+    "A sheet (.png) or an array of all (.npy, uint8 [n, c, h, w]) of images; an array of vectors "
+    "(.npy, float32 [n, dim]) [samples.png, of vectors samples.npy]."
+)
+@_ACCELERATOR
+def sample(
+    run: Path, n: int, of_class: int | None, seed: int, out: Path | None, accelerator: str
+) -> str:
+    """Draw N new samples from a finished RUN.
 
-    The same seed gives the same sources, and so the same samples.
+    Their sources are those that `gtn-label` draws from the same seed, from N(0, I), or from the
+    run's mixture.
     """
-    finished = FinishedRun(run)
-    _check_suffix(out, (".png", ".npy") if finished.autoencoder is not None else (".npy",))
-    classes = _classes(finished, n, of_class)
+    out = _target(run, out, "samples")
+    if out.suffix.lower() == ".png" and n > SHEET:
+        raise click.UsageError(f"--n must be at most {SHEET} for one sheet, got {n}; .npy has room.")
+    finished = _open(run, accelerator)
+    from ..run_folder import save_array
+    from ..sampling import sample_images, sample_latents
+
     given: dict[str, Any] = {
-        "classes": classes,
+        "classes": _classes(finished, n, of_class),
         "mixture": finished.mixture,
         "progress": sys.stderr.isatty(),
     }
@@ -73,14 +93,23 @@ def sample(run: Path, n: int, of_class: int | None, seed: int, out: Path) -> str
     if out.suffix.lower() == ".npy":
         save_array(out, images)
     else:
-        figures.write(out, figures.grid(images))
+        from .. import figures
+        from ..samples import sheet_columns
+
+        columns = None if of_class is not None else sheet_columns(finished.generator.classes)
+        figures.write(out, figures.grid(images, columns=columns))
     return f"{n:,} images in {out}"
 
 
-@click.command("interpolate")
+@click.command("interpolate", short_help="Generate along lines between sources.")
 @_RUN
 @click.option(
-    "--lines", type=_COUNT, default=8, show_default=True, metavar="K", help="between random sources"
+    "--lines",
+    type=_COUNT,
+    default=8,
+    show_default=True,
+    metavar="K",
+    help="Lines between random sources.",
 )
 @click.option(
     "--between",
@@ -88,14 +117,21 @@ def sample(run: Path, n: int, of_class: int | None, seed: int, out: Path) -> str
     type=click.IntRange(min=0),
     multiple=True,
     metavar="I J",
-    help="between training images I and J, through their matched sources; may be repeated",
+    help="A line between the sources that were matched with training images I and J (rows, from "
+    "0), instead; may be repeated.",
 )
-@click.option("--steps", type=click.IntRange(min=2), default=STEPS, show_default=True, metavar="N")
 @click.option(
-    "--class", "of_class", type=click.IntRange(min=0), metavar="K", help="of a conditional run"
+    "--steps",
+    type=click.IntRange(min=2),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Points of a line, its ends included.",
 )
+@_CLASS
 @_SEED
-@_out("interpolation.png", "a sheet, one line a row (.png), or .npy")
+@_out("A sheet, one line a row (.png), or an array (.npy) [interpolation.png, of vectors .npy].")
+@_ACCELERATOR
 def interpolate_(
     run: Path,
     lines: int,
@@ -103,83 +139,122 @@ def interpolate_(
     steps: int,
     of_class: int | None,
     seed: int,
-    out: Path,
+    out: Path | None,
+    accelerator: str,
 ) -> str:
-    """Generate along straight lines between sources (Fig. 8 of the GTN paper)."""
-    finished = FinishedRun(run)
-    _check_suffix(out, (".png", ".npy") if finished.autoencoder is not None else (".npy",))
+    """Generate along straight lines between sources of a finished RUN (Fig. 8 of the GTN paper)."""
+    out = _target(run, out, "interpolation")
+    finished = _open(run, accelerator)
+    from .. import figures
+    from ..interpolation import interpolate, random_ends
+    from ..run_folder import save_array
+
     if between:
-        n = len(finished.latents)
-        for pair in between:
-            for row in pair:
-                if row >= n:
-                    raise ValueError(f"--between must name rows below {n}, got {row}")
-        ends = [
-            matched_sources(finished.matching, np.array([pair[side] for pair in between]))
-            for side in (0, 1)
-        ]
+        ends, classes = _matched(finished, between, of_class)
     else:
-        ends = list(random_ends(lines, finished.generator.dim, seed, mixture=finished.mixture))
-    classes = _classes(finished, len(ends[0]), of_class)
+        ends = random_ends(lines, finished.generator.dim, seed, mixture=finished.mixture)
+        classes = _classes(finished, lines, of_class)
     found = interpolate(
-        finished.generator, ends[0], ends[1], finished.autoencoder, steps=steps, classes=classes
+        finished.generator,
+        *ends,
+        finished.autoencoder,
+        steps=steps,
+        classes=classes,
+        progress=sys.stderr.isatty(),
     )
     if out.suffix.lower() == ".npy":
         save_array(out, found.latents if found.images is None else found.images)
     else:
         figures.write(out, found.grid())
-    return f"{len(ends[0]):,} lines of {steps} points in {out}"
+    count = len(ends[0])
+    return f"{count:,} {'line' if count == 1 else 'lines'} of {steps} points in {out}"
 
 
-@click.command()
+@click.command("evaluate", short_help="Measure: FID and its like, copies, norms, dimensions.")
 @_RUN
 @click.option(
     "--extractor",
     type=click.Choice(EXTRACTORS),
     default="inception",
     show_default=True,
-    help="network of FID and Inception Score; lite0's figures are no FID and bear its name",
+    help="Network of FID and Inception Score. lite0 works offline, and its figures bear its name: "
+    "they are no FID. none leaves them out. Vectors need none.",
 )
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="of Inception, as torch-fidelity has them; otherwise it fetches them",
+    help="Inception's weights, as torch-fidelity has them. Without a FILE it downloads them.",
 )
-@click.option("--n", type=_COUNT, metavar="N", help="images of each kind (10,000, or all)")
+@click.option(
+    "--n", type=_COUNT, metavar="N", help="Images of each kind [10,000, or as many as there are]."
+)
 @_SEED
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@_ACCELERATOR
 def evaluate(
-    run: Path, extractor: str, weights: Path | None, n: int | None, seed: int, as_json: bool
+    run: Path,
+    extractor: str,
+    weights: Path | None,
+    n: int | None,
+    seed: int,
+    as_json: bool,
+    accelerator: str,
 ) -> str:
-    """Measure a finished RUN against its data: FID and its like, copies, norms, dimensions.
+    """Measure a finished RUN against its data.
 
-    The figures also go to RUN/evaluation/EXTRACTOR.json, which the report shows.
+    Images are compared with the test images, or, where a set has none, with the training images:
+    the line `data` says which. The figures also go to RUN/evaluation/EXTRACTOR.json, from where the
+    report takes them.
     """
-    finished = FinishedRun(run)
-    figures_found = evaluate_run(
+    if weights is not None and extractor != "inception":
+        raise click.UsageError(f"--weights are Inception's, and --extractor is {extractor}.")
+    finished = _open(run, accelerator)
+    with console.held():
+        from ..evaluation.runs import evaluate_run
+
+    found = evaluate_run(
         finished, extractor, weights=weights, n=n, seed=seed, progress=sys.stderr.isatty()
     )
-    text = json.dumps(figures_found, indent=2)
-    if as_json:
-        return text
-    return "\n".join(_lines(figures_found))
+    return json.dumps(found, indent=2) if as_json else "\n".join(_lines(found))
 
 
-@click.command("report")
+@click.command("report", short_help="Write a page with curves, grids and figures.")
 @_RUN
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="the page (RUN/report.html)"
-)
+@_out("The page (.html) [RUN/report.html].")
 def report_(run: Path, out: Path | None) -> str:
-    """Write one self-contained HTML page about a finished RUN."""
+    """Write one self-contained HTML page about a finished RUN.
+
+    Learning curves, samples, reconstructions and interpolations, statistics of the pairs, the
+    figures of `evaluate`, options, versions and hashes. The page fetches nothing and can be mailed.
+    """
+    RunSettings.read(run)  # so that a folder without a run is called that
     out = run / "report.html" if out is None else out
     _check_suffix(out, (".html",))
-    report_run(FinishedRun(run), out)
+    finished = _open(run, "cpu")
+    from ..run_report import report_run
+
+    report_run(finished, out)
     return f"wrote {out}"
 
 
 COMMANDS = [sample, interpolate_, evaluate, report_]
+
+
+def _open(run: Path, accelerator: str) -> FinishedRun:
+    with console.held():
+        from ..finished import FinishedRun
+
+    return FinishedRun(run, accelerator=accelerator)
+
+
+def _target(run: Path, out: Path | None, stem: str) -> Path:
+    """Where to write, found out before anything is loaded."""
+    images = RunSettings.read(run).preset.data.images
+    if out is None:
+        out = Path(f"{stem}.png" if images else f"{stem}.npy")
+    _check_suffix(out, (".png", ".npy") if images else (".npy",))
+    return out
 
 
 def _check_suffix(out: Path, allowed: tuple[str, ...]) -> None:
@@ -199,6 +274,33 @@ def _classes(finished: FinishedRun, n: int, of_class: int | None) -> Any:
     return of_class
 
 
+def _matched(
+    finished: FinishedRun, between: tuple[tuple[int, int], ...], of_class: int | None
+) -> tuple[Any, Any]:
+    """Sources matched with training images, and the classes of the lines between them."""
+    from ..interpolation import matched_sources
+
+    if of_class is not None:
+        raise click.UsageError("--between has its images' classes: --class has no meaning for it.")
+    rows = np.array(between)
+    n = len(finished.latents)
+    if rows.max() >= n:
+        raise ValueError(f"--between must name rows below {n}, got {rows.max()}")
+    ends = [matched_sources(finished.matching, rows[:, side]) for side in (0, 1)]
+    if not finished.generator.classes:
+        return ends, None
+    classes = finished.classes
+    assert classes is not None
+    left, right = classes[rows[:, 0]], classes[rows[:, 1]]
+    for (i, j), one, other in zip(between, left, right, strict=True):
+        if one != other:
+            raise ValueError(
+                "--between must name images of one class in a run by class, and image "
+                f"{i} is of class {one}, {j} of class {other}"
+            )
+    return ends, np.asarray(left)
+
+
 def _lines(table: dict[str, Any], prefix: str = "") -> list[str]:
     """A nested table as lines of name and value."""
     lines = []
@@ -207,5 +309,7 @@ def _lines(table: dict[str, Any], prefix: str = "") -> list[str]:
             lines += _lines(value, f"{prefix}{name}: ")
         else:
             shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-            lines.append(f"{prefix}{name:<{max(1, 44 - len(prefix))}} {shown}")
+            with contextlib.suppress(ValueError):
+                shown = f"{value:,}" if isinstance(value, int) else shown
+            lines.append(f"{prefix + name:<48} {shown}")
     return lines

@@ -1,11 +1,15 @@
 """Data: images as uint8 [n, c, h, w], vectors as float [n, dim], synthetic sets.
 
-What is for others to import is listed here. Nothing is downloaded: a set that is not on the disk is
-an error that says which files were looked for.
+What is for others to import is listed here, and imported when it is first used: reading images
+needs torchvision. Nothing is downloaded: a set that is not on the disk is an error that says which
+files were looked for.
 """
 
-from .images import Images, to_bytes, to_model
-from .sets import SETS, open_images
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 from .synthetic import (
     SWISS_ROLL_RANGE,
     SYNTHETIC,
@@ -16,8 +20,13 @@ from .synthetic import (
 )
 from .vectors import open_vectors
 
+if TYPE_CHECKING:
+    from .images import Images, to_bytes, to_model
+    from .sets import SETS, open_images
+
 __all__ = [
     "SETS",
+    "SET_NAMES",
     "SWISS_ROLL_RANGE",
     "SYNTHETIC",
     "Images",
@@ -30,3 +39,16 @@ __all__ = [
     "two_squares",
     "uniform_square",
 ]
+
+SET_NAMES = ("mnist", "fashion-mnist", "cifar10", "cifar10-jpeg", "celeba", "folder", "array")
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Images": "images",
+        "to_bytes": "images",
+        "to_model": "images",
+        "SETS": "sets",
+        "open_images": "sets",
+    },
+)

@@ -28,10 +28,14 @@ from .folder import Decoding, Encoded, class_of_each, decode, decode_files, list
 from .images import Images
 from .vision import torchvision
 
-__all__ = ["SETS", "open_images"]
+__all__ = ["SETS", "NoTestSplit", "open_images"]
 
 CELEBA_CROP, CELEBA_SIZE = 148, 64  # the authors' preprocessing
 SPLITS = ("train", "test")
+
+
+class NoTestSplit(ValueError):
+    """The set has no test split, as no folder of images has."""
 
 
 @dataclass(frozen=True)
@@ -282,7 +286,7 @@ def _open_array(request: _Request) -> Images:
 
 def _refuse_test_split(request: _Request) -> None:
     if request.split != "train":
-        raise ValueError(
+        raise NoTestSplit(
             f"split must be 'train' for '{request.name}' in '{request.root}', which has no other, "
             f"got {request.split!r}; open the test images as a set of their own"
         )

@@ -4,6 +4,13 @@
 - `images`: FID and Inception Score, of samples and reconstructions, precision and recall.
 - `neighbours`: the nearest training image of each sample: are samples copies?
 - `latents`: norms, learnability, intrinsic dimension, energy distance, supports and coverage.
+- `runs`: all of that for one finished run.
 
 Importing this package imports none of them.
 """
+
+from __future__ import annotations
+
+__all__ = ["EXTRACTORS"]
+
+EXTRACTORS = ("inception", "lite0", "none")  # by which a run can be measured

@@ -18,18 +18,19 @@ from gtn_label.atomic import atomic_file
 
 from .. import figures
 from ..autoencoder import decode_all, encode_all
+from ..data.sets import NoTestSplit
 from ..finished import FinishedRun
 from ..run_folder import versions
 from ..sampling import sample_images, sample_latents
 from ..seeds import derive
+from . import EXTRACTORS
 from .extractors import Extractor, inception, lite0
 from .images import evaluate_images
 from .latents import energy_distance, intrinsic_dimension, norm_statistics
 from .neighbours import memorisation
 
-__all__ = ["EXTRACTORS", "evaluate_run"]
+__all__ = ["evaluate_run", "kept"]
 
-EXTRACTORS = ("inception", "lite0", "none")
 IMAGES = 10_000  # of each kind: the paper's number in its controlled comparison
 LATENTS = 10_000
 ENERGY_ROWS = 4_000  # 16 million distances
@@ -80,11 +81,12 @@ def evaluate_run(
     found: dict[str, Any] = {"latents": _latents(run, seed)}
     if run.autoencoder is not None:
         found |= _images(run, network, n, seed, progress)
+    found = _json(found)
     folder = run.out / "evaluation"
     folder.mkdir(exist_ok=True)
     content = {**found, "seed": seed, "generator": run.stages["generator"].outputs}
+    text = json.dumps({**content, "versions": versions()}, indent=2, allow_nan=False)
     with atomic_file(folder / f"{extractor}.json") as file:
-        text = json.dumps({**content, "versions": versions()}, indent=2, default=float)
         file.write(text.encode() + b"\n")
     return found
 
@@ -121,9 +123,11 @@ def _images(
     training = run.images()
     try:
         real, what = run.images("test"), "test images"
-    except (FileNotFoundError, ValueError):  # a set without a test split, or one not on the disk
+    except (FileNotFoundError, NoTestSplit):  # damaged test images are an error
         real, what = training, "training images"
     count = min(IMAGES, real.n) if n is None else n
+    if count > real.n:
+        raise ValueError(f"n must be at most {real.n}, the number of {what}, got {n}")
     generated = sample_images(
         run.generator,
         run.autoencoder,
@@ -133,7 +137,7 @@ def _images(
         mixture=run.mixture,
         progress=progress,
     )
-    found: dict[str, Any] = {"data": f"{count:,} generated against {what}"}
+    found: dict[str, Any] = {"data": f"{count:,} generated against {count:,} {what}"}
     if network is not None:
         again = decode_all(run.autoencoder, encode_all(run.autoencoder, real.images))
         found["images"] = evaluate_images(
@@ -157,6 +161,15 @@ def _images(
     return found
 
 
+def _json(value: Any) -> Any:
+    """Plain values; null for a figure that is not defined."""
+    if isinstance(value, dict):
+        return {name: _json(entry) for name, entry in value.items()}
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _classes(run: FinishedRun, n: int) -> Any:
     return np.arange(n) % run.generator.classes if run.generator.classes else None
 
@@ -174,6 +187,11 @@ def kept(out: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for name in EXTRACTORS:
         path = out / "evaluation" / f"{name}.json"
-        if path.exists():
+        if not path.exists():
+            continue
+        try:
             found[name] = json.loads(path.read_bytes())
+            found[name]["generator"], found[name]["latents"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"'{path}' is damaged: {error}; evaluate again") from None
     return found

@@ -9,11 +9,16 @@ rows.py what they share. Not here: matching itself (gtn_label), and how rows bec
 
 from __future__ import annotations
 
-from .fixed import FixedPairs
-from .fresh import FreshPairs
-from .labelings import Algorithm1, Clusters, Labeled, Labeling, Quantile
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 from .options import PairOptions
-from .rows import PairRows, Pairs
+
+if TYPE_CHECKING:
+    from .fixed import FixedPairs
+    from .fresh import FreshPairs
+    from .labelings import Algorithm1, Clusters, Labeled, Labeling, Quantile
+    from .rows import PairRows, Pairs
 
 __all__ = [
     "Algorithm1",
@@ -27,3 +32,18 @@ __all__ = [
     "Pairs",
     "Quantile",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "FixedPairs": "fixed",
+        "FreshPairs": "fresh",
+        "Algorithm1": "labelings",
+        "Clusters": "labelings",
+        "Labeled": "labelings",
+        "Labeling": "labelings",
+        "Quantile": "labelings",
+        "PairRows": "rows",
+        "Pairs": "rows",
+    },
+)

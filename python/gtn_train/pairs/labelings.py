@@ -15,9 +15,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gtn_label import arrays, match, match_mixture, match_quantile
+from gtn_label import arrays, match, match_quantile
 from gtn_label.backend import resolve
-from gtn_label.checks import as_integer, check_center, check_order, check_threads
+from gtn_label.checks import as_integer, check_center, check_order, check_seed, check_threads
+from gtn_label.mixture import find_clusters
 
 from ..mixture import Mixture
 from ..seeds import derive
@@ -215,6 +216,13 @@ class Clusters:
     mixture : Mixture
         Weights, means and standard deviations of the clusters.
 
+    Raises
+    ------
+    ImportError
+        If scikit-learn is not installed.
+    TypeError, ValueError
+        As `gtn_label.match_mixture`.
+
     Examples
     --------
     >>> latents = np.array([[5.0, 0.1], [5.1, 0.2], [-5.0, 0.1], [-5.2, 0.0]])
@@ -236,12 +244,15 @@ class Clusters:
         device: str | None = None,
         threads: int | None = None,
     ) -> None:
-        self._options: dict[str, Any] = {"order": order, "cone": cone}
+        check_order(order)
+        check_threads(threads)
+        resolve(backend, on_gpu=False)
+        self._options: dict[str, Any] = {"order": order, "cone": as_integer(cone, "cone", 1)}
         self._means: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
-        found = match_mixture(latents, n_clusters, seed=seed, **self._options, **self._means)
-        self._seed = seed
-        self._clusters = np.asarray(found.groups[1])  # type: ignore[index]
-        self.mixture = Mixture.of_clusters(latents, self._clusters)
+        self._seed = check_seed(seed)
+        rows = arrays.as_rows(latents, "latents").rows
+        self._clusters = find_clusters(rows, n_clusters, self._seed)
+        self.mixture = Mixture.of_clusters(rows, self._clusters)
 
     def config(self) -> dict[str, Any]:
         """Options of the clustering and the matching."""

@@ -1,24 +1,27 @@
 """PairOptions: what a run asks of its pairs, in plain values, and the pairs made from that.
 
-The presets and the command speak in these terms. Not here: what the labelings do (labelings.py).
+The presets and the command speak in these terms, and can do so without waiting for torch. Not
+here: what the labelings do (labelings.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gtn_label import arrays
-from gtn_label.checks import as_integer, check_center, check_order
+from gtn_label.checks import as_integer, check_order
 
 from ..seeds import derive
-from .fixed import FixedPairs
-from .fresh import FreshPairs
-from .labelings import Algorithm1, Clusters, Labeling, Quantile
 
-__all__ = ["LABELINGS", "PairOptions"]
+if TYPE_CHECKING:
+    from .fixed import FixedPairs
+    from .fresh import FreshPairs
+    from .labelings import Labeling
+
+__all__ = ["LABELINGS", "PairOptions", "one_round"]
 
 LABELINGS = ("algorithm1", "quantile", "clusters")
 
@@ -70,8 +73,10 @@ class PairOptions:
             )
         check_order(self.order)
         as_integer(self.cone, "cone", 1)
-        check_center(self.center)
         as_integer(self.every, "every", 0)
+        for name in ("center", "standardize", "by_class"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be a bool, got {getattr(self, name)!r}")
         if self.labeling == "clusters":
             as_integer(self.clusters, "clusters", 2)
         elif as_integer(self.clusters, "clusters", 0):
@@ -80,11 +85,35 @@ class PairOptions:
             if getattr(self, name) and self.labeling != "algorithm1":
                 raise ValueError(f"{name} needs labeling 'algorithm1', got {self.labeling!r}")
         if self.labeling == "quantile" and (self.cone > 1 or self.order != "norm"):
-            raise ValueError("labeling 'quantile' has neither order nor cone")
+            raise ValueError(
+                "labeling 'quantile' has neither order nor cone, "
+                f"got order {self.order!r} and cone {self.cone}"
+            )
 
     def config(self) -> dict[str, Any]:
         """All options, in JSON types."""
         return asdict(self)
+
+    def relabeled(self, labeling: str) -> PairOptions:
+        """Change to another labeling, keeping of the options those that it has.
+
+        Parameters
+        ----------
+        labeling : str
+
+        Examples
+        --------
+        >>> PairOptions(cone=4, center=True, every=1).relabeled("clusters").clusters
+        2
+        """
+        if labeling == self.labeling:
+            return self
+        kept: dict[str, Any] = {"every": self.every}
+        if labeling != "quantile":
+            kept |= {"order": self.order, "cone": self.cone}
+        if labeling == "clusters":
+            kept["clusters"] = 2
+        return PairOptions(labeling=labeling, **kept)
 
     def labeling_of(
         self, latents: Any, seed: int, *, classes: Any = None, threads: int | None = None
@@ -105,6 +134,8 @@ class PairOptions:
                 "need classes, and there are none" if self.by_class else "have no use for them"
             )
             raise ValueError(f"classes: pairs {missing} (by_class={self.by_class})")
+        from .labelings import Algorithm1, Clusters, Quantile
+
         if self.labeling == "quantile":
             return Quantile()
         common: dict[str, Any] = {"order": self.order, "cone": self.cone, "threads": threads}
@@ -119,6 +150,8 @@ class PairOptions:
         self, latents: Any, seed: int, *, classes: Any = None, threads: int | None = None
     ) -> FixedPairs | FreshPairs:
         """Make the pairs: fixed ones, the first round, if `every` is 0, fresh ones otherwise."""
+        from .fresh import FreshPairs
+
         labeling = self.labeling_of(latents, seed, classes=classes, threads=threads)
         if self.every:
             return FreshPairs(latents, labeling, every=self.every, seed=seed)
@@ -134,6 +167,8 @@ def one_round(latents: Any, labeling: Labeling, seed: int) -> FixedPairs:
     labeling : Labeling
     seed : int
     """
+    from .fixed import FixedPairs
+
     rows = arrays.as_rows(latents, "latents").rows
     labeling.check(rows)
     made = labeling.label(rows, seed)

@@ -11,9 +11,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 from .options import Metric, TrainingOptions, TrainingResult
-from .steps import autoencoder_step, generator_step, vae_step
-from .train import train_autoencoder, train_generator
+
+if TYPE_CHECKING:
+    from .steps import autoencoder_step, generator_step, vae_step
+    from .train import train_autoencoder, train_generator
 
 __all__ = [
     "Metric",
@@ -25,3 +30,14 @@ __all__ = [
     "train_generator",
     "vae_step",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "autoencoder_step": "steps",
+        "generator_step": "steps",
+        "vae_step": "steps",
+        "train_autoencoder": "train",
+        "train_generator": "train",
+    },
+)

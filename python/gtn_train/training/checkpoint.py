@@ -22,6 +22,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from gtn_label.atomic import atomic_file
 
 from ..run_folder import RunFolder, versions
+from .options import COMPUTING
 
 __all__ = ["FORMAT", "AtomicCheckpoints", "differences", "one_line", "open_run", "start_folder"]
 
@@ -46,6 +47,7 @@ def open_run(
     config: Mapping[str, Any],
     *,
     resume: bool,
+    overwrite: bool = False,
     load: Callable[[Path], dict[str, Any]],
 ) -> dict[str, Any] | None:
     """Find out where a run starts, before anything is changed.
@@ -57,6 +59,8 @@ def open_run(
         Everything that decides the run, in JSON types.
     resume : bool
         Continue from the folder's checkpoint, if it has one.
+    overwrite : bool
+        Start from the beginning if that checkpoint is of another run.
     load : callable
         Reads a checkpoint.
 
@@ -68,8 +72,9 @@ def open_run(
     Raises
     ------
     ValueError
-        If the folder holds an unfinished run and `resume` is false, if that run is another one, or
-        if its files are damaged.
+        If the folder holds an unfinished run and `resume` is false, if that run is another one
+        (unless `overwrite` is true), or if its files are damaged. A run is the same one wherever
+        it computes (`options.COMPUTING`).
     """
     if not folder.checkpoint.exists():
         return None
@@ -80,7 +85,9 @@ def open_run(
         )
     earlier = folder.read_config()
     earlier.pop("versions", None)
-    found = differences(earlier, json.loads(json.dumps(config)))
+    found = differences(_deciding(earlier), _deciding(json.loads(json.dumps(config))))
+    if found and overwrite:
+        return None
     if found:
         raise ValueError(
             f"'{folder.path}' holds another run, which cannot be resumed with these settings: "
@@ -102,6 +109,15 @@ def start_folder(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """Make the folder this run's: what an earlier one left is removed, and config.json written."""
     folder.clear()
     folder.write_config({**config, "versions": versions()})
+
+
+def _deciding(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what another machine may do otherwise."""
+    options = config.get("options")
+    if not isinstance(options, dict):
+        return config
+    kept = {name: value for name, value in options.items() if name not in COMPUTING}
+    return {**config, "options": kept}
 
 
 def differences(was: Any, now: Any, name: str = "") -> list[str]:

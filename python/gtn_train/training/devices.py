@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from ..accelerator import device_of
 from .checkpoint import AtomicCheckpoints
 from .options import TrainingOptions
 
@@ -29,7 +30,7 @@ def make_fabric(options: TrainingOptions) -> Any:
         If the device or precision cannot be had here, or `devices` is not the number of processes
         that torchrun started on this machine.
     """
-    accelerator = _accelerator(options.accelerator)
+    accelerator = device_of(options.accelerator).type
     if options.precision == "16-mixed" and accelerator == "cpu":
         raise ValueError("precision '16-mixed' needs a GPU; on the CPU use 'bf16-mixed'")
     processes = int(os.environ.get("WORLD_SIZE", 1)) if _by_torchrun() else 1
@@ -55,19 +56,6 @@ def make_fabric(options: TrainingOptions) -> Any:
 
 def _by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def _accelerator(name: str) -> str:
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        return next(kind for kind, available in there.items() if available)
-    if not there[name]:
-        raise ValueError(f"accelerator {name!r} is not available here")
-    return name
 
 
 @contextlib.contextmanager

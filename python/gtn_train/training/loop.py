@@ -69,6 +69,7 @@ def train(
     metric: Metric | None,
     progress: bool,
     resume: bool,
+    overwrite: bool,
     tensorboard: bool,
 ) -> TrainingResult:
     """Train until patience or epochs run out; the model then holds its best weights, in eval mode.
@@ -98,6 +99,7 @@ def train(
         folder,
         config,
         resume=resume,
+        overwrite=overwrite,
         load=lambda path: fabric.load(path, weights_only=True),
     )
     fabric.barrier()  # all have looked before one of them writes

@@ -17,6 +17,10 @@ __all__ = ["ACCELERATORS", "PRECISIONS", "Metric", "TrainingOptions", "TrainingR
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
+# Options that say where and how fast a run computes. With others it may be continued: what comes
+# out is the same within rounding.
+COMPUTING = ("accelerator", "devices", "threads", "checkpoint_every_epochs")
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -97,6 +101,10 @@ class TrainingOptions:
     def config(self) -> dict[str, Any]:
         """All options, in JSON types."""
         return asdict(self)
+
+    def deciding(self) -> dict[str, Any]:
+        """Options that decide the result: all but those that say where and how fast to compute."""
+        return {name: value for name, value in asdict(self).items() if name not in COMPUTING}
 
 
 def _number(value: Any, name: str) -> float:

@@ -31,6 +31,7 @@ def train_autoencoder(
     metric: Metric | None = None,
     progress: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
     tensorboard: bool = False,
 ) -> TrainingResult:
     """Train an autoencoder, or a VAE, to reconstruct images.
@@ -50,6 +51,9 @@ def train_autoencoder(
         Show a bar with the time left.
     resume : bool
         Continue from the folder's checkpoint; without one the run starts from the beginning.
+    overwrite : bool
+        With `resume`: start from the beginning also where the checkpoint is of another run, which
+        is refused otherwise. Options that say where and how fast to compute make no other run.
     tensorboard : bool
         Write event files beside metrics.jsonl; needs the package tensorboard.
 
@@ -109,6 +113,7 @@ def train_autoencoder(
         metric=metric,
         progress=progress,
         resume=resume,
+        overwrite=overwrite,
         tensorboard=tensorboard,
     )
 
@@ -124,6 +129,7 @@ def train_generator(
     scale_labels: bool = True,
     progress: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
     tensorboard: bool = False,
 ) -> TrainingResult:
     """Train a generator ĥ to map sources to their labels.
@@ -195,6 +201,7 @@ def train_generator(
         metric=metric,
         progress=progress,
         resume=resume,
+        overwrite=overwrite,
         tensorboard=tensorboard,
     )
 

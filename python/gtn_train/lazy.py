@@ -1,0 +1,41 @@
+"""Names of a package that are imported when they are first used.
+
+torch takes seconds to load: a command that only shows its help, or refuses an argument, and a
+program that only wants plain options must not wait for it. Not here: which names those are; each
+package's __init__.py lists its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+__all__ = ["lazy_names"]
+
+
+def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Make the `__getattr__` of a package.
+
+    Parameters
+    ----------
+    package : str
+        Its `__name__`.
+    homes : mapping of str to str
+        The module, in the package, that each name comes from.
+
+    Examples
+    --------
+    >>> lazy_names("gtn_train", {"derive": "seeds"})("derive").__module__
+    'gtn_train.seeds'
+    """
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{homes[name]}", package), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get
