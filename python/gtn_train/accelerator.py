@@ -1,4 +1,7 @@
-"""Which device an accelerator's name means here. Not here: several of them (training/devices.py)."""
+"""Which device an accelerator's name means here.
+
+Not here: several devices, and precision (training/devices.py).
+"""
 
 from __future__ import annotations
 

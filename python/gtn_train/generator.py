@@ -1,6 +1,7 @@
 """The generator ĥ: a feed-forward network from sources to latents.
 
-Not here: its sizes in the paper (table2.py), pairs (pairs.py), training (`training`), drawing samples (sampling.py).
+Not here: its sizes in the paper (table2.py), pairs (`pairs`), training (`training`), drawing
+samples (sampling.py).
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class Keeper:
         if isinstance(finished, str):
             return [finished]
         why = [
-            f"it was made from other {key} (SHA-256 {_short(finished.inputs.get(key))}, now "
+            f"its input {key!r} has changed (SHA-256 {_short(finished.inputs.get(key))}, now "
             f"{_short(inputs.get(key))})"
             for key in sorted({*finished.inputs, *inputs})
             if finished.inputs.get(key) != inputs.get(key)

@@ -141,9 +141,7 @@ class Preset:
         else:
             as_integer(self.latent_dim, "latent_dim", 1)
             if self.pairs.labeling == "quantile" and self.latent_dim != 1:
-                raise ValueError(
-                    f"labeling 'quantile' needs latent_dim 1, got {self.latent_dim}"
-                )
+                raise ValueError(f"labeling 'quantile' needs latent_dim 1, got {self.latent_dim}")
         if self.pairs.labeling == "quantile" and self.data.name in ("uniform", "two-squares"):
             raise ValueError(
                 f"labeling 'quantile' needs latents of dimension 1, and {self.data.name!r} has 2"

@@ -87,9 +87,7 @@ class Stages:
             "overwrite": resume,
             "tensorboard": tensorboard,
         }
-        self._keeper = Keeper(
-            out, resume=resume, say=self._say, before=lambda: settings.write(out)
-        )
+        self._keeper = Keeper(out, resume=resume, say=self._say, before=lambda: settings.write(out))
 
     def run(self, stage: str) -> None:
         """Make a stage or use it again, and before it whatever it needs.
@@ -193,7 +191,7 @@ class Stages:
     ) -> tuple[list[str], float]:
         """What a trained stage made, and how long that took, interrupted parts included."""
         self._say(
-            f"{stage}: {result.epochs} epochs in {result.seconds:.1f} s, validation loss "
+            f"{stage}: {_count(result.epochs, 'epoch')} in {result.seconds:.1f} s, validation loss "
             f"{result.best_value:.4g} at epoch {result.best_epoch}"
         )
         return [folder.weights.name, folder.metrics.name, folder.config.name], result.seconds
@@ -313,9 +311,7 @@ class Stages:
 
         options = self.preset.pairs.config()
         del options["every"]  # how long a round lasts, which the first one does not depend on
-        return self._keeper.stage(
-            "pairs", inputs, {**options, "seed": self.settings.seed}, make
-        )
+        return self._keeper.stage("pairs", inputs, {**options, "seed": self.settings.seed}, make)
 
     def _labeling(self) -> Labeling:
         return self.preset.pairs.labeling_of(
@@ -362,9 +358,7 @@ class Stages:
             labeling = self._labeling()
             held_out = one_round(self.latents, labeling, derive(seed, "validation"))
             _, validation = held_out.split(preset.validation_share, seed)
-            with FreshPairs(
-                self.latents, labeling, every=preset.pairs.every, seed=seed
-            ) as rounds:
+            with FreshPairs(self.latents, labeling, every=preset.pairs.every, seed=seed) as rounds:
                 result = train_generator(
                     generator, rounds, folder, training, validation=validation, **self._training
                 )
@@ -402,3 +396,7 @@ class Stages:
             )
 
         self._keeper.stage("samples", inputs, {"seed": self.settings.seed}, make)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

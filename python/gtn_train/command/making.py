@@ -119,10 +119,10 @@ def _summary(out: Path, last: str) -> str:
             for line in RunFolder(out / "generator").read_metrics()
             if line.get("labels", {}).get("seconds") is not None
         ]
-        if rounds:
+        if len(rounds) > 1:
             lines.append(
-                f"{len(rounds)} rounds of pairs were matched during training, in {sum(rounds):.1f} s"
-                " beside it"
+                f"pairs were matched anew during training, beside it: {len(rounds)} times, "
+                f"{sum(rounds):.1f} s in all"
             )
         lines.append(f"next: gtn-train report {out}")
     return "\n".join(lines)

@@ -66,9 +66,7 @@ _DATA = [
         required=True,
         help="The run's folder, one subfolder a stage.",
     ),
-    _option(
-        "--seed", type=click.IntRange(min=0), metavar="N", help="Of everything random [0]."
-    ),
+    _option("--seed", type=click.IntRange(min=0), metavar="N", help="Of everything random [0]."),
 ]
 _AUTOENCODER = [
     _option("--latent-dim", type=_COUNT, metavar="D", help="Dimension of the latents."),
@@ -214,9 +212,7 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
 
 def _computing(earlier: Computing, given: dict[str, Any]) -> Computing:
     values = {
-        key: given[key]
-        for key in ("accelerator", "precision", "threads")
-        if given[key] is not None
+        key: given[key] for key in ("accelerator", "precision", "threads") if given[key] is not None
     }
     torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if torchrun else 1

@@ -76,7 +76,9 @@ def sample(
     """
     out = _target(run, out, "samples")
     if out.suffix.lower() == ".png" and n > SHEET:
-        raise click.UsageError(f"--n must be at most {SHEET} for one sheet, got {n}; .npy has room.")
+        raise click.UsageError(
+            f"--n must be at most {SHEET} for one sheet, got {n}; .npy has room."
+        )
     finished = _open(run, accelerator)
     from ..run_folder import save_array
     from ..sampling import sample_images, sample_latents
@@ -156,7 +158,8 @@ def interpolate_(
         classes = _classes(finished, lines, of_class)
     found = interpolate(
         finished.generator,
-        *ends,
+        ends[0],
+        ends[1],
         finished.autoencoder,
         steps=steps,
         classes=classes,

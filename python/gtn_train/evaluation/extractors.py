@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import urllib.error
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,6 +102,8 @@ def inception(weights: str | os.PathLike[str] | None = None, *, device: Any = "c
         If it holds anything but Inception's weights.
     ImportError
         If torch-fidelity is missing.
+    OSError
+        If the weights must be downloaded and cannot be.
 
     Notes
     -----
@@ -133,6 +136,11 @@ def inception(weights: str | os.PathLike[str] | None = None, *, device: Any = "c
             feature_extractor_weights_path=None if weights is None else os.fspath(weights),
             verbose=False,
         )
+    except urllib.error.URLError as error:
+        raise OSError(
+            "Inception's weights are not here and could not be downloaded "
+            f"({error.reason}): give a file of them as weights, or use the extractor lite0"
+        ) from error
     except RuntimeError as error:  # load_state_dict's, with every key that is missing
         if weights is None:
             raise

@@ -75,9 +75,13 @@ def evaluate_run(
     """
     if extractor not in EXTRACTORS:
         raise ValueError(f"extractor must be one of {', '.join(EXTRACTORS)}, got {extractor!r}")
-    network = None
+    network: Extractor | None = None
     if run.autoencoder is not None and extractor != "none":
-        network = inception(weights) if extractor == "inception" else lite0()
+        device = next(run.generator.parameters()).device
+        if extractor == "inception":
+            network = inception(weights, device=device)
+        else:
+            network = lite0(device=device)
     found: dict[str, Any] = {"latents": _latents(run, seed)}
     if run.autoencoder is not None:
         found |= _images(run, network, n, seed, progress)
@@ -139,7 +143,9 @@ def _images(
     )
     found: dict[str, Any] = {"data": f"{count:,} generated against {count:,} {what}"}
     if network is not None:
-        again = decode_all(run.autoencoder, encode_all(run.autoencoder, real.images))
+        rows = np.random.Generator(np.random.Philox(derive(seed, "again"))).permutation(real.n)
+        some_real = real.images[np.sort(rows[:count])]
+        again = decode_all(run.autoencoder, encode_all(run.autoencoder, some_real))
         found["images"] = evaluate_images(
             generated,
             real.images,

@@ -27,7 +27,7 @@ from .rows import random_numbers
 __all__ = ["Algorithm1", "Clusters", "Labeled", "Labeling", "Quantile"]
 
 Rows: TypeAlias = NDArray[Any]
-Progress: TypeAlias = Callable[[int, int, "float | None"], None]
+Progress: TypeAlias = Callable[[int, int, "float | None"], object]
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def train(
     metric: Metric | None,
     progress: bool,
     resume: bool,
-    overwrite: bool,
+    overwrite: bool = False,
     tensorboard: bool,
 ) -> TrainingResult:
     """Train until patience or epochs run out; the model then holds its best weights, in eval mode.
