@@ -80,6 +80,12 @@ class FinishedRun:
             pairs.outputs.get("pairs.npz"),
         )
         self.generator = self._model("generator", "generator", device)
+        dim = self.latents.shape[1]
+        if (self.generator.dim, self.generator.out_dim) != (dim, dim):
+            raise ValueError(
+                f"'{self.out}': its generator makes latents of dimension {self.generator.out_dim} "
+                f"from {self.generator.dim}, and its latents have {dim}; {self._remedy()}"
+            )
         self.mixture = None
         if "mixture.json" in pairs.outputs:
             self.mixture = Mixture.load(self.out / "pairs" / "mixture.json")

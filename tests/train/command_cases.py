@@ -16,7 +16,8 @@ from PIL import Image
 from gtn_train.command import main
 
 COMMAND = [sys.executable, "-m", "gtn_train"]
-IMAGE_RUN = ("--autoencoder-epochs", 1, "--generator-epochs", 2, "--latent-dim", 3)
+AUTOENCODER = ("--autoencoder-epochs", 1, "--latent-dim", 3)
+IMAGE_RUN = (*AUTOENCODER, "--generator-epochs", 2)
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,17 @@ class Runner:
         return last.removeprefix("gtn-train: error: ")
 
 
-def write_mnist(root, n=60, seed=0, test=30):
-    """MNIST's files, the test images with .gz."""
+def write_mnist(root, n=60, seed=0, test=30, size=8):
+    """MNIST's files with smaller images, the test images with .gz."""
     raw = Path(root) / "MNIST" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for prefix, count in (("train", n), ("t10k", test)):
         labels = np.arange(count) % 10
-        pixels = np.zeros((count, 28, 28), np.uint8)
+        pixels = rng.integers(0, 60, (count, size, size), dtype=np.uint8)
         for image, label in zip(pixels, labels, strict=True):
-            image[4 : 8 + label, 8 : 12 + label] = rng.integers(100, 256)
-        images = struct.pack(">iiii", 2051, count, 28, 28) + pixels.tobytes()
+            image[label % size, 1 + label // 2 :] = rng.integers(100, 256)
+        images = struct.pack(">iiii", 2051, count, size, size) + pixels.tobytes()
         of_labels = struct.pack(">ii", 2049, count) + labels.astype(np.uint8).tobytes()
         for name, content in (("images-idx3", images), ("labels-idx1", of_labels)):
             path = raw / f"{prefix}-{name}-ubyte"

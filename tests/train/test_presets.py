@@ -1,0 +1,143 @@
+"""Presets: those that are there, and what no run can have."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from gtn_train.data import SET_NAMES, SETS, SYNTHETIC
+from gtn_train.pairs import PairOptions
+from gtn_train.presets import PRESETS, DataOptions, Preset, preset
+from gtn_train.table2 import GENERATORS
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_comes_back_from_json(name):
+    config = json.loads(json.dumps(PRESETS[name].config()))
+    assert Preset.from_config(config) == PRESETS[name]
+
+
+def test_names_of_sets_are_the_sets():
+    assert tuple(SETS) == SET_NAMES
+    assert not {*SET_NAMES, "vectors"} & set(SYNTHETIC)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generators_are_table_2s(name):
+    found, row = PRESETS[name], GENERATORS[name]
+    assert (found.layers, found.width, found.batch_norm_layers) == (
+        row.layers,
+        row.width,
+        row.batch_norm_layers,
+    )
+    training = found.generator_training
+    assert (training.learning_rate, training.batch_size) == (row.learning_rate, row.batch_size)
+    assert training.weight_decay == 0
+
+
+def test_autoencoders_of_table_2():
+    batches = {"mnist": (128, 1e-3), "celeba": (200, 1e-4), "hap": (200, 1e-4)}
+    for name, wanted in batches.items():
+        training = PRESETS[name].autoencoder_training
+        assert (training.batch_size, training.learning_rate) == wanted
+        assert training.weight_decay == 1e-5
+        assert PRESETS[name].autoencoder == "vanilla"
+
+
+def test_an_unknown_preset():
+    with pytest.raises(ValueError, match="preset must be one of swiss-roll, .*, got 'mnits'"):
+        preset("mnits")
+
+
+MNIST, ROLL = PRESETS["mnist"], PRESETS["swiss-roll"]
+
+
+@pytest.mark.parametrize(
+    ("start", "changes", "message"),
+    [
+        (MNIST, {"layers": 0}, "layers must be >= 1, got 0"),
+        (MNIST, {"width": 2.5}, "width must be an int"),
+        (MNIST, {"layers": 3}, "batch_norm_layers must be below layers = 3, .* got 6"),
+        (MNIST, {"validation_share": 1.0}, "validation_share must be between 0 and 1, got 1.0"),
+        (MNIST, {"latent_dim": None}, "latent_dim"),
+        (MNIST, {"autoencoder": None}, "images need an autoencoder"),
+        (MNIST, {"autoencoder_training": None}, "go together"),
+        (
+            MNIST,
+            {"pairs": PairOptions(labeling="quantile")},
+            "labeling 'quantile' needs latent_dim 1, got 5",
+        ),
+        (
+            MNIST,
+            {"generator_training": replace(MNIST.generator_training, batch_size=1)},
+            "batch_size must be >= 2 for batch normalisation, got 1",
+        ),
+        (ROLL, {"latent_dim": 3}, "latent_dim needs an autoencoder, got 3"),
+        (ROLL, {"autoencoder": "vanilla"}, "other data have none, got 'vanilla' for 'swiss-roll'"),
+        (
+            PRESETS["vectors"],
+            {"pairs": PairOptions(by_class=True)},
+            "by_class needs images, and the data are 'vectors'",
+        ),
+        (
+            PRESETS["uniform"],
+            {"pairs": PairOptions(labeling="quantile")},
+            "needs latents of dimension 1, and 'uniform' has 2",
+        ),
+    ],
+)
+def test_what_no_run_can_have(start, changes, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        replace(start, **changes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("mnits",), "data must be one of mnist, .*, vectors, swiss-roll, .*, got 'mnits'"),
+        (("folder",), "size must be given for 'folder', got none"),
+        (("uniform",), "n must be given for 'uniform', got none"),
+        (("mnist", 64), "size is of image files alone, got 64 for 'mnist'"),
+        (("vectors", None, 5), "n is of synthetic sets alone, got 5 for 'vectors'"),
+        (("folder", 3), "size must be >= 4, got 3"),
+    ],
+)
+def test_what_no_data_can_have(options, message):
+    with pytest.raises(ValueError, match=message):
+        DataOptions(*options)
+
+
+@pytest.mark.parametrize("damage", [None, [], {"summary": "x"}, {"more": 1}])
+def test_a_config_of_no_preset(damage):
+    config = damage if not isinstance(damage, dict) else {**MNIST.config(), **damage}
+    if damage == {"summary": "x"}:
+        del config["layers"]
+    with pytest.raises((TypeError, ValueError)):
+        Preset.from_config(config)
+
+
+def test_options_do_not_wait_for_torch():
+    script = (
+        "import sys, gtn_train.command.group\n"
+        "from gtn_train.settings import RunSettings\n"
+        "slow = {'torch', 'torchvision', 'lightning_fabric', 'sklearn', 'skdim', 'PIL',"
+        " 'torch_fidelity', 'matplotlib', 'scipy'}\n"
+        "print(sorted(slow & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_lazy_packages_have_all_their_names():
+    import gtn_train.data
+    import gtn_train.pairs
+    import gtn_train.training
+
+    for package in (gtn_train.data, gtn_train.pairs, gtn_train.training):
+        assert all(getattr(package, name) is not None for name in package.__all__)
+        with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute"):
+            package.nonsense  # noqa: B018
