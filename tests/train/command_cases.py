@@ -18,6 +18,7 @@ from gtn_train.command import main
 COMMAND = [sys.executable, "-m", "gtn_train"]
 AUTOENCODER = ("--autoencoder-epochs", 1, "--latent-dim", 3)
 IMAGE_RUN = (*AUTOENCODER, "--generator-epochs", 2)
+VECTOR_RUN = ("--generator-epochs", 3, "--layers", 3, "--width", 8)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from command_cases import AUTOENCODER, IMAGE_RUN, files, write_folder, write_mnist, write_vectors
+from command_cases import AUTOENCODER, IMAGE_RUN, VECTOR_RUN, files, write_folder, write_mnist, write_vectors
 
 from gtn_label import Matching, arrays
 from gtn_train import models
@@ -18,40 +18,6 @@ from gtn_train.run_folder import RunFolder
 from gtn_train.seeds import derive
 
 ALL = ("autoencoder", "latents", "pairs", "generator", "samples")
-VECTOR_RUN = ("--generator-epochs", 3, "--layers", 3, "--width", 8)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run of each kind with its data, made once and copied by the tests that change it."""
-    from command_cases import main
-
-    root = tmp_path_factory.mktemp("finished")
-    write_mnist(root / "mnist")
-    write_vectors(root / "v.npy")
-    for args in (
-        ("--preset", "mnist", "--data", root / "mnist", "--out", root / "images", *IMAGE_RUN),
-        ("--preset", "vectors", "--data", root / "v.npy", "--out", root / "vectors", *VECTOR_RUN),
-    ):
-        with pytest.raises(SystemExit) as left:
-            main(["fit", "--quiet", *map(str, args)])
-        assert left.value.code == 0
-    return root
-
-
-@pytest.fixture
-def images(finished, tmp_path):
-    """A finished run of images, to be changed; its data are beside it."""
-    shutil.copytree(finished / "mnist", tmp_path / "mnist")
-    shutil.copytree(finished / "images", tmp_path / "run")
-    return tmp_path / "run"
-
-
-@pytest.fixture
-def vectors(finished, tmp_path):
-    shutil.copytree(finished / "vectors", tmp_path / "run")
-    return tmp_path / "run"
-
 
 # ------------------------------------------------------------------------- what the stages make
 

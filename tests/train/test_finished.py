@@ -1,0 +1,223 @@
+"""Finished runs: opened only when their parts belong together, and what is measured of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from command_cases import files, write_folder, write_mnist
+from stand_ins import Moments
+
+from gtn_train import models
+from gtn_train.evaluation import runs
+from gtn_train.evaluation.latents import energy_distance, norm_statistics
+from gtn_train.evaluation.runs import evaluate_run
+from gtn_train.finished import FinishedRun
+from gtn_train.run_folder import RunFolder
+from gtn_train.sampling import sample_latents
+from gtn_train.seeds import derive
+
+
+def test_what_a_run_has(finished):
+    run = FinishedRun(finished / "images")
+    assert run.autoencoder.latent_dim == run.latents.shape[1] == 3
+    assert run.generator.dim == 3
+    assert run.mixture is None
+    assert np.array_equal(run.classes, np.arange(60) % 10)
+    assert run.images().n == 60
+    assert run.images("test").n == 30
+    assert set(run.stages) == {"autoencoder", "latents", "pairs", "generator", "samples"}
+    assert np.array_equal(run.matching.pairs()[1], run.latents[run.matching.assignment])
+    other = FinishedRun(finished / "vectors")
+    assert (other.autoencoder, other.classes) == (None, None)
+    with pytest.raises(ValueError, match="has no images: it was made from 'vectors'"):
+        other.images()
+
+
+def test_a_run_may_be_moved(finished, tmp_path):
+    shutil.copytree(finished / "vectors", tmp_path / "elsewhere")
+    assert FinishedRun(tmp_path / "elsewhere").generator.dim == 3
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "latents", "pairs", "generator"])
+def test_a_missing_stage(stage, images):
+    shutil.rmtree(images / stage)
+    message = f"is not finished: it has no {stage} yet; gtn-train fit --out .* --resume makes it"
+    with pytest.raises(ValueError, match=message):
+        FinishedRun(images)
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [
+        ("autoencoder", "weights.safetensors"),
+        ("latents", "latents.npy"),
+        ("pairs", "pairs.npz"),
+        ("generator", "config.json"),
+    ],
+)
+def test_a_changed_file(stage, file, images):
+    with (images / stage / file).open("ab") as opened:
+        opened.write(b" ")
+    with pytest.raises(ValueError, match=f"{stage}' is not as it was made: one of .*{file}"):
+        FinishedRun(images)
+
+
+def finish_again(folder, name):
+    """Give a stage a manifest that agrees with whatever its files are now."""
+    folder = RunFolder(folder / name)
+    stage = folder.stage()
+    folder.finish(name, stage.inputs, stage.options, stage.outputs, stage.seconds)
+
+
+def test_latents_of_another_autoencoder(images):
+    model = models.make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 3}, 9)
+    models.save_model(model, images / "autoencoder" / "weights.safetensors")
+    finish_again(images, "autoencoder")
+    message = f"its latents were made by another autoencoder: SHA-256 .*, found {'[0-9a-f]' * 64};"
+    with pytest.raises(ValueError, match=message):
+        FinishedRun(images)
+
+
+def test_other_latents(vectors):
+    np.save(vectors / "latents" / "latents.npy", np.zeros((80, 3), np.float32))
+    finish_again(vectors, "latents")
+    with pytest.raises(ValueError, match="its generator was trained with other latents: SHA-256"):
+        FinishedRun(vectors)
+
+
+def test_other_pairs(gtn_train, vectors):
+    gtn_train.ok("label", "--out", vectors, "--cone", 2, "--resume")
+    with pytest.raises(ValueError, match="its generator was trained with other pairs: SHA-256"):
+        FinishedRun(vectors)
+
+
+def test_an_accelerator_that_is_not_there(vectors):
+    import torch
+
+    missing = next(
+        name
+        for name, there in (
+            ("mps", torch.backends.mps.is_available()),
+            ("cuda", torch.cuda.is_available()),
+        )
+        if not there
+    )
+    with pytest.raises(ValueError, match=f"accelerator '{missing}' is not available here"):
+        FinishedRun(vectors, accelerator=missing)
+
+
+def test_data_that_are_others_now(images):
+    write_mnist(images.parent / "mnist", seed=4)
+    settings = json.loads((images / "run.json").read_text())
+    settings["data"] = str(images.parent / "mnist")
+    (images / "run.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"mnist' is not what '.*run' was made from: SHA-256"):
+        FinishedRun(images).images()
+
+
+# ----------------------------------------------------------------------------------- measuring
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(runs, "LATENTS", 300)
+    monkeypatch.setattr(runs, "lite0", lambda **device: Moments())
+
+
+def test_latents_are_measured(vectors, few):
+    run = FinishedRun(vectors)
+    found = evaluate_run(run, "none", seed=3)
+    assert set(found) == {"latents"}
+    latents = found["latents"]
+    generated = sample_latents(run.generator, 300, derive(3, "latents"))
+    assert latents["norms"] == norm_statistics(generated, run.latents, center=True)
+    order = np.random.Generator(np.random.Philox(derive(3, "real"))).permutation(80)
+    halves = run.latents[order[:40]], run.latents[order[40:]]
+    assert latents["energy distance"] == energy_distance(generated, halves[0])
+    assert latents["energy distance of real from real"] == energy_distance(*halves)
+    kept = json.loads((vectors / "evaluation" / "none.json").read_text())
+    assert kept["latents"] == latents
+    assert kept["seed"] == 3
+    assert kept["generator"] == run.stages["generator"].outputs
+    assert "versions" in kept
+
+
+def test_images_are_measured_by_a_network_against_test_images(images, few):
+    found = evaluate_run(FinishedRun(images), "lite0", n=12)
+    assert found["data"] == "12 generated against 12 test images"
+    assert found["images"]["extractor"] == "Moments"
+    assert found["images"]["n"] == 12
+    assert {"FD-Moments", "recon-FD-Moments", "real FD-Moments"} <= set(found["images"])
+    assert found["copies"]["n"] == 12
+    assert (images / "evaluation" / "copies.png").exists()
+    assert list((images / "evaluation" / "features").glob("*.npz"))
+    assert evaluate_run(FinishedRun(images), "lite0", n=12) == found
+
+
+def test_without_test_images_training_images_are_named(images, few, finished):
+    data = write_mnist(images.parent / "alone")
+    for file in (data / "MNIST" / "raw").glob("t10k*"):
+        file.unlink()
+    settings = json.loads((images / "run.json").read_text())
+    settings["data"] = str(data)
+    (images / "run.json").write_text(json.dumps(settings))
+    found = evaluate_run(FinishedRun(images), "none")
+    assert found["data"] == "60 generated against 60 training images"
+    assert "copies" not in found, "training images are copies of themselves"
+
+
+def test_a_folder_has_training_images_only(gtn_train, tmp_path, few):
+    small = ("--layers", 2, "--width", 8, "--size", 8, "--latent-dim", 2)
+    epochs = ("--autoencoder-epochs", 1, "--generator-epochs", 1)
+    data = write_folder(tmp_path / "faces")
+    out = tmp_path / "run"
+    gtn_train.ok("generator", "--preset", "hap", "--data", data, "--out", out, *small, *epochs)
+    found = evaluate_run(FinishedRun(out), "none")
+    assert found["data"] == "24 generated against 24 training images"
+    dimension = found["latents"]["intrinsic dimension (TwoNN)"]
+    assert dimension.startswith("none: latents must have at least 25 distinct rows")
+
+
+def test_damaged_test_images_are_an_error(images, few):
+    for file in (images.parent / "mnist" / "MNIST" / "raw").glob("t10k-images*"):
+        file.write_bytes(file.read_bytes()[:50])
+    settings = json.loads((images / "run.json").read_text())
+    settings["data"] = str(images.parent / "mnist")
+    (images / "run.json").write_text(json.dumps(settings))
+    before = files(images)
+    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.gz' is truncated"):
+        evaluate_run(FinishedRun(images), "none")
+    assert files(images) == before
+
+
+def test_a_figure_that_is_not_defined_is_null(vectors, few, monkeypatch):
+    undefined = {"spread": float("nan"), "mean": np.float32(1.5)}
+    monkeypatch.setattr(runs, "norm_statistics", lambda *rows, **options: undefined)
+    found = evaluate_run(FinishedRun(vectors), "none")
+    assert found["latents"]["norms"] == {"spread": None, "mean": 1.5}
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("extractor", "n", "message"),
+    [
+        ("vgg", None, "extractor must be one of inception, lite0, none, got 'vgg'"),
+        ("none", 31, "n must be at most 30, the number of test images, got 31"),
+    ],
+)
+def test_what_cannot_be_measured(images, few, extractor, n, message):
+    before = files(images)
+    with pytest.raises(ValueError, match=message):
+        evaluate_run(FinishedRun(images), extractor, n=n)
+    assert files(images) == before
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"latents": {}}'])
+def test_damaged_figures_are_named(vectors, content):
+    (vectors / "evaluation").mkdir()
+    (vectors / "evaluation" / "none.json").write_text(content)
+    with pytest.raises(ValueError, match=r"none\.json' is damaged: .*; evaluate again"):
+        runs.kept(vectors)

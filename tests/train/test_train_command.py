@@ -1,0 +1,561 @@
+"""The gtn-train command in this process: what it writes and says, and every refusal."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from command_cases import AUTOENCODER, IMAGE_RUN, files, write_folder, write_mnist, write_vectors
+from PIL import Image
+from stand_ins import Moments
+
+from gtn_label import console
+from gtn_train import models, sampling
+from gtn_train.command.group import cli
+from gtn_train.evaluation import runs
+from gtn_train.presets import PRESETS
+
+MAKING = ("fit", "autoencoder", "encode", "label", "generator")
+SHOWING = ("sample", "interpolate", "evaluate", "report")
+
+
+# -------------------------------------------------------------------------------------- its help
+
+
+def test_help_lists_commands_in_order_and_all_presets(gtn_train):
+    text = gtn_train.ok("--help").out
+    places = [re.search(rf"^  {name}  ", text, re.MULTILINE).start() for name in MAKING + SHOWING]
+    assert places == sorted(places)
+    for name, preset in PRESETS.items():
+        assert re.search(rf"^    {name}  ", text, re.MULTILINE), name
+        assert preset.summary.split()[0] in text
+    assert "..." not in text.replace("--preset celeba ...", ""), "no sentence is cut short"
+
+
+@pytest.mark.parametrize("command", ["", *MAKING, *SHOWING])
+def test_help_fits_80_columns_and_explains_each_option(gtn_train, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = gtn_train.ok(*command.split(), "--help").out
+    assert max(map(len, text.splitlines())) <= 80
+    entry = cli.commands[command] if command else cli
+    for parameter in entry.params:
+        if parameter.param_type_name == "option":
+            assert getattr(parameter, "help", None), parameter.name
+            assert max(parameter.opts, key=len) in text
+
+
+def test_options_are_those_a_stage_depends_on(gtn_train):
+    assert "--width" not in gtn_train.ok("label", "--help").out
+    assert "--cone" not in gtn_train.ok("encode", "--help").out
+    assert "--width" in gtn_train.ok("generator", "--help").out
+
+
+def test_version(gtn_train):
+    assert re.fullmatch(r"gtn-train, version \d+\.\d+\.\d+\n", gtn_train.ok("--version").out)
+
+
+# --------------------------------------------------------------------------------- what it says
+
+
+def test_stages_on_stderr_and_the_summary_on_stdout(gtn_train, tmp_path):
+    data, out = write_vectors(tmp_path / "v.npy"), tmp_path / "run"
+    given = ("--preset", "vectors", "--data", data, "--generator-epochs", 2)
+    done = gtn_train.ok("fit", *given, "--out", out)
+    assert re.fullmatch(
+        r"gtn-train: latents: 80 of dimension 3\n"
+        r"gtn-train: pairs: 80 in [\d.]+ s, by \S+\n"
+        r"gtn-train: generator: 2 epochs in [\d.]+ s, validation loss [\d.]+ at epoch [12]\n",
+        done.err,
+    )
+    assert [line.split()[0] for line in done.out.splitlines()] == [
+        "latents",
+        "pairs",
+        "generator",
+        "samples",
+        "together",
+        "pairs",
+        "next:",
+    ]
+    assert "matching" in done.out
+    assert "pairs were matched anew during training, beside it: 2 times" in done.out
+    assert done.out.endswith(f"next: gtn-train report {out}\n")
+    quiet = gtn_train.ok("fit", *given, "--out", tmp_path / "quiet", "--quiet")
+    assert (quiet.out, quiet.err) == ("", "")
+    ours, theirs = files(out), files(tmp_path / "quiet")
+    for name in ("generator/weights.safetensors", "pairs/pairs.npz", "samples/latents.npy"):
+        assert ours[name] == theirs[name]
+
+
+def test_an_image_run_uses_tensorboard_if_asked(gtn_train, tmp_path):
+    pytest.importorskip("tensorboard")
+    given = ("--preset", "swiss-roll", "--n", 100, "--out", tmp_path / "run")
+    gtn_train.ok("generator", *given, "--generator-epochs", 1, "--tensorboard")
+    assert list((tmp_path / "run" / "generator" / "tensorboard").iterdir())
+
+
+# --------------------------------------------------------------------------------------- refusals
+
+
+def test_unknown_words(gtn_train, tmp_path):
+    out = ("--out", tmp_path / "run")
+    refusal = gtn_train.refused("fit", "--preset", "mnits", *out)
+    assert "'mnits' is not one of 'swiss-roll', " in refusal
+    assert refusal.endswith("See gtn-train fit --help")
+    assert "No such command 'train'" in gtn_train.refused("train")
+    assert "Missing option '--out'" in gtn_train.refused("fit", "--preset", "mnist")
+    assert "--preset is needed: " in gtn_train.refused("fit", *out)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--preset", "mnist"), "--data is needed: preset 'mnist' reads 'mnist'."),
+        (("--preset", "mnist", "--data", "nowhere"), "--data 'nowhere' does not exist"),
+        (("--preset", "mnist", "--data", "."), "mnist needs train-images-idx3-ubyte and"),
+        (("--preset", "cifar10", "--data", "."), "cifar10 needs data_batch_1"),
+        (("--preset", "hap", "--data", "."), "holds no image: looked there and in its subfolders"),
+        (("--preset", "vectors", "--data", "."), "'.*': Is a directory"),
+        (("--preset", "vectors", "--data", "mine.txt"), "mine.txt"),
+        (("--preset", "swiss-roll", "--data", "."), "--data has no meaning for the synthetic set"),
+        (("--preset", "swiss-roll", "--latent-dim", 4), "--latent-dim needs an autoencoder"),
+        (("--preset", "vectors", "--autoencoder-epochs", 4), "--autoencoder-epochs needs an auto"),
+        (("--preset", "swiss-roll", "--set", "array"), "--set is of images, and the preset has n"),
+        (("--preset", "mnist", "--data", ".", "--n", 5), "n is of synthetic sets alone, got 5"),
+        (("--preset", "mnist", "--data", ".", "--size", 32), "size is of image files alone, got"),
+        (("--preset", "swiss-roll", "--by-class"), "by_class needs labeling 'algorithm1'"),
+        (("--preset", "uniform", "--by-class"), "by_class needs images, and the data are 'unif"),
+        (
+            ("--preset", "mnist", "--data", ".", "--labeling", "quantile"),
+            "labeling 'quantile' needs latent_dim 1, got 5",
+        ),
+        (("--preset", "uniform", "--labeling", "quantile"), "needs latents of dimension 1"),
+        (("--preset", "uniform", "--clusters", 3), "clusters are of labeling 'clusters' alone"),
+        (("--preset", "mnist", "--data", ".", "--batch-size", 1), "batch_size must be >= 2 for b"),
+        (("--preset", "swiss-roll", "--learning-rate", "-1"), "learning_rate must be > 0, got -1"),
+        (("--preset", "swiss-roll", "--learning-rate", "nan"), "learning_rate must be finite"),
+        (("--preset", "swiss-roll", "--precision", "16-mixed"), "precision '16-mixed' needs a GPU"),
+    ],
+)
+def test_what_cannot_be_made_leaves_nothing(gtn_train, tmp_path, monkeypatch, options, message):
+    if "16-mixed" in options and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine.txt").write_text("no vectors")
+    monkeypatch.chdir(tmp_path / "here")
+    refusal = gtn_train.refused("fit", *options, "--out", tmp_path / "runs" / "one")
+    assert re.search(message, refusal), refusal
+    if "16-mixed" not in options:  # found out by the training
+        assert not (tmp_path / "runs").exists()
+
+
+def test_vectors_of_more_dimensions_have_no_quantiles(gtn_train, tmp_path):
+    data = write_vectors(tmp_path / "v.npy")
+    given = ("--preset", "vectors", "--data", data, "--out", tmp_path / "run")
+    refusal = gtn_train.refused("fit", *given, "--labeling", "quantile")
+    assert "quantile labels need vectors of dimension 1, and" in refusal
+    assert refusal.endswith("has dimension 3")
+    assert not (tmp_path / "run").exists()
+    write_vectors(tmp_path / "v.npy", dim=1)
+    gtn_train.ok("label", *given, "--labeling", "quantile")
+
+
+def test_vectors_that_are_not_finite(gtn_train, tmp_path):
+    rows = np.zeros((20, 2), np.float32)
+    rows[3, 1] = np.nan
+    np.save(tmp_path / "v.npy", rows)
+    given = ("--preset", "vectors", "--data", tmp_path / "v.npy", "--out", tmp_path / "run")
+    assert "v.npy' must be finite, but NaN" in gtn_train.refused("fit", *given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_truncated_image(gtn_train, tmp_path):
+    data = write_folder(tmp_path / "faces")
+    path = data / "cats" / "004.png"
+    path.write_bytes(path.read_bytes()[:150])
+    given = ("--preset", "hap", "--data", data, "--size", 8)
+    refusal = gtn_train.refused("fit", *given, "--out", tmp_path / "run")
+    assert f"'{path}' is truncated or not an image that can be read" in refusal
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_without_classes_are_refused_before_any_training(gtn_train, tmp_path):
+    data = write_folder(tmp_path / "faces") / "cats"
+    given = ("--preset", "hap", "--data", data, "--size", 8, "--by-class")
+    refusal = gtn_train.refused("fit", *given, "--out", tmp_path / "run")
+    assert f"pairs by class need classes, and the images of '{data}' have none" in refusal
+    assert not (tmp_path / "run" / "autoencoder").exists()
+
+
+def test_out_that_is_a_file(gtn_train, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    for out in (tmp_path / "run", tmp_path / "run" / "below"):
+        refusal = gtn_train.refused("fit", "--preset", "swiss-roll", "--n", 50, "--out", out)
+        assert f"a run needs a folder, and '{out}' is or lies below a file" in refusal
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_two_presets_in_one_folder(gtn_train, vectors):
+    before = files(vectors)
+    for more in ((), ("--resume",)):
+        refusal = gtn_train.refused("fit", "--preset", "swiss-roll", "--out", vectors, *more)
+        assert "holds a run of preset 'vectors', and --preset is 'swiss-roll': choose" in refusal
+    assert files(vectors) == before
+
+
+def test_a_run_that_made_nothing_may_start_again_as_another(gtn_train, tmp_path):
+    given = ("--n", 50, "--out", tmp_path / "run", "--generator-epochs", 1)
+    gtn_train.ok("label", "--preset", "swiss-roll", *given[:-2])
+    for folder in ("latents", "pairs"):
+        for file in (tmp_path / "run" / folder).iterdir():
+            file.unlink()
+        (tmp_path / "run" / folder).rmdir()
+    gtn_train.ok("fit", "--preset", "uniform", *given)
+
+
+def test_no_autoencoder_to_train(gtn_train, vectors):
+    refusal = gtn_train.refused("autoencoder", "--out", vectors)
+    assert "a run of 'vectors' has no autoencoder: its data are its latents" in refusal
+
+
+@pytest.mark.parametrize("command", ["fit", "sample", "report"])
+def test_a_damaged_run_json(gtn_train, vectors, command, tmp_path):
+    (vectors / "run.json").write_text('{"preset": 1}')
+    out = ("--out", vectors) if command == "fit" else (vectors,)
+    refusal = gtn_train.refused(command, *out)
+    assert f"'{vectors / 'run.json'}' is damaged: " in refusal
+
+
+def test_a_loss_that_is_not_finite_keeps_what_there_was(gtn_train, vectors):
+    refusal = gtn_train.refused(
+        "generator", "--out", vectors, "--learning-rate", "1e30", "--resume"
+    )
+    assert re.search(r"generator: the \w+ loss of epoch \d, step \d+ is (nan|inf)", refusal)
+    assert "A smaller learning_rate than 1e+30 may help" in refusal
+    assert "is not finished: it has no generator yet" in gtn_train.refused("sample", vectors)
+    gtn_train.ok("fit", "--out", vectors, "--learning-rate", "1e-3", "--resume")
+
+
+@pytest.mark.parametrize("file", ["latents.npy", "pairs.npz", "weights.safetensors", "norms.png"])
+def test_a_full_disk(gtn_train, tmp_path, monkeypatch, file):
+    """Each stage's file in turn is the one for which there is no room."""
+    out = tmp_path / "run"
+    given = ("fit", "--preset", "swiss-roll", "--n", 60, "--generator-epochs", 1, "--out", out)
+    place, sync = os.replace, os.fsync
+
+    def full(source, target):
+        if str(target).endswith(file):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        place(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    refusal = gtn_train.refused(*given)
+    assert re.fullmatch(rf"'.*{file}': No space left on device", refusal)
+    assert not list(out.rglob("*.tmp"))
+    assert not list(out.rglob(file)) or file == "latents.npy"
+    monkeypatch.setattr(os, "replace", place)
+    gtn_train.ok(*given, "--resume")
+    assert sync is os.fsync
+
+
+# ------------------------------------------------------------------------------------------ sample
+
+
+def test_samples_of_images(gtn_train, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert gtn_train.ok("sample", images, "--n", 9).out == "9 images in samples.png\n"
+    with Image.open("samples.png") as sheet:
+        assert sheet.size == (3 * 10 + 2, 3 * 10 + 2)
+    for seed, name in ((0, "a.npy"), (0, "b.npy"), (1, "c.npy")):
+        gtn_train.ok("sample", images, "--n", 9, "--seed", seed, "--out", name)
+    first, again, other = (np.load(name) for name in ("a.npy", "b.npy", "c.npy"))
+    assert (first.dtype, first.shape) == (np.uint8, (9, 1, 8, 8))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    with pytest.warns(UserWarning) if False else _nothing():
+        more = gtn_train.ok("sample", images, "--n", 20, "--out", "more.npy")
+    assert more.out == "20 images in more.npy\n"
+    assert np.array_equal(np.load("more.npy")[:9], first)
+
+
+class _nothing:  # noqa: N801
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+
+def test_samples_of_vectors(gtn_train, vectors, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert gtn_train.ok("sample", vectors, "--n", 1234).out == "1,234 vectors in samples.npy\n"
+    found = np.load("samples.npy")
+    generator = models.load_model(vectors / "generator" / "weights.safetensors")
+    assert found.dtype == np.float32
+    assert np.array_equal(found, sampling.sample_latents(generator, 1234, 0))
+
+
+def test_samples_of_a_mixture_come_from_it(gtn_train, tmp_path):
+    out = tmp_path / "run"
+    gtn_train.ok("generator", "--preset", "two-squares", "--n", 200, "--out", out)
+    gtn_train.ok("sample", out, "--n", 50, "--out", tmp_path / "s.npy")
+    from gtn_train.finished import FinishedRun
+
+    run = FinishedRun(out)
+    wanted = sampling.sample_latents(run.generator, 50, 0, mixture=run.mixture)
+    assert np.array_equal(np.load(tmp_path / "s.npy"), wanted)
+
+
+@pytest.fixture(scope="module")
+def by_class(tmp_path_factory):
+    from command_cases import main
+
+    root = tmp_path_factory.mktemp("by-class")
+    data = write_mnist(root / "mnist")
+    given = ("fit", "--preset", "mnist", "--data", data, "--out", root / "run", *IMAGE_RUN)
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in (*given, "--by-class", "--quiet")])
+    assert left.value.code == 0
+    return root / "run"
+
+
+def test_samples_by_class(gtn_train, by_class, tmp_path):
+    for args, name in ((("--class", 3), "three.npy"), ((), "all.npy")):
+        gtn_train.ok("sample", by_class, "--n", 20, *args, "--out", tmp_path / name)
+    three, everything = np.load(tmp_path / "three.npy"), np.load(tmp_path / "all.npy")
+    from gtn_train.finished import FinishedRun
+
+    run = FinishedRun(by_class)
+    given = (run.generator, run.autoencoder, 20, 0)
+    assert np.array_equal(three, sampling.sample_images(*given, classes=3))
+    assert np.array_equal(everything, sampling.sample_images(*given, classes=np.arange(20) % 10))
+    gtn_train.ok("sample", by_class, "--n", 20, "--out", tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (10 * 10 + 2, 2 * 10 + 2), "a column has a class"
+
+
+def test_what_cannot_be_sampled(gtn_train, images, vectors_beside, by_class, tmp_path):
+    out = tmp_path / "x.png"
+    for run, args, message in (
+        (by_class, ("--class", 10, "--out", out), "--class must be one of the run's, which has cla"),
+        (images, ("--class", 0, "--out", out), "which has no classes, got 0"),
+        (images, ("--out", tmp_path / "x.jpg"), "--out must end in .png or .npy, and is '"),
+        (vectors_beside, ("--out", out), "--out must end in .npy, and is '"),
+        (images, ("--out", tmp_path / "no" / "x.png"), "--out must be in a folder that exists"),
+        (images, ("--n", 5000, "--out", out), "--n must be at most 4096 for one sheet, got 5000"),
+        (images, ("--n", 0, "--out", out), "'--n'"),
+        (tmp_path, (), "holds no run of gtn-train: it has no run.json"),
+        (tmp_path / "nowhere", (), "nowhere' holds no run of gtn-train: it has no run.json"),
+    ):
+        assert message in gtn_train.refused("sample", run, *args)
+    assert not out.exists()
+
+
+@pytest.fixture
+def vectors_beside(finished):
+    return finished / "vectors"
+
+
+# ------------------------------------------------------------------------------------ interpolate
+
+
+def test_lines_between_random_sources(gtn_train, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = gtn_train.ok("interpolate", images, "--lines", 3, "--steps", 4)
+    assert done.out == "3 lines of 4 points in interpolation.png\n"
+    with Image.open("interpolation.png") as sheet:
+        assert sheet.size == (4 * 10 + 2, 3 * 10 + 2)
+    gtn_train.ok("interpolate", images, "--lines", 3, "--steps", 4, "--out", "lines.npy")
+    assert np.load("lines.npy").shape == (3, 4, 1, 8, 8)
+
+
+def test_lines_between_training_images(gtn_train, images, tmp_path):
+    out = tmp_path / "lines.npy"
+    given = ("--between", 5, 7, "--between", 0, 59, "--steps", 3, "--out", out)
+    assert gtn_train.ok("interpolate", images, *given).out.startswith("2 lines of 3 points in ")
+    from gtn_train.autoencoder import decode_all
+    from gtn_train.finished import FinishedRun
+    from gtn_train.sampling import generate_latents
+
+    run = FinishedRun(images)
+    inverse = np.argsort(run.matching.assignment)
+    sources = np.asarray(run.matching.sources)[inverse[[5, 7, 0, 59]]]
+    ends = decode_all(run.autoencoder, generate_latents(run.generator, sources))
+    found = np.load(out).astype(int)
+    assert np.abs(found[:, [0, 2]].reshape(4, 1, 8, 8) - ends).max() <= 1
+
+
+def test_lines_of_vectors(gtn_train, vectors, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gtn_train.ok("interpolate", vectors, "--steps", 5)
+    assert np.load("interpolation.npy").shape == (8, 5, 3)
+
+
+def test_lines_by_class(gtn_train, by_class, tmp_path):
+    out = ("--out", tmp_path / "lines.npy")
+    gtn_train.ok("interpolate", by_class, "--between", 3, 13, *out)
+    refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 4, *out)
+    assert "image 3 is of class 3, 4 of class 4" in refusal
+    refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 13, "--class", 2, *out)
+    assert "--between has its images' classes: --class has no meaning for it" in refusal
+    gtn_train.ok("interpolate", by_class, "--class", 2, *out)
+    refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 60, *out)
+    assert "--between must name rows below 60, got 60" in refusal
+
+
+# ------------------------------------------------------------------------------ evaluate, report
+
+
+@pytest.fixture
+def moments(monkeypatch):
+    monkeypatch.setattr(runs, "lite0", lambda **device: Moments())
+
+
+def test_evaluate_prints_a_table_or_json(gtn_train, images, tmp_path, moments):
+    given = ("evaluate", images, "--extractor", "lite0", "--n", 10)
+    table = gtn_train.ok(*given).out
+    assert re.search(r"^data +10 generated against 10 test images$", table, re.MULTILINE)
+    assert re.search(r"^images: FD-Moments +[\d.e+-]+$", table, re.MULTILINE)
+    assert re.search(r"^latents: norms: spread +[\d.e+-]+$", table, re.MULTILINE)
+    done = gtn_train.ok(*given, "--json")
+    found = json.loads(done.out)
+    assert done.err == ""
+    kept = json.loads((images / "evaluation" / "lite0.json").read_text())
+    assert found == {name: kept[name] for name in found}
+    refusal = gtn_train.refused(*given, "--weights", "x")
+    assert "--weights are Inception's, and --extractor is lite0" in refusal
+    refusal = gtn_train.refused("evaluate", images, "--weights", tmp_path / "none.pth")
+    assert "weights must be a file of Inception's weights" in refusal
+
+
+def test_inception_that_cannot_be_fetched(gtn_train, images, monkeypatch):
+    import urllib.error
+
+    import torch_fidelity.utils
+
+    def offline(*args, **options):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(torch_fidelity.utils, "create_feature_extractor", offline)
+    refusal = gtn_train.refused("evaluate", images)
+    assert "Inception's weights are not here and could not be downloaded (no network)" in refusal
+    assert not (images / "evaluation").exists()
+
+
+def test_a_report_of_images(gtn_train, images, tmp_path, moments):
+    assert gtn_train.ok("report", images).out == f"wrote {images / 'report.html'}\n"
+    first = (images / "report.html").read_text()
+    assert "Not evaluated yet" in first
+    gtn_train.ok("evaluate", images, "--extractor", "lite0", "--n", 10)
+    page = tmp_path / "page.html"
+    gtn_train.ok("report", images, "--out", page)
+    text = page.read_text()
+    for words in (
+        "mnist: run",
+        "Not evaluated",
+        "N = 10, by Moments",
+        "10 generated against 10 test images",
+        'alt="Samples"',
+        'alt="Samples nearest to a training image, above it"',
+        'alt="autoencoder: loss"',
+        'alt="generator: loss"',
+        "rounds of pairs",
+        "generator_training.learning_rate",
+    ):
+        assert (words in text) == (words != "Not evaluated"), words
+    assert "http" not in re.sub(r"http-equiv|base64,[^\"]*", "", text)
+    gtn_train.ok("generator", "--out", images, "--width", 9, "--resume")
+    gtn_train.ok("report", images, "--out", page)
+    text = page.read_text()
+    assert "What lite0 measured was an earlier generator: evaluate again." in text
+    assert "It has no samples of this generator yet: gtn-train fit makes them." in text
+    assert 'alt="Samples"' not in text
+    assert "FD-Moments" not in text
+
+
+def test_a_report_of_vectors(gtn_train, vectors):
+    gtn_train.ok("evaluate", vectors)
+    gtn_train.ok("report", vectors)
+    text = (vectors / "report.html").read_text()
+    assert 'alt="Distances of latents from the real mean"' in text
+    assert "energy distance" in text
+    refusal = gtn_train.refused("report", vectors, "--out", vectors / "page.txt")
+    assert "--out must end in .html, and is '" in refusal
+
+
+# ---------------------------------------------------------------------------------- its own ways
+
+
+def test_an_interrupted_sample_wrote_nothing(gtn_train, vectors, tmp_path, monkeypatch):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sampling, "sample_latents", interrupt)
+    done = gtn_train("sample", vectors, "--out", tmp_path / "s.npy")
+    assert (done.code, done.err) == (130, "gtn-train: interrupted; nothing was written\n")
+
+
+def test_signals_wait_for_late_imports():
+    """Outside of a command it is an empty block; inside one a signal comes at its end."""
+    with console.held():
+        pass
+    script = (
+        "import signal\n"
+        "from gtn_label import console\n"
+        "def work():\n"
+        "    with console.held():\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        print('imported')\n"
+        "    print('not reached')\n"
+        "raise SystemExit(console.run('x', lambda: work, lambda: '; so it is'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "imported\n")
+    assert done.stderr == "x: interrupted; so it is\n"
+
+
+def test_the_extra_that_is_missing_is_named(gtn_train, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "gtn_train.command.group", None)
+    assert "pip install 'gtn-label[train]'" in gtn_train.refused("--help")
+
+
+def test_devices_are_those_torchrun_started(gtn_train, tmp_path, monkeypatch):
+    from gtn_train.command.options import settings_of
+
+    given = dict.fromkeys(
+        ["data", "set_name", "seed", "latent_dim", "autoencoder_epochs", "accelerator"]
+        + ["precision", "threads"]
+    )
+    asked = {**given, "preset_name": "swiss-roll"}
+    assert settings_of(tmp_path, asked).computing.devices == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert settings_of(tmp_path, asked).computing.devices == 1, "another program's variable"
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert settings_of(tmp_path, asked).computing.devices == 4
+
+
+def test_how_a_run_computed_is_kept_for_the_next_call(gtn_train, tmp_path):
+    out = tmp_path / "run"
+    given = ("--preset", "swiss-roll", "--n", 60, "--out", out, "--generator-epochs", 1)
+    gtn_train.ok("generator", *given, "--precision", "bf16-mixed")
+    assert gtn_train.ok("fit", "--out", out).stages["generator"] == "reused"
+    refusal = gtn_train.refused("fit", "--out", out, "--precision", "32-true")
+    assert 'training.precision was "bf16-mixed" and is "32-true"' in refusal
+
+
+def test_autoencoder_options_are_known_to_all_commands(gtn_train, tmp_path):
+    data = write_mnist(tmp_path / "data")
+    given = ("--preset", "mnist", "--data", data, "--out", tmp_path / "run", *AUTOENCODER)
+    gtn_train.ok("label", *given)
+    assert gtn_train.ok("label", *given).stages == {
+        "autoencoder": "reused",
+        "latents": "reused",
+        "pairs": "reused",
+    }
