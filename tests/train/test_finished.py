@@ -188,7 +188,7 @@ def test_damaged_test_images_are_an_error(images, few):
     settings["data"] = str(images.parent / "mnist")
     (images / "run.json").write_text(json.dumps(settings))
     before = files(images)
-    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.gz' is truncated"):
+    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz' is truncated"):
         evaluate_run(FinishedRun(images), "none")
     assert files(images) == before
 

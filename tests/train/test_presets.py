@@ -49,7 +49,7 @@ def test_autoencoders_of_table_2():
 
 
 def test_an_unknown_preset():
-    with pytest.raises(ValueError, match="preset must be one of swiss-roll, .*, got 'mnits'"):
+    with pytest.raises(ValueError, match=r"preset must be one of swiss-roll, .*, got 'mnits'"):
         preset("mnits")
 
 
@@ -128,7 +128,9 @@ def test_options_do_not_wait_for_torch():
         " 'torch_fidelity', 'matplotlib', 'scipy'}\n"
         "print(sorted(slow & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"
 
 

@@ -63,7 +63,7 @@ def test_a_file_is_no_folder(tmp_path):
     path = tmp_path / "file"
     path.write_text("mine")
     for out in (path, path / "below"):
-        with pytest.raises(NotADirectoryError, match="a run needs a folder, and '.*' is or lies"):
+        with pytest.raises(NotADirectoryError, match=r"a run needs a folder, and '.*' is or lies"):
             SETTINGS.write(out)
     assert path.read_text() == "mine"
     with pytest.raises(FileNotFoundError, match=r"holds no run of gtn-train: it has no run\.json"):

@@ -1,4 +1,4 @@
-"""Stages: what each makes, when it is used again, refused or made anew, and that nothing is lost."""
+"""Stages: what each makes; when it is used again, refused or made anew; that nothing is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from command_cases import AUTOENCODER, IMAGE_RUN, VECTOR_RUN, files, write_folder, write_mnist, write_vectors
+from command_cases import (
+    AUTOENCODER,
+    IMAGE_RUN,
+    VECTOR_RUN,
+    files,
+    write_folder,
+    write_mnist,
+)
 
 from gtn_label import Matching, arrays
 from gtn_train import models
@@ -34,9 +41,10 @@ def test_each_stage_of_images_alone(gtn_train, tmp_path):
         ("fit", "samples", ()),
     ):
         done = gtn_train.ok(command, "--out", out, *more)
-        assert done.stages == {**dict.fromkeys(made, "reused"), **(
-            {stage: "made"} if stage != "samples" else {}
-        )}
+        assert done.stages == {
+            **dict.fromkeys(made, "reused"),
+            **({stage: "made"} if stage != "samples" else {}),
+        }
         made.append(stage)
         assert {path.name for path in out.iterdir()} == {*made, "run.json"}
     autoencoder = models.load_model(out / "autoencoder" / "weights.safetensors")
@@ -296,9 +304,7 @@ def test_weights_of_another_kind_and_shape(gtn_train, images):
     def put(model):
         models.save_model(model, path)
         folder = RunFolder(images / "generator")
-        folder.finish(
-            "generator", content["inputs"], content["options"], content["outputs"], 1.0
-        )
+        folder.finish("generator", content["inputs"], content["options"], content["outputs"], 1.0)
 
     put(models.build("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}))
     refusal = gtn_train.refused("fit", "--out", images)

@@ -36,9 +36,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             raise ImportError(f"{error.name} is missing: pip install 'gtn-label[train]'") from error
 
         def work() -> None:
-            text = cli.main(args=given, prog_name=PROGRAM, standalone_mode=False)
-            if isinstance(text, str):
-                console.print_text(text)
+            # Not standalone: click would print usage and hints; and only what was asked for comes
+            # back, to be done here: click would print a blank line on Ctrl-C.
+            asked = cli.main(args=given, prog_name=PROGRAM, standalone_mode=False)
+            if callable(asked):
+                console.print_text(asked())
 
         return work
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -76,5 +79,25 @@ def cli() -> None:
     """
 
 
+def _later(callback: Callable[..., str]) -> Callable[..., Callable[[], str]]:
+    """Give what was asked for as a job, to be done when click has read all of it."""
+
+    @functools.wraps(callback)
+    def asked(**given: Any) -> Callable[[], str]:
+        context = click.get_current_context()
+
+        def job() -> str:
+            try:
+                return callback(**given)
+            except click.UsageError as error:
+                error.ctx = error.ctx or context
+                raise
+
+        return job
+
+    return asked
+
+
 for _command in (*MAKING, *SHOWING):
+    _command.callback = _later(_command.callback)  # type: ignore[arg-type]
     cli.add_command(_command)

@@ -25,7 +25,7 @@ from .devices import cpu_threads, seeded
 from .options import Metric, TrainingOptions, TrainingResult
 from .steps import Step
 from .stopping import Best
-from .watching import Curves, curve_names, progress_bar
+from .watching import Curves, describe, progress_bar
 
 __all__ = ["Job", "train"]
 
@@ -253,7 +253,7 @@ class _Run:
         if monitored in line:
             self.best.update(epoch, line[monitored], self.model)
         if bar is not None:
-            bar.set_postfix({name: f"{line[name]:.4g}" for name in curve_names(line)})
+            bar.set_postfix_str(describe(line, self.options))
         return {**line, "seconds": time.perf_counter() - began, **facts}
 
     def train_epoch(self, epoch: int, bar: Any) -> dict[str, float]:

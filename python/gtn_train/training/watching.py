@@ -11,7 +11,7 @@ from typing import Any
 from ..run_folder import RunFolder
 from .options import TrainingOptions
 
-__all__ = ["Curves", "curve_names", "progress_bar"]
+__all__ = ["Curves", "curve_names", "describe", "progress_bar"]
 
 
 def curve_names(line: dict[str, Any]) -> list[str]:
@@ -25,7 +25,18 @@ def progress_bar(stage: str, steps: int, epoch: int, options: TrainingOptions, s
         return contextlib.nullcontext()
     from tqdm import tqdm  # here: a silent run needs no bar
 
-    return tqdm(desc=stage, total=options.max_epochs * steps, initial=epoch * steps, unit=" steps")
+    return tqdm(
+        desc=stage,
+        total=options.max_epochs * steps,
+        initial=epoch * steps,
+        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+    )
+
+
+def describe(line: dict[str, Any], options: TrainingOptions) -> str:
+    """Put an epoch into words short enough to stand beside a bar in 80 columns."""
+    figures = [f"{name.removesuffix('_loss')} {line[name]:.4g}" for name in curve_names(line)]
+    return ", ".join([f"epoch {line['epoch']}/{options.max_epochs}", *figures])
 
 
 class Curves:

@@ -1,0 +1,214 @@
+"""gtn-train in processes of its own: signals, kills, terminals, pipes, several processes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import numpy as np
+import pytest
+import torch
+from command_cases import COMMAND, start, write_mnist, write_vectors
+
+from gtn_train import models
+from gtn_train.run_folder import RunFolder
+
+WEIGHTS = ("autoencoder/weights.safetensors", "generator/weights.safetensors")
+LATER = (
+    "gtn-train: interrupted; finished stages and the last checkpoint are kept: "
+    "the same command with --resume goes on\n"
+)
+
+
+def wait_for(process, condition):
+    """Wait until a file or a line says that the process is where it should be."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, (process.returncode, process.communicate())
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def lines_of(path):
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def interrupt(process):
+    """Send Ctrl-C; returns seconds until the end, and what was said."""
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return time.monotonic() - began, out, err
+
+
+KILLED = """
+import os, signal, sys
+from gtn_train.command import main
+from gtn_train.training.loop import _Run
+
+stage, one_epoch = sys.argv.pop(1), _Run.one_epoch
+
+def killed(self, epoch, bar):
+    if self.job.stage == stage and epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return one_epoch(self, epoch, bar)
+
+_Run.one_epoch = killed
+main()
+"""
+
+
+def test_a_whole_run_killed_on_the_way_has_the_same_bytes(gtn_train, tmp_path):
+    """Killed in the autoencoder, and again in the generator; the rest is done by --resume."""
+    data = write_mnist(tmp_path / "data")
+    given = ("fit", "--preset", "mnist", "--data", data, "--latent-dim", 3)
+    given += ("--autoencoder-epochs", 4, "--generator-epochs", 5, "--cone", 2)
+    out = tmp_path / "killed"
+    for stage, resume in (("autoencoder", ()), ("generator", ("--resume",))):
+        words = [str(word) for word in (stage, *given, "--out", out, *resume)]
+        done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert lines_of(out / stage / "metrics.jsonl") == 2
+        assert (out / stage / "checkpoint.ckpt").exists(), "it was killed on the way"
+        assert not (out / stage / "stage.json").exists()
+    gtn_train.ok("fit", "--out", out, "--resume")
+    gtn_train.ok(*given, "--out", tmp_path / "whole")
+    for name in (*WEIGHTS, "latents/latents.npy", "pairs/pairs.npz", "samples/latents.npy"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert not list(out.rglob("*.tmp"))
+    for stage, epochs in (("autoencoder", 4), ("generator", 5)):
+        lines = RunFolder(out / stage).read_metrics()
+        assert [line["epoch"] for line in lines] == list(range(1, epochs + 1))
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "generator"])
+def test_ctrl_c_while_a_network_is_trained(gtn_train, tmp_path, stage):
+    if stage == "autoencoder":
+        data = write_mnist(tmp_path / "data", n=300)
+        given = ("--preset", "mnist", "--data", data, "--autoencoder-epochs", 5000)
+    else:
+        given = ("--preset", "uniform", "--n", 2000, "--generator-epochs", 5000)
+    out = tmp_path / "run"
+    process = start(stage, *given, "--out", out, "--threads", 1)
+    wait_for(process, lambda: lines_of(out / stage / "metrics.jsonl") >= 2)
+    seconds, printed, said = interrupt(process)
+    assert process.returncode == 130
+    assert printed == ""
+    assert said.endswith(LATER)
+    assert said.count("interrupted") == 1
+    assert "Traceback" not in said
+    assert seconds < 10, "an epoch of training is left at once; a busy machine may take its time"
+    assert (out / stage / "checkpoint.ckpt").exists()
+    assert f"'{out / stage}' is unfinished" in gtn_train.refused(stage, "--out", out)
+
+
+def test_ctrl_c_while_pairs_are_matched(gtn_train, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(150_000, 24)).astype(np.float32)
+    np.save(tmp_path / "v.npy", rows)
+    out = tmp_path / "run"
+    given = ("--preset", "vectors", "--data", tmp_path / "v.npy", "--out", out)
+    process = start("label", *given, "--cone", 1)
+    wait_for(process, lambda: (out / "latents" / "stage.json").exists())
+    wait_for(process, lambda: (out / "pairs").exists())
+    time.sleep(0.3)
+    _, _, said = interrupt(process)
+    assert process.returncode == 130
+    assert said.endswith(LATER)
+    assert not list((out / "pairs").iterdir())
+    assert gtn_train.ok("encode", "--out", out).stages == {"latents": "reused"}
+
+
+def on_a_terminal(*args):
+    """Run the command with its stderr on a terminal of 80 columns; returns what it showed."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        text=True,
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        ready, _, _ = select.select([ours], [], [], 60)
+        try:
+            block = os.read(ours, 65536) if ready else b""
+        except OSError:  # the other end is closed
+            break
+        if not block:
+            break
+        shown += block
+    out, _ = process.communicate(timeout=60)
+    os.close(ours)
+    assert process.returncode == 0, shown
+    return out, shown.decode()
+
+
+def test_bars_on_a_terminal_and_lines_in_a_pipe(tmp_path):
+    data = write_mnist(tmp_path / "data")
+    given = ("fit", "--preset", "mnist", "--data", data, "--latent-dim", 3)
+    given += ("--autoencoder-epochs", 2, "--generator-epochs", 2)
+    out, shown = on_a_terminal(*given, "--out", tmp_path / "terminal")
+    for bar in ("autoencoder", "encoding", "matching", "generator"):
+        assert re.search(rf"\r{bar}:? +100%", shown), (bar, shown)
+    assert re.search(r"epoch 2/2, train \d\.\d+, validation \d\.\d+", shown), shown
+    assert "together" in out
+    piped = subprocess.run(
+        [*COMMAND, *map(str, given), "--out", str(tmp_path / "pipe")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert "\r" not in piped.stderr
+    assert [line.split(": ")[1] for line in piped.stderr.splitlines()] == [
+        "autoencoder",
+        "latents",
+        "pairs",
+        "generator",
+    ]
+
+
+def test_two_processes_train_as_one_does(gtn_train, tmp_path):
+    data = write_vectors(tmp_path / "v.npy", n=90)
+    given = ["generator", "--preset", "vectors", "--data", str(data)]
+    given += ["--generator-epochs", "3", "--accelerator", "cpu", "--layers", "1"]
+    given += ["--batch-size", "16"]  # one layer: no batch normalisation, whose shares differ
+    two = tmp_path / "two"
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "gtn_train", *given, "--out", str(two)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = [line for line in done.stderr.splitlines() if line.startswith("gtn-train: ")]
+    assert len(said) == 3, "only one of them speaks"
+    assert done.stdout.count("together") == 1
+    gtn_train.ok(*given, "--out", tmp_path / "one")
+    ours, theirs = (
+        models.load_model(folder / "generator" / "weights.safetensors").state_dict()
+        for folder in (two, tmp_path / "one")
+    )
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-5, atol=1e-5)
+    assert json.loads((two / "run.json").read_text())["computing"]["devices"] == 2
+    # Where it was computed makes no other run.
+    assert gtn_train.ok("fit", "--out", two).stages["generator"] == "reused"
