@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 
 import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture
@@ -58,3 +62,38 @@ def vectors(finished, tmp_path):
     """A finished run of vectors, to be changed."""
     shutil.copytree(finished / "vectors", tmp_path / "run")
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def browse(tmp_path_factory):
+    """Run headless Chromium on a file: browse(path, *options, size=...) -> (stdout, stderr).
+
+    Where there is none its tests are skipped, unless GTN_REQUIRE_BROWSER is set, as in CI: then
+    that is a failure.
+    """
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        if os.environ.get("GTN_REQUIRE_BROWSER"):
+            pytest.fail(f"GTN_REQUIRE_BROWSER is set, and there is none of {', '.join(BROWSERS)}")
+        pytest.skip(f"needs a browser: {', '.join(BROWSERS)}")
+    profile = tmp_path_factory.mktemp("profile")
+
+    def run(path, *options, size=(1200, 900)):
+        command = [
+            found,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            "--no-first-run",
+            "--enable-logging=stderr",
+            f"--user-data-dir={profile}",
+            f"--window-size={size[0]},{size[1]}",
+            *options,
+            path.as_uri(),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        return done.stdout, done.stderr
+
+    return run

@@ -1,17 +1,13 @@
 """The report: what is on the page, that nothing else is needed, and how a real browser shows it.
 
-The browser is Chromium or Chrome, headless. Where there is none its tests are skipped, unless
-GTN_REQUIRE_BROWSER is set, as in CI: then that is a failure.
+The browser is conftest.py's.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -22,7 +18,6 @@ from stand_ins import images
 from gtn_train import figures
 from gtn_train.report import Contents, render, write_report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 RED = (230, 20, 40)
 PHONE, DESK = (500, 900), (1200, 900)  # Chromium makes no narrower window
 
@@ -157,37 +152,6 @@ def test_figures_without_their_number_or_network_are_refused(missing, tmp_path):
 
 
 # ------------------------------------------------------------------------------------- a browser
-
-
-@pytest.fixture(scope="module")
-def browse(tmp_path_factory):
-    """Run headless Chromium on a file: browse(path, *options, size=...) -> (stdout, stderr)."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        if os.environ.get("GTN_REQUIRE_BROWSER"):
-            pytest.fail(f"GTN_REQUIRE_BROWSER is set, and there is none of {', '.join(BROWSERS)}")
-        pytest.skip(f"needs a browser: {', '.join(BROWSERS)}")
-    profile = tmp_path_factory.mktemp("profile")
-
-    def run(path, *options, size=DESK):
-        command = [
-            found,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--hide-scrollbars",
-            "--no-first-run",
-            "--enable-logging=stderr",
-            f"--user-data-dir={profile}",
-            f"--window-size={size[0]},{size[1]}",
-            *options,
-            path.as_uri(),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        return done.stdout, done.stderr
-
-    return run
 
 
 def screenshot(browse, page, target, *options, size=DESK):

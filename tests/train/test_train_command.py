@@ -479,6 +479,14 @@ def test_a_report_of_images(gtn_train, images, tmp_path, moments):
     assert "FD-Moments" not in text
 
 
+def test_a_browser_shows_the_report_of_a_run(gtn_train, vectors, tmp_path, browse):
+    gtn_train.ok("report", vectors, "--out", tmp_path / "page.html")
+    shown, errors = browse(tmp_path / "page.html", "--dump-dom")
+    assert "CONSOLE" not in errors
+    assert "vectors: run" in shown
+    assert "any file of vectors" in shown
+
+
 def test_a_report_of_vectors(gtn_train, vectors):
     gtn_train.ok("evaluate", vectors)
     gtn_train.ok("report", vectors)
@@ -528,9 +536,8 @@ def test_the_extra_that_is_missing_is_named(gtn_train, monkeypatch, tmp_path):
 def test_devices_are_those_torchrun_started(gtn_train, tmp_path, monkeypatch):
     from gtn_train.command.options import settings_of
 
-    given = dict.fromkeys(
-        "data set_name seed latent_dim autoencoder_epochs accelerator precision threads".split()
-    )
+    options = ("data", "set_name", "seed", "latent_dim", "autoencoder_epochs", "accelerator")
+    given = dict.fromkeys((*options, "precision", "threads"))
     asked = {**given, "preset_name": "swiss-roll"}
     assert settings_of(tmp_path, asked).computing.devices == 1
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -269,9 +270,8 @@ def test_nothing_global_is_changed(folder, capfd):
 def test_progress_is_shown_on_request(folder, capfd):
     train_generator(generator(), pairs(), folder, options(max_epochs=2), progress=True)
     err = capfd.readouterr().err
-    assert "generator: 100%" in err
-    assert "8/8" in err
-    assert "train_loss=" in err
+    assert "generator 100%" in err
+    assert re.search(r"epoch 2/2, train \d\.\d+", err)
 
 
 def test_tensorboard_on_request(folder):

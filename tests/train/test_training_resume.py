@@ -149,6 +149,46 @@ def test_another_run_is_not_resumed(unfinished, changes, message):
     assert contents(unfinished) == before
 
 
+def test_another_run_starts_over_if_told_to(unfinished, tmp_path):
+    train_generator(
+        again := cases.generator(),
+        FixedPairs(cases.latents() - 3, cases.latents()),
+        unfinished,
+        cases.options(learning_rate=0.5),
+        resume=True,
+        overwrite=True,
+    )
+    train_generator(
+        whole := cases.generator(),
+        FixedPairs(cases.latents() - 3, cases.latents()),
+        RunFolder(tmp_path / "whole"),
+        cases.options(learning_rate=0.5),
+    )
+    assert cases.same(again, whole)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_where_it_computes_makes_no_other_run(unfinished, tmp_path, overwrite):
+    assert unfinished.checkpoint.exists()
+    whole = start(RunFolder(tmp_path / "whole"))
+    elsewhere = {"accelerator": "auto", "threads": None, "checkpoint_every_epochs": 3}
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        del elsewhere["accelerator"]
+    result = train_generator(
+        cases.generator(),
+        FixedPairs(cases.latents() - 3, cases.latents()),
+        unfinished,
+        cases.options(**elsewhere),
+        metric=interrupted_at(99),
+        resume=True,
+        overwrite=overwrite,
+    )
+    lines = unfinished.read_metrics()
+    assert [line["epoch"] for line in lines] == list(range(1, whole.epochs + 1))
+    assert result.epochs == whole.epochs
+    assert lines[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=1e-4)
+
+
 def test_another_source_of_pairs_is_not_resumed(unfinished):
     with (
         FreshPairs(cases.latents()) as pairs,
