@@ -21,6 +21,7 @@ from gtn_label import Matching, arrays
 from gtn_train import models
 from gtn_train.keeping import Keeper
 from gtn_train.mixture import Mixture
+from gtn_train.presets import PRESETS
 from gtn_train.run_folder import RunFolder
 from gtn_train.seeds import derive
 
@@ -154,7 +155,7 @@ def test_everything_is_used_again(gtn_train, images, tmp_path):
         (("--width", 9), "generator", "width was 50 and is 9"),
         (("--learning-rate", 0.1), "generator", "training.learning_rate was 0.001 and is 0.1"),
         (("--every", 0), "generator", "pairs.every was 1 and is 0"),
-        (("--cone", 2), "pairs", "cone was 16 and is 2"),
+        (("--cone", 2), "pairs", f"cone was {PRESETS['mnist'].pairs.cone} and is 2"),
         (("--latent-dim", 2), "autoencoder", "latent_dim was 3 and is 2"),
         (("--seed", 1), "autoencoder", "training.seed was 0 and is 1"),
     ],
