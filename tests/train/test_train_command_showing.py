@@ -1,0 +1,242 @@
+"""The commands that read a finished run: sample, interpolate, evaluate and report."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from command_cases import IMAGE_RUN, write_mnist
+from PIL import Image
+from stand_ins import Moments
+
+from gtn_train import models, sampling
+from gtn_train.evaluation import runs
+
+# ------------------------------------------------------------------------------------------ sample
+
+
+def test_samples_of_images(gtn_train, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert gtn_train.ok("sample", images, "--n", 9).out == "9 images in samples.png\n"
+    with Image.open("samples.png") as sheet:
+        assert sheet.size == (3 * 10 + 2, 3 * 10 + 2)
+    gtn_train.ok("sample", images, "--n", 9, "--out", "nine.npy")
+    found = np.load("nine.npy")
+    from gtn_train.finished import FinishedRun
+
+    run = FinishedRun(images)
+    assert (found.dtype, found.shape) == (np.uint8, (9, 1, 8, 8))
+    assert np.array_equal(found, sampling.sample_images(run.generator, run.autoencoder, 9, 0))
+
+
+def test_samples_of_vectors(gtn_train, vectors, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert gtn_train.ok("sample", vectors, "--n", 1234).out == "1,234 vectors in samples.npy\n"
+    found = np.load("samples.npy")
+    generator = models.load_model(vectors / "generator" / "weights.safetensors")
+    assert found.dtype == np.float32
+    assert np.array_equal(found, sampling.sample_latents(generator, 1234, 0))
+    gtn_train.ok("sample", vectors, "--n", 1234, "--seed", 1, "--out", "other.npy")
+    assert not np.array_equal(np.load("other.npy"), found)
+
+
+def test_samples_of_a_mixture_come_from_it(gtn_train, tmp_path):
+    out = tmp_path / "run"
+    gtn_train.ok("generator", "--preset", "two-squares", "--n", 200, "--out", out)
+    gtn_train.ok("sample", out, "--n", 50, "--out", tmp_path / "s.npy")
+    from gtn_train.finished import FinishedRun
+
+    run = FinishedRun(out)
+    wanted = sampling.sample_latents(run.generator, 50, 0, mixture=run.mixture)
+    assert np.array_equal(np.load(tmp_path / "s.npy"), wanted)
+
+
+@pytest.fixture(scope="module")
+def by_class(tmp_path_factory):
+    from command_cases import main
+
+    root = tmp_path_factory.mktemp("by-class")
+    data = write_mnist(root / "mnist")
+    given = ("fit", "--preset", "mnist", "--data", data, "--out", root / "run", *IMAGE_RUN)
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in (*given, "--by-class", "--quiet")])
+    assert left.value.code == 0
+    return root / "run"
+
+
+def test_samples_by_class(gtn_train, by_class, tmp_path):
+    for args, name in ((("--class", 3), "three.npy"), ((), "all.npy")):
+        gtn_train.ok("sample", by_class, "--n", 20, *args, "--out", tmp_path / name)
+    three, everything = np.load(tmp_path / "three.npy"), np.load(tmp_path / "all.npy")
+    from gtn_train.finished import FinishedRun
+
+    run = FinishedRun(by_class)
+    given = (run.generator, run.autoencoder, 20, 0)
+    assert np.array_equal(three, sampling.sample_images(*given, classes=3))
+    assert np.array_equal(everything, sampling.sample_images(*given, classes=np.arange(20) % 10))
+    gtn_train.ok("sample", by_class, "--n", 20, "--out", tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (10 * 10 + 2, 2 * 10 + 2), "a column has a class"
+
+
+def test_what_cannot_be_sampled(gtn_train, images, vectors_beside, by_class, tmp_path):
+    out = tmp_path / "x.png"
+    for run, args, message in (
+        (
+            by_class,
+            ("--class", 10, "--out", out),
+            "--class must be one of the run's, which has cla",
+        ),
+        (images, ("--class", 0, "--out", out), "which has no classes, got 0"),
+        (images, ("--out", tmp_path / "x.jpg"), "--out must end in .png or .npy, and is '"),
+        (vectors_beside, ("--out", out), "--out must end in .npy, and is '"),
+        (images, ("--out", tmp_path / "no" / "x.png"), "--out must be in a folder that exists"),
+        (images, ("--n", 5000, "--out", out), "--n must be at most 4096 for one sheet, got 5000"),
+        (images, ("--n", 0, "--out", out), "'--n'"),
+        (tmp_path, (), "holds no run of gtn-train: it has no run.json"),
+        (tmp_path / "nowhere", (), "nowhere' holds no run of gtn-train: it has no run.json"),
+    ):
+        assert message in gtn_train.refused("sample", run, *args)
+    assert not out.exists()
+
+
+@pytest.fixture
+def vectors_beside(finished):
+    return finished / "vectors"
+
+
+# ------------------------------------------------------------------------------------ interpolate
+
+
+def test_lines_between_random_sources(gtn_train, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = gtn_train.ok("interpolate", images, "--lines", 3, "--steps", 4)
+    assert done.out == "3 lines of 4 points in interpolation.png\n"
+    with Image.open("interpolation.png") as sheet:
+        assert sheet.size == (4 * 10 + 2, 3 * 10 + 2)
+    gtn_train.ok("interpolate", images, "--lines", 3, "--steps", 4, "--out", "lines.npy")
+    assert np.load("lines.npy").shape == (3, 4, 1, 8, 8)
+
+
+def test_lines_between_training_images(gtn_train, images, tmp_path):
+    out = tmp_path / "lines.npy"
+    given = ("--between", 5, 7, "--between", 0, 59, "--steps", 3, "--out", out)
+    assert gtn_train.ok("interpolate", images, *given).out.startswith("2 lines of 3 points in ")
+    from gtn_train.autoencoder import decode_all
+    from gtn_train.finished import FinishedRun
+    from gtn_train.sampling import generate_latents
+
+    run = FinishedRun(images)
+    inverse = np.argsort(run.matching.assignment)
+    sources = np.asarray(run.matching.sources)[inverse[[5, 7, 0, 59]]]
+    ends = decode_all(run.autoencoder, generate_latents(run.generator, sources))
+    found = np.load(out).astype(int)
+    assert np.abs(found[:, [0, 2]].reshape(4, 1, 8, 8) - ends).max() <= 1
+
+
+def test_lines_of_vectors(gtn_train, vectors, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gtn_train.ok("interpolate", vectors, "--steps", 5)
+    assert np.load("interpolation.npy").shape == (8, 5, 3)
+
+
+def test_lines_by_class(gtn_train, by_class, tmp_path):
+    out = ("--out", tmp_path / "lines.npy")
+    gtn_train.ok("interpolate", by_class, "--between", 3, 13, *out)
+    refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 4, *out)
+    assert "image 3 is of class 3, 4 of class 4" in refusal
+    refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 13, "--class", 2, *out)
+    assert "--between has its images' classes: --class has no meaning for it" in refusal
+    gtn_train.ok("interpolate", by_class, "--class", 2, *out)
+    refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 60, *out)
+    assert "--between must name rows below 60, got 60" in refusal
+
+
+# ------------------------------------------------------------------------------ evaluate, report
+
+
+@pytest.fixture
+def moments(monkeypatch):
+    monkeypatch.setattr(runs, "lite0", lambda **device: Moments())
+
+
+def test_evaluate_prints_a_table_or_json(gtn_train, images, tmp_path, moments):
+    given = ("evaluate", images, "--extractor", "lite0", "--n", 10)
+    table = gtn_train.ok(*given).out
+    assert re.search(r"^data +10 generated against 10 test images$", table, re.MULTILINE)
+    assert re.search(r"^images: FD-Moments +[\d.e+-]+$", table, re.MULTILINE)
+    assert re.search(r"^latents: norms: spread +[\d.e+-]+$", table, re.MULTILINE)
+    done = gtn_train.ok(*given, "--json")
+    found = json.loads(done.out)
+    assert done.err == ""
+    kept = json.loads((images / "evaluation" / "lite0.json").read_text())
+    assert found == {name: kept[name] for name in found}
+    refusal = gtn_train.refused(*given, "--weights", "x")
+    assert "--weights are Inception's, and --extractor is lite0" in refusal
+    refusal = gtn_train.refused("evaluate", images, "--weights", tmp_path / "none.pth")
+    assert "weights must be a file of Inception's weights" in refusal
+
+
+def test_inception_that_cannot_be_fetched(gtn_train, images, monkeypatch):
+    import urllib.error
+
+    import torch_fidelity.utils
+
+    def offline(*args, **options):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(torch_fidelity.utils, "create_feature_extractor", offline)
+    refusal = gtn_train.refused("evaluate", images)
+    assert "Inception's weights are not here and could not be downloaded (no network)" in refusal
+    assert not (images / "evaluation").exists()
+
+
+def test_a_report_of_images(gtn_train, images, tmp_path, moments):
+    assert gtn_train.ok("report", images).out == f"wrote {images / 'report.html'}\n"
+    first = (images / "report.html").read_text()
+    assert "Not evaluated yet" in first
+    gtn_train.ok("evaluate", images, "--extractor", "lite0", "--n", 10)
+    page = tmp_path / "page.html"
+    gtn_train.ok("report", images, "--out", page)
+    text = page.read_text()
+    for words in (
+        "mnist: run",
+        "Not evaluated",
+        "N = 10, by Moments",
+        "10 generated against 10 test images",
+        'alt="Samples"',
+        'alt="Samples nearest to a training image, above it"',
+        'alt="autoencoder: loss"',
+        'alt="generator: loss"',
+        "rounds of pairs",
+        "generator_training.learning_rate",
+    ):
+        assert (words in text) == (words != "Not evaluated"), words
+    assert "http" not in re.sub(r"http-equiv|base64,[^\"]*", "", text)
+    gtn_train.ok("generator", "--out", images, "--width", 9, "--resume")
+    gtn_train.ok("report", images, "--out", page)
+    text = page.read_text()
+    assert "What lite0 measured was an earlier generator: evaluate again." in text
+    assert "It has no samples of this generator yet: gtn-train fit makes them." in text
+    assert 'alt="Samples"' not in text
+    assert "FD-Moments" not in text
+
+
+def test_a_browser_shows_the_report_of_a_run(gtn_train, vectors, tmp_path, browse):
+    gtn_train.ok("report", vectors, "--out", tmp_path / "page.html")
+    shown, errors = browse(tmp_path / "page.html", "--dump-dom")
+    assert "CONSOLE" not in errors
+    assert "vectors: run" in shown
+    assert "any file of vectors" in shown
+
+
+def test_a_report_of_vectors(gtn_train, vectors):
+    gtn_train.ok("evaluate", vectors)
+    gtn_train.ok("report", vectors)
+    text = (vectors / "report.html").read_text()
+    assert 'alt="Distances of latents from the real mean"' in text
+    assert "energy distance" in text
+    refusal = gtn_train.refused("report", vectors, "--out", vectors / "page.txt")
+    assert "--out must end in .html, and is '" in refusal
