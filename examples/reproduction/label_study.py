@@ -277,9 +277,11 @@ def found_in(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
     for file in sorted(folder.glob("label_study_*.json")):
         content = read(file)
         title = f"{content['data']}, n = {content['runs'][0]['n']:,}"
-        by_kind = result.setdefault(title, {})
-        for run in content["runs"]:
-            by_kind.setdefault(run["pairs"], []).append(run)
+        by_kind = {
+            kind: [run for run in content["runs"] if run["pairs"] == kind]
+            for kind in dict.fromkeys([*PAIRS, *(run["pairs"] for run in content["runs"])])
+        }
+        result[title] = {kind: runs for kind, runs in by_kind.items() if runs}
     return result
 
 
@@ -294,22 +296,28 @@ def picture(folder: Path) -> Any:
     from matplotlib.figure import Figure
 
     results = found_in(folder)
-    figure = Figure(figsize=(5.2 * len(results), 4.6), layout="constrained")
+    columns = min(len(results), 2)
+    rows = -(-len(results) // columns)
+    figure = Figure(figsize=(4.5 * columns + 2.5, 3.8 * rows), layout="constrained")
     FigureCanvasAgg(figure)
+    shown: dict[str, Any] = {}
     for index, (data, kinds) in enumerate(results.items()):
-        axes = figure.add_subplot(1, len(results), index + 1)
-        shown = {name: runs for name, runs in kinds.items() if name != "random"}
-        for number, (name, runs) in enumerate(shown.items()):
-            axes.plot(
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for name, runs in kinds.items():
+            if name == "random":  # far away
+                continue
+            number = list(PAIRS).index(name) if name in PAIRS else len(PAIRS)
+            (shown[name],) = axes.plot(
                 [run["spread"] for run in runs],
-                [max(run["energy_distance"], 1e-5) for run in runs],
-                "x" if name.startswith("fresh") else "o",
+                # What is no further than two samples of the data is drawn at 0.0001.
+                [max(run["energy_distance"], 1e-4) for run in runs],
+                "x" if name.startswith("fresh") else "os^D"[number % 4],
                 color=f"C{number % 10}",
-                label=name,
+                markersize=5,
             )
         axes.axvline(1, color="0.6", linewidth=1)
         axes.set(title=data, xlabel="spread of norms", ylabel="energy distance", yscale="log")
-        axes.legend(fontsize=5, frameon=False)
+    figure.legend([*shown.values()], [*shown], loc="outside right upper", fontsize=7, frameon=False)
     return figure
 
 

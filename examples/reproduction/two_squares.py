@@ -3,13 +3,16 @@
 The share of samples in the gap is what a mixture is for: a continuous map of N(0, I) must send
 something there. With a mixture, labels are Algorithm 1's within the clusters that k-means finds, by
 cosines from the origin as in the paper ("mixture"), or by cosines from each cluster's mean, of
-latents divided by its standard deviations ("mixture, own frames"): the sources of a cluster then
-lie around its latents' middle, as those of Algorithm 1 do. Measures as in squares.py, and "in_gap":
-more than 1 % of a side away from both squares, between them.
+latents divided by its standard deviations ("own frames"): the sources of a cluster then lie around
+its latents' middle, as those of Algorithm 1 do. The paper does not say which network it took: here
+the uniform square's (6 layers of 6), and a wider one (6 layers of 50, batch normalisation), alone
+and told which cluster a source is of, as a conditional generator is ("by cluster"). Measures as in
+squares.py, and "in_gap": more than 1 % of a side away from both squares, between them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,13 +37,16 @@ from gtn_train.data import two_squares
 from gtn_train.mixture import Mixture
 from gtn_train.pairs import Algorithm1, Clusters, Labeled, Labeling
 from gtn_train.presets import PRESETS
+from gtn_train.sampling import generate_latents
 from gtn_train.seeds import derive
+from gtn_train.training import TrainingOptions
 
 Rows = npt.NDArray[Any]
 
 GAP = 1.0
 LOW, HIGH = [[0.0, 0.0], [1 + GAP, 0.0]], [[1.0, 1.0], [2 + GAP, 1.0]]
-SHOWN = ("standardised, cone 16", "mixture", "mixture, own frames, cone 16")
+WIDE = {"layers": 6, "width": 50, "batch_norm_layers": 5}
+SHOWN = ("standardised, cone 16", "mixture", "own frames, cone 16", "the same, wide, by cluster")
 
 
 class OwnFrames:
@@ -52,23 +58,26 @@ class OwnFrames:
     mixture : Mixture
         Its means say which cluster a latent is of: the nearest.
     cone : int
-    order : str
+    by_cluster : bool
+        Tell the generator the cluster, as a class.
     """
 
-    conditional = False
-
-    def __init__(self, latents: Rows, mixture: Mixture, cone: int = 1, order: str = "norm") -> None:
+    def __init__(
+        self, latents: Rows, mixture: Mixture, cone: int = 1, *, by_cluster: bool = False
+    ) -> None:
         distances = np.linalg.norm(latents[:, None] - mixture.means, axis=2)
-        self._clusters = distances.argmin(axis=1)
+        self._clusters = distances.argmin(axis=1).astype(np.int64)
         self.mixture = Mixture.of_clusters(latents, self._clusters)
-        self._options: dict[str, Any] = {"cone": cone, "order": order}
+        self._cone = cone
+        self.conditional = by_cluster
 
     def config(self) -> dict[str, Any]:
         """Options, and how many clusters."""
         return {
             "labeling": "own frames",
             "clusters": len(self.mixture.weights),
-            **self._options,
+            "cone": self._cone,
+            "by_cluster": self.conditional,
         }
 
     def check(self, latents: Rows) -> None:
@@ -83,11 +92,30 @@ class OwnFrames:
         z = arrays.draw_sources(n, dim, derive(seed, "sources"))
         frames = (latents - self.mixture.means[cluster]) / self.mixture.stds[cluster]
         groups = (cluster, cluster)
-        matching = match(frames, z, groups=groups, threads=1, progress=progress, **self._options)
-        sources = self.mixture.around(cluster, z)
+        matching = match(frames, z, groups=groups, cone=self._cone, threads=1, progress=progress)
         return Labeled(
-            sources, matching.assignment, matching.cosine, None, matching.stats["backend"]
+            self.mixture.around(cluster, z),
+            matching.assignment,
+            matching.cosine,
+            cluster if self.conditional else None,
+            matching.stats["backend"],
         )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A labeling and the network that learns it.
+
+    Attributes
+    ----------
+    labeling : Labeling
+    network : dict
+    options : TrainingOptions
+    """
+
+    labeling: Labeling
+    network: dict[str, int]
+    options: TrainingOptions
 
 
 def main() -> None:
@@ -103,28 +131,35 @@ def main() -> None:
     latents = two_squares(n, asked.seed, GAP)
     fresh = two_squares(n_samples, asked.seed + 1, GAP)
     found = Clusters(latents, 2, seed=asked.seed, threads=1).mixture
-    kinds: dict[str, Labeling] = {
-        "Algorithm 1 as published": Algorithm1(threads=1),
-        "standardised, cone 16": Algorithm1(standardize=True, cone=16, threads=1),
-        "mixture": Clusters(latents, 2, seed=asked.seed, threads=1),
-        "mixture, cone 16": Clusters(latents, 2, seed=asked.seed, cone=16, threads=1),
-        "mixture, own frames": OwnFrames(latents, found),
-        "mixture, own frames, cone 16": OwnFrames(latents, found, 16),
-        "mixture, own frames, norm_desc, cone 16": OwnFrames(latents, found, 16, "norm_desc"),
+    small = network_of(preset), training_of(preset, asked.seed, asked.epochs)
+    wide_epochs = max(1, asked.epochs // 4)
+    wide = training_of(preset, asked.seed, wide_epochs, learning_rate_decay=0.8)
+    by_cluster = OwnFrames(latents, found, 16, by_cluster=True)
+    kinds = {
+        "Algorithm 1 as published": Kind(Algorithm1(threads=1), *small),
+        "standardised, cone 16": Kind(Algorithm1(standardize=True, cone=16, threads=1), *small),
+        "mixture": Kind(Clusters(latents, 2, seed=asked.seed, threads=1), *small),
+        "mixture, cone 16": Kind(Clusters(latents, 2, seed=asked.seed, cone=16, threads=1), *small),
+        "own frames": Kind(OwnFrames(latents, found), *small),
+        "own frames, cone 16": Kind(OwnFrames(latents, found, 16), *small),
+        "the same, wide": Kind(OwnFrames(latents, found, 16), WIDE, wide),
+        "the same, wide, by cluster": Kind(by_cluster, {**WIDE, "classes": 2}, wide),
     }
     results: dict[str, dict[str, float]] = {}
     panels: dict[str, Rows] = {"data": fresh}
     colours: dict[str, Rows] = {}
-    for name, labeling in kinds.items():
+    seed = derive(asked.seed, "samples")
+    for name, kind in kinds.items():
+        labeling = kind.labeling
         mixture: Mixture | None = getattr(labeling, "mixture", None)
-        trained = train(
-            latents,
-            labeling,
-            network_of(preset),
-            training_of(preset, asked.seed, asked.epochs),
-            seed=asked.seed,
+        trained = train(latents, labeling, kind.network, kind.options, seed=asked.seed)
+        if mixture is None:
+            sources, clusters = arrays.draw_sources(n_samples, 2, seed), None
+        else:
+            sources, clusters = mixture.draw(n_samples, seed)
+        points = generate_latents(
+            trained.generator, sources, classes=clusters if labeling.conditional else None
         )
-        points = trained.sample(n_samples, asked.seed, mixture)
         results[name] = {
             **gap_share(points),
             **measure(points, fresh, LOW, HIGH),
@@ -133,15 +168,14 @@ def main() -> None:
         }
         print(name, results[name], flush=True)
         if name in SHOWN:
-            seed = derive(asked.seed, "samples")
             panels[name] = points
             # As in the paper: a sample's colour is its source's, here its distance from the centre.
             colours[name] = norms(arrays.draw_sources(n_samples, 2, seed))
             if mixture is not None and "sources" not in panels:
-                panels["sources"], _ = mixture.draw(n_samples, seed)
+                panels["sources"] = sources
                 colours["sources"] = colours[name]
     floor = measure(two_squares(n_samples, asked.seed + 2, GAP), fresh, LOW, HIGH)
-    settings = {"n": n, "gap": GAP, "epochs": asked.epochs, "samples": n_samples}
+    settings = {"n": n, "gap": GAP, "epochs": asked.epochs, "samples": n_samples, "wide": WIDE}
     write_numbers(
         asked.out / "two_squares.json",
         {

@@ -40,7 +40,7 @@ PAIRS = {
     "fresh, norm, cone 64": PairOptions(cone=64, standardize=True, every=1),
     "fresh, norm_desc, cone 64": PairOptions(order="norm_desc", cone=64, standardize=True, every=1),
 }
-SHOWN = ("Algorithm 1 as published", "standardised", "norm_desc, cone 16", "norm_desc, cone 64")
+SHOWN = ("Algorithm 1 as published", "standardised", "norm, cone 16", "norm_desc, cone 64")
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
     settings = {"n": n, "epochs": asked.epochs, "samples": n_samples, "seed": asked.seed}
     file = asked.out / "uniform_square.json"
     results = read(file).get("results", {}) if read(file).get("settings") == settings else {}
-    panels = {"sources": sources, "data": fresh}
+    panels = {"data": fresh}
     low, high = [0.0, 0.0], [1.0, 1.0]
     for name in asked.pairs or PAIRS:
         if name in results and name not in SHOWN:
