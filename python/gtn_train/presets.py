@@ -232,13 +232,13 @@ PRESETS: dict[str, Preset] = {
     "uniform": Preset(
         summary="the uniform square from N(0, I) (Fig. 3B)",
         data=DataOptions("uniform", n=100_000),
-        pairs=PairOptions(cone=16, standardize=True, every=1),
+        pairs=PairOptions(cone=64, standardize=True),
         **_generator("uniform", max_epochs=60, patience=None),
     ),
     "two-squares": Preset(
         summary="two disjoint squares from a mixture of two normals (Fig. 9)",
         data=DataOptions("two-squares", n=100_000),
-        pairs=PairOptions(labeling="clusters", clusters=2, cone=16, every=1),
+        pairs=PairOptions(labeling="clusters", clusters=2),
         **_generator("uniform", max_epochs=60, patience=None),
     ),
     "vectors": Preset(
