@@ -155,7 +155,7 @@ def gaussian(dim: int) -> Callable[[int, int], Rows]:
 
 
 def clustered(dim: int) -> Callable[[int, int], Rows]:
-    """Give a sampler of ten clusters of different widths, off the origin, the same for all seeds."""
+    """Give a sampler of ten clusters of different widths, the same for all seeds."""
     fixed = random_numbers(5, "clusters", dim)
     centres = 3 * fixed.standard_normal((10, dim)) + 2
     widths = np.exp(0.5 * fixed.standard_normal((10, dim)))
