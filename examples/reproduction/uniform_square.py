@@ -42,7 +42,7 @@ PAIRS = {
 }
 SHOWN = ("Algorithm 1 as published", "standardised", "norm, cone 16", "norm_desc, cone 64")
 
-DOTS = 3_000  # of a panel: the file stays small
+DOTS = 2_500  # of a panel: the file stays small
 
 
 def main() -> None:
