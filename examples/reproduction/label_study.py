@@ -33,6 +33,7 @@ from study import (
 )
 
 from gtn_label import arrays
+from gtn_label.atomic import atomic_file
 from gtn_label.report import norms, spearman
 from gtn_train.data import open_vectors
 from gtn_train.evaluation.latents import energy_distance, norm_statistics
@@ -154,7 +155,7 @@ def gaussian(dim: int) -> Callable[[int, int], Rows]:
 
 
 def clustered(dim: int) -> Callable[[int, int], Rows]:
-    """Give a sampler of ten off-centre clusters of different widths, the same for all seeds."""
+    """Give a sampler of ten clusters of different widths, the same for all seeds."""
     fixed = random_numbers(5, "clusters", dim)
     centres = 3 * fixed.standard_normal((10, dim)) + 2
     widths = np.exp(0.5 * fixed.standard_normal((10, dim)))
@@ -237,7 +238,8 @@ def main() -> None:
     for data in names:
         study(data, asked)
     write_figure(asked.out / "label_study.png", picture(asked.out))
-    (asked.out / "label_study.md").write_text(tables(asked.out), encoding="utf-8")
+    with atomic_file(asked.out / "label_study.md") as file:
+        file.write(tables(asked.out).encode())
 
 
 def study(data: str, asked: Any) -> None:
