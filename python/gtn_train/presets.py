@@ -219,8 +219,8 @@ def _vanilla(
 # Measured at 2 and 5 dimensions (docs/reproduction.md): large norms first and a small cone keep the
 # spread of norms that Algorithm 1 loses, at a lower energy distance than its own.
 _FEW_DIMENSIONS = PairOptions(order="norm_desc", cone=8, standardize=True)
-# Not measured: a cone costs cosine where there are many dimensions, and fresh pairs cannot be learnt
-# by heart.
+# Not measured: a cone costs cosine where there are many dimensions, and fresh pairs cannot be
+# learnt by heart.
 _MANY_DIMENSIONS = PairOptions(order="norm_desc", standardize=True, every=1)
 
 PRESETS: dict[str, Preset] = {
