@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -272,6 +273,13 @@ def test_progress_is_shown_on_request(folder, capfd):
     err = capfd.readouterr().err
     assert "generator 100%" in err
     assert re.search(r"epoch 2/2, train \d\.\d+", err)
+
+
+def test_tensorboard_that_is_missing(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    message = r"^tensorboard=True needs TensorBoard: pip install 'gtn-label\[train\]'$"
+    with pytest.raises(ImportError, match=message):
+        train_generator(generator(), pairs(), folder, options(max_epochs=2), tensorboard=True)
 
 
 def test_tensorboard_on_request(folder):

@@ -45,7 +45,12 @@ class Curves:
     def __init__(self, folder: RunFolder, epoch: int, *, wanted: bool) -> None:
         self._writer: Any = None
         if wanted:
-            from torch.utils.tensorboard import SummaryWriter
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ImportError(
+                    "tensorboard=True needs TensorBoard: pip install 'gtn-label[train]'"
+                ) from error
 
             # What a killed run wrote after its checkpoint is hidden.
             self._writer = SummaryWriter(folder.path / "tensorboard", purge_step=epoch + 1)
