@@ -38,7 +38,7 @@ def test_each_stage_of_images_alone(gtn_train, tmp_path):
         ("autoencoder", "autoencoder", options),
         ("encode", "latents", ()),
         ("label", "pairs", ("--cone", 2)),
-        ("generator", "generator", ("--generator-epochs", 2, "--width", 9)),
+        ("generator", "generator", ("--generator-epochs", 2, "--width", 9, "--every", 1)),
         ("fit", "samples", ()),
     ):
         done = gtn_train.ok(command, "--out", out, *more)
@@ -154,7 +154,7 @@ def test_everything_is_used_again(gtn_train, images, tmp_path):
     [
         (("--width", 9), "generator", "width was 50 and is 9"),
         (("--learning-rate", 0.1), "generator", "training.learning_rate was 0.001 and is 0.1"),
-        (("--every", 0), "generator", "pairs.every was 1 and is 0"),
+        (("--every", 2), "generator", "pairs.every was 0 and is 2"),
         (("--cone", 2), "pairs", f"cone was {PRESETS['mnist'].pairs.cone} and is 2"),
         (("--latent-dim", 2), "autoencoder", "latent_dim was 3 and is 2"),
         (("--seed", 1), "autoencoder", "training.seed was 0 and is 1"),
