@@ -5,6 +5,7 @@ Not here: what is computed on them (loop.py).
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -51,7 +52,17 @@ def make_fabric(options: TrainingOptions) -> Any:
             plugins=[AtomicCheckpoints()],
         )
         fabric.launch()
+    if processes > 1:
+        # Gloo's threads, if they still run when the interpreter goes, now and then abort a process
+        # whose work was done. Fabric sees to it for NCCL alone.
+        atexit.unregister(_leave)
+        atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _by_torchrun() -> bool:
