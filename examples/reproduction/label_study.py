@@ -92,7 +92,7 @@ class MinibatchTransport:
 
     def label(self, latents: Rows, seed: int, progress: Any = None) -> Labeled:
         """Pair batch by batch, at squared Euclidean cost."""
-        import ot  # type: ignore[import-untyped, unused-ignore]
+        import ot
 
         n, dim = latents.shape
         sources = arrays.draw_sources(n, dim, derive(seed, "sources"))
