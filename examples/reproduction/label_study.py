@@ -39,9 +39,9 @@ from gtn_train.data import open_vectors
 from gtn_train.evaluation.latents import energy_distance, norm_statistics
 from gtn_train.pairs import Algorithm1, Labeled, Labeling
 from gtn_train.pairs.labelings import standardized
-from gtn_train.pairs.rows import cosines_of, random_numbers
+from gtn_train.pairs.rows import cosines_of
 from gtn_train.presets import PRESETS
-from gtn_train.seeds import derive
+from gtn_train.seeds import derive, random_numbers
 
 Rows = npt.NDArray[Any]
 

@@ -37,7 +37,7 @@ from gtn_train.models import make_model
 from gtn_train.presets import PRESETS
 from gtn_train.run_folder import RunFolder
 from gtn_train.sampling import sample_latents
-from gtn_train.seeds import derive
+from gtn_train.seeds import derive, random_numbers
 from gtn_train.training import TrainingOptions, train_autoencoder
 
 LATENT_DIM = 128  # the vanilla VAE's
@@ -99,7 +99,7 @@ def main() -> None:
 
 def _images(name: str, data: Path, n: int, seed: int) -> tuple[Images, Images]:
     """Training and test images; of a set without a test split a part is held out."""
-    chance = np.random.Generator(np.random.Philox(derive(seed, "subset")))
+    chance = random_numbers(seed, "subset")
     training = open_images(name, data)
     if name == "array":
         order = chance.permutation(training.n)

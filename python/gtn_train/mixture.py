@@ -20,7 +20,7 @@ from gtn_label.arrays import draw_sources, refuse_non_finite
 from gtn_label.atomic import atomic_file
 from gtn_label.checks import as_integer, check_seed
 
-from .seeds import derive
+from .seeds import random_numbers
 
 __all__ = ["Mixture"]
 
@@ -150,7 +150,7 @@ class Mixture:
             Which cluster each is of: at random, by weight.
         """
         n, seed = as_integer(n, "n", 1), check_seed(seed)
-        chance = np.random.Generator(np.random.Philox(derive(seed, "mixture", "clusters")))
+        chance = random_numbers(seed, "mixture", "clusters")
         weights = self.weights / self.weights.sum()
         clusters = chance.choice(len(weights), size=n, p=weights).astype(np.int64)
         return self.around(clusters, draw_sources(n, self.dim, seed)), clusters

@@ -18,7 +18,7 @@ from .interpolation import interpolate, random_ends
 from .mixture import Mixture
 from .run_folder import save_array
 from .sampling import sample_latents
-from .seeds import derive
+from .seeds import derive, random_numbers
 
 __all__ = ["sheet_columns", "write_samples"]
 
@@ -78,9 +78,7 @@ def write_samples(
         columns = sheet_columns(generator.classes)
         shown = generated[: SHEET if columns is None else SHEET - SHEET % columns]
         pictures["samples.png"] = figures.grid(decode_all(autoencoder, shown), columns=columns)
-        chosen = np.random.Generator(np.random.Philox(derive(seed, "real"))).permutation(
-            len(images)
-        )
+        chosen = random_numbers(seed, "real").permutation(len(images))
         real = images[np.sort(chosen[: SHEET // 2])]
         again = decode_all(autoencoder, encode_all(autoencoder, real))
         above = np.stack([real, again], axis=1).reshape(-1, *real.shape[1:])

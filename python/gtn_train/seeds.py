@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["derive"]
+import numpy as np
+
+__all__ = ["derive", "random_numbers"]
 
 
 def derive(seed: int, *use: str | int) -> int:
@@ -36,3 +38,8 @@ def derive(seed: int, *use: str | int) -> int:
     """
     words = "\x1f".join(f"{type(word).__name__}:{word}" for word in (seed, *use))
     return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
+
+
+def random_numbers(seed: int, *use: str | int) -> np.random.Generator:
+    """NumPy's Philox generator for one use of a seed; arguments as in `derive`."""
+    return np.random.Generator(np.random.Philox(derive(seed, *use)))

@@ -17,7 +17,7 @@ import torch
 
 from gtn_label import arrays
 from gtn_label.checks import check_seed
-from gtn_train.seeds import derive
+from gtn_train.seeds import random_numbers
 
 __all__ = ["Images", "refuse_non_finite", "to_bytes", "to_model"]
 
@@ -141,7 +141,7 @@ class Images:
         if self.n < 2:
             raise ValueError(f"a split needs at least 2 images, got {self.n}")
         held = min(max(1, round(self.n * share)), self.n - 1)
-        order = np.random.Generator(np.random.Philox(derive(seed, "split"))).permutation(self.n)
+        order = random_numbers(seed, "split").permutation(self.n)
         return self.subset(np.sort(order[held:])), self.subset(np.sort(order[:held]))
 
 

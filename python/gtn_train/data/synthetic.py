@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gtn_label import arrays
 from gtn_label.checks import as_integer, check_seed
-from gtn_train.seeds import derive
+from gtn_train.seeds import random_numbers
 
 __all__ = [
     "SWISS_ROLL_RANGE",
@@ -129,7 +129,7 @@ def two_squares(n: int, seed: int, gap: float = 1.0) -> npt.NDArray[np.float32]:
 
 def _generator(name: str, n: Any, seed: Any) -> np.random.Generator:
     as_integer(n, "n", 1)
-    return np.random.Generator(np.random.Philox(derive(check_seed(seed), name)))
+    return random_numbers(check_seed(seed), name)
 
 
 def _number(value: Any, name: str) -> float:

@@ -24,7 +24,7 @@ from gtn_label.checks import as_integer, check_seed
 from gtn_label.files import read_npz, write_npz
 
 from ..data.images import check_images
-from ..seeds import derive
+from ..seeds import derive, random_numbers
 from .extractors import Extractor, figure_names
 
 __all__ = ["Features", "evaluate_images", "extract", "frechet_distance", "inception_score"]
@@ -293,7 +293,7 @@ def _precision_and_recall(fake: Features, real: Features) -> dict[str, float]:
 
 
 def _permutation(m: int, seed: int, name: str) -> npt.NDArray[np.int64]:
-    generator = np.random.Generator(np.random.Philox(derive(seed, "evaluate", name)))
+    generator = random_numbers(seed, "evaluate", name)
     return generator.permutation(m)
 
 

@@ -17,7 +17,7 @@ from gtn_label import report
 from gtn_label.arrays import refuse_non_finite
 from gtn_label.checks import as_integer, check_seed
 
-from ..seeds import derive
+from ..seeds import random_numbers
 
 __all__ = [
     "coverage",
@@ -112,7 +112,7 @@ def intrinsic_dimension(
     rows = np.unique(_rows(latents, "latents"), axis=0)
     most, seed = as_integer(most, "most", 25), check_seed(seed)
     if len(rows) > most:
-        generator = np.random.Generator(np.random.Philox(derive(seed, "intrinsic dimension")))
+        generator = random_numbers(seed, "intrinsic dimension")
         rows = rows[generator.permutation(len(rows))[:most]]
     if len(rows) < 25 or rows.shape[1] < 2:
         raise ValueError(

@@ -22,7 +22,7 @@ from ..data.sets import NoTestSplit
 from ..finished import FinishedRun
 from ..run_folder import versions
 from ..sampling import sample_images, sample_latents
-from ..seeds import derive
+from ..seeds import derive, random_numbers
 from . import EXTRACTORS
 from .extractors import Extractor, inception, lite0
 from .images import evaluate_images
@@ -104,7 +104,7 @@ def _latents(run: FinishedRun, seed: int) -> dict[str, Any]:
         mixture=run.mixture,
     )
     real = run.latents
-    chosen = np.random.Generator(np.random.Philox(derive(seed, "real"))).permutation(len(real))
+    chosen = random_numbers(seed, "real").permutation(len(real))
     half = min(ENERGY_ROWS, len(real) // 2)
     one, other = real[chosen[:half]], real[chosen[half : 2 * half]]
     found: dict[str, Any] = {
@@ -143,7 +143,7 @@ def _images(
     )
     found: dict[str, Any] = {"data": f"{count:,} generated against {count:,} {what}"}
     if network is not None:
-        rows = np.random.Generator(np.random.Philox(derive(seed, "again"))).permutation(real.n)
+        rows = random_numbers(seed, "again").permutation(real.n)
         some_real = real.images[np.sort(rows[:count])]
         again = decode_all(run.autoencoder, encode_all(run.autoencoder, some_real))
         found["images"] = evaluate_images(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gtn_label import Matching, arrays
 from gtn_label.checks import check_seed
 
+from ..seeds import random_numbers
 from .rows import (
     Closing,
     PairRows,
@@ -22,7 +23,6 @@ from .rows import (
     cosines_of,
     float_rows,
     measure,
-    random_numbers,
 )
 
 __all__ = ["FixedPairs"]

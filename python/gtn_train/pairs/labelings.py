@@ -21,8 +21,7 @@ from gtn_label.checks import as_integer, check_center, check_order, check_seed, 
 from gtn_label.mixture import find_clusters
 
 from ..mixture import Mixture
-from ..seeds import derive
-from .rows import random_numbers
+from ..seeds import derive, random_numbers
 
 __all__ = ["Algorithm1", "Clusters", "Labeled", "Labeling", "Quantile"]
 

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from gtn_label import arrays, report
 
-from ..seeds import derive
-
 __all__ = [
     "Closing",
     "PairRows",
@@ -26,7 +24,6 @@ __all__ = [
     "cosines_of",
     "float_rows",
     "measure",
-    "random_numbers",
 ]
 
 Floats = NDArray[np.float32]
@@ -169,8 +166,3 @@ def measure(
         return found
     sample = report.sample_rows(len(sources), sources.shape[1])
     return {**found, "learnability": report.learnability(sources[sample], labels[sample])}
-
-
-def random_numbers(seed: int, *use: str | int) -> np.random.Generator:
-    """NumPy's Philox generator for one use of a seed."""
-    return np.random.Generator(np.random.Philox(derive(seed, *use)))
