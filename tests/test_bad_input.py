@@ -35,12 +35,12 @@ def which(request):
 
 class TestShape:
     def test_one_dimension_says_how_to_reshape(self, which):
-        message = rf"{which} must be 2-D .*got 1-D shape \(6,\); use {which}\.reshape\(-1, 1\)"
+        message = rf"{which} must be 2-D .*got 1-D shape \(6,\): rows of one value"
         refused(ValueError, message, **{which: np.ones(6)})
 
     def test_three_dimensions_say_how_to_reshape(self, which):
-        advice = re.escape(f"{which}.reshape(len({which}), -1)")
-        message = rf"{which} must be 2-D .*got 3-D shape \(6, 2, 3\); use {advice}"
+        advice = re.escape("as one row an entry it has shape (6, 6)")
+        message = rf"{which} must be 2-D .*got 3-D shape \(6, 2, 3\): {advice}"
         refused(ValueError, message, **{which: np.ones((6, 2, 3))})
 
     def test_a_single_value(self, which):

@@ -192,7 +192,7 @@ class TestRefusals:
         ("shape", "found"),
         [
             ((), "2-D .*got a single value"),
-            ((6,), r"2-D .*got 1-D shape \(6,\); use {which}\.reshape\(-1, 1\)"),
+            ((6,), r"2-D .*got 1-D shape \(6,\): rows of one value have"),
             ((6, 2, 3), r"2-D .*got 3-D shape \(6, 2, 3\)"),
             ((0, 3), r"at least one row \(n >= 1\), got shape \(0, 3\)"),
             ((6, 0), r"at least one column \(dim >= 1\), got shape \(6, 0\)"),

@@ -485,3 +485,16 @@ def test_check_target(tmp_path: Path) -> None:
 def test_check_target_tries_it() -> None:
     with pytest.raises(PermissionError, match="--out must be in a folder that can be written to"):
         check_target("/proc/pairs.npz", "--out")
+
+
+def test_a_short_write_that_names_no_reason(tmp_path: Path) -> None:
+    """NumPy's tofile says how many elements it wrote, and neither the file nor the reason."""
+
+    def write() -> None:
+        with atomic_file(tmp_path / "file"):
+            raise OSError("156800 requested and 20352 written")
+
+    with pytest.raises(OSError, match=r"20352 written\); the disk may be full") as refusal:
+        write()
+    assert refusal.value.filename == str(tmp_path / "file")
+    assert listing(tmp_path) == []

@@ -13,6 +13,7 @@ but for integers beyond 2**53. torch is never imported: a tensor's own module is
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,7 @@ def as_rows(value: Any, name: str) -> Rows:
 def check_shape(shape: tuple[int, ...], name: str) -> None:
     """Refuse what is not 2-D, or has no rows or columns."""
     if len(shape) != 2:
-        raise ValueError(f"{name} must be 2-D [rows, dim], got {_reshape_advice(shape, name)}")
+        raise ValueError(f"{name} must be 2-D [rows, dim], got {_advice(shape)}")
     if shape[0] == 0:
         raise ValueError(f"{name} must have at least one row (n >= 1), got shape {shape}")
     if shape[1] == 0:
@@ -255,15 +256,14 @@ def _check_real(array: npt.NDArray[Any], name: str) -> None:
     raise TypeError(dtype_message(name, str(dtype)))
 
 
-def _reshape_advice(shape: tuple[int, ...], name: str) -> str:
+def _advice(shape: tuple[int, ...]) -> str:
     if len(shape) == 0:
         return "a single value"
     if len(shape) == 1:
-        return (
-            f"1-D shape {shape}; use {name}.reshape(-1, 1) for rows of one value "
-            f"or {name}.reshape(1, -1) for one row"
-        )
-    return f"{len(shape)}-D shape {shape}; use {name}.reshape(len({name}), -1)"
+        n = shape[0]
+        return f"1-D shape {shape}: rows of one value have shape ({n}, 1), one row has (1, {n})"
+    flat = (shape[0], math.prod(shape[1:]))
+    return f"{len(shape)}-D shape {shape}: as one row an entry it has shape {flat}"
 
 
 def _engine_rows(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

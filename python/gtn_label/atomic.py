@@ -9,6 +9,7 @@ What is inside the files is the business of files.py, plot.py and checkpoint.py.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -58,6 +59,10 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.errno is not None:
             # In the caller's words: the temporary's name says nothing, and a full disk none.
             raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+        if isinstance(error, OSError):  # NumPy's, which says how many elements it wrote
+            raise OSError(
+                errno.EIO, f"not all could be written ({error}); the disk may be full", str(path)
+            ) from None
         raise
     _sync_folder(folder)
 
