@@ -25,6 +25,7 @@ def test_two_processes_are_one_within_rounding(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "distributed" not in done.stderr, "Fabric's own lines about processes"
     alone = cases.run_distributed(tmp_path / "one")
     for (model, result), name in zip(alone, ("generator", "autoencoder"), strict=True):
         folder = RunFolder(tmp_path / "two" / name)

@@ -151,7 +151,7 @@ def test_labels_need_not_be_scaled(folder):
     train_generator(model, pairs(), folder, options(max_epochs=1), scale_labels=False)
     assert torch.equal(model.label_scale, torch.ones(3))
     model.set_scale(torch.tensor([[0.0, 0, 0], [2, 2, 2]]))
-    train_generator(model, pairs(), folder, options(max_epochs=1))
+    train_generator(model, pairs(), folder, options(max_epochs=1), overwrite=True)
     assert torch.equal(model.label_mean, torch.ones(3)), "a scale that is there is kept"
 
 
@@ -186,6 +186,7 @@ def test_patience_counts_evaluations(tmp_path):
             RunFolder(tmp_path / "run"),
             options(max_epochs=8, patience=patience),
             metric=metric,
+            overwrite=True,
         )
         return result.epochs, result.best_epoch, result.stopped
 
@@ -193,6 +194,24 @@ def test_patience_counts_evaluations(tmp_path):
     assert stopped_at([1, 2, 1, 3, 2, 1, 4, 4], 3, 1) == (8, 7, "max_epochs")
     assert stopped_at([3, 2, 1], 2, 2) == (6, 2, "patience")
     assert stopped_at([3, 2, 1], 2, 3, larger=False) == (8, 8, "max_epochs")  # 3, 6 and the last
+
+
+@pytest.mark.parametrize("found", [None, "good", torch.ones(3)])
+def test_a_metric_must_give_a_number(folder, found):
+    kind = type(found).__name__
+    metric = Metric("score", lambda model: found, larger_is_better=True)
+    with pytest.raises(TypeError, match=f"metric 'score' must give a number, got {kind}"):
+        train_generator(generator(), pairs(), folder, options(), metric=metric)
+
+
+def test_batch_normalisation_needs_two_pairs(folder):
+    message = "batch normalisation needs batches of at least 2 pairs, got 1"
+    with pytest.raises(ValueError, match=message):
+        train_generator(generator(), pairs(1), folder, options())
+    with pytest.raises(ValueError, match=message):
+        train_generator(generator(), pairs(), folder, options(batch_size=1))
+    assert not folder.weights.exists()
+    train_generator(generator(batch_norm_layers=0), pairs(1), folder, options(max_epochs=1))
 
 
 def test_best_copies_and_ignores_nan():

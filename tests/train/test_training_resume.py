@@ -101,7 +101,7 @@ def unfinished(tmp_path):
     return folder
 
 
-def start(folder, *, model=None, pairs=None, metric=None, resume=False, **changes):
+def start(folder, *, model=None, pairs=None, metric=None, resume=False, overwrite=False, **changes):
     return train_generator(
         model or cases.generator(),
         pairs or FixedPairs(cases.latents() - 3, cases.latents()),
@@ -109,6 +109,7 @@ def start(folder, *, model=None, pairs=None, metric=None, resume=False, **change
         cases.options(**changes),
         metric=metric or interrupted_at(99),
         resume=resume,
+        overwrite=overwrite,
     )
 
 
@@ -255,4 +256,16 @@ def test_without_a_checkpoint_resume_starts(tmp_path):
     start(fresh, model=first, resume=True)
     start(again, model=second)
     assert cases.same(first, second)
-    start(again, model=cases.generator())  # a finished one may be done again
+
+
+def test_an_ended_run_is_overwritten_only_when_told_to(tmp_path):
+    folder = RunFolder(tmp_path)
+    first, second = cases.generator(), cases.generator()
+    start(folder, model=first)
+    before = contents(folder)
+    for resume in (False, True):
+        with pytest.raises(ValueError, match="holds the weights of a run that has ended: overwri"):
+            start(folder, model=second, resume=resume)
+    assert contents(folder) == before
+    start(folder, model=second, overwrite=True)
+    assert cases.same(first, second)

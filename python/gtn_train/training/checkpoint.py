@@ -60,7 +60,8 @@ def open_run(
     resume : bool
         Continue from the folder's checkpoint, if it has one.
     overwrite : bool
-        Start from the beginning if that checkpoint is of another run.
+        Start from the beginning if that checkpoint is of another run, or if there is none and the
+        folder holds weights.
     load : callable
         Reads a checkpoint.
 
@@ -72,11 +73,16 @@ def open_run(
     Raises
     ------
     ValueError
-        If the folder holds an unfinished run and `resume` is false, if that run is another one
-        (unless `overwrite` is true), or if its files are damaged. A run is the same one wherever
-        it computes (`options.COMPUTING`).
+        If the folder holds an unfinished run and `resume` is false, if that run is another one or
+        has ended (unless `overwrite` is true), or if its files are damaged. A run is the same one
+        wherever it computes (`options.COMPUTING`).
     """
     if not folder.checkpoint.exists():
+        if folder.weights.exists() and not overwrite:
+            raise ValueError(
+                f"'{folder.path}' holds the weights of a run that has ended: overwrite it, choose "
+                f"another folder, or delete '{folder.weights}'"
+            )
         return None
     if not resume:
         raise ValueError(

@@ -72,7 +72,7 @@ def _by_torchrun() -> bool:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the lines that Fabric logs about what it found."""
-    logger = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    logger = logging.getLogger("lightning_fabric")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:

@@ -77,8 +77,8 @@ def train(
     Raises
     ------
     ValueError
-        If the folder holds another run, or an unfinished one and `resume` is false; if there are
-        too few rows; if `patience` has nothing to go by.
+        If the folder holds another run, one that has ended, or an unfinished one and `resume` is
+        false; if there are too few rows; if `patience` has nothing to go by.
     RuntimeError
         If a loss is not finite.
     OSError
@@ -309,7 +309,7 @@ class _Run:
             self.model.eval()
             device, seed = self.fabric.device, derive(self.options.seed, "metric", epoch)
             with seeded(seed, device), torch.no_grad():
-                found = float(self.metric.function(self.model))
+                found = self.metric.measure(self.model)
         if self.fabric.world_size > 1:
             sent = torch.tensor(found, dtype=torch.float64, device=self.fabric.device)
             torch.distributed.broadcast(sent, src=0)

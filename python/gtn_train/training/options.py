@@ -151,6 +151,22 @@ class Metric:
             raise TypeError(f"metric function must be callable, got {self.function!r}")
         as_integer(self.every, "metric every", 1)
 
+    def measure(self, model: Any) -> float:
+        """Call the function.
+
+        Raises
+        ------
+        TypeError
+            If it gives no number.
+        """
+        found = self.function(model)
+        try:
+            return float(found)
+        except (TypeError, ValueError, RuntimeError):  # the last: a tensor of many numbers
+            raise TypeError(
+                f"metric {self.name!r} must give a number, got {type(found).__name__}"
+            ) from None
+
     def config(self) -> dict[str, Any]:
         """What a resumed run must have in common, in JSON types; not the function."""
         return {"name": self.name, "larger_is_better": self.larger_is_better, "every": self.every}

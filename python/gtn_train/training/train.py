@@ -52,8 +52,9 @@ def train_autoencoder(
     resume : bool
         Continue from the folder's checkpoint; without one the run starts from the beginning.
     overwrite : bool
-        With `resume`: start from the beginning also where the checkpoint is of another run, which
-        is refused otherwise. Options that say where and how fast to compute make no other run.
+        Start from the beginning also where the folder holds the weights of a run that has ended or,
+        with `resume`, a checkpoint of another run; both are refused otherwise. Options that say
+        where and how fast to compute make no other run.
     tensorboard : bool
         Write event files beside metrics.jsonl; needs the package tensorboard.
 
@@ -64,7 +65,7 @@ def train_autoencoder(
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not fit, or the folder holds another or an unfinished run.
+        If the arguments do not fit, or the folder holds another, an unfinished or an ended run.
     RuntimeError
         If a loss or the metric is not finite: names the epoch and the step.
     OSError
@@ -168,6 +169,9 @@ def train_generator(
             f"validation pairs were made from other latents: SHA-256 {pairs.latents_sha256}, "
             f"found {validation.latents_sha256}"
         )
+    rows = min(pairs.n, options.batch_size)
+    if generator.batch_norm_layers and rows < 2:
+        raise ValueError(f"batch normalisation needs batches of at least 2 pairs, got {rows}")
     fabric = make_fabric(options)
     if fabric.world_size > 1:
         pairs = SharedPairs(pairs, fabric.global_rank, fabric.device)
