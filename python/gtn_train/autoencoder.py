@@ -229,11 +229,12 @@ def encode_all(
     Raises
     ------
     TypeError
-        If `images` are not uint8.
+        If `images` are not uint8, or the autoencoder is none.
     ValueError
         If they are not of the autoencoder's shape, or a latent is NaN or infinite.
     """
     check_images(images)
+    _check_autoencoder(autoencoder)
     if images.shape[1:] != tuple(autoencoder.image_shape):
         raise ValueError(
             f"images must have the autoencoder's shape (n, {_listed(autoencoder.image_shape)}), "
@@ -276,11 +277,12 @@ def decode_all(
     Raises
     ------
     TypeError
-        If `latents` are no numbers.
+        If `latents` are no numbers, or the autoencoder is none.
     ValueError
         If they are not [n, latent_dim], or one of them or its image holds NaN or infinity.
     """
     rows_given = arrays.as_rows(latents, "latents").rows
+    _check_autoencoder(autoencoder)
     if rows_given.shape[1] != autoencoder.latent_dim:
         raise ValueError(
             f"latents must have the autoencoder's shape (n, {autoencoder.latent_dim}), "
@@ -370,6 +372,16 @@ def _of_shape(result: Any, wanted: tuple[int, ...], who: str) -> Tensor:
     if tuple(result.shape) != wanted:
         raise ValueError(f"{who} must give {wanted}, and gave {tuple(result.shape)}")
     return result
+
+
+def _check_autoencoder(value: Any) -> None:
+    wanted = ("image_shape", "latent_dim", "encode", "decode")
+    missing = [name for name in wanted if not hasattr(value, name)]
+    if missing:
+        raise TypeError(
+            f"autoencoder must have {', '.join(wanted)}, as PretrainedPair gives them to any two "
+            f"functions, and {type(value).__name__} has no {', '.join(missing)}"
+        )
 
 
 def _listed(shape: Sequence[int]) -> str:

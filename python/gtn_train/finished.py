@@ -19,6 +19,7 @@ from gtn_label.files import read_array
 
 from . import models
 from .accelerator import device_of
+from .classes import of_latents
 from .data import Images, open_images
 from .mixture import Mixture
 from .run_folder import RunFolder, Stage
@@ -111,9 +112,7 @@ class FinishedRun:
     @functools.cached_property
     def classes(self) -> NDArray[np.int64] | None:
         """Class of each latent, in a conditional run: [n]."""
-        if "classes.npy" not in self.stages["latents"].outputs:
-            return None
-        return read_array(self.out / "latents" / "classes.npy")
+        return of_latents(self.out / "pairs" / "pairs.npz")
 
     @functools.cached_property
     def matching(self) -> Matching:

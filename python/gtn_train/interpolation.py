@@ -142,14 +142,18 @@ def lines(
 
 
 def random_ends(
-    n: int, dim: int, seed: int, *, mixture: Mixture | None = None
+    n: int, dim: int, seed: int, *, mixture: Mixture | None = None, classes: Any = None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Draw the ends of n lines: N(0, I), or from a mixture; float32 [n, dim] each."""
+    """Draw the ends of n lines: N(0, I), or from a mixture; float32 [n, dim] each.
+
+    Classes [n], or one of all, are a mixture's clusters: both ends of a line are then in its own.
+    """
     n, seed = as_integer(n, "n", 1), check_seed(seed)
     if mixture is None:
         sources = draw_sources(2 * n, as_integer(dim, "dim", 1), seed)
     else:
-        sources, _ = mixture.draw(2 * n, seed)
+        clusters = None if classes is None else np.tile(np.broadcast_to(classes, n), 2)
+        sources, _ = mixture.draw(2 * n, seed, clusters)
     return sources[:n], sources[n:]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gtn_label.arrays import draw_sources, refuse_non_finite
+from gtn_label.arrays import as_labels, draw_sources, refuse_non_finite
 from gtn_label.atomic import atomic_file
 from gtn_label.checks import as_integer, check_seed
 
@@ -133,7 +133,9 @@ class Mixture:
         latents[assignment] = labels  # their own order: the sums are then match_mixture's bits
         return cls.of_clusters(latents, clusters)
 
-    def draw(self, n: int, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def draw(
+        self, n: int, seed: int, clusters: Any = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Draw sources: mean + std z, with the z that `match` draws from this seed.
 
         Parameters
@@ -142,17 +144,26 @@ class Mixture:
             How many, >= 1.
         seed : int
             Of the sources and, through `derive`, of their clusters; >= 0.
+        clusters : int array [n], optional
+            Which cluster each is of; by default at random, by weight.
 
         Returns
         -------
         sources : float32 [n, dim]
         clusters : int64 [n]
-            Which cluster each is of: at random, by weight.
         """
         n, seed = as_integer(n, "n", 1), check_seed(seed)
-        chance = random_numbers(seed, "mixture", "clusters")
-        weights = self.weights / self.weights.sum()
-        clusters = chance.choice(len(weights), size=n, p=weights).astype(np.int64)
+        if clusters is None:
+            chance = random_numbers(seed, "mixture", "clusters")
+            weights = self.weights / self.weights.sum()
+            clusters = chance.choice(len(weights), size=n, p=weights).astype(np.int64)
+        else:
+            clusters = as_labels(clusters, "clusters", n, "sources")
+            k = len(self.weights)
+            if clusters.min() < 0 or clusters.max() >= k:
+                raise ValueError(
+                    f"clusters must be in 0 to {k - 1}, got {clusters.min()} to {clusters.max()}"
+                )
         return self.around(clusters, draw_sources(n, self.dim, seed)), clusters
 
     def around(
@@ -174,6 +185,25 @@ class Mixture:
             inside = clusters == cluster
             sources[inside] = (mean + std * z[inside]).astype(np.float32)
         return sources
+
+    def frames(self, clusters: npt.NDArray[np.int64], rows: npt.NDArray[Any]) -> Floats:
+        """Undo `around`: rows seen from their cluster's mean, in units of its deviations.
+
+        Parameters
+        ----------
+        clusters : int64 [n]
+        rows : [n, dim]
+
+        Returns
+        -------
+        float64 [n, dim]
+            0 where a deviation is 0.
+        """
+        seen = np.empty(rows.shape, np.float64)
+        for cluster, (mean, std) in enumerate(zip(self.means, self.stds, strict=True)):
+            inside = clusters == cluster
+            seen[inside] = (rows[inside] - mean) / np.where(std > 0, std, np.inf)
+        return seen
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, whole or not at all; numbers come back bit for bit."""

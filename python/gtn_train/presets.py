@@ -1,8 +1,9 @@
 """Whole runs by name: data, autoencoder, pairs and generator, as `gtn-train fit --preset` has them.
 
-Architectures and training of the autoencoder and of ĥ are the papers' (Table 2 of the GTN paper and
-its appendix F) unless a line says otherwise; pairs are this project's choice, from the study of
-labels in docs/reproduction.md. Not here: what the stages do with them (stages.py).
+Architectures, batch sizes and first learning rates of the autoencoder and of ĥ are the papers'
+(Table 2 of the GTN paper and its appendix F) unless a line says otherwise; when training stops and
+how the learning rate decays is this project's choice, as docs/reproduction.md lists it, and so are
+pairs, from the study of labels there. Not here: what the stages do with them (stages.py).
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class Preset:
         if self.autoencoder is None:
             if self.latent_dim is not None:
                 raise ValueError(f"latent_dim needs an autoencoder, got {self.latent_dim!r}")
-            if self.pairs.by_class:
+            if self.pairs.needs_classes:
                 raise ValueError(f"by_class needs images, and the data are {self.data.name!r}")
         else:
             as_integer(self.latent_dim, "latent_dim", 1)
@@ -237,10 +238,20 @@ PRESETS: dict[str, Preset] = {
         **_generator("uniform", max_epochs=60, patience=None),
     ),
     "two-squares": Preset(
-        summary="two disjoint squares from a mixture of two normals (Fig. 9)",
+        summary="two disjoint squares from a mixture of two normals, which the generator is told "
+        "apart (Fig. 9, but for that)",
         data=DataOptions("two-squares", n=100_000),
-        pairs=PairOptions(labeling="clusters", clusters=2),
-        **_generator("uniform", max_epochs=60, patience=None),
+        pairs=PairOptions("clusters", cone=16, standardize=True, clusters=2, by_class=True),
+        layers=6,
+        width=50,
+        batch_norm_layers=5,
+        generator_training=TrainingOptions(
+            batch_size=250,
+            learning_rate=1e-3,
+            learning_rate_decay=0.8,
+            max_epochs=15,
+            threads=1,
+        ),
     ),
     "vectors": Preset(
         summary="any file of vectors, such as latents of an autoencoder of yours",

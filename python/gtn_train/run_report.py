@@ -12,6 +12,7 @@ from . import models
 from .evaluation.runs import kept
 from .finished import FinishedRun
 from .report import Contents, write_report
+from .settings import RunSettings
 
 __all__ = ["report_run"]
 
@@ -82,11 +83,21 @@ def report_run(run: FinishedRun, path: Path) -> None:
             pictures=sheets,
             labels=_labels(curves["generator"]),
             tables={**_tables(measured), "Seconds": seconds},
-            config={**settings.preset.config(), "data path": settings.data},
+            config={**_asked(settings), "data path": settings.data},
             versions=run.stages["generator"].versions,
             hashes={name: stage.outputs for name, stage in run.stages.items()},
         ),
     )
+
+
+def _asked(settings: RunSettings) -> dict[str, Any]:
+    """The preset with the run's own seed and device, which decide for both trainings."""
+    config = settings.preset.config()
+    for name in ("autoencoder_training", "generator_training"):
+        options = getattr(settings.preset, name)
+        if options is not None:
+            config[name] = settings.training(options).config()
+    return {**config, "seed": settings.seed}
 
 
 def _sheets(run: FinishedRun) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from . import figures
 from .autoencoder import decode_all, encode_all
+from .classes import as_in_data, in_turn
 from .interpolation import interpolate, random_ends
 from .mixture import Mixture
 from .run_folder import save_array
-from .sampling import sample_latents
+from .sampling import sample_images, sample_latents
 from .seeds import derive, random_numbers
 
 __all__ = ["sheet_columns", "write_samples"]
@@ -35,6 +36,7 @@ def write_samples(
     *,
     latents: NDArray[Any],
     images: NDArray[np.uint8] | None,
+    classes: NDArray[np.int64] | None,
     mixture: Mixture | None,
     seed: int,
 ) -> list[str]:
@@ -49,6 +51,8 @@ def write_samples(
         Real ones.
     images : uint8 [n, c, h, w] or None
         Real ones, row by row those of the latents.
+    classes : int64 [n] or None
+        Class of each latent, for a conditional generator.
     mixture : Mixture or None
         Where sources come from, if not from N(0, I).
     seed : int
@@ -58,10 +62,8 @@ def write_samples(
     list of str
         Names of the files.
     """
-    classes = None
-    if generator.classes:
-        classes = np.arange(LATENTS) % generator.classes
-    generated = sample_latents(generator, LATENTS, seed, classes=classes, mixture=mixture)
+    drawn = None if classes is None else as_in_data(classes, LATENTS, seed)
+    generated = sample_latents(generator, LATENTS, seed, classes=drawn, mixture=mixture)
     save_array(folder / "latents.npy", generated)
     made = {"latents.npy"}
     centre = latents.mean(axis=0)
@@ -75,30 +77,33 @@ def write_samples(
     if latents.shape[1] <= 2:
         pictures["scatter.png"] = figures.scatter({"generated": generated, "real": latents})
     if autoencoder is not None and images is not None:
-        columns = sheet_columns(generator.classes)
-        shown = generated[: SHEET if columns is None else SHEET - SHEET % columns]
-        pictures["samples.png"] = figures.grid(decode_all(autoencoder, shown), columns=columns)
+        columns = None if classes is None else sheet_columns(classes)
+        n_shown = SHEET if columns is None else SHEET - SHEET % columns
+        turns = None if classes is None else in_turn(classes, n_shown)
+        shown = sample_images(generator, autoencoder, n_shown, seed, classes=turns, mixture=mixture)
+        pictures["samples.png"] = figures.grid(shown, columns=columns)
         chosen = random_numbers(seed, "real").permutation(len(images))
         real = images[np.sort(chosen[: SHEET // 2])]
         again = decode_all(autoencoder, encode_all(autoencoder, real))
         above = np.stack([real, again], axis=1).reshape(-1, *real.shape[1:])
         pictures["reconstructions.png"] = figures.grid(above, columns=16)
-        ends = random_ends(LINES, generator.dim, derive(seed, "lines"), mixture=mixture)
-        of_line = None if classes is None else classes[:LINES]
-        pictures["interpolation.png"] = interpolate(
-            generator, *ends, autoencoder, classes=of_line
-        ).grid()
+        of_line = None if classes is None else in_turn(classes, LINES)
+        line_seed = derive(seed, "lines")
+        ends = random_ends(LINES, generator.dim, line_seed, mixture=mixture, classes=of_line)
+        found = interpolate(generator, *ends, autoencoder, classes=of_line)
+        pictures["interpolation.png"] = found.grid()
     for name, picture in pictures.items():
         figures.write(folder / name, picture)
     return sorted(made | set(pictures))
 
 
-def sheet_columns(classes: int) -> int | None:
-    """Columns of a sheet on which each has a class of its own; None where that makes no sense.
+def sheet_columns(classes: NDArray[np.int64]) -> int | None:
+    """Columns of a sheet on which each class has one of its own; None where that makes no sense.
 
     Parameters
     ----------
-    classes : int
-        Of the generator.
+    classes : int64 [n]
+        Class of each latent.
     """
-    return classes if 2 <= classes <= MOST_COLUMNS else None
+    count = len(np.unique(classes))
+    return count if 2 <= count <= MOST_COLUMNS else None

@@ -55,7 +55,8 @@ def sample_latents(
     classes : int or int array [n], optional
         Class of all samples, or of each.
     mixture : Mixture, optional
-        Where sources come from instead of N(0, I).
+        Where sources come from instead of N(0, I). The classes of a conditional generator are then
+        its clusters, by default those of the sources.
     device : optional
         Where the generator is; by default where its first parameter is.
     progress : bool
@@ -76,7 +77,9 @@ def sample_latents(
     if mixture is None:
         sources = arrays.draw_sources(n, as_integer(_dim(generator), "generator.dim", 1), seed)
     else:
-        sources, _ = mixture.draw(n, seed)
+        sources, clusters = mixture.draw(n, seed, _classes(classes, n))
+        if getattr(generator, "classes", 0):
+            classes = clusters
     return generate_latents(
         generator, sources, batch_size=batch_size, classes=classes, device=device, progress=progress
     )

@@ -8,8 +8,8 @@ what reads a finished run (finished.py).
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +26,7 @@ from gtn_label.files import read_array, read_pairs, write_pairs
 from . import models
 from .accelerator import device_of
 from .autoencoder import encode_all
+from .classes import of_latents
 from .data import SYNTHETIC, Images, open_images, open_vectors
 from .keeping import Keeper, is_first_process
 from .mixture import Mixture
@@ -133,22 +134,28 @@ class Stages:
         """The training images."""
         data = self.preset.data
         cache = self.out / "images" if data.decoded else None
-        there = self.out.exists()
+        new = [path for path in (cache, self.out) if path is not None and not path.exists()]
         try:
-            return open_images(
+            images = open_images(
                 data.name,
                 str(self.settings.data),
                 size=data.size,
                 cache=cache,
                 progress=self._progress,
             )
+            self._check_count(images.n)
+            if self.preset.pairs.needs_classes and images.labels is None:
+                raise ValueError(
+                    f"pairs by class need classes, and the images of '{self.settings.data}' have "
+                    "none: a folder's are its subfolders, of which there must be two, with all "
+                    "images in them"
+                )
         except BaseException:
-            if cache is not None:  # nothing is left of a run that could not begin
-                with contextlib.suppress(OSError):
-                    cache.rmdir()
-                    if not there:
-                        self.out.rmdir()
+            if is_first_process():
+                for path in new:  # nothing is left of a run that could not begin
+                    shutil.rmtree(path, ignore_errors=True)
             raise
+        return images
 
     @functools.cached_property
     def autoencoder(self) -> Any:
@@ -164,8 +171,6 @@ class Stages:
             "training": training.deciding(),
             "validation_share": share,
         }
-        if preset.pairs.by_class:
-            self._classes()  # which may be missing: not to be found out after hours of training
 
         def make(folder: RunFolder) -> tuple[list[str], float]:
             model = models.make_model(
@@ -235,8 +240,10 @@ class Stages:
             images = self.images.images
             return lambda: encode_all(autoencoder, images, progress=self._progress)
         if data.synthetic:
+            self._check_count(data.n)  # type: ignore[arg-type]
             return lambda: SYNTHETIC[data.name](data.n, self.settings.seed)  # type: ignore[arg-type]
         rows = open_vectors(str(self.settings.data))
+        self._check_count(len(rows))
         if self.preset.pairs.labeling == "quantile" and rows.shape[1] != 1:
             raise ValueError(
                 f"quantile labels need vectors of dimension 1, and '{self.settings.data}' has "
@@ -244,14 +251,15 @@ class Stages:
             )
         return rows
 
-    def _classes(self) -> NDArray[np.int64]:
-        labels = self.images.labels
-        if labels is None:
+    def _check_count(self, n: int) -> None:
+        """Refuse data of which too few are left once some are held out."""
+        least = 3 if self.preset.batch_norm_layers else 2
+        if n < least:
+            where = self.settings.data or self.preset.data.name
             raise ValueError(
-                f"pairs by class need classes, and the images of '{self.settings.data}' have none: "
-                "a folder's are its subfolders, of which there must be two, with all images in them"
+                f"a run needs at least {least} images or vectors, of which one is held out, and "
+                f"'{where}' has {n}"
             )
-        return labels
 
     # -------------------------------------------------------------------------------------- pairs
 
@@ -267,6 +275,11 @@ class Stages:
             latents_sha256=latents_sha256,
             cosine=content["cosine"],
         )
+
+    @property
+    def _classes(self) -> NDArray[np.int64] | None:
+        """Class of each latent, if the generator is told classes."""
+        return of_latents(self.out / "pairs" / "pairs.npz")
 
     @functools.cached_property
     def _pairs_stage(self) -> Stage:
@@ -317,7 +330,7 @@ class Stages:
         return self.preset.pairs.labeling_of(
             self.latents,
             self.settings.seed,
-            classes=self._classes() if self.preset.pairs.by_class else None,
+            classes=self.images.labels if self.preset.pairs.needs_classes else None,
             threads=self.settings.computing.threads,
         )
 
@@ -346,7 +359,8 @@ class Stages:
         }
 
         def make(folder: RunFolder) -> tuple[list[str], float]:
-            classes = int(self._classes().max()) + 1 if preset.pairs.by_class else 0
+            known = self._classes
+            classes = 0 if known is None else int(known.max()) + 1
             config = {"dim": self.latents.shape[1], **architecture, "classes": classes}
             generator = models.make_model("generator", config, derive(seed, "generator"))
             if preset.pairs.every == 0:
@@ -389,6 +403,7 @@ class Stages:
                     autoencoder,
                     latents=self.latents,
                     images=None if autoencoder is None else self.images.images,
+                    classes=self._classes,
                     mixture=mixture,
                     seed=derive(self.settings.seed, "samples"),
                 ),

@@ -267,3 +267,17 @@ def test_progress(capsys) -> None:
     assert "encoding: 100%" in err
     assert "decoding: 100%" in err
     assert "9/9" in err
+
+
+def test_what_is_no_autoencoder():
+    class Half:
+        latent_dim = 3
+
+        def encode(self, images):
+            return images
+
+    missing = "and Half has no image_shape, decode"
+    with pytest.raises(TypeError, match=f"autoencoder must have image_shape, .*{missing}"):
+        encode_all(Half(), pixels(), 4)
+    with pytest.raises(TypeError, match=missing):
+        decode_all(Half(), np.zeros((2, 3)))

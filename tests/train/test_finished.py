@@ -25,7 +25,7 @@ def test_what_a_run_has(finished):
     assert run.autoencoder.latent_dim == run.latents.shape[1] == 3
     assert run.generator.dim == 3
     assert run.mixture is None
-    assert np.array_equal(run.classes, np.arange(60) % 10)
+    assert run.classes is None, "its generator is not told the classes that its images have"
     assert run.images().n == 60
     assert run.images("test").n == 30
     assert set(run.stages) == {"autoencoder", "latents", "pairs", "generator", "samples"}

@@ -38,6 +38,13 @@ def test_random_ends_are_drawn_once_for_both_sides():
     assert min(left.min(), right.min()) > 90
 
 
+def test_both_ends_are_in_the_lines_cluster():
+    mixture = Mixture([0.5, 0.5], [[100.0], [-100.0]], [[1.0], [1.0]])
+    for classes, signs in (([0, 1, 1], [1, -1, -1]), (1, [-1, -1, -1])):
+        for end in random_ends(3, 1, 9, mixture=mixture, classes=classes):
+            assert np.sign(end[:, 0]).tolist() == signs
+
+
 def test_images_lie_along_the_line_and_make_one_row_each():
     left, right = np.array([[-1.0, -1.0], [0.0, 0.0]]), np.array([[0.0, 0.0], [0.0, -1.0]])
     found = interpolate(Affine(2), left, right, Tiles(2), steps=3, batch_size=2)

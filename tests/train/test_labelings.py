@@ -81,6 +81,7 @@ def test_classes_must_be_as_many_as_latents():
         ({"standardize": 1}, "standardize must be a bool, got int 1"),
         ({"threads": 0}, "threads"),
         ({"backend": "quantum"}, "backend"),
+        ({"classes": 5}, r"classes must be 1-D .*got shape \(\)"),
     ],
 )
 def test_algorithm_1_refuses(changes, message):
@@ -126,7 +127,53 @@ def test_clusters_are_those_of_match_mixture():
         "seed": 4,
         "order": "norm",
         "cone": 2,
+        "standardize": False,
+        "by_class": False,
     }
+    assert made.classes is None
+
+
+def test_standardized_clusters_are_matched_from_their_means():
+    latents = two_clumps() * np.float32([1, 30])
+    labeling = Clusters(latents, 2, seed=4, cone=2, standardize=True, by_class=True)
+    made = labeling.label(latents, 7)
+    unit = standardized(latents)
+    clusters = match_mixture(unit, 2, seed=4).groups[1]
+    z = arrays.draw_sources(40, 2, derive(7, "sources"))
+    frames, placed = np.empty_like(unit), np.empty_like(z)
+    for cluster in range(2):
+        inside = clusters == cluster
+        mean, deviation = unit[inside].mean(0), unit[inside].std(0)
+        frames[inside] = (unit[inside] - mean) / deviation
+        placed[inside] = (mean + deviation * z[inside]).astype(np.float32)
+    assert np.allclose(made.sources, placed, atol=1e-6)
+    wanted = match(frames, z, groups=(clusters, clusters), cone=2)
+    assert np.array_equal(made.assignment, wanted.assignment)
+    assert np.allclose(made.cosine, wanted.cosine, rtol=1e-6)
+    assert labeling.conditional
+    assert np.array_equal(made.classes, clusters)
+    pairs = one_round(latents, labeling, 7)
+    assert np.array_equal(pairs.epoch(1).labels.numpy(), latents[made.assignment])
+
+
+@pytest.mark.parametrize(
+    "labeling", [Algorithm1(classes=np.arange(60)), Clusters(rows(), 2), Quantile()]
+)
+def test_latents_of_another_number_or_dimension_are_refused(labeling):
+    with pytest.raises(ValueError, match=r"\b60\b|dimension 1"):
+        labeling.label(rows()[:10], 1)
+
+
+def test_what_cannot_be_standardized_is_refused():
+    with pytest.raises(ValueError, match="and row 1 is the mean of all, or of its cluster"):
+        Algorithm1(standardize=True).label(np.array([[1.0], [3.0], [5.0]]), 0)
+    lonely = np.array([[0.0, 1], [1, 0], [99, 99]])
+    labeling = Clusters(lonely, 2, standardize=True)
+    with pytest.raises(ValueError, match="and row 2 is the mean of all, or of its cluster"):
+        labeling.label(lonely, 0)
+    huge = np.array([[1.0, 2e300], [2.0, -1e300]])
+    with pytest.raises(ValueError, match="and column 1 has values too large for one"):
+        Algorithm1(standardize=True).label(huge, 0)
 
 
 @pytest.mark.parametrize(
@@ -188,11 +235,11 @@ def test_options_make_fixed_or_fresh_pairs():
         ({"clusters": 2}, "clusters are of labeling 'clusters' alone, got 2"),
         (
             {"labeling": "quantile", "standardize": True},
-            "standardize needs labeling 'algorithm1', got 'quantile'",
+            "standardize needs labeling 'algorithm1' or 'clusters', got 'quantile'",
         ),
         (
-            {"labeling": "clusters", "clusters": 2, "by_class": True},
-            "by_class needs labeling 'algorithm1', got 'clusters'",
+            {"labeling": "clusters", "clusters": 2, "center": True},
+            "center needs labeling 'algorithm1', got 'clusters'",
         ),
         (
             {"labeling": "quantile", "cone": 4},
@@ -212,6 +259,7 @@ def test_classes_go_with_by_class():
         PairOptions().make(rows(), 0, classes=np.zeros(60, int))
     made = PairOptions(by_class=True).make(rows(), 0, classes=np.arange(60) % 2)
     assert made.conditional
+    assert PairOptions("clusters", clusters=2, by_class=True).make(rows(), 0).conditional
 
 
 def test_another_labeling_keeps_what_it_has():

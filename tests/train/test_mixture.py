@@ -50,6 +50,32 @@ def test_draws_have_the_clusters_shares_means_and_spreads():
         np.testing.assert_allclose(inside.std(axis=0), mixture.stds[cluster], atol=0.1)
 
 
+def test_sources_of_given_clusters():
+    mixture = Mixture([0.25, 0.75], [[-5.0], [5.0]], [[1.0], [0.5]])
+    sources, clusters = mixture.draw(4, 1, [1, 0, 0, 1])
+    assert clusters.tolist() == [1, 0, 0, 1]
+    z = draw_sources(4, 1, 1).astype(float)
+    wanted = [[5.0], [-5], [-5], [5]] + z * [[0.5], [1], [1], [0.5]]
+    np.testing.assert_array_equal(sources, wanted.astype(np.float32))
+    for wrong, message in (
+        ([0, 2, 0, 0], "clusters must be in 0 to 1, got 0 to 2"),
+        ([-1, 0, 0, 0], "clusters must be in 0 to 1, got -1 to 0"),
+        ([0, 1], "one label for each of the 4 sources"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mixture.draw(4, 1, wrong)
+
+
+def test_frames_undo_around():
+    mixture = Mixture([0.5, 0.5], [[-5.0, 1.0], [5.0, 0.0]], [[1.0, 4.0], [0.5, 0.0]])
+    clusters = np.array([0, 1, 1, 0])
+    z = np.float32([[1, 2], [3, 4], [-1, 0], [0, -2]])
+    placed = [[-4, 9], [6.5, 0], [4.5, 0], [-5, -7]]
+    np.testing.assert_array_equal(mixture.around(clusters, z), placed)
+    seen = mixture.frames(clusters, np.array(placed))
+    np.testing.assert_array_equal(seen, z * [[1, 1], [1, 0], [1, 0], [1, 1]])
+
+
 def test_draws_depend_on_the_seed_alone():
     mixture = Mixture([0.5, 0.5], [[0.0], [1.0]], [[1.0], [1.0]])
     again, other = mixture.draw(50, 7), mixture.draw(50, 8)

@@ -304,6 +304,11 @@ def test_ctrl_c_while_waiting_stops_the_matching(monkeypatch):
     assert stopped == [False]
 
 
+def test_a_labeling_is_no_name():
+    with pytest.raises(TypeError, match=r"must be a Labeling, such as .*, got str 'algo"):
+        FreshPairs(LATENTS, "algorithm1")
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -149,27 +149,6 @@ def test_random_pairs_are_a_shuffle(load):
     assert list(made.assignment) != list(range(40))
 
 
-def test_own_frames_match_within_clusters_seen_from_their_means(load):
-    two_squares = load("two_squares")
-    from gtn_label import match
-    from gtn_train.data import two_squares as data
-    from gtn_train.pairs import Clusters
-
-    latents = data(60, 1, 1.0)
-    labeling = two_squares.OwnFrames(latents, Clusters(latents, 2, threads=1).mixture)
-    made = labeling.label(latents, seed=5)
-    assert sorted(made.assignment) == list(range(60))
-    right = latents[:, 0] > 1.5
-    assert np.array_equal(right[made.assignment], right)
-    inside = latents[right].astype(np.float64)
-    mean, deviation = inside.mean(axis=0), inside.std(axis=0)
-    frames = (made.sources[right] - mean) / deviation
-    alone = match((inside - mean) / deviation, frames.astype(np.float32), threads=1)
-    assert np.array_equal(np.flatnonzero(right)[alone.assignment], made.assignment[right])
-    with pytest.raises(ValueError, match="60 latents have clusters, got 59"):
-        labeling.check(latents[:59])
-
-
 def test_the_gap_is_what_lies_between_the_squares(load):
     study = load("two_squares")
     points = np.array([[0.5, 0.5], [1.005, 0.5], [1.5, 0.5], [1.995, 0.5], [1.2, 3.0]])

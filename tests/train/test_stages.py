@@ -19,10 +19,12 @@ from command_cases import (
 
 from gtn_label import Matching, arrays
 from gtn_train import models
+from gtn_train.finished import FinishedRun
 from gtn_train.keeping import Keeper
 from gtn_train.mixture import Mixture
 from gtn_train.presets import PRESETS
 from gtn_train.run_folder import RunFolder
+from gtn_train.sampling import generate_latents
 from gtn_train.seeds import derive
 
 ALL = ("autoencoder", "latents", "pairs", "generator", "samples")
@@ -107,6 +109,26 @@ def test_synthetic_sets(gtn_train, tmp_path):
     assert len(Mixture.load(out / "pairs" / "mixture.json").weights) == 2
 
 
+def test_clusters_are_the_classes_of_their_run(gtn_train, tmp_path):
+    out, far = tmp_path / "run", np.array([50.0, 0])
+    rows = np.random.default_rng(0).normal(size=(90, 2))
+    rows[::3] += far
+    np.save(tmp_path / "v.npy", rows)
+    given = ("--preset", "vectors", "--data", tmp_path / "v.npy", "--labeling", "clusters")
+    gtn_train.ok("fit", *given, "--by-class", "--out", out, "--generator-epochs", 2)
+    run = FinishedRun(out)
+    assert run.generator.classes == 2
+    near = int(run.classes[1])
+    assert np.array_equal(run.classes, np.where(np.arange(90) % 3 == 0, 1 - near, near))
+    drawn = tmp_path / "s.npy"
+    gtn_train.ok("sample", out, "--n", 30, "--class", near, "--seed", 5, "--out", drawn)
+    sources, told = run.mixture.draw(30, 5, [near] * 30)
+    assert np.array_equal(np.load(drawn), generate_latents(run.generator, sources, classes=told))
+    gtn_train.ok("interpolate", out, "--lines", 3, "--out", tmp_path / "lines.npy")
+    measured = json.loads(gtn_train.ok("evaluate", out, "--n", 70, "--json").out)
+    assert measured["latents"]["n"] == 70
+
+
 def test_a_run_by_class(gtn_train, tmp_path):
     data, out = write_mnist(tmp_path / "data"), tmp_path / "run"
     given = ("--preset", "mnist", "--data", data, "--out", out, *IMAGE_RUN, "--by-class")
@@ -115,6 +137,7 @@ def test_a_run_by_class(gtn_train, tmp_path):
     pairs = np.load(out / "pairs" / "pairs.npz", allow_pickle=False)
     classes = np.load(out / "latents" / "classes.npy")
     assert np.array_equal(classes[pairs["assignment"]], pairs["classes"])
+    assert np.array_equal(FinishedRun(out).classes, classes)
 
 
 def test_fixed_pairs_are_the_first_round(gtn_train, vectors):

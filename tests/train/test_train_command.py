@@ -191,7 +191,24 @@ def test_images_without_classes_are_refused_before_any_training(gtn_train, tmp_p
     given = ("--preset", "hap", "--data", data, "--size", 8, "--by-class")
     refusal = gtn_train.refused("fit", *given, "--out", tmp_path / "run")
     assert f"pairs by class need classes, and the images of '{data}' have none" in refusal
-    assert not (tmp_path / "run" / "autoencoder").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_images_or_vectors_leave_nothing(gtn_train, tmp_path):
+    data = write_folder(tmp_path / "faces", n=4)
+    (data / "cats" / "000.png").unlink()
+    write_vectors(tmp_path / "v.npy", n=2)
+    for preset, given, least in (
+        ("hap", data / "cats", 3),
+        ("vectors", tmp_path / "v.npy", 3),
+    ):
+        out = ("--data", given, "--out", tmp_path / "run")
+        refusal = gtn_train.refused("fit", "--preset", preset, *out)
+        assert f"a run needs at least {least} images or vectors, of which one is held" in refusal
+        assert f"'{given}' has {1 if preset == 'hap' else 2}" in refusal
+        assert not (tmp_path / "run").exists()
+    refusal = gtn_train.refused("fit", "--preset", "two-squares", "--n", 2, "--out", tmp_path / "r")
+    assert "'two-squares' has 2" in refusal
 
 
 def test_out_that_is_a_file(gtn_train, tmp_path):

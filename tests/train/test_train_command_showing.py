@@ -12,6 +12,7 @@ from PIL import Image
 from stand_ins import Moments
 
 from gtn_train import models, sampling
+from gtn_train.classes import as_in_data
 from gtn_train.evaluation import runs
 
 # ------------------------------------------------------------------------------------------ sample
@@ -49,7 +50,8 @@ def test_samples_of_a_mixture_come_from_it(gtn_train, tmp_path):
     from gtn_train.finished import FinishedRun
 
     run = FinishedRun(out)
-    wanted = sampling.sample_latents(run.generator, 50, 0, mixture=run.mixture)
+    told = as_in_data(run.classes, 50, 0)
+    wanted = sampling.sample_latents(run.generator, 50, 0, classes=told, mixture=run.mixture)
     assert np.array_equal(np.load(tmp_path / "s.npy"), wanted)
 
 
@@ -75,10 +77,38 @@ def test_samples_by_class(gtn_train, by_class, tmp_path):
     run = FinishedRun(by_class)
     given = (run.generator, run.autoencoder, 20, 0)
     assert np.array_equal(three, sampling.sample_images(*given, classes=3))
-    assert np.array_equal(everything, sampling.sample_images(*given, classes=np.arange(20) % 10))
+    drawn = as_in_data(run.classes, 20, 0)
+    assert np.array_equal(everything, sampling.sample_images(*given, classes=drawn))
     gtn_train.ok("sample", by_class, "--n", 20, "--out", tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (10 * 10 + 2, 2 * 10 + 2), "a column has a class"
+
+
+def test_classes_that_the_data_lack_are_never_drawn(gtn_train, tmp_path, monkeypatch):
+    """Folders' classes are dense, those of a file of labels need not be."""
+    data = write_mnist(tmp_path / "data")
+    path = data / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    labels = np.frombuffer(path.read_bytes()[8:], np.uint8)
+    path.write_bytes(path.read_bytes()[:8] + np.where(labels < 8, 2, 7).astype(np.uint8).tobytes())
+    out = tmp_path / "run"
+    gtn_train.ok("fit", "--preset", "mnist", "--data", data, "--by-class", "--out", out, *IMAGE_RUN)
+    refusal = gtn_train.refused("sample", out, "--class", 3, "--out", tmp_path / "x.npy")
+    assert "--class must be one that the data have (2, 7), got 3" in refusal
+    asked = []
+    drawn = sampling.generate_latents
+
+    def remembered(generator, sources, *, classes=None, **given):
+        asked.append(np.unique(classes, return_counts=True))
+        return drawn(generator, sources, classes=classes, **given)
+
+    monkeypatch.setattr(sampling, "generate_latents", remembered)
+    monkeypatch.chdir(tmp_path)
+    gtn_train.ok("sample", out, "--n", 10)
+    gtn_train.ok("evaluate", out, "--extractor", "none", "--n", 30)
+    in_turn, latents, images = asked
+    assert [part.tolist() for part in in_turn] == [[2, 7], [5, 5]]
+    assert latents[0].tolist() == images[0].tolist() == [2, 7]
+    assert abs(latents[1][1] / latents[1].sum() - 0.2) < 0.02, "as in the data"
 
 
 def test_what_cannot_be_sampled(gtn_train, images, vectors_beside, by_class, tmp_path):
@@ -87,9 +117,9 @@ def test_what_cannot_be_sampled(gtn_train, images, vectors_beside, by_class, tmp
         (
             by_class,
             ("--class", 10, "--out", out),
-            "--class must be one of the run's, which has cla",
+            "--class must be one that the data have (0, 1, 2, 3, 4, 5, 6, 7, 8, 9), got 10",
         ),
-        (images, ("--class", 0, "--out", out), "which has no classes, got 0"),
+        (images, ("--class", 0, "--out", out), "--class is of runs --by-class, and this is none"),
         (images, ("--out", tmp_path / "x.jpg"), "--out must end in .png or .npy, and is '"),
         (vectors_beside, ("--out", out), "--out must end in .npy, and is '"),
         (images, ("--out", tmp_path / "no" / "x.png"), "--out must be in a folder that exists"),
@@ -222,6 +252,17 @@ def test_a_report_of_images(gtn_train, images, tmp_path, moments):
     assert "It has no samples of this generator yet: gtn-train fit makes them." in text
     assert 'alt="Samples"' not in text
     assert "FD-Moments" not in text
+
+
+def test_a_report_says_what_the_run_was_asked_for(gtn_train, tmp_path):
+    out = tmp_path / "run"
+    given = ("--n", 60, "--generator-epochs", 1, "--seed", 7, "--accelerator", "cpu")
+    gtn_train.ok("generator", "--preset", "swiss-roll", "--out", out, *given)
+    gtn_train.ok("report", out)
+    text = re.sub(r"<[^>]*>", " ", (out / "report.html").read_text())
+    for name, value in (("seed", "7"), ("accelerator", "cpu"), ("max_epochs", "1")):
+        assert re.search(rf"generator_training\.{name}\s+{value}\s", text), name
+    assert re.search(r"\sseed\s+7\s", text)
 
 
 def test_a_browser_shows_the_report_of_a_run(gtn_train, vectors, tmp_path, browse):

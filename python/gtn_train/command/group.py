@@ -62,7 +62,8 @@ weights on the CPU, bit for bit.
 
 \b
 Several GPUs, here 4:
-  torchrun --nproc-per-node 4 -m gtn_train fit --preset celeba ...
+  torchrun --nproc-per-node 4 -m gtn_train -- fit --preset celeba ...
+Without the -- torchrun takes --n for an option of its own.
 
 \b
 Exit codes: 0 done, 2 wrong usage or input, 130 interrupted.""",

@@ -15,6 +15,7 @@ import numpy as np
 from gtn_label import console
 from gtn_label.atomic import check_target
 
+from ..classes import as_in_data, in_turn
 from ..evaluation import EXTRACTORS
 from ..settings import RunSettings
 from ..training.options import ACCELERATORS
@@ -33,7 +34,8 @@ _CLASS = click.option(
     "of_class",
     type=click.IntRange(min=0),
     metavar="K",
-    help="Of a run --by-class: of this class alone, instead of all in turn.",
+    help="Of a run --by-class: of this class alone. Left out, classes are in turn on a sheet and on "
+    "lines, and as frequent as in the data in an array of samples.",
 )
 _SEED = click.option(
     "--seed",
@@ -83,8 +85,11 @@ def sample(
     from ..run_folder import save_array
     from ..sampling import sample_images, sample_latents
 
+    classes = _classes(finished, n, of_class)
+    if of_class is None and finished.classes is not None and out.suffix.lower() == ".npy":
+        classes = as_in_data(finished.classes, n, seed)
     given: dict[str, Any] = {
-        "classes": _classes(finished, n, of_class),
+        "classes": classes,
         "mixture": finished.mixture,
         "progress": sys.stderr.isatty(),
     }
@@ -98,7 +103,9 @@ def sample(
         from .. import figures
         from ..samples import sheet_columns
 
-        columns = None if of_class is not None else sheet_columns(finished.generator.classes)
+        columns = None
+        if of_class is None and finished.classes is not None:
+            columns = sheet_columns(finished.classes)
         figures.write(out, figures.grid(images, columns=columns))
     return f"{n:,} images in {out}"
 
@@ -154,8 +161,10 @@ def interpolate_(
     if between:
         ends, classes = _matched(finished, between, of_class)
     else:
-        ends = random_ends(lines, finished.generator.dim, seed, mixture=finished.mixture)
         classes = _classes(finished, lines, of_class)
+        ends = random_ends(
+            lines, finished.generator.dim, seed, mixture=finished.mixture, classes=classes
+        )
     found = interpolate(
         finished.generator,
         ends[0],
@@ -190,7 +199,10 @@ def interpolate_(
     help="Inception's weights, as torch-fidelity has them. Without a FILE it downloads them.",
 )
 @click.option(
-    "--n", type=_COUNT, metavar="N", help="Images of each kind [10,000, or as many as there are]."
+    "--n",
+    type=_COUNT,
+    metavar="N",
+    help="Images of each kind, or generated vectors [10,000, or as many as there are images].",
 )
 @_SEED
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -268,12 +280,16 @@ def _check_suffix(out: Path, allowed: tuple[str, ...]) -> None:
 
 
 def _classes(finished: FinishedRun, n: int, of_class: int | None) -> Any:
-    classes = finished.generator.classes
+    if finished.classes is None:
+        if of_class is None:
+            return None
+        raise ValueError(f"--class is of runs --by-class, and this is none, got {of_class}")
     if of_class is None:
-        return np.arange(n) % classes if classes else None
-    if of_class >= classes:
-        having = f"classes 0 to {classes - 1}" if classes else "no classes"
-        raise ValueError(f"--class must be one of the run's, which has {having}, got {of_class}")
+        return in_turn(finished.classes, n)
+    known = np.unique(finished.classes)
+    if of_class not in known:
+        listed = ", ".join(map(str, known[:20])) + (", ..." if len(known) > 20 else "")
+        raise ValueError(f"--class must be one that the data have ({listed}), got {of_class}")
     return of_class
 
 
@@ -290,10 +306,9 @@ def _matched(
     if rows.max() >= n:
         raise ValueError(f"--between must name rows below {n}, got {rows.max()}")
     ends = [matched_sources(finished.matching, rows[:, side]) for side in (0, 1)]
-    if not finished.generator.classes:
-        return ends, None
     classes = finished.classes
-    assert classes is not None
+    if classes is None:
+        return ends, None
     left, right = classes[rows[:, 0]], classes[rows[:, 1]]
     for (i, j), one, other in zip(between, left, right, strict=True):
         if one != other:

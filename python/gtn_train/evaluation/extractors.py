@@ -240,6 +240,8 @@ def _refuse_code(path: Path) -> None:
     """Read a file of weights as tensors alone: what needs more than that is refused."""
     try:
         torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler's, and those of a damaged file
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"weights '{path}' must hold tensors alone: {first}") from error
+    except Exception as error:  # the unpickler's, whose advice is to trust it; a damaged file's
+        raise ValueError(
+            f"weights '{path}' must be a file of tensors alone, as torch.save writes a model's "
+            "state, and are not, or are damaged"
+        ) from error

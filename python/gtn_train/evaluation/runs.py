@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gtn_label.atomic import atomic_file
 
 from .. import figures
 from ..autoencoder import decode_all, encode_all
+from ..classes import as_in_data
 from ..data.sets import NoTestSplit
 from ..finished import FinishedRun
 from ..run_folder import versions
@@ -56,7 +58,8 @@ def evaluate_run(
     weights : path, optional
         Of Inception.
     n : int, optional
-        Images of each kind; 10,000 or as many as there are real ones.
+        Images of each kind; 10,000 or as many as there are real ones. Generated latents are 10,000,
+        or n in a run without images.
     seed : int
         Of samples and choices.
     progress : bool
@@ -82,7 +85,8 @@ def evaluate_run(
             network = inception(weights, device=device)
         else:
             network = lite0(device=device)
-    found: dict[str, Any] = {"latents": _latents(run, seed)}
+    n_latents = LATENTS if n is None or run.autoencoder is not None else n
+    found: dict[str, Any] = {"latents": _latents(run, n_latents, seed)}
     if run.autoencoder is not None:
         found |= _images(run, network, n, seed, progress)
     found = _json(found)
@@ -95,12 +99,12 @@ def evaluate_run(
     return found
 
 
-def _latents(run: FinishedRun, seed: int) -> dict[str, Any]:
+def _latents(run: FinishedRun, n: int, seed: int) -> dict[str, Any]:
     generated = sample_latents(
         run.generator,
-        LATENTS,
+        n,
         derive(seed, "latents"),
-        classes=_classes(run, LATENTS),
+        classes=_classes(run, n, seed),
         mixture=run.mixture,
     )
     real = run.latents
@@ -108,7 +112,7 @@ def _latents(run: FinishedRun, seed: int) -> dict[str, Any]:
     half = min(ENERGY_ROWS, len(real) // 2)
     one, other = real[chosen[:half]], real[chosen[half : 2 * half]]
     found: dict[str, Any] = {
-        "n": LATENTS,
+        "n": n,
         "norms": norm_statistics(generated, real, center=True),
         "energy distance": energy_distance(generated[:ENERGY_ROWS], one),
         "energy distance of real from real": energy_distance(one, other),
@@ -137,7 +141,7 @@ def _images(
         run.autoencoder,
         count,
         derive(seed, "images"),
-        classes=_classes(run, count),
+        classes=_classes(run, count, seed),
         mixture=run.mixture,
         progress=progress,
     )
@@ -176,8 +180,8 @@ def _json(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _classes(run: FinishedRun, n: int) -> Any:
-    return np.arange(n) % run.generator.classes if run.generator.classes else None
+def _classes(run: FinishedRun, n: int, seed: int) -> NDArray[np.int64] | None:
+    return None if run.classes is None else as_in_data(run.classes, n, seed)
 
 
 def _or_reason(estimate: Callable[[], float]) -> float | str:

@@ -57,6 +57,11 @@ class FreshPairs(Closing):
     ) -> None:
         self._every = as_integer(every, "every", 1)
         self._seed = check_seed(seed)
+        if not (labeling is None or callable(getattr(labeling, "label", None))):
+            raise TypeError(
+                "labeling must be a Labeling, such as Algorithm1(), got "
+                f"{type(labeling).__name__} {labeling!r}"
+            )
         self._labeling: Labeling = Algorithm1() if labeling is None else labeling
         read = arrays.as_rows(latents, "latents")
         self._given = read.rows

@@ -112,20 +112,17 @@ class Algorithm1:
         check_order(order)
         check_threads(threads)
         resolve(backend, on_gpu=False)
-        if not isinstance(standardize, (bool, np.bool_)):
-            raise TypeError(
-                f"standardize must be a bool, got {type(standardize).__name__} {standardize!r}"
-            )
         self._options: dict[str, Any] = {
             "order": order,
             "cone": as_integer(cone, "cone", 1),
             "center": check_center(center),
         }
-        self._standardize = bool(standardize)
+        self._standardize = _as_bool(standardize, "standardize")
         self._means: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
         self._classes: NDArray[np.int64] | None = None
         if classes is not None:
-            self._classes = arrays.as_labels(classes, "classes", len(classes), "latents").copy()
+            n = len(classes) if np.ndim(classes) else 0
+            self._classes = arrays.as_labels(classes, "classes", n, "latents").copy()
 
     @property
     def conditional(self) -> bool:
@@ -148,6 +145,7 @@ class Algorithm1:
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw n = m sources from N(0, I) and match them."""
+        self.check(latents)
         n, dim = latents.shape
         sources = arrays.draw_sources(n, dim, derive(seed, "sources"))
         classes = groups = None
@@ -155,7 +153,7 @@ class Algorithm1:
             classes = random_numbers(seed, "classes").permutation(self._classes)
             groups = (classes, self._classes)
         matching = match(
-            standardized(latents) if self._standardize else latents,
+            directed(standardized(latents)) if self._standardize else latents,
             sources,
             groups=groups,
             progress=progress,
@@ -189,6 +187,7 @@ class Quantile:
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw n = m sources from N(0, 1) and pair them in sorted order."""
+        self.check(latents)
         sources = arrays.draw_sources(len(latents), 1, derive(seed, "sources"))
         matching = match_quantile(latents, sources)
         return Labeled(sources, matching.assignment, matching.cosine, None, "quantile")
@@ -209,11 +208,21 @@ class Clusters:
         Of k-means.
     order, cone, backend, device, threads
         As in `gtn_label.match_mixture`.
+    standardize : bool
+        Cluster, and draw sources for, latents of mean 0 and standard deviation 1 in each
+        coordinate, and match within a cluster by cosines from its mean, in units of its deviations.
+        Seen from the origin, as the paper has it, a cluster that lies off it is a narrow cone of
+        directions, and much of it is never generated. Labels stay the latents as given.
+    by_class : bool
+        Tell the generator the cluster of a source, as its class: it need not step from one cluster
+        to the next where their sources meet. The paper's generator sees the source alone.
 
     Attributes
     ----------
+    conditional : bool
+        Whether pairs have classes.
     mixture : Mixture
-        Weights, means and standard deviations of the clusters.
+        Weights, means and standard deviations of the clusters, standardised if they were.
 
     Raises
     ------
@@ -229,8 +238,6 @@ class Clusters:
     (4, 2)
     """
 
-    conditional = False
-
     def __init__(
         self,
         latents: Rows,
@@ -239,6 +246,8 @@ class Clusters:
         seed: int = 0,
         order: str = "norm",
         cone: int = 1,
+        standardize: bool = False,
+        by_class: bool = False,
         backend: str = "auto",
         device: str | None = None,
         threads: int | None = None,
@@ -247,9 +256,13 @@ class Clusters:
         check_threads(threads)
         resolve(backend, on_gpu=False)
         self._options: dict[str, Any] = {"order": order, "cone": as_integer(cone, "cone", 1)}
+        self._standardize = _as_bool(standardize, "standardize")
+        self.conditional = _as_bool(by_class, "by_class")
         self._means: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
         self._seed = check_seed(seed)
         rows = arrays.as_rows(latents, "latents").rows
+        if self._standardize:
+            rows = standardized(rows)
         self._clusters = find_clusters(rows, n_clusters, self._seed)
         self.mixture = Mixture.of_clusters(rows, self._clusters)
 
@@ -260,6 +273,8 @@ class Clusters:
             "clusters": len(self.mixture.weights),
             "seed": self._seed,
             **self._options,
+            "standardize": self._standardize,
+            "by_class": self.conditional,
         }
 
     def check(self, latents: Rows) -> None:
@@ -271,23 +286,34 @@ class Clusters:
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw mean + deviation · z for each latent's cluster, and match within clusters."""
+        self.check(latents)
         n, dim = latents.shape
         z = arrays.draw_sources(n, dim, derive(seed, "sources"))
         sources = self.mixture.around(self._clusters, z)
+        seen, seen_sources = latents, sources
+        if self._standardize:
+            seen = directed(self.mixture.frames(self._clusters, standardized(latents)))
+            seen_sources = z
         matching = match(
-            latents,
-            sources,
+            seen,
+            seen_sources,
             groups=(self._clusters, self._clusters),
             progress=progress,
             **self._options,
             **self._means,
         )
-        return _labeled(matching, sources, None)
+        return _labeled(matching, sources, self._clusters if self.conditional else None)
 
 
 def _labeled(matching: Any, sources: Any, classes: NDArray[np.int64] | None) -> Labeled:
     backend = matching.stats["backend"]
     return Labeled(sources, matching.assignment, matching.cosine, classes, backend)
+
+
+def _as_bool(value: Any, name: str) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a bool, got {type(value).__name__} {value!r}")
+    return bool(value)
 
 
 def standardized(latents: Rows) -> NDArray[np.float64]:
@@ -296,7 +322,30 @@ def standardized(latents: Rows) -> NDArray[np.float64]:
     Parameters
     ----------
     latents : [n, dim]
+
+    Raises
+    ------
+    ValueError
+        If the square of a value is beyond float64.
     """
-    scale = latents.std(axis=0, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = latents.std(axis=0, dtype=np.float64)
+    if not np.isfinite(scale).all():
+        raise ValueError(
+            "latents must have a standard deviation in float64 to be standardised, and column "
+            f"{np.isfinite(scale).argmin()} has values too large for one"
+        )
     centred: NDArray[np.float64] = latents - latents.mean(axis=0, dtype=np.float64)
     return centred / np.where(scale > 0, scale, 1)
+
+
+def directed(rows: Rows) -> Rows:
+    """Give back standardised rows, of which none may lie at the middle: it has no direction."""
+    with_direction = rows.any(axis=1)
+    if not with_direction.all():
+        raise ValueError(
+            "latents must have a direction when they are standardised, and row "
+            f"{with_direction.argmin()} is the mean of all, or of its cluster; without "
+            "standardising latents are matched as they are"
+        )
+    return rows

@@ -38,11 +38,12 @@ class PairOptions:
     cone : int
     center : bool
     standardize : bool
-        The last four as in `Algorithm1`.
+        The last four as in `Algorithm1` and `Clusters`.
     clusters : int
         Of the labeling "clusters", >= 2; 0 for the others.
     by_class : bool
-        Match within classes, for a conditional generator.
+        Match within classes, for a conditional generator. Those of the labeling "clusters" are its
+        clusters, those of "algorithm1" the data's.
     every : int
         Epochs that a round of pairs lasts; 0: one round for all epochs, as the authors have it.
 
@@ -81,9 +82,15 @@ class PairOptions:
             as_integer(self.clusters, "clusters", 2)
         elif as_integer(self.clusters, "clusters", 0):
             raise ValueError(f"clusters are of labeling 'clusters' alone, got {self.clusters}")
-        for name in ("center", "standardize", "by_class"):
-            if getattr(self, name) and self.labeling != "algorithm1":
-                raise ValueError(f"{name} needs labeling 'algorithm1', got {self.labeling!r}")
+        for name, known in (
+            ("center", ("algorithm1",)),
+            ("standardize", ("algorithm1", "clusters")),
+            ("by_class", ("algorithm1", "clusters")),
+        ):
+            if getattr(self, name) and self.labeling not in known:
+                raise ValueError(
+                    f"{name} needs labeling {' or '.join(map(repr, known))}, got {self.labeling!r}"
+                )
         if self.labeling == "quantile" and (self.cone > 1 or self.order != "norm"):
             raise ValueError(
                 "labeling 'quantile' has neither order nor cone, "
@@ -93,6 +100,11 @@ class PairOptions:
     def config(self) -> dict[str, Any]:
         """All options, in JSON types."""
         return asdict(self)
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether the data must have classes."""
+        return self.by_class and self.labeling == "algorithm1"
 
     def relabeled(self, labeling: str) -> PairOptions:
         """Change to another labeling, keeping of the options those that it has.
@@ -110,7 +122,7 @@ class PairOptions:
             return self
         kept: dict[str, Any] = {"every": self.every}
         if labeling != "quantile":
-            kept |= {"order": self.order, "cone": self.cone}
+            kept |= {"order": self.order, "cone": self.cone, "standardize": self.standardize}
         if labeling == "clusters":
             kept["clusters"] = 2
         return PairOptions(labeling=labeling, **kept)
@@ -126,25 +138,29 @@ class PairOptions:
             Read by "clusters" alone.
         seed : int
         classes : int [m], optional
-            Needed with `by_class`, and only then.
+            Needed if `needs_classes`, and only then.
         threads : int, optional
         """
-        if self.by_class != (classes is not None):
+        if self.needs_classes != (classes is not None):
             missing = (
-                "need classes, and there are none" if self.by_class else "have no use for them"
+                "need classes, and there are none" if self.needs_classes else "have no use for them"
             )
             raise ValueError(f"classes: pairs {missing} (by_class={self.by_class})")
         from .labelings import Algorithm1, Clusters, Quantile
 
         if self.labeling == "quantile":
             return Quantile()
-        common: dict[str, Any] = {"order": self.order, "cone": self.cone, "threads": threads}
+        common: dict[str, Any] = {
+            "order": self.order,
+            "cone": self.cone,
+            "standardize": self.standardize,
+            "threads": threads,
+        }
         if self.labeling == "clusters":
             found = derive(seed, "clusters")
-            return Clusters(latents, self.clusters, seed=found, **common)
-        return Algorithm1(
-            center=self.center, standardize=self.standardize, classes=classes, **common
-        )
+            by_class = self.by_class
+            return Clusters(latents, self.clusters, seed=found, by_class=by_class, **common)
+        return Algorithm1(center=self.center, classes=classes, **common)
 
     def make(
         self, latents: Any, seed: int, *, classes: Any = None, threads: int | None = None
