@@ -34,7 +34,7 @@ _CLASS = click.option(
     "of_class",
     type=click.IntRange(min=0),
     metavar="K",
-    help="Of a run --by-class: of this class alone. Left out, classes are in turn on a sheet and on "
+    help="Of a run --by-class: of this class alone. Left out, classes are in turn on sheets and "
     "lines, and as frequent as in the data in an array of samples.",
 )
 _SEED = click.option(
