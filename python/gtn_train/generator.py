@@ -135,7 +135,8 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
         Raises
         ------
         TypeError, ValueError
-            If a shape is wrong, or classes are missing, unwanted, no int64 or out of range.
+            If a shape is wrong, or classes are missing, unwanted, no int64 or, on the CPU, out of
+            range.
         """
         return self.label_mean + self.label_scale * self.normalized(sources, classes)
 
@@ -172,6 +173,24 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
         self.label_mean.copy_(mean)
         self.label_scale.copy_(torch.where(spread, scale, torch.ones_like(scale)))
 
+    def check_classes(self, classes: Tensor) -> None:
+        """Refuse classes that it was not made for; call it before they go to a GPU.
+
+        Parameters
+        ----------
+        classes : Tensor int64 [n]
+
+        Raises
+        ------
+        ValueError
+            If one is out of range.
+        """
+        if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < self.classes:
+            raise ValueError(
+                f"classes must be in [0, {self.classes}), got {int(classes.min())} to "
+                f"{int(classes.max())}"
+            )
+
     def _inputs(self, sources: Tensor, classes: Tensor | None) -> Tensor:
         if sources.ndim != 2 or sources.shape[1] != self.dim:
             raise ValueError(f"sources must have shape (n, {self.dim}), got {tuple(sources.shape)}")
@@ -188,9 +207,6 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
                 f"classes must have shape ({len(sources)},), one for each source, "
                 f"got {tuple(classes.shape)}"
             )
-        if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < self.classes:
-            raise ValueError(
-                f"classes must be in [0, {self.classes}), got {int(classes.min())} to "
-                f"{int(classes.max())}"
-            )
+        if classes.device.type == "cpu":  # on a GPU each step would wait for the answer
+            self.check_classes(classes)
         return torch.cat([sources, F.one_hot(classes, self.classes).to(sources.dtype)], dim=1)

@@ -15,10 +15,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from .run_folder import RunFolder, Stage, file_sha256
 from .training.checkpoint import differences
 
-__all__ = ["Keeper", "is_first_process"]
+__all__ = ["LOCK_FILE", "Keeper", "is_first_process"]
+
+LOCK_FILE = ".lock"  # in a run's folder, which one process at a time works in
 
 Make = Callable[[RunFolder], "tuple[list[str], float]"]
 
@@ -36,7 +40,7 @@ class Keeper:
     say : callable
         Takes a line about each stage.
     before : callable
-        Called once, before anything is written.
+        Called before anything is written.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Keeper:
         self._say = say
         self._before = before
         self.wrote = False
+        self._lock: BaseFileLock | None = None
 
     def stage(
         self,
@@ -80,7 +85,7 @@ class Keeper:
         ------
         ValueError
             If it was made from something else or its files have changed, or it is unfinished, and
-            the caller did not ask to resume.
+            the caller did not ask to resume; if another process is at work in the run's folder.
         """
         path = self._out / name
         finished = self._finished(path)
@@ -100,9 +105,8 @@ class Keeper:
                 f"'{unfinished}', starts over"
             )
         first = is_first_process()
-        if first and not self.wrote:
-            self._before()
-            self.wrote = True
+        if first:
+            self._own()
         folder = RunFolder(path)
         if first and why:
             _remove(folder, finished)
@@ -116,6 +120,28 @@ class Keeper:
         while not folder.is_finished(name, inputs, options):
             time.sleep(0.2)
         return folder.stage()  # type: ignore[return-value]
+
+    def release(self) -> None:
+        """Let other processes work in the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _own(self) -> None:
+        """Keep the folder for this process, and write what the run was asked for."""
+        if self._lock is not None:
+            return
+        lock = FileLock(RunFolder(self._out).path / LOCK_FILE)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise ValueError(
+                f"'{self._out}' is in use: another gtn-train is at work there; wait for it, or "
+                "choose another --out"
+            ) from None
+        self._lock = lock
+        self._before()
+        self.wrote = True
 
     def _finished(self, path: Path) -> Stage | str | None:
         """Manifest of a stage, None if there is none, or in words how it is damaged."""

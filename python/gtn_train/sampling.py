@@ -20,6 +20,7 @@ from gtn_label.checks import as_integer, check_seed
 
 from .autoencoder import decode_all, evaluating
 from .data.images import refuse_non_finite
+from .generator import Generator
 from .mixture import Mixture
 
 __all__ = ["generate_latents", "sample_images", "sample_latents"]
@@ -146,7 +147,10 @@ def generate_latents(
             some = slice(begin, min(begin + step, n))
             given = [torch.tensor(rows[some], dtype=torch.float32, device=where)]
             if per_row is not None:
-                given.append(torch.tensor(per_row[some], device=where))
+                classes_here = torch.tensor(per_row[some])
+                if isinstance(generator, Generator):
+                    generator.check_classes(classes_here)
+                given.append(classes_here.to(where))
             batch = generator(*given)
             if batch.ndim != 2 or len(batch) != len(given[0]):
                 raise ValueError(

@@ -101,8 +101,8 @@ class Stages:
         Raises
         ------
         ValueError
-            If a stage would have to be made anew or is unfinished, and `resume` is false; if there
-            is no such stage; as the parts do.
+            If a stage would have to be made anew or is unfinished, and `resume` is false; if
+            another process is at work in the folder; if there is no such stage; as the parts do.
         FileNotFoundError
             If the data are not there.
         RuntimeError
@@ -121,7 +121,10 @@ class Stages:
             "generator": lambda: self.generator,
             "samples": self.samples,
         }
-        made[stage]()
+        try:
+            made[stage]()
+        finally:
+            self._keeper.release()
         if not self._keeper.wrote and is_first_process():  # the same data may lie elsewhere now
             earlier = RunSettings.read(self.out) if (self.out / RUN_FILE).exists() else None
             if earlier is None or earlier.data != self.settings.data:

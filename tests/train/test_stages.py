@@ -16,11 +16,12 @@ from command_cases import (
     write_folder,
     write_mnist,
 )
+from filelock import FileLock
 
 from gtn_label import Matching, arrays
 from gtn_train import models
 from gtn_train.finished import FinishedRun
-from gtn_train.keeping import Keeper
+from gtn_train.keeping import LOCK_FILE, Keeper
 from gtn_train.mixture import Mixture
 from gtn_train.presets import PRESETS
 from gtn_train.run_folder import RunFolder
@@ -49,7 +50,7 @@ def test_each_stage_of_images_alone(gtn_train, tmp_path):
             **({stage: "made"} if stage != "samples" else {}),
         }
         made.append(stage)
-        assert {path.name for path in out.iterdir()} == {*made, "run.json"}
+        assert {path.name for path in out.iterdir()} == {*made, "run.json", LOCK_FILE}
     autoencoder = models.load_model(out / "autoencoder" / "weights.safetensors")
     latents = np.load(out / "latents" / "latents.npy")
     assert latents.shape == (60, 3)
@@ -157,6 +158,18 @@ def test_vectors_of_float64_stay_it(gtn_train, tmp_path):
 
 
 # --------------------------------------------------------------- used again, refused, made anew
+
+
+def test_one_process_at_a_time_works_in_a_folder(gtn_train, vectors):
+    before = files(vectors)
+    with FileLock(vectors / LOCK_FILE):
+        refusal = gtn_train.refused("fit", "--out", vectors, "--width", 9, "--resume")
+        assert f"'{vectors}' is in use: another gtn-train is at work there" in refusal
+        assert files(vectors) == before
+        again = gtn_train.ok("fit", "--out", vectors)
+        assert set(again.stages.values()) == {"reused"}, "what is finished may be read meanwhile"
+    gtn_train.ok("fit", "--out", vectors, "--width", 9, "--resume")
+    gtn_train.ok("fit", "--out", vectors, "--width", 8, "--resume")  # it was given back
 
 
 def test_everything_is_used_again(gtn_train, images, tmp_path):

@@ -103,6 +103,8 @@ class PairBatches:
         if number == self._round:
             return {"round": number}
         rows = self._pairs.epoch(epoch)
+        if rows.classes is not None:
+            self._generator.check_classes(rows.classes)
         labels = rows.labels.to(device)
         targets = (labels - self._generator.label_mean) / self._generator.label_scale
         classes = None if rows.classes is None else rows.classes.to(device)
