@@ -6,8 +6,8 @@ cosines from the origin as in the paper ("mixture"), or from each cluster's mean
 deviations ("mixture, standardised"): the sources of a cluster then lie around its latents' middle,
 as those of Algorithm 1 do. The paper does not say which network it took: here the uniform square's
 (6 layers of 6), and a wider one (6 layers of 50, batch normalisation), alone and told which cluster
-a source is of, as a conditional generator is ("by class", the preset). Measures as in squares.py,
-and "in_gap": more than 1 % of a side away from both squares, between them.
+a source is of, as a conditional generator is ("by class", and the preset "two-squares"). Measures
+as in squares.py, and "in_gap": more than 1 % of a side away from both squares, between them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from gtn_label import arrays
 from gtn_label.report import norms
 from gtn_train import figures
 from gtn_train.data import two_squares
-from gtn_train.mixture import Mixture
 from gtn_train.pairs import Algorithm1, Clusters, Labeling
 from gtn_train.presets import PRESETS
 from gtn_train.sampling import generate_latents
@@ -44,12 +43,8 @@ Rows = npt.NDArray[Any]
 
 GAP = 1.0
 LOW, HIGH = [[0.0, 0.0], [1 + GAP, 0.0]], [[1.0, 1.0], [2 + GAP, 1.0]]
-SHOWN = (
-    "standardised, cone 16",
-    "mixture",
-    "mixture, standardised, cone 16",
-    "the same, wide, by class",
-)
+PRESET = "two-squares"
+SHOWN = ("standardised, cone 16", "mixture", "mixture, standardised, cone 16", PRESET)
 
 
 @dataclass(frozen=True)
@@ -68,79 +63,93 @@ class Kind:
     options: TrainingOptions
 
 
+def kinds_of(latents: Rows, seed: int, epochs: int) -> dict[str, Kind]:
+    """What is compared; the wide networks train for a quarter of the epochs."""
+    uniform, preset = PRESETS["uniform"], PRESETS[PRESET]
+    small = network_of(uniform), training_of(uniform, seed, epochs)
+    network, options = network_of(preset), training_of(preset, seed, max(1, epochs // 4))
+    by_class = {**network, "classes": 2}
+
+    def mixture(**own: Any) -> Clusters:
+        return Clusters(latents, 2, seed=seed, threads=1, **own)
+
+    around: dict[str, Any] = {"standardize": True, "cone": 16}
+    return {
+        "Algorithm 1 as published": Kind(Algorithm1(threads=1), *small),
+        "standardised, cone 16": Kind(Algorithm1(threads=1, **around), *small),
+        "mixture": Kind(mixture(), *small),
+        "mixture, cone 16": Kind(mixture(cone=16), *small),
+        "mixture, standardised": Kind(mixture(standardize=True), *small),
+        "mixture, standardised, cone 16": Kind(mixture(**around), *small),
+        "the same, wide": Kind(mixture(**around), network, options),
+        "the same, wide, by class": Kind(mixture(**around, by_class=True), by_class, options),
+        PRESET: Kind(preset.pairs.labeling_of(latents, seed, threads=1), by_class, options),
+    }
+
+
 def main() -> None:
-    """Run the study."""
+    """Run the study: all kinds once, the preset with two more seeds."""
     parser = options_of(__doc__)
     parser.add_argument("--epochs", type=int, default=60, help="(%(default)s)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    preset = PRESETS["two-squares"]
-    n, n_samples = preset.data.n or 0, N_SAMPLES
+    n, n_samples = PRESETS[PRESET].data.n or 0, N_SAMPLES
     if asked.quick:
         n, n_samples, asked.epochs = 1000, 1000, 2
-    latents = two_squares(n, asked.seed, GAP)
-    fresh = two_squares(n_samples, asked.seed + 1, GAP)
-    small_preset = PRESETS["uniform"]
-    small = network_of(small_preset), training_of(small_preset, asked.seed, asked.epochs)
-    wide = network_of(preset), training_of(preset, asked.seed, max(1, asked.epochs // 4))
-
-    def mixture_of(**options: Any) -> Clusters:
-        return Clusters(latents, 2, seed=asked.seed, threads=1, **options)
-
-    by_class = {**wide[0], "classes": 2}
-    kinds = {
-        "Algorithm 1 as published": Kind(Algorithm1(threads=1), *small),
-        "standardised, cone 16": Kind(Algorithm1(standardize=True, cone=16, threads=1), *small),
-        "mixture": Kind(mixture_of(), *small),
-        "mixture, cone 16": Kind(mixture_of(cone=16), *small),
-        "mixture, standardised": Kind(mixture_of(standardize=True), *small),
-        "mixture, standardised, cone 16": Kind(mixture_of(standardize=True, cone=16), *small),
-        "the same, wide": Kind(mixture_of(standardize=True, cone=16), *wide),
-        "the same, wide, by class": Kind(
-            mixture_of(standardize=True, cone=16, by_class=True), by_class, wide[1]
-        ),
-    }
     results: dict[str, dict[str, float]] = {}
-    panels: dict[str, Rows] = {"data": fresh}
+    panels: dict[str, Rows] = {}
     colours: dict[str, Rows] = {}
-    seed = derive(asked.seed, "samples")
-    for name, kind in kinds.items():
-        labeling = kind.labeling
-        mixture: Mixture | None = getattr(labeling, "mixture", None)
-        trained = train(latents, labeling, kind.network, kind.options, seed=asked.seed)
-        if mixture is None:
-            sources, clusters = arrays.draw_sources(n_samples, 2, seed), None
-        else:
-            sources, clusters = mixture.draw(n_samples, seed)
-        told = clusters if labeling.conditional else None
-        points = generate_latents(trained.generator, sources, classes=told)
-        results[name] = {
-            **gap_share(points),
-            **measure(points, fresh, LOW, HIGH),
-            "labeling_seconds": round(trained.labeling_seconds, 2),
-            "training_seconds": round(trained.training_seconds, 2),
-        }
-        print(name, results[name], flush=True)
-        if name in SHOWN:
-            panels[name] = points
-            # As in the paper: a sample's colour is its source's, here its distance from the centre.
-            colours[name] = norms(arrays.draw_sources(n_samples, 2, seed))
-            if mixture is not None and "sources" not in panels:
-                panels["sources"] = sources
-                colours["sources"] = colours[name]
-    floor = measure(two_squares(n_samples, asked.seed + 2, GAP), fresh, LOW, HIGH)
-    settings = {"n": n, "gap": GAP, "epochs": asked.epochs, "samples": n_samples, "wide": wide[0]}
+    for seed in range(asked.seed, asked.seed + 3):
+        latents, fresh = two_squares(n, seed, GAP), two_squares(n_samples, seed + 1, GAP)
+        panels.setdefault("data", fresh)
+        for name, kind in kinds_of(latents, seed, asked.epochs).items():
+            if seed > asked.seed and name != PRESET:
+                continue
+            trained = train(latents, kind.labeling, kind.network, kind.options, seed=seed)
+            sources, points = _sample(trained.generator, kind.labeling, n_samples, seed)
+            title = name if seed == asked.seed else f"{name}, seed {seed}"
+            results[title] = {
+                **gap_share(points),
+                **measure(points, fresh, LOW, HIGH),
+                "labeling_seconds": round(trained.labeling_seconds, 2),
+                "training_seconds": round(trained.training_seconds, 2),
+            }
+            print(title, results[title], flush=True)
+            if title in SHOWN:
+                panels[title] = points
+                # As in the paper: a sample's colour is its source's, here its distance from the
+                # centre.
+                colours[title] = norms(
+                    arrays.draw_sources(n_samples, 2, derive(asked.seed, "samples"))
+                )
+                if isinstance(kind.labeling, Clusters) and "sources" not in panels:
+                    panels["sources"], colours["sources"] = sources, colours[title]
+    seed = asked.seed
+    floor = measure(
+        two_squares(n_samples, seed + 2, GAP), two_squares(n_samples, seed + 1, GAP), LOW, HIGH
+    )
     write_numbers(
         asked.out / "two_squares.json",
         {
             "study": "two_squares",
-            "settings": settings,
+            "settings": {"n": n, "gap": GAP, "epochs": asked.epochs, "samples": n_samples},
             "floor": floor,
             "results": results,
             **circumstances(),
         },
     )
     write_figure(asked.out / "two_squares.png", figures.scatter(panels, colours=colours))
+
+
+def _sample(generator: Any, labeling: Labeling, n: int, seed: int) -> tuple[Rows, Rows]:
+    """Sources of the labeling's distribution, and what the generator makes of them."""
+    drawn = derive(seed, "samples")
+    if not isinstance(labeling, Clusters):
+        sources, clusters = arrays.draw_sources(n, 2, drawn), None
+    else:
+        sources, clusters = labeling.mixture.draw(n, drawn)
+    told = clusters if labeling.conditional else None
+    return sources, generate_latents(generator, sources, classes=told)
 
 
 def gap_share(points: Rows) -> dict[str, float]:

@@ -209,10 +209,9 @@ class Clusters:
     order, cone, backend, device, threads
         As in `gtn_label.match_mixture`.
     standardize : bool
-        Cluster, and draw sources for, latents of mean 0 and standard deviation 1 in each
-        coordinate, and match within a cluster by cosines from its mean, in units of its deviations.
-        Seen from the origin, as the paper has it, a cluster that lies off it is a narrow cone of
-        directions, and much of it is never generated. Labels stay the latents as given.
+        Match within a cluster by cosines from its mean, in units of its standard deviations. Seen
+        from the origin, as the paper has it, a cluster that lies off it is a narrow cone of
+        directions, and much of it is never generated.
     by_class : bool
         Tell the generator the cluster of a source, as its class: it need not step from one cluster
         to the next where their sources meet. The paper's generator sees the source alone.
@@ -222,7 +221,7 @@ class Clusters:
     conditional : bool
         Whether pairs have classes.
     mixture : Mixture
-        Weights, means and standard deviations of the clusters, standardised if they were.
+        Weights, means and standard deviations of the clusters.
 
     Raises
     ------
@@ -261,8 +260,6 @@ class Clusters:
         self._means: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
         self._seed = check_seed(seed)
         rows = arrays.as_rows(latents, "latents").rows
-        if self._standardize:
-            rows = standardized(rows)
         self._clusters = find_clusters(rows, n_clusters, self._seed)
         self.mixture = Mixture.of_clusters(rows, self._clusters)
 
@@ -292,7 +289,7 @@ class Clusters:
         sources = self.mixture.around(self._clusters, z)
         seen, seen_sources = latents, sources
         if self._standardize:
-            seen = directed(self.mixture.frames(self._clusters, standardized(latents)))
+            seen = directed(self.mixture.frames(self._clusters, latents))
             seen_sources = z
         matching = match(
             seen,
