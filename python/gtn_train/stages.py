@@ -138,6 +138,8 @@ class Stages:
         data = self.preset.data
         cache = self.out / "images" if data.decoded else None
         new = [path for path in (cache, self.out) if path is not None and not path.exists()]
+        while cache is not None and not is_first_process() and not any(cache.glob("*.npy")):
+            time.sleep(0.2)  # the first decodes them for all
         try:
             images = open_images(
                 data.name,
