@@ -109,16 +109,9 @@ class Algorithm1:
         device: str | None = None,
         threads: int | None = None,
     ) -> None:
-        check_order(order)
-        check_threads(threads)
-        resolve(backend, on_gpu=False)
-        self._options: dict[str, Any] = {
-            "order": order,
-            "cone": as_integer(cone, "cone", 1),
-            "center": check_center(center),
-        }
+        self._options, self._means = _checked(order, cone, backend, device, threads)
+        self._options["center"] = check_center(center)
         self._standardize = _as_bool(standardize, "standardize")
-        self._means: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
         self._classes: NDArray[np.int64] | None = None
         if classes is not None:
             n = len(classes) if np.ndim(classes) else 0
@@ -251,13 +244,9 @@ class Clusters:
         device: str | None = None,
         threads: int | None = None,
     ) -> None:
-        check_order(order)
-        check_threads(threads)
-        resolve(backend, on_gpu=False)
-        self._options: dict[str, Any] = {"order": order, "cone": as_integer(cone, "cone", 1)}
+        self._options, self._means = _checked(order, cone, backend, device, threads)
         self._standardize = _as_bool(standardize, "standardize")
         self.conditional = _as_bool(by_class, "by_class")
-        self._means: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
         self._seed = check_seed(seed)
         rows = arrays.as_rows(latents, "latents").rows
         self._clusters = find_clusters(rows, n_clusters, self._seed)
@@ -305,6 +294,17 @@ class Clusters:
 def _labeled(matching: Any, sources: Any, classes: NDArray[np.int64] | None) -> Labeled:
     backend = matching.stats["backend"]
     return Labeled(sources, matching.assignment, matching.cosine, classes, backend)
+
+
+def _checked(
+    order: Any, cone: Any, backend: Any, device: Any, threads: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of `match`: those that decide pairs, and those that say what computes them."""
+    check_order(order)
+    check_threads(threads)
+    resolve(backend, on_gpu=False)
+    means = {"backend": backend, "device": device, "threads": threads}
+    return {"order": order, "cone": as_integer(cone, "cone", 1)}, means
 
 
 def _as_bool(value: Any, name: str) -> bool:
