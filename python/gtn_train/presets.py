@@ -15,6 +15,7 @@ from typing import Any
 from gtn_label.checks import as_integer
 
 from .data import SET_NAMES, SYNTHETIC
+from .evaluation import STOP_BY
 from .pairs import PairOptions
 from .table2 import GENERATORS
 from .training import TrainingOptions
@@ -90,6 +91,9 @@ class Preset:
     layers, width, batch_norm_layers : int
         Of the generator.
     generator_training : TrainingOptions
+    stop_by : str
+        What decides which weights of the generator are best, and when its patience runs out: the
+        validation loss, or a figure of generated images; one of `evaluation.STOP_BY`.
     validation_share : float
         Part of the images that is held out from the autoencoder's training to stop it, and number
         of the generator's validation pairs as a part of all.
@@ -110,6 +114,7 @@ class Preset:
     autoencoder: str | None = None
     latent_dim: int | None = None
     autoencoder_training: TrainingOptions | None = None
+    stop_by: str = "loss"
     validation_share: float = 0.2
 
     def __post_init__(self) -> None:
@@ -123,6 +128,12 @@ class Preset:
             )
         if self.batch_norm_layers and self.generator_training.batch_size < 2:
             raise ValueError("batch_size must be >= 2 for batch normalisation, got 1")
+        if self.stop_by not in STOP_BY:
+            raise ValueError(f"stop_by must be one of {', '.join(STOP_BY)}, got {self.stop_by!r}")
+        if self.stop_by != "loss" and self.autoencoder is None:
+            raise ValueError(
+                f"stop_by {self.stop_by!r} needs images, and the data are {self.data.name!r}"
+            )
         if not 0 < self.validation_share < 1:
             raise ValueError(
                 f"validation_share must be between 0 and 1, got {self.validation_share!r}"

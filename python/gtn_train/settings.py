@@ -38,6 +38,8 @@ class Computing:
         As in `TrainingOptions`.
     threads : int or None
         Of the matching.
+    weights : str or None
+        File of Inception's weights, for a generator that stops by its figures.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class Computing:
     devices: int = 1
     precision: str = "32-true"
     threads: int | None = None
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
@@ -59,6 +62,8 @@ class Computing:
         as_integer(self.devices, "devices", 1)
         if self.threads is not None:
             as_integer(self.threads, "threads", 1)
+        if not isinstance(self.weights, (str, type(None))):
+            raise TypeError(f"weights must be a path as str, got {self.weights!r}")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from .run_folder import RunFolder, Stage, file_sha256, save_array
 from .samples import write_samples
 from .seeds import derive
 from .settings import RUN_FILE, STAGES, RunSettings
-from .training import TrainingResult, train_autoencoder, train_generator
+from .training import Metric, TrainingResult, train_autoencoder, train_generator
 
 __all__ = ["Stages"]
 
@@ -197,11 +197,12 @@ class Stages:
         ).to(self._device)
 
     def _trained(
-        self, stage: str, folder: RunFolder, result: TrainingResult
+        self, stage: str, folder: RunFolder, result: TrainingResult, metric: Metric | None = None
     ) -> tuple[list[str], float]:
         """What a trained stage made, and how long that took, interrupted parts included."""
+        best = "validation loss" if metric is None else metric.name
         self._say(
-            f"{stage}: {_count(result.epochs, 'epoch')} in {result.seconds:.1f} s, validation loss "
+            f"{stage}: {_count(result.epochs, 'epoch')} in {result.seconds:.1f} s, {best} "
             f"{result.best_value:.4g} at epoch {result.best_epoch}"
         )
         return [folder.weights.name, folder.metrics.name, folder.config.name], result.seconds
@@ -286,6 +287,13 @@ class Stages:
         """Class of each latent, if the generator is told classes."""
         return of_latents(self.out / "pairs" / "pairs.npz")
 
+    @property
+    def _mixture(self) -> Mixture | None:
+        """Where sources come from, if not from N(0, I)."""
+        if "mixture.json" not in self._pairs_stage.outputs:
+            return None
+        return Mixture.load(self.out / "pairs" / "mixture.json")
+
     @functools.cached_property
     def _pairs_stage(self) -> Stage:
         latents = self.latents
@@ -360,6 +368,7 @@ class Stages:
             **architecture,
             "training": training.deciding(),
             "pairs": preset.pairs.config(),
+            "stop_by": preset.stop_by,
             "validation_share": preset.validation_share,
         }
 
@@ -368,25 +377,49 @@ class Stages:
             classes = 0 if known is None else int(known.max()) + 1
             config = {"dim": self.latents.shape[1], **architecture, "classes": classes}
             generator = models.make_model("generator", config, derive(seed, "generator"))
+            metric = self._metric()
+            share = preset.validation_share
+            rounds: FixedPairs | FreshPairs
             if preset.pairs.every == 0:
-                pairs, validation = self.pairs.split(preset.validation_share, seed)
+                rounds, validation = self.pairs.split(share, seed)
+            else:
+                labeling = self._labeling()
+                held_out = one_round(self.latents, labeling, derive(seed, "validation"))
+                _, validation = held_out.split(share, seed)
+                rounds = FreshPairs(self.latents, labeling, every=preset.pairs.every, seed=seed)
+            with rounds:
                 result = train_generator(
-                    generator, pairs, folder, training, validation=validation, **self._training
+                    generator,
+                    rounds,
+                    folder,
+                    training,
+                    validation=validation,
+                    metric=metric,
+                    **self._training,
                 )
-                return self._trained("generator", folder, result)
-            labeling = self._labeling()
-            held_out = one_round(self.latents, labeling, derive(seed, "validation"))
-            _, validation = held_out.split(preset.validation_share, seed)
-            with FreshPairs(self.latents, labeling, every=preset.pairs.every, seed=seed) as rounds:
-                result = train_generator(
-                    generator, rounds, folder, training, validation=validation, **self._training
-                )
-            return self._trained("generator", folder, result)
+            return self._trained("generator", folder, result, metric)
 
         self._keeper.stage("generator", inputs, options, make, together=True)
         return models.load_model(
             self.out / "generator" / "weights.safetensors", expected="generator"
         ).to(self._device)
+
+    def _metric(self) -> Metric | None:
+        """What decides which weights are best, where it is not the validation loss."""
+        if self.preset.stop_by == "loss":
+            return None
+        from .evaluation.metrics import named_metric  # torch-fidelity, only where it is needed
+
+        return named_metric(
+            self.preset.stop_by,
+            self.autoencoder,
+            self.images.images,
+            weights=self.settings.computing.weights,
+            device=self._device,
+            classes=self._classes,
+            mixture=self._mixture,
+            seed=derive(self.settings.seed, "metric"),
+        )
 
     # ------------------------------------------------------------------------------------ samples
 
@@ -396,9 +429,6 @@ class Stages:
         inputs = {"generator": models.weights_sha256(generator)}
         if autoencoder is not None:
             inputs["autoencoder"] = models.weights_sha256(autoencoder)
-        mixture = None
-        if "mixture.json" in self._pairs_stage.outputs:
-            mixture = Mixture.load(self.out / "pairs" / "mixture.json")
 
         def make(folder: RunFolder) -> tuple[list[str], float]:
             return (
@@ -409,7 +439,7 @@ class Stages:
                     latents=self.latents,
                     images=None if autoencoder is None else self.images.images,
                     classes=self._classes,
-                    mixture=mixture,
+                    mixture=self._mixture,
                     seed=derive(self.settings.seed, "samples"),
                 ),
                 0.0,

@@ -17,9 +17,11 @@ from command_cases import (
     write_mnist,
 )
 from filelock import FileLock
+from stand_ins import Moments
 
 from gtn_label import Matching, arrays
 from gtn_train import models
+from gtn_train.evaluation import metrics
 from gtn_train.finished import FinishedRun
 from gtn_train.keeping import LOCK_FILE, Keeper
 from gtn_train.mixture import Mixture
@@ -139,6 +141,35 @@ def test_a_run_by_class(gtn_train, tmp_path):
     classes = np.load(out / "latents" / "classes.npy")
     assert np.array_equal(classes[pairs["assignment"]], pairs["classes"])
     assert np.array_equal(FinishedRun(out).classes, classes)
+
+
+def test_a_generator_stops_by_a_figure_of_its_images(gtn_train, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "lite0", lambda device: Moments())
+    data, out = write_mnist(tmp_path / "data"), tmp_path / "run"
+    given = ("--preset", "mnist", "--data", data, "--out", out, *AUTOENCODER, "--by-class")
+    small = ("--generator-epochs", 3)
+    for figure, name in (("IS-Lite0", "IS-Moments of 200"), ("FD-Lite0", "FD-Moments of 60")):
+        done = gtn_train.ok("fit", *given, *small, "--stop-by", figure, "--resume")
+        values = [line[name] for line in RunFolder(out / "generator").read_metrics()]
+        best = max(values) if figure == "IS-Lite0" else min(values)
+        assert f"{name} {best:.4g} at epoch {values.index(best) + 1}" in done.err
+    run = FinishedRun(out)
+    again = metrics.named_metric(
+        "FD-Lite0",
+        run.autoencoder,
+        run.images().images,
+        classes=run.classes,
+        seed=derive(0, "metric"),
+    )
+    assert again.measure(run.generator) == pytest.approx(best, rel=1e-6), "the best are kept"
+    refusal = gtn_train.refused("fit", "--out", out, "--stop-by", "loss", "--weights", "x")
+    assert "--weights are Inception's: they need --stop-by IS or FID" in refusal
+    refusal = gtn_train.refused(
+        "fit", "--out", out, "--stop-by", "IS", "--weights", "x", "--resume"
+    )
+    assert "weights must be a file of Inception's weights" in refusal
+    refusal = gtn_train.refused("fit", "--preset", "uniform", "--stop-by", "IS", "--out", out / "b")
+    assert "stop_by 'IS' needs images, and the data are 'uniform'" in refusal
 
 
 def test_fixed_pairs_are_the_first_round(gtn_train, vectors):

@@ -17,6 +17,7 @@ import click
 from gtn_label.checks import ORDERS
 
 from ..data import SET_NAMES
+from ..evaluation import STOP_BY
 from ..pairs.options import LABELINGS
 from ..presets import PRESETS, DataOptions, Preset, preset
 from ..settings import RUN_FILE, STAGES, Computing, RunSettings
@@ -122,6 +123,19 @@ _GENERATOR = [
     _option("--width", type=_COUNT, metavar="N", help="Of the generator's hidden layers."),
     _option("--batch-size", type=_COUNT, metavar="N", help="Of the generator's training."),
     _option("--learning-rate", type=float, metavar="X", help="Of the generator's training."),
+    _option(
+        "--stop-by",
+        type=click.Choice(STOP_BY),
+        help="What decides which weights of the generator are best: the validation loss or, after "
+        "each epoch, IS of 200 generated images or FID of 1,000 against training images; IS-Lite0 "
+        "and FD-Lite0 are their stand-ins that work offline [loss].",
+    ),
+    _option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Inception's weights, for --stop-by IS and FID; see `evaluate`.",
+    ),
 ]
 _COMPUTING = [
     _option(
@@ -201,6 +215,8 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
     if given["seed"] is not None:
         seed = given["seed"]
     changed = _changed(start, given)
+    if given.get("weights") is not None and changed.stop_by not in ("IS", "FID"):
+        raise click.UsageError("--weights are Inception's: they need --stop-by IS or FID.")
     if changed.data.synthetic and data is not None:
         raise click.UsageError(f"--data has no meaning for the synthetic set of preset {name!r}.")
     if not changed.data.synthetic and data is None:
@@ -214,6 +230,8 @@ def _computing(earlier: Computing, given: dict[str, Any]) -> Computing:
     values = {
         key: given[key] for key in ("accelerator", "precision", "threads") if given[key] is not None
     }
+    if given.get("weights") is not None:
+        values["weights"] = os.fspath(given["weights"].absolute())
     torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if torchrun else 1
     return replace(earlier, devices=devices, **values)
@@ -223,7 +241,7 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     def asked(*names: str) -> dict[str, Any]:
         return {name: given[name] for name in names if given.get(name) is not None}
 
-    changes: dict[str, Any] = asked("layers", "width")
+    changes: dict[str, Any] = asked("layers", "width", "stop_by")
     if "layers" in changes:
         changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)

@@ -1,0 +1,151 @@
+"""Figures of generated images to stop a generator's training by: Inception Score and FID.
+
+The paper stops CelebA's and HaP's generators by the Inception Score of 200 samples. Not here: the
+figures themselves (images.py), patience and best weights (`training`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gtn_label.checks import as_integer, check_seed
+
+from ..classes import as_in_data
+from ..mixture import Mixture
+from ..sampling import sample_images
+from ..seeds import random_numbers
+from ..training.options import Metric
+from . import STOP_BY
+from .extractors import Extractor, figure_names, inception, lite0
+from .images import extract, frechet_distance, inception_score
+
+__all__ = ["image_metric", "named_metric"]
+
+SCORED = 200  # samples of an Inception Score, as in the paper
+COMPARED = 1000  # samples of a Fréchet distance
+
+
+def image_metric(
+    kind: str,
+    extractor: Extractor,
+    autoencoder: Any,
+    *,
+    n: int,
+    real: npt.NDArray[np.uint8] | None = None,
+    classes: npt.NDArray[np.int64] | None = None,
+    mixture: Mixture | None = None,
+    seed: int = 0,
+    every: int = 1,
+) -> Metric:
+    """Make a metric for `train_generator`: a score or a distance of n generated images.
+
+    Parameters
+    ----------
+    kind : {"score", "distance"}
+        Inception Score, in one part, or Fréchet distance.
+    extractor : Extractor
+        Whose name the figure bears, as in `evaluate_images`.
+    autoencoder : Autoencoder
+        Decodes what the generator gives.
+    n : int
+        Images, of the same sources each time; >= 2.
+    real : uint8 [m, c, h, w], optional
+        Of a distance alone: what samples are compared with, at least n; n of them are taken.
+    classes : int64 [m], optional
+        Class of each latent of the data, for a conditional generator: samples have them as often.
+    mixture : Mixture, optional
+        Where sources come from, if not from N(0, I).
+    seed : int
+        Of sources and choices.
+    every : int
+        As in `Metric`.
+
+    Returns
+    -------
+    Metric
+        Its name says figure, network and n, such as "FD-Lite0 of 1000".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of its type or out of range.
+    """
+    n, seed = as_integer(n, "n", 2), check_seed(seed)
+    if kind not in ("score", "distance"):
+        raise ValueError(f"kind must be 'score' or 'distance', got {kind!r}")
+    if (kind == "distance") != (real is not None):
+        raise ValueError(f"real images are what a distance needs, and a score not, for {kind!r}")
+    distance, score = figure_names(extractor)
+
+    asked = None if classes is None else as_in_data(classes, n, seed)
+
+    def drawn(generator: Any) -> npt.NDArray[np.uint8]:
+        return sample_images(generator, autoencoder, n, seed, classes=asked, mixture=mixture)
+
+    def scored(generator: Any) -> float:
+        return inception_score(drawn(generator), extractor)
+
+    if real is None:
+        return Metric(f"{score} of {n}", scored, larger_is_better=True, every=every)
+    if len(real) < n:
+        raise ValueError(f"real must have at least n = {n} images, got {len(real)}")
+    chosen = np.sort(random_numbers(seed, "metric", "real").permutation(len(real))[:n])
+    reference = extract(real[chosen], extractor).features
+    return Metric(
+        f"{distance} of {n}",
+        lambda generator: frechet_distance(
+            extract(drawn(generator), extractor).features, reference
+        ),
+        larger_is_better=False,
+        every=every,
+    )
+
+
+def named_metric(
+    figure: str,
+    autoencoder: Any,
+    real: npt.NDArray[np.uint8],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    device: Any = "cpu",
+    **more: Any,
+) -> Metric:
+    """Make the metric of `image_metric` that a preset names.
+
+    Parameters
+    ----------
+    figure : str
+        One of `evaluation.STOP_BY` but "loss": of 200 samples if it is a score, else of 1,000 or as
+        many as there are real ones.
+    autoencoder : Autoencoder
+    real : uint8 [m, c, h, w]
+    weights : path, optional
+        Inception's, as in `extractors.inception`.
+    device : optional
+        Where the network computes.
+    more
+        Other parameters of `image_metric`.
+
+    Raises
+    ------
+    ValueError, ImportError, FileNotFoundError, OSError
+        If there is no such figure, or the network cannot be had.
+    """
+    if figure not in STOP_BY[1:]:
+        raise ValueError(f"figure must be one of {', '.join(STOP_BY[1:])}, got {figure!r}")
+    network: Extractor
+    network = lite0(device=device) if "Lite0" in figure else inception(weights, device=device)
+    scored = figure.startswith("IS")
+    n = SCORED if scored else min(COMPARED, len(real))
+    return image_metric(
+        "score" if scored else "distance",
+        network,
+        autoencoder,
+        n=n,
+        real=None if scored else real,
+        **more,
+    )
