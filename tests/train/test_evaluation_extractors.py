@@ -93,6 +93,15 @@ def test_lite0_has_its_features_and_logits(lite):
     torch.testing.assert_close(lite(torch.from_numpy(images(3, size=224)))[1], expected)
 
 
+def test_lite0_gives_each_image_its_own_features(lite):
+    some = torch.from_numpy(images(9, size=40))
+    together = lite(some)
+    for row in (0, 3, 4, 8):
+        alone = lite(some[row : row + 1])
+        for part, wanted in zip(alone, together, strict=True):
+            torch.testing.assert_close(part[0], wanted[row], rtol=1e-4, atol=1e-4)
+
+
 def test_lite0_sees_a_photograph_for_what_it_is(lite):
     """Pins normalisation and order of channels: scikit-learn's flower is ImageNet's 985, daisy."""
     from sklearn.datasets import load_sample_image

@@ -24,6 +24,10 @@ __all__ = ["Extractor", "Inception", "Lite0", "as_fidelity", "figure_names", "in
 
 Features = tuple[torch.Tensor, torch.Tensor]
 
+# At a time: what more of them need is given back to the system after every layer, and asked for
+# anew.
+CPU_IMAGES = 4
+
 
 class Extractor(Protocol):
     """What features of images come from; write one for a network of your own."""
@@ -158,19 +162,24 @@ class Lite0:
 
     def __init__(self, network: Any, key: str, device: Any) -> None:
         self.key = key
-        self._network = network.eval().requires_grad_(False).to(device)
-        self._device = device
+        network = network.eval().requires_grad_(False)
+        self._network = network.to(device, memory_format=torch.channels_last)
+        self._device = torch.device(device)
 
     def __call__(self, images: torch.Tensor) -> Features:
         """Compute features; see `Extractor`."""
+        step = CPU_IMAGES if self._device.type == "cpu" else len(images)
         with torch.inference_mode():
-            values = images.to(self._device).float()
-            values = torch.nn.functional.interpolate(
-                values, size=(224, 224), mode="bilinear", align_corners=False, antialias=True
-            )
-            maps = self._network.extract_features((values - 127) / 128)
-            features = maps.mean(dim=(2, 3))
+            parts = [self._features(some) for some in images.split(step)]
+            features = torch.cat(parts)
             return features, self._network._fc(features)
+
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
+        values = images.to(self._device).float()
+        values = torch.nn.functional.interpolate(
+            values, size=(224, 224), mode="bilinear", align_corners=False, antialias=True
+        )
+        return self._network.extract_features((values - 127) / 128).mean(dim=(2, 3))
 
 
 def lite0(*, device: Any = "cpu") -> Lite0:
