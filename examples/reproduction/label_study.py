@@ -5,8 +5,9 @@ dimensions), the same number of steps, one line of `PAIRS` a kind of pairs. Each
 is measured: the spread of its norms over that of the data (1 is right; a generator that learnt the
 mean radius is near 0), and its energy distance to fresh data, beside the figures of its labels.
 Latents are divided by the root of their mean variance before distances are taken, so that data sets
-compare. One file of numbers a data set, written after each run: what is there already is not run
-again. Torch has one thread: it is faster so for a network this small, and others may want the CPU.
+compare. Of a finished run of images (--run) also FD-Lite0 of decoded samples. One file of numbers a
+data set, written after each run: what is there already is not run again. Torch has one thread: it
+is faster so for a network this small, and others may want the CPU.
 """
 
 from __future__ import annotations
@@ -35,8 +36,12 @@ from study import (
 from gtn_label import arrays
 from gtn_label.atomic import atomic_file
 from gtn_label.report import norms, spearman
+from gtn_train.autoencoder import decode_all
 from gtn_train.data import open_vectors
+from gtn_train.evaluation.extractors import lite0
+from gtn_train.evaluation.images import extract, frechet_distance
 from gtn_train.evaluation.latents import energy_distance, norm_statistics
+from gtn_train.finished import FinishedRun
 from gtn_train.pairs import Algorithm1, Labeled, Labeling
 from gtn_train.pairs.labelings import standardized
 from gtn_train.pairs.rows import cosines_of
@@ -46,6 +51,7 @@ from gtn_train.seeds import derive, random_numbers
 Rows = npt.NDArray[Any]
 
 N_TEST = 10_000
+N_IMAGES = 1_000
 
 
 class Random:
@@ -177,19 +183,44 @@ DATA: dict[str, Callable[[int, int], Rows]] = {
 }
 
 
-def split(data: str, n: int, seed: int, latents: Path | None) -> tuple[Rows, Rows, Rows]:
+class Decoded:
+    """Samples as images: FD-Lite0 of a thousand of them against test images of a run.
+
+    Parameters
+    ----------
+    run : path
+        A finished run of gtn-train, whose autoencoder decodes.
+    seed : int
+        Which test images.
+    """
+
+    def __init__(self, run: Path, seed: int) -> None:
+        finished = FinishedRun(run, accelerator="cpu")
+        self.latents = np.asarray(finished.latents)
+        self._autoencoder = finished.autoencoder
+        self._network = lite0()
+        real = finished.images("test").images
+        chosen = random_numbers(seed, "test images").permutation(len(real))[:N_IMAGES]
+        self._real = extract(real[np.sort(chosen)], self._network).features
+
+    def distance(self, latents: Rows) -> float:
+        """FD-Lite0 of the first thousand latents, decoded."""
+        images = decode_all(self._autoencoder, latents[:N_IMAGES])
+        return frechet_distance(extract(images, self._network).features, self._real)
+
+
+def split(data: str, n: int, seed: int, rows: Rows | None) -> tuple[Rows, Rows, Rows]:
     """Training rows, and two samples of fresh rows: one to compare with, one for the floor.
 
-    Rows of a file are shuffled; a fifth of them, at most 2 x 10,000, are the fresh ones.
+    Given rows are shuffled; a fifth of them, at most 2 x 10,000, are the fresh ones.
     """
-    if latents is None:
+    if rows is None:
         sample = DATA[data]
         return (
             sample(n, derive(seed, "train")),
             sample(N_TEST, derive(seed, "test")),
             sample(N_TEST, derive(seed, "floor")),
         )
-    rows = np.asarray(open_vectors(latents))
     rows = rows[random_numbers(seed, "split").permutation(len(rows))]
     half = min(N_TEST, len(rows) // 10)
     return rows[2 * half :][:n], rows[:half], rows[half : 2 * half]
@@ -225,7 +256,8 @@ def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--data", choices=[*DATA], action="append", help="default: all")
     parser.add_argument("--latents", type=Path, help="a .npy of latents to study instead")
-    parser.add_argument("--name", default="latents", help="what to call them (%(default)s)")
+    parser.add_argument("--run", type=Path, help="a finished run of images to study instead")
+    parser.add_argument("--name", default="latents", help="what to call either (%(default)s)")
     parser.add_argument("--pairs", choices=[*PAIRS], action="append", help="default: all")
     parser.add_argument("--n", type=int, default=10_000, help="training rows (%(default)s)")
     parser.add_argument("--epochs", type=int, default=40, help="(%(default)s)")
@@ -235,7 +267,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if asked.quick:
         asked.n, asked.epochs, asked.seeds = 400, 2, 1
-    names = [asked.name] if asked.latents else asked.data or [*DATA]
+    names = [asked.name] if asked.latents or asked.run else asked.data or [*DATA]
     for data in names:
         study(data, asked)
     write_figure(asked.out / "label_study.png", picture(asked.out))
@@ -253,21 +285,28 @@ def study(data: str, asked: Any) -> None:
     file = asked.out / f"label_study_{data.replace('-', '_')}_{asked.n}.json"
     known = read(file)
     runs = known.get("runs", []) if known.get("settings") == settings else []
+    decoded = Decoded(asked.run, asked.seed) if asked.run else None
+    given = decoded.latents if decoded else open_vectors(asked.latents) if asked.latents else None
     for seed in range(asked.seed, asked.seed + asked.seeds):
         names = [
             name
             for name in asked.pairs or PAIRS
             if not any((run["pairs"], run["seed"]) == (name, seed) for run in runs)
         ]
-        rows, test, other = split(data, asked.n, seed, asked.latents)
+        rows, test, other = split(data, asked.n, seed, given)
         scale = scale_of(test)
         floor = finite({"floor": energy_distance(other / scale, test / scale)})
+        if decoded:
+            floor |= finite({"fd_lite0_floor": decoded.distance(other)})
         for name in names:
             kind = PAIRS[name]
             own = replace(options, seed=seed)
             trained = train(rows, kind.labeling, network, own, every=kind.every, seed=seed)
             about = {"n": len(rows), "rounds": trained.rounds}
             found = measures(trained, test, seed)
+            if decoded:
+                generated = trained.sample(len(test), seed)
+                found |= finite({"fd_lite0": decoded.distance(generated)})
             runs.append({"pairs": name, "seed": seed, **found, **floor, **about})
             content = {"study": "label_study", "data": data, "settings": settings, "runs": runs}
             write_numbers(file, {**content, **circumstances()})
@@ -329,15 +368,18 @@ def tables(folder: Path) -> str:
     lines = []
     for data, kinds in found_in(folder).items():
         any_runs = [run for runs in kinds.values() for run in runs]
-        floor = max(abs(run["floor"]) for run in any_runs)
+        floor = f"{max(abs(run['floor']) for run in any_runs):.4f} at most"
+        images = "fd_lite0" in any_runs[0]
+        if images:
+            floor += f"; of decoded ones FD-Lite0 {mean(any_runs, 'fd_lite0_floor'):.1f}"
         lines += [
             f"### {data}",
             "",
-            f"Floor, between two samples of the data: {floor:.4f} at most.",
+            f"Floor, between two samples of the data: {floor}.",
             "",
             "| pairs | spread | energy distance, each seed | R² | cosine | norm corr. "
-            "| labeling s | training s |",
-            "|---|---|---|---|---|---|---|---|",
+            f"| labeling s | training s |{' FD-Lite0, each seed |' if images else ''}",
+            f"|---|---|---|---|---|---|---|---|{'---|' if images else ''}",
         ]
         for name, runs in kinds.items():
             distances = " ".join(f"{run['energy_distance']:.4f}" for run in runs)
@@ -346,6 +388,7 @@ def tables(folder: Path) -> str:
                 f"| {mean(runs, 'learnability'):.3f} | {mean(runs, 'mean_cosine'):.3f} "
                 f"| {mean(runs, 'norm_correlation'):.2f} | {mean(runs, 'labeling_seconds'):.1f} "
                 f"| {mean(runs, 'training_seconds'):.1f} |"
+                + (" ".join(f" {run['fd_lite0']:.1f}" for run in runs) + " |" if images else "")
             )
         lines.append("")
     return "\n".join(lines)
