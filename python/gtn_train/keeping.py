@@ -8,8 +8,8 @@ what the stages are and need (stages.py).
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,10 +17,12 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from .processes import is_first_process
 from .run_folder import RunFolder, Stage, file_sha256
+from .settings import STAGES
 from .training.checkpoint import differences
 
-__all__ = ["LOCK_FILE", "Keeper", "is_first_process"]
+__all__ = ["LOCK_FILE", "Keeper"]
 
 LOCK_FILE = ".lock"  # in a run's folder, which one process at a time works in
 
@@ -57,6 +59,7 @@ class Keeper:
         self._before = before
         self.wrote = False
         self._lock: BaseFileLock | None = None
+        self._made: list[Path] = []
 
     def stage(
         self,
@@ -88,8 +91,11 @@ class Keeper:
             the caller did not ask to resume; if another process is at work in the run's folder.
         """
         path = self._out / name
-        finished = self._finished(path)
-        why = [] if finished is None else self._disagreements(path, finished, inputs, options)
+        first = is_first_process()
+        finished, why = self._state(path, inputs, options)
+        if first and (finished is None or why):
+            self.own()
+            finished, why = self._state(path, inputs, options)  # another may just have made it
         if isinstance(finished, Stage) and not why:
             self._say(f"{name}: finished earlier, used again")
             return finished
@@ -98,22 +104,28 @@ class Keeper:
                 f"'{path}' is not what is asked for now: {'; '.join(why)}. --resume makes it anew; "
                 "another --out leaves it as it is"
             )
-        unfinished = path / "checkpoint.ckpt"
-        if unfinished.exists() and not self._resume:
+        begun = any((path / file).exists() for file in ("checkpoint.ckpt", "weights.safetensors"))
+        if finished is None and begun and not self._resume:
             raise ValueError(
                 f"'{path}' is unfinished: --resume goes on with it; another --out, or to delete "
-                f"'{unfinished}', starts over"
+                f"'{path}', starts over"
             )
-        first = is_first_process()
-        if first:
-            self._own()
+        if first and not self.wrote:
+            self._before()
+            self.wrote = True
         folder = RunFolder(path)
         if first and why:
             _remove(folder, finished)
             self._say(f"{name}: made anew: {'; '.join(why)}")
         if first or together:
             began = time.monotonic()
-            outputs, seconds = make(folder)
+            try:
+                outputs, seconds = make(folder)
+            except BaseException:
+                if first:
+                    with contextlib.suppress(OSError):
+                        path.rmdir()  # if nothing is in it
+                raise
             seconds = max(seconds, time.monotonic() - began)
             if first:
                 return folder.finish(name, inputs, options, outputs, seconds)
@@ -121,17 +133,20 @@ class Keeper:
             time.sleep(0.2)
         return folder.stage()  # type: ignore[return-value]
 
-    def release(self) -> None:
-        """Let other processes work in the folder."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+    def own(self) -> None:
+        """Keep the run's folder for this process until `release`, before anything is written.
 
-    def _own(self) -> None:
-        """Keep the folder for this process, and write what the run was asked for."""
+        Raises
+        ------
+        ValueError
+            If another process has it.
+        """
         if self._lock is not None:
             return
-        lock = FileLock(RunFolder(self._out).path / LOCK_FILE)
+        new = [path for path in (self._out, *self._out.parents) if not path.exists()]
+        path = RunFolder(self._out).path / LOCK_FILE
+        self._made = [*([] if path.exists() else [path]), *new]
+        lock = FileLock(path)
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -140,8 +155,28 @@ class Keeper:
                 "choose another --out"
             ) from None
         self._lock = lock
-        self._before()
-        self.wrote = True
+        for name in (*STAGES, "images"):
+            if (self._out / name).is_dir():
+                RunFolder(self._out / name).sweep()
+
+    def release(self) -> None:
+        """Let other processes work in the folder; leave none behind in which nothing was made."""
+        if self._lock is None:
+            return
+        if not self.wrote:
+            with contextlib.suppress(OSError):
+                for path in self._made:
+                    path.unlink() if path.name == LOCK_FILE else path.rmdir()
+        self._lock.release()
+        self._lock = None
+
+    def _state(
+        self, path: Path, inputs: Mapping[str, str], options: Mapping[str, Any]
+    ) -> tuple[Stage | str | None, list[str]]:
+        """What there is of a stage, as `_finished` says, and why it cannot be used."""
+        finished = self._finished(path)
+        why = [] if finished is None else self._disagreements(path, finished, inputs, options)
+        return finished, why
 
     def _finished(self, path: Path) -> Stage | str | None:
         """Manifest of a stage, None if there is none, or in words how it is damaged."""
@@ -175,11 +210,6 @@ class Keeper:
             elif not why and file_sha256(path / file) != known:
                 why.append(f"its file {file} is not the one it made")
         return why
-
-
-def is_first_process() -> bool:
-    """Whether this is the only process, or the first that torchrun started."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _remove(folder: RunFolder, finished: Stage | str | None) -> None:

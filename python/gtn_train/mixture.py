@@ -22,7 +22,7 @@ from gtn_label.checks import as_integer, check_seed
 
 from .seeds import random_numbers
 
-__all__ = ["Mixture"]
+__all__ = ["Mixture", "divisors"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -202,7 +202,7 @@ class Mixture:
         seen = np.empty(rows.shape, np.float64)
         for cluster, (mean, std) in enumerate(zip(self.means, self.stds, strict=True)):
             inside = clusters == cluster
-            seen[inside] = (rows[inside] - mean) / np.where(std > 0, std, np.inf)
+            seen[inside] = (rows[inside] - mean) / divisors(mean, std)
         return seen
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -228,3 +228,11 @@ class Mixture:
             return cls(content["weights"], content["means"], content["stds"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{os.fspath(path)} is not a mixture: {error!r}") from error
+
+
+def divisors(mean: Floats, deviation: Floats) -> Floats:
+    """What to divide centred columns by: their deviations, or infinity for constant ones.
+
+    Rounding gives a constant column a deviation of some 1e-16 of its value, not of zero.
+    """
+    return np.where(deviation > 1e-12 * np.abs(mean), deviation, np.inf)

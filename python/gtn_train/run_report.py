@@ -56,9 +56,11 @@ def report_run(run: FinishedRun, path: Path) -> None:
     sheets = _sheets(run)
     if not sheets:
         notes.append("It has no samples of this generator yet: gtn-train fit makes them.")
-    copies = run.out / "evaluation" / "copies.png"
-    if any("copies" in found for found in measured.values()) and copies.exists():
-        sheets["Samples nearest to a training image, above it"] = copies.read_bytes()
+    compared = [name for name, found in measured.items() if "copies" in found]
+    if compared:
+        copies = run.out / "evaluation" / f"copies-{compared[-1]}.png"
+        if copies.exists():
+            sheets["Samples nearest to a training image, above it"] = copies.read_bytes()
     seconds = {name: f"{stage.seconds:.1f} s" for name, stage in run.stages.items()}
     curves: dict[str, Any] = {
         name: run.folder(name).read_metrics()
@@ -114,7 +116,7 @@ def _sheets(run: FinishedRun) -> dict[str, Any]:
 
 
 def _tables(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What does not depend on the extractor, from the last file that has it."""
+    """What does not depend on the extractor, from the newest file that has it."""
     tables: dict[str, Any] = {}
     for found in measured.values():
         tables["Latents"] = found["latents"]

@@ -148,7 +148,7 @@ def generate_latents(
             given = [torch.tensor(rows[some], dtype=torch.float32, device=where)]
             if per_row is not None:
                 classes_here = torch.tensor(per_row[some])
-                if isinstance(generator, Generator):
+                if isinstance(generator, Generator) and generator.classes:
                     generator.check_classes(classes_here)
                 given.append(classes_here.to(where))
             batch = generator(*given)

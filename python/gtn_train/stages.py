@@ -28,10 +28,11 @@ from .accelerator import device_of
 from .autoencoder import encode_all
 from .classes import of_latents
 from .data import SYNTHETIC, Images, open_images, open_vectors
-from .keeping import Keeper, is_first_process
+from .keeping import Keeper
 from .mixture import Mixture
 from .pairs import Clusters, FixedPairs, FreshPairs, Labeling
 from .pairs.options import one_round
+from .processes import is_first_process
 from .run_folder import RunFolder, Stage, file_sha256, save_array
 from .samples import write_samples
 from .seeds import derive
@@ -137,7 +138,9 @@ class Stages:
         """The training images."""
         data = self.preset.data
         cache = self.out / "images" if data.decoded else None
-        new = [path for path in (cache, self.out) if path is not None and not path.exists()]
+        new = cache is not None and not cache.exists()
+        if new and is_first_process():
+            self._keeper.own()
         while cache is not None and not is_first_process() and not any(cache.glob("*.npy")):
             time.sleep(0.2)  # the first decodes them for all
         try:
@@ -156,9 +159,8 @@ class Stages:
                     "images in them"
                 )
         except BaseException:
-            if is_first_process():
-                for path in new:  # nothing is left of a run that could not begin
-                    shutil.rmtree(path, ignore_errors=True)
+            if new and is_first_process():  # nothing is left of a run that could not begin
+                shutil.rmtree(cache, ignore_errors=True)  # type: ignore[arg-type]
             raise
         return images
 
@@ -224,6 +226,7 @@ class Stages:
             options = {"set": preset.data.name, "n": preset.data.n, "seed": self.settings.seed}
         else:
             inputs["data"] = file_sha256(str(self.settings.data))
+            options = {"key": preset.data.key}
 
         def make(folder: RunFolder) -> tuple[list[str], float]:
             made: dict[str, Any] = {"latents.npy": rows() if callable(rows) else rows}
@@ -248,13 +251,15 @@ class Stages:
         if data.synthetic:
             self._check_count(data.n)  # type: ignore[arg-type]
             return lambda: SYNTHETIC[data.name](data.n, self.settings.seed)  # type: ignore[arg-type]
-        rows = open_vectors(str(self.settings.data))
+        rows = open_vectors(str(self.settings.data), data.key)
         self._check_count(len(rows))
         if self.preset.pairs.labeling == "quantile" and rows.shape[1] != 1:
             raise ValueError(
                 f"quantile labels need vectors of dimension 1, and '{self.settings.data}' has "
                 f"dimension {rows.shape[1]}"
             )
+        if self.preset.pairs.labeling == "algorithm1":
+            self.preset.pairs.labeling_of(rows, self.settings.seed).check(rows)
         return rows
 
     def _check_count(self, n: int) -> None:
@@ -298,6 +303,8 @@ class Stages:
     def _pairs_stage(self) -> Stage:
         latents = self.latents
         inputs = {"latents": arrays.sha256(latents)}
+        if self.preset.pairs.needs_classes and self.images.labels is not None:
+            inputs["classes"] = arrays.sha256(self.images.labels)
 
         def make(folder: RunFolder) -> tuple[list[str], float]:
             labeling = self._labeling()

@@ -152,7 +152,7 @@ def test_images_are_measured_by_a_network_against_test_images(images, few):
     assert found["images"]["n"] == 12
     assert {"FD-Moments", "recon-FD-Moments", "real FD-Moments"} <= set(found["images"])
     assert found["copies"]["n"] == 12
-    assert (images / "evaluation" / "copies.png").exists()
+    assert (images / "evaluation" / "copies-lite0.png").exists()
     assert list((images / "evaluation" / "features").glob("*.npz"))
     assert evaluate_run(FinishedRun(images), "lite0", n=12) == found
 

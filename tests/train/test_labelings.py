@@ -48,9 +48,11 @@ def test_standardized_latents_are_matched_and_their_labels_are_not():
 
 def test_a_constant_column_has_no_deviation():
     latents = rows()
-    latents[:, 1] = 5
-    assert (standardized(latents)[:, 1] == 0).all()
-    assert np.isfinite(standardized(latents)).all()
+    for value in (5, 0.1):  # the mean of which is rounded
+        for given in (latents, latents.astype(np.float64)):
+            given[:, 1] = value
+            assert (standardized(given)[:, 1] == 0).all()
+            assert np.isfinite(standardized(given)).all()
 
 
 def test_classes_are_kept_apart():
@@ -81,7 +83,9 @@ def test_classes_must_be_as_many_as_latents():
         ({"standardize": 1}, "standardize must be a bool, got int 1"),
         ({"threads": 0}, "threads"),
         ({"backend": "quantum"}, "backend"),
-        ({"classes": 5}, r"classes must be 1-D .*got shape \(\)"),
+        ({"classes": 5}, r"classes must be 1-D, one for each latent, got shape \(\)"),
+        ({"classes": []}, r"classes must be 1-D, one for each latent, got shape \(0,\)"),
+        ({"classes": [[1]]}, r"classes must be 1-D, one for each latent, got shape \(1, 1\)"),
     ],
 )
 def test_algorithm_1_refuses(changes, message):
@@ -156,17 +160,24 @@ def test_standardized_clusters_are_matched_from_their_means():
     "labeling", [Algorithm1(classes=np.arange(60)), Clusters(rows(), 2), Quantile()]
 )
 def test_latents_of_another_number_or_dimension_are_refused(labeling):
-    with pytest.raises(ValueError, match=r"\b60\b|dimension 1"):
+    with pytest.raises(ValueError, match=r"\b60\b|dimension 1|among other latents"):
         labeling.label(rows()[:10], 1)
+
+
+def test_a_cluster_of_equal_latents_needs_no_direction():
+    latents = np.array([[0.1, 1], [1, 0.1], [99.3, 99.3], [99.3, 99.3]])
+    made = Clusters(latents, 2, standardize=True).label(latents, 0)
+    assert sorted(made.assignment) == [0, 1, 2, 3]
+    assert set(made.assignment[2:]) == {2, 3}
 
 
 def test_what_cannot_be_standardized_is_refused():
     with pytest.raises(ValueError, match="and row 1 is the mean of all, or of its cluster"):
         Algorithm1(standardize=True).label(np.array([[1.0], [3.0], [5.0]]), 0)
-    lonely = np.array([[0.0, 1], [1, 0], [99, 99]])
-    labeling = Clusters(lonely, 2, standardize=True)
-    with pytest.raises(ValueError, match="and row 2 is the mean of all, or of its cluster"):
-        labeling.label(lonely, 0)
+    middle = np.array([[98.0], [99], [0], [1], [2]])
+    labeling = Clusters(middle, 2, standardize=True)
+    with pytest.raises(ValueError, match="and row 3 is the mean of all, or of its cluster"):
+        labeling.label(middle, 0)
     huge = np.array([[1.0, 2e300], [2.0, -1e300]])
     with pytest.raises(ValueError, match="and column 1 has values too large for one"):
         Algorithm1(standardize=True).label(huge, 0)
@@ -190,8 +201,9 @@ def test_clusters_refuse(options, message):
 
 def test_clusters_belong_to_their_latents():
     labeling = Clusters(two_clumps(), 2)
-    with pytest.raises(ValueError, match="found among 40 latents, got 39"):
-        one_round(two_clumps()[:39], labeling, 0)
+    for other in (two_clumps()[:39], -two_clumps()):
+        with pytest.raises(ValueError, match="clusters were found among other latents: SHA-256"):
+            one_round(other, labeling, 0)
 
 
 def test_a_round_is_a_function_of_latents_and_seed():

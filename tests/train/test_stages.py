@@ -26,9 +26,11 @@ from gtn_train.finished import FinishedRun
 from gtn_train.keeping import LOCK_FILE, Keeper
 from gtn_train.mixture import Mixture
 from gtn_train.presets import PRESETS
+from gtn_train.processes import is_first_process
 from gtn_train.run_folder import RunFolder
 from gtn_train.sampling import generate_latents
 from gtn_train.seeds import derive
+from gtn_train.training import loop
 
 ALL = ("autoencoder", "latents", "pairs", "generator", "samples")
 
@@ -191,12 +193,49 @@ def test_vectors_of_float64_stay_it(gtn_train, tmp_path):
 # --------------------------------------------------------------- used again, refused, made anew
 
 
+def test_other_classes_make_other_pairs(gtn_train, tmp_path):
+    data, out = write_mnist(tmp_path / "data"), tmp_path / "run"
+    given = ("--preset", "mnist", "--data", data, "--out", out, *IMAGE_RUN, "--by-class")
+    gtn_train.ok("fit", *given)
+    path = data / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:8] + bytes((i + 3) % 7 for i in range(60)))
+    done = gtn_train.ok("fit", "--out", out, "--resume")
+    assert done.stages == {"autoencoder": "reused", **dict.fromkeys(ALL[1:], "anew")}
+    assert np.array_equal(FinishedRun(out).classes, (np.arange(60) + 3) % 7)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(gtn_train, vectors):
+    left = vectors / "latents" / ".gtn-label-0123.tmp"
+    left.write_bytes(b"half")
+    gtn_train.ok("fit", "--out", vectors, "--width", 9, "--resume")
+    assert not left.exists()
+
+
+def test_a_stage_that_was_killed_before_its_manifest_is_not_trained_again(
+    gtn_train, vectors, monkeypatch
+):
+    before = files(vectors)
+    (vectors / "generator" / "stage.json").unlink()
+    refusal = gtn_train.refused("fit", "--out", vectors)
+    assert f"'{vectors / 'generator'}' is unfinished: --resume goes on with it" in refusal
+    monkeypatch.setattr(loop._Run, "one_epoch", pytest.fail)
+    done = gtn_train.ok("fit", "--out", vectors, "--resume")
+    assert done.stages["generator"] == "made"
+    after = files(vectors)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed <= {"generator/stage.json"}, "but for the seconds it took"
+
+
 def test_one_process_at_a_time_works_in_a_folder(gtn_train, vectors):
     before = files(vectors)
     with FileLock(vectors / LOCK_FILE):
         refusal = gtn_train.refused("fit", "--out", vectors, "--width", 9, "--resume")
         assert f"'{vectors}' is in use: another gtn-train is at work there" in refusal
         assert files(vectors) == before
+        (vectors / "generator" / "stage.json").rename(vectors / "kept.json")
+        refusal = gtn_train.refused("fit", "--out", vectors)
+        assert "is in use" in refusal, "and not: unfinished, to be deleted"
+        (vectors / "kept.json").rename(vectors / "generator" / "stage.json")
         again = gtn_train.ok("fit", "--out", vectors)
         assert set(again.stages.values()) == {"reused"}, "what is finished may be read meanwhile"
     gtn_train.ok("fit", "--out", vectors, "--width", 9, "--resume")
@@ -478,6 +517,8 @@ def test_a_stage_says_how_long_it_took_in_all(tmp_path):
 
 def test_a_process_that_is_not_the_first_waits(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    assert is_first_process(), "other launchers than torchrun set that too"
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     calls = []
 
     def make(folder):

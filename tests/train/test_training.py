@@ -360,7 +360,7 @@ def run_stub(folder, model, asked, *, poison=None, validation=None, metric=None,
     def save(module, path):
         path.write_bytes(b"saved")
 
-    job = Job("stub", model, step, Rows(), validation, {}, lambda: None, save)
+    job = Job("stub", model, step, Rows(), validation, {}, lambda: None, save, pytest.fail)
     return train(
         job,
         folder,

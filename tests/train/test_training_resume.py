@@ -113,6 +113,12 @@ def start(folder, *, model=None, pairs=None, metric=None, resume=False, overwrit
     )
 
 
+def scores():
+    """A metric that is best in the second epoch."""
+    values = iter([1.0, 3.0] + [2.0] * 98)
+    return Metric("score", lambda model: next(values), larger_is_better=True)
+
+
 def contents(folder):
     return {file.name: file.read_bytes() for file in folder.path.iterdir()}
 
@@ -263,9 +269,34 @@ def test_an_ended_run_is_overwritten_only_when_told_to(tmp_path):
     first, second = cases.generator(), cases.generator()
     start(folder, model=first)
     before = contents(folder)
-    for resume in (False, True):
-        with pytest.raises(ValueError, match="holds the weights of a run that has ended: overwri"):
-            start(folder, model=second, resume=resume)
+    message = "holds the weights of a run that has ended: overwrite it, choose"
+    with pytest.raises(ValueError, match=message):
+        start(folder, model=second)
+    with pytest.raises(ValueError, match=message):
+        start(folder, model=second, resume=True, learning_rate=0.5)
     assert contents(folder) == before
     start(folder, model=second, overwrite=True)
     assert cases.same(first, second)
+
+
+def test_an_ended_run_is_taken_over_by_resume(tmp_path):
+    folder, first, second = RunFolder(tmp_path), cases.generator(), cases.generator(seed=9)
+    wanted = start(folder, model=first, metric=scores())
+    before = contents(folder)
+    found = start(folder, model=second, metric=scores(), resume=True)
+    assert contents(folder) == before
+    assert found == wanted
+    assert 0 < found.best_epoch < found.epochs
+    assert cases.same(first, second)
+    assert not second.training
+
+
+def test_what_did_not_come_to_its_end_is_not_taken_over(tmp_path):
+    folder = RunFolder(tmp_path)
+    start(folder, metric=scores())
+    folder.write_metrics(folder.read_metrics()[:-1])
+    with pytest.raises(ValueError, match="holds the weights of a run that has ended"):
+        start(folder, metric=scores(), resume=True)
+    wanted = start(RunFolder(tmp_path / "b"), metric=scores())
+    again = start(folder, metric=scores(), resume=True, overwrite=True)
+    assert again.best_value == wanted.best_value

@@ -8,8 +8,10 @@ from the start, and neither help nor a refusal waits for it.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from gtn_label import console
@@ -51,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _interrupted(words: Sequence[str]) -> str:
     """What is left, by the command that was interrupted."""
     if any(word in ("sample", "interpolate", "evaluate", "report") for word in words[:1]):
+        return "; nothing was written"
+    named = [
+        after if word == "--out" else word.removeprefix("--out=")
+        for word, after in itertools.pairwise((*words, ""))
+        if word == "--out" or word.startswith("--out=")
+    ]
+    if not any(Path(out).exists() for out in named):
         return "; nothing was written"
     return (
         "; finished stages and the last checkpoint are kept: the same command with --resume goes on"

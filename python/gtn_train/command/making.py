@@ -14,6 +14,7 @@ import click
 
 from gtn_label import console
 
+from ..processes import is_first_process
 from ..settings import STAGES
 from .options import options_of, settings_of
 
@@ -97,7 +98,6 @@ def _make(stage: str, given: dict[str, Any]) -> str:
 
 def _summary(out: Path, last: str) -> str:
     """Say what a run's stages took, and where things are; nothing, but in the first process."""
-    from ..keeping import is_first_process
     from ..run_folder import RunFolder
 
     if not is_first_process():

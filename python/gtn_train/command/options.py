@@ -20,6 +20,7 @@ from ..data import SET_NAMES
 from ..evaluation import STOP_BY
 from ..pairs.options import LABELINGS
 from ..presets import PRESETS, DataOptions, Preset, preset
+from ..processes import processes_here
 from ..settings import RUN_FILE, STAGES, Computing, RunSettings
 from ..training.options import ACCELERATORS, PRECISIONS
 
@@ -60,6 +61,7 @@ _DATA = [
         help="Height and width that image files are resized to [folder, celeba: 64].",
     ),
     _option("--n", type=click.IntRange(min=2), metavar="N", help="Rows of a synthetic set."),
+    _option("--key", metavar="NAME", help="Which array, of a file of vectors that holds several."),
     _option(
         "--out",
         type=click.Path(path_type=Path),
@@ -232,9 +234,7 @@ def _computing(earlier: Computing, given: dict[str, Any]) -> Computing:
     }
     if given.get("weights") is not None:
         values["weights"] = os.fspath(given["weights"].absolute())
-    torchrun = "TORCHELASTIC_RUN_ID" in os.environ
-    devices = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if torchrun else 1
-    return replace(earlier, devices=devices, **values)
+    return replace(earlier, devices=processes_here(), **values)
 
 
 def _changed(start: Preset, given: dict[str, Any]) -> Preset:
@@ -250,7 +250,7 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     if given.get("generator_epochs") is not None:
         training["max_epochs"] = given["generator_epochs"]
     changes["generator_training"] = replace(start.generator_training, **training)
-    changes["data"] = _data(start, given, asked("size", "n"))
+    changes["data"] = _data(start, given, asked("size", "n", "key"))
     if start.autoencoder_training is None:
         for name in ("latent_dim", "autoencoder_epochs"):
             if given[name] is not None:

@@ -75,9 +75,17 @@ def evaluate_run(
     ------
     ValueError, ImportError, FileNotFoundError
         As the parts do.
+
+    Notes
+    -----
+    Vectors are kept as evaluation/none.json, whatever the extractor.
     """
     if extractor not in EXTRACTORS:
         raise ValueError(f"extractor must be one of {', '.join(EXTRACTORS)}, got {extractor!r}")
+    if run.autoencoder is None:
+        extractor = "none"
+        if n is not None and n < 2:
+            raise ValueError(f"n must be >= 2, the least that has distances, got {n}")
     network: Extractor | None = None
     if run.autoencoder is not None and extractor != "none":
         device = next(run.generator.parameters()).device
@@ -88,7 +96,7 @@ def evaluate_run(
     n_latents = LATENTS if n is None or run.autoencoder is not None else n
     found: dict[str, Any] = {"latents": _latents(run, n_latents, seed)}
     if run.autoencoder is not None:
-        found |= _images(run, network, n, seed, progress)
+        found |= _images(run, network, n, seed, progress, f"copies-{extractor}.png")
     found = _json(found)
     folder = run.out / "evaluation"
     folder.mkdir(exist_ok=True)
@@ -126,7 +134,12 @@ def _latents(run: FinishedRun, n: int, seed: int) -> dict[str, Any]:
 
 
 def _images(
-    run: FinishedRun, network: Extractor | None, n: int | None, seed: int, progress: bool
+    run: FinishedRun,
+    network: Extractor | None,
+    n: int | None,
+    seed: int,
+    progress: bool,
+    picture: str,
 ) -> dict[str, Any]:
     training = run.images()
     try:
@@ -167,7 +180,7 @@ def _images(
         found["copies"] = copies.figures()
         folder = run.out / "evaluation"
         folder.mkdir(exist_ok=True)
-        figures.write(folder / "copies.png", copies.grid(generated[:some], training.images))
+        figures.write(folder / picture, copies.grid(generated[:some], training.images))
     return found
 
 
@@ -193,12 +206,13 @@ def _or_reason(estimate: Callable[[], float]) -> float | str:
 
 
 def kept(out: Path) -> dict[str, dict[str, Any]]:
-    """What was measured of a run before, by extractor."""
+    """What was measured of a run before, by extractor, the newest last."""
     found = {}
-    for name in EXTRACTORS:
-        path = out / "evaluation" / f"{name}.json"
-        if not path.exists():
-            continue
+    paths = [out / "evaluation" / f"{name}.json" for name in EXTRACTORS]
+    for path in sorted(
+        (path for path in paths if path.exists()), key=lambda path: path.stat().st_mtime_ns
+    ):
+        name = path.stem
         try:
             found[name] = json.loads(path.read_bytes())
             found[name]["generator"], found[name]["latents"]

@@ -57,9 +57,12 @@ class FreshPairs(Closing):
     ) -> None:
         self._every = as_integer(every, "every", 1)
         self._seed = check_seed(seed)
-        if not (labeling is None or callable(getattr(labeling, "label", None))):
+        wanted = ("label", "check", "config", "conditional")
+        if labeling is not None and (
+            isinstance(labeling, type) or not all(hasattr(labeling, name) for name in wanted)
+        ):
             raise TypeError(
-                "labeling must be a Labeling, such as Algorithm1(), got "
+                f"labeling must be a Labeling, such as Algorithm1(), with {', '.join(wanted)}, got "
                 f"{type(labeling).__name__} {labeling!r}"
             )
         self._labeling: Labeling = Algorithm1() if labeling is None else labeling

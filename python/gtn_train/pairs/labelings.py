@@ -20,7 +20,7 @@ from gtn_label.backend import resolve
 from gtn_label.checks import as_integer, check_center, check_order, check_seed, check_threads
 from gtn_label.mixture import find_clusters
 
-from ..mixture import Mixture
+from ..mixture import Mixture, divisors
 from ..seeds import derive, random_numbers
 
 __all__ = ["Algorithm1", "Clusters", "Labeled", "Labeling", "Quantile"]
@@ -114,8 +114,11 @@ class Algorithm1:
         self._standardize = _as_bool(standardize, "standardize")
         self._classes: NDArray[np.int64] | None = None
         if classes is not None:
-            n = len(classes) if np.ndim(classes) else 0
-            self._classes = arrays.as_labels(classes, "classes", n, "latents").copy()
+            if np.ndim(classes) != 1 or len(classes) == 0:
+                raise ValueError(
+                    f"classes must be 1-D, one for each latent, got shape {np.shape(classes)}"
+                )
+            self._classes = arrays.as_labels(classes, "classes", len(classes), "latents").copy()
 
     @property
     def conditional(self) -> bool:
@@ -132,12 +135,15 @@ class Algorithm1:
         }
 
     def check(self, latents: Rows) -> None:
-        """Each latent needs its class."""
+        """Each latent needs its class, and a direction once it is standardised."""
         if self._classes is not None:
             arrays.as_labels(self._classes, "classes", len(latents), "latents")
+        if self._standardize:
+            directed(standardized(latents))
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw n = m sources from N(0, I) and match them."""
+        latents = arrays.as_rows(latents, "latents").rows
         self.check(latents)
         n, dim = latents.shape
         sources = arrays.draw_sources(n, dim, derive(seed, "sources"))
@@ -180,6 +186,7 @@ class Quantile:
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw n = m sources from N(0, 1) and pair them in sorted order."""
+        latents = arrays.as_rows(latents, "latents").rows
         self.check(latents)
         sources = arrays.draw_sources(len(latents), 1, derive(seed, "sources"))
         matching = match_quantile(latents, sources)
@@ -249,6 +256,7 @@ class Clusters:
         self.conditional = _as_bool(by_class, "by_class")
         self._seed = check_seed(seed)
         rows = arrays.as_rows(latents, "latents").rows
+        self._sha256 = arrays.sha256(rows)
         self._clusters = find_clusters(rows, n_clusters, self._seed)
         self.mixture = Mixture.of_clusters(rows, self._clusters)
 
@@ -264,21 +272,27 @@ class Clusters:
         }
 
     def check(self, latents: Rows) -> None:
-        """Each latent needs its cluster."""
-        if len(latents) != len(self._clusters):
+        """The latents must be those that the clusters were found among."""
+        found = arrays.sha256(arrays.as_rows(latents, "latents").rows)
+        if found != self._sha256:
             raise ValueError(
-                f"clusters were found among {len(self._clusters)} latents, got {len(latents)}"
+                f"clusters were found among other latents: SHA-256 {self._sha256}, found {found}"
             )
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw mean + deviation · z for each latent's cluster, and match within clusters."""
+        latents = arrays.as_rows(latents, "latents").rows
         self.check(latents)
         n, dim = latents.shape
         z = arrays.draw_sources(n, dim, derive(seed, "sources"))
         sources = self.mixture.around(self._clusters, z)
         seen, seen_sources = latents, sources
         if self._standardize:
-            seen = directed(self.mixture.frames(self._clusters, latents))
+            seen = self.mixture.frames(self._clusters, latents)
+            # Members of a cluster without any spread are equal: any direction will do.
+            no_spread = np.isinf(divisors(self.mixture.means, self.mixture.stds))
+            seen[no_spread[self._clusters].all(axis=1)] = 1
+            directed(seen)
             seen_sources = z
         matching = match(
             seen,
@@ -332,8 +346,9 @@ def standardized(latents: Rows) -> NDArray[np.float64]:
             "latents must have a standard deviation in float64 to be standardised, and column "
             f"{np.isfinite(scale).argmin()} has values too large for one"
         )
-    centred: NDArray[np.float64] = latents - latents.mean(axis=0, dtype=np.float64)
-    return centred / np.where(scale > 0, scale, 1)
+    mean = latents.mean(axis=0, dtype=np.float64)
+    centred: NDArray[np.float64] = latents - mean
+    return centred / divisors(mean, scale)
 
 
 def directed(rows: Rows) -> Rows:

@@ -24,7 +24,15 @@ from gtn_label.atomic import atomic_file
 from ..run_folder import RunFolder, versions
 from .options import COMPUTING
 
-__all__ = ["FORMAT", "AtomicCheckpoints", "differences", "one_line", "open_run", "start_folder"]
+__all__ = [
+    "FORMAT",
+    "AtomicCheckpoints",
+    "differences",
+    "has_weights_of",
+    "one_line",
+    "open_run",
+    "start_folder",
+]
 
 FORMAT = "gtn-train checkpoint 1"
 
@@ -109,6 +117,15 @@ def open_run(
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{damaged}: it is none of gtn-train's")
     return state
+
+
+def has_weights_of(folder: RunFolder, config: Mapping[str, Any]) -> bool:
+    """Whether a folder holds the weights of this very run, and no checkpoint any more."""
+    if folder.checkpoint.exists() or not (folder.weights.exists() and folder.config.exists()):
+        return False
+    earlier = folder.read_config()
+    earlier.pop("versions", None)
+    return _deciding(earlier) == _deciding(json.loads(json.dumps(config)))
 
 
 def start_folder(folder: RunFolder, config: Mapping[str, Any]) -> None:

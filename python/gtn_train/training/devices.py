@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 
 from ..accelerator import device_of
+from ..processes import processes, processes_here
 from .checkpoint import AtomicCheckpoints
 from .options import TrainingOptions
 
@@ -34,8 +34,7 @@ def make_fabric(options: TrainingOptions) -> Any:
     accelerator = device_of(options.accelerator).type
     if options.precision == "16-mixed" and accelerator == "cpu":
         raise ValueError("precision '16-mixed' needs a GPU; on the CPU use 'bf16-mixed'")
-    processes = int(os.environ.get("WORLD_SIZE", 1)) if _by_torchrun() else 1
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if _by_torchrun() else 1
+    everywhere, here = processes(), processes_here()
     if options.devices != here:
         raise ValueError(
             f"devices must be the number of processes on this machine, got {options.devices}, and "
@@ -45,14 +44,14 @@ def make_fabric(options: TrainingOptions) -> Any:
     with _quiet():
         fabric = Fabric(
             accelerator=accelerator,
-            strategy="ddp" if processes > 1 else "auto",
+            strategy="ddp" if everywhere > 1 else "auto",
             devices=here,
-            num_nodes=processes // here,
+            num_nodes=everywhere // here,
             precision=options.precision,
             plugins=[AtomicCheckpoints()],
         )
         fabric.launch()
-    if processes > 1:
+    if everywhere > 1:
         # Gloo's threads, if they still run when the interpreter goes, now and then abort a process
         # whose work was done. Fabric sees to it for NCCL alone.
         atexit.unregister(_leave)
@@ -63,10 +62,6 @@ def make_fabric(options: TrainingOptions) -> Any:
 def _leave() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def _by_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import torch
 from ..run_folder import RunFolder
 from ..seeds import derive
 from .batches import Batches, bounds, share
-from .checkpoint import FORMAT, one_line, open_run, start_folder
+from .checkpoint import FORMAT, has_weights_of, one_line, open_run, start_folder
 from .devices import cpu_threads, seeded
 from .options import Metric, TrainingOptions, TrainingResult
 from .steps import Step
@@ -48,6 +48,8 @@ class Job:
         Called before the first epoch, and not when a run is resumed.
     save : callable (model, path)
         Writes the weights.
+    load : callable (path) -> module
+        Reads them.
     """
 
     stage: str
@@ -58,6 +60,7 @@ class Job:
     config: dict[str, Any]
     prepare: Callable[[], None]
     save: Callable[[Any, Path], None]
+    load: Callable[[Path], Any]
 
 
 def train(
@@ -95,6 +98,8 @@ def train(
         "options": options.config(),
         "metric": None if metric is None else metric.config(),
     }
+    if resume and has_weights_of(folder, config) and run.take_over():
+        return run.result()
     state = open_run(
         folder,
         config,
@@ -148,12 +153,16 @@ class _Run:
             if job.validation is None
             else bounds(job.validation.n, options.batch_size, processes)
         )
-        self.best = Best(
-            larger_is_better=metric is not None and metric.larger_is_better,
-            patience=options.patience,
-        )
+        self.monitored = "validation_loss" if metric is None else metric.name
+        self.best = self.new_best()
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
+
+    def new_best(self) -> Best:
+        return Best(
+            larger_is_better=self.metric is not None and self.metric.larger_is_better,
+            patience=self.options.patience,
+        )
 
     # ------------------------------------------------------------------------------ state
 
@@ -180,6 +189,20 @@ class _Run:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.best.load_state_dict(state["best"])
         self.epoch, self.history = state["epoch"], state["history"]
+
+    def take_over(self) -> bool:
+        """Load what the folder's run ended with; False if it did not come to its end."""
+        self.history = self.folder.read_metrics() if self.folder.metrics.exists() else []
+        self.epoch = len(self.history)
+        for line in self.history:
+            if self.monitored in line:
+                self.best.update(line["epoch"], line[self.monitored], None)
+        if not self.history or not self.ended:
+            self.best, self.epoch, self.history = self.new_best(), 0, []
+            return False
+        self.job.model.load_state_dict(self.job.load(self.folder.weights).state_dict())
+        self.fabric.to_device(self.job.model).eval()
+        return True
 
     def save_checkpoint(self) -> None:
         state = {
@@ -249,9 +272,8 @@ class _Run:
             epoch % self.metric.every == 0 or epoch == self.options.max_epochs
         ):
             line[self.metric.name] = self.measure(epoch)
-        monitored = "validation_loss" if self.metric is None else self.metric.name
-        if monitored in line:
-            self.best.update(epoch, line[monitored], self.model)
+        if self.monitored in line:
+            self.best.update(epoch, line[self.monitored], self.model)
         if bar is not None:
             bar.set_postfix_str(describe(line, self.options))
         return {**line, "seconds": time.perf_counter() - began, **facts}

@@ -149,6 +149,10 @@ class Metric:
             )
         if not callable(self.function):
             raise TypeError(f"metric function must be callable, got {self.function!r}")
+        if not isinstance(self.larger_is_better, bool):
+            raise TypeError(
+                f"metric larger_is_better must be a bool, got {self.larger_is_better!r}"
+            )
         as_integer(self.every, "metric every", 1)
 
     def measure(self, model: Any) -> float:
@@ -159,8 +163,10 @@ class Metric:
         TypeError
             If it gives no number.
         """
-        found = self.function(model)
+        found: Any = self.function(model)
         try:
+            if isinstance(found, str):
+                raise TypeError
             return float(found)
         except (TypeError, ValueError, RuntimeError):  # the last: a tensor of many numbers
             raise TypeError(

@@ -42,16 +42,18 @@ class Best:
         self.waited = 0
         self.weights: dict[str, torch.Tensor] = {}
 
-    def update(self, epoch: int, value: float, model: torch.nn.Module) -> bool:
-        """Note an evaluation; copy the weights and return True if it is the best. NaN never is."""
+    def update(self, epoch: int, value: float, model: torch.nn.Module | None) -> bool:
+        """Note an evaluation; copy the weights and return True if it is the best. NaN never is.
+
+        Without a model it is only noted.
+        """
         better = not math.isnan(value) and (
             self.value is None or self._sign * value > self._sign * self.value
         )
         if better:
             self.epoch, self.value, self.waited = epoch, value, 0
-            self.weights = {
-                name: tensor.detach().clone() for name, tensor in model.state_dict().items()
-            }
+            state = {} if model is None else model.state_dict()
+            self.weights = {name: tensor.detach().clone() for name, tensor in state.items()}
         else:
             self.waited += 1
         return better

@@ -50,11 +50,12 @@ def train_autoencoder(
     progress : bool
         Show a bar with the time left.
     resume : bool
-        Continue from the folder's checkpoint; without one the run starts from the beginning.
+        Continue from the folder's checkpoint; a run that has ended there is taken over as it is,
+        and without either the run starts from the beginning.
     overwrite : bool
-        Start from the beginning also where the folder holds the weights of a run that has ended or,
-        with `resume`, a checkpoint of another run; both are refused otherwise. Options that say
-        where and how fast to compute make no other run.
+        Start from the beginning also where the folder holds the weights of a run that has ended
+        and is not resumed, or a checkpoint of another run than is resumed; both are refused
+        otherwise. Options that say where and how fast to compute make no other run.
     tensorboard : bool
         Write event files beside metrics.jsonl; needs the package tensorboard.
 
@@ -105,6 +106,7 @@ def train_autoencoder(
         },
         prepare=lambda: None,
         save=models.save_model,
+        load=models.load_model,
     )
     return train(
         job,
@@ -154,6 +156,9 @@ def train_generator(
     for name, value in (("pairs", pairs), ("validation", validation)):
         if value is None:
             continue
+        if not all(hasattr(value, need) for need in ("epoch", "round_of", "dim", "conditional")):
+            kind = type(value).__name__
+            raise TypeError(f"{name} must be pairs, such as FixedPairs or FreshPairs, got {kind}")
         if not (value.dim == generator.dim == generator.out_dim):
             raise ValueError(
                 f"{name} must have the generator's dim {generator.dim} and out_dim "
@@ -196,6 +201,7 @@ def train_generator(
         },
         prepare=prepare,
         save=models.save_model,
+        load=models.load_model,
     )
     return train(
         job,
