@@ -138,11 +138,12 @@ class Stages:
         """The training images."""
         data = self.preset.data
         cache = self.out / "images" if data.decoded else None
+        if cache is not None and not any(cache.glob("*.npy")):
+            if is_first_process():
+                self._keeper.own()
+            while not is_first_process() and not any(cache.glob("*.npy")):
+                time.sleep(0.2)  # the first decodes them for all
         new = cache is not None and not cache.exists()
-        if new and is_first_process():
-            self._keeper.own()
-        while cache is not None and not is_first_process() and not any(cache.glob("*.npy")):
-            time.sleep(0.2)  # the first decodes them for all
         try:
             images = open_images(
                 data.name,

@@ -242,6 +242,22 @@ def test_one_process_at_a_time_works_in_a_folder(gtn_train, vectors):
     gtn_train.ok("fit", "--out", vectors, "--width", 8, "--resume")  # it was given back
 
 
+def test_images_are_decoded_by_one_process_at_a_time(gtn_train, tmp_path):
+    """What two decode into the same cache, one of them would remove when it is interrupted."""
+    data, out = write_folder(tmp_path / "faces"), tmp_path / "new" / "run"
+    given = ("encode", "--preset", "hap", "--data", data, "--size", 8, "--out", out)
+    out.mkdir(parents=True)
+    with FileLock(out / LOCK_FILE):
+        assert "is in use" in gtn_train.refused(*given)
+        assert [path.name for path in out.iterdir()] == [LOCK_FILE]
+    (out / LOCK_FILE).unlink()
+    out.rmdir()
+    out.parent.rmdir()
+    (data / "cats" / "000.png").write_bytes(b"no image")
+    gtn_train.refused(*given)
+    assert not out.parent.exists(), "folders that were made for nothing are gone"
+
+
 def test_everything_is_used_again(gtn_train, images, tmp_path):
     before = files(images)
     given = ("--preset", "mnist", "--data", tmp_path / "mnist", *IMAGE_RUN)
