@@ -90,7 +90,7 @@ REFUSED = {
         "must hold numbers, and holds Python objects .*never unpickled",
     ),
     "1-D": (save("bad.npy", LATENTS[0]), "bad.npy", r"2-D.*1-D shape \(4,\): .*\(4, 1\), one row"),
-    "3-D": (save("bad.npy", LATENTS[None]), "bad.npy", r"2-D.*3-D shape \(1, 200, 4\): .*\(1, 800\)"),
+    "3-D": (save("bad.npy", LATENTS[None]), "bad.npy", r"2-D.*3-D shape \(1, 200, 4\).*\(1, 800\)"),
     "0-D": (save("bad.npy", LATENTS[0, 0]), "bad.npy", r"2-D.*single value"),
     "n = 0": (save("bad.npy", LATENTS[:0]), "bad.npy", r"n >= 1.*shape \(0, 4\)"),
     "dim = 0": (save("bad.npy", LATENTS[:, :0]), "bad.npy", r"dim >= 1.*shape \(200, 0\)"),
