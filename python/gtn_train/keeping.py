@@ -113,6 +113,8 @@ class Keeper:
         if first and not self.wrote:
             self._before()
             self.wrote = True
+        while not first and not path.is_dir():
+            time.sleep(0.2)  # the first may be refused, and nothing must be left
         folder = RunFolder(path)
         if first and why:
             _remove(folder, finished)

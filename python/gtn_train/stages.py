@@ -8,8 +8,8 @@ what reads a finished run (finished.py).
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +28,7 @@ from .accelerator import device_of
 from .autoencoder import encode_all
 from .classes import of_latents
 from .data import SYNTHETIC, Images, open_images, open_vectors
+from .data.folder import Cache
 from .keeping import Keeper
 from .mixture import Mixture
 from .pairs import Clusters, FixedPairs, FreshPairs, Labeling
@@ -89,6 +90,7 @@ class Stages:
             "overwrite": resume,
             "tensorboard": tensorboard,
         }
+        self._decoded: Path | None = None
         self._keeper = Keeper(out, resume=resume, say=self._say, before=lambda: settings.write(out))
 
     def run(self, stage: str) -> None:
@@ -123,7 +125,12 @@ class Stages:
             "samples": self.samples,
         }
         try:
+            if self.preset.stop_by != "loss" and stage in ("generator", "samples"):
+                self._check_extractor()
             made[stage]()
+        except BaseException:
+            self._forget_decoded()
+            raise
         finally:
             self._keeper.release()
         if not self._keeper.wrote and is_first_process():  # the same data may lie elsewhere now
@@ -137,33 +144,35 @@ class Stages:
     def images(self) -> Images:
         """The training images."""
         data = self.preset.data
-        cache = self.out / "images" if data.decoded else None
-        if cache is not None and not any(cache.glob("*.npy")):
-            if is_first_process():
-                self._keeper.own()
-            while not is_first_process() and not any(cache.glob("*.npy")):
-                time.sleep(0.2)  # the first decodes them for all
-        new = cache is not None and not cache.exists()
-        try:
-            images = open_images(
-                data.name,
-                str(self.settings.data),
-                size=data.size,
-                cache=cache,
-                progress=self._progress,
+        images = open_images(
+            data.name,
+            str(self.settings.data),
+            size=data.size,
+            cache=Cache(self.out / "images", self._before_decoding) if data.decoded else None,
+            progress=self._progress,
+        )
+        self._check_count(images.n)
+        if self.preset.pairs.needs_classes and images.labels is None:
+            raise ValueError(
+                f"pairs by class need classes, and the images of '{self.settings.data}' have none: "
+                "a folder's are its subfolders, of which there must be two, with all images in them"
             )
-            self._check_count(images.n)
-            if self.preset.pairs.needs_classes and images.labels is None:
-                raise ValueError(
-                    f"pairs by class need classes, and the images of '{self.settings.data}' have "
-                    "none: a folder's are its subfolders, of which there must be two, with all "
-                    "images in them"
-                )
-        except BaseException:
-            if new and is_first_process():  # nothing is left of a run that could not begin
-                shutil.rmtree(cache, ignore_errors=True)  # type: ignore[arg-type]
-            raise
         return images
+
+    def _before_decoding(self, target: Path) -> None:
+        """Let one process decode image files; others of the same run wait for it."""
+        if is_first_process():
+            self._keeper.own()
+            self._decoded = target
+        while not is_first_process() and not target.exists():
+            time.sleep(0.2)
+
+    def _forget_decoded(self) -> None:
+        """Remove what was decoded for a run that was then refused."""
+        if self._decoded is not None and not self._keeper.wrote:
+            self._decoded.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._decoded.parent.rmdir()
 
     @functools.cached_property
     def autoencoder(self) -> Any:
@@ -181,6 +190,9 @@ class Stages:
         }
 
         def make(folder: RunFolder) -> tuple[list[str], float]:
+            if self._decoded is not None:  # of other sizes, or of other files
+                for other in set(self._decoded.parent.glob("images-*.npy")) - {self._decoded}:
+                    other.unlink()
             model = models.make_model(
                 preset.autoencoder,  # type: ignore[arg-type]
                 {"image_shape": self.images.shape, "latent_dim": preset.latent_dim},
@@ -412,18 +424,29 @@ class Stages:
             self.out / "generator" / "weights.safetensors", expected="generator"
         ).to(self._device)
 
+    def _check_extractor(self) -> None:
+        """Find out now whether there is the network that the generator is to be stopped by."""
+        if not (self.out / "generator" / "stage.json").exists():
+            self._extractor  # noqa: B018  (made here, and kept)
+
+    @functools.cached_property
+    def _extractor(self) -> Any:
+        from .evaluation.metrics import extractor_of  # torch-fidelity, only where it is needed
+
+        weights = self.settings.computing.weights
+        return extractor_of(self.preset.stop_by, weights, device=self._device)
+
     def _metric(self) -> Metric | None:
         """What decides which weights are best, where it is not the validation loss."""
         if self.preset.stop_by == "loss":
             return None
-        from .evaluation.metrics import named_metric  # torch-fidelity, only where it is needed
+        from .evaluation.metrics import named_metric
 
         return named_metric(
             self.preset.stop_by,
+            self._extractor,
             self.autoencoder,
             self.images.images,
-            weights=self.settings.computing.weights,
-            device=self._device,
             classes=self._classes,
             mixture=self._mixture,
             seed=derive(self.settings.seed, "metric"),

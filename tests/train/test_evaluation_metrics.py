@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from stand_ins import Affine, Moments, Tiles
 
 from gtn_train.classes import as_in_data
 from gtn_train.evaluation.images import extract, frechet_distance, inception_score
-from gtn_train.evaluation.metrics import image_metric, named_metric
+from gtn_train.evaluation.metrics import extractor_of, image_metric
 from gtn_train.mixture import Mixture
 from gtn_train.sampling import sample_images
 
@@ -70,6 +71,7 @@ def test_sources_may_come_from_a_mixture():
         ("distance", {}, "real images are what a distance needs, and a score not"),
         ("distance", {"real": real(9)}, "real must have at least n = 20 images, got 9"),
         ("score", {"n": 1}, "n must be >= 2, got 1"),
+        ("score", {"classes": []}, r"classes must be 1-D, not empty, got shape \(0,\)"),
     ],
 )
 def test_what_makes_no_metric(kind, changes, message):
@@ -79,4 +81,30 @@ def test_what_makes_no_metric(kind, changes, message):
 
 def test_a_figure_must_be_a_known_one():
     with pytest.raises(ValueError, match="figure must be one of IS, FID, IS-Lite0, FD-Lite0, got"):
-        named_metric("loss", Colours(), real())
+        extractor_of("loss")
+
+
+def test_any_module_may_be_an_extractor():
+    class Net:
+        name, key = "Net", "1"
+
+        def __init__(self):
+            self.layer = torch.nn.Linear(12, 8)
+
+        def __call__(self, images):
+            features = self.layer(images.flatten(1).float() / 255)
+            return features, features
+
+    metric = image_metric("distance", Net(), Colours(), n=20, real=real())
+    assert metric.measure(Affine(3)) > 0
+    with pytest.raises(TypeError, match="extractor must be an Extractor, such as lite0"):
+        image_metric("distance", Net, Colours(), n=20, real=real())
+
+
+def test_what_decides_a_metric_is_in_its_config():
+    def config(**given):
+        return image_metric("score", Moments(), Colours(), n=20, **given).config()
+
+    assert config() != config(seed=1)
+    assert config() != config(classes=[0, 1])
+    assert config(classes=[0, 1]) != config(classes=[1, 1])

@@ -158,6 +158,7 @@ def test_a_generator_stops_by_a_figure_of_its_images(gtn_train, tmp_path, monkey
     run = FinishedRun(out)
     again = metrics.named_metric(
         "FD-Lite0",
+        Moments(),
         run.autoencoder,
         run.images().images,
         classes=run.classes,
@@ -166,10 +167,14 @@ def test_a_generator_stops_by_a_figure_of_its_images(gtn_train, tmp_path, monkey
     assert again.measure(run.generator) == pytest.approx(best, rel=1e-6), "the best are kept"
     refusal = gtn_train.refused("fit", "--out", out, "--stop-by", "loss", "--weights", "x")
     assert "--weights are Inception's: they need --stop-by IS or FID" in refusal
-    refusal = gtn_train.refused(
-        "fit", "--out", out, "--stop-by", "IS", "--weights", "x", "--resume"
-    )
-    assert "weights must be a file of Inception's weights" in refusal
+    other = ("--stop-by", "IS", "--weights", "x", "--resume")
+    refusal = gtn_train.refused("fit", "--out", out, *other)
+    assert "--weights must be a file, and 'x' is none" in refusal
+    (tmp_path / "x").write_bytes(b"x")
+    other = ("--stop-by", "IS", "--weights", tmp_path / "x", *given[:4], *AUTOENCODER)
+    refusal = gtn_train.refused("fit", "--out", tmp_path / "other", *other)
+    assert "x' must be a file of tensors alone" in refusal
+    assert not (tmp_path / "other").exists(), "found out before any training"
     refusal = gtn_train.refused("fit", "--preset", "uniform", "--stop-by", "IS", "--out", out / "b")
     assert "stop_by 'IS' needs images, and the data are 'uniform'" in refusal
 
@@ -253,6 +258,17 @@ def test_images_are_decoded_by_one_process_at_a_time(gtn_train, tmp_path):
     (out / LOCK_FILE).unlink()
     out.rmdir()
     out.parent.rmdir()
+    gtn_train.ok(*given, "--autoencoder-epochs", 1, "--latent-dim", 2)
+    cached = [path.name for path in (out / "images").iterdir()]
+    with FileLock(out / LOCK_FILE):
+        refusal = gtn_train.refused("encode", "--out", out, "--size", 9, "--resume")
+        assert "is in use" in refusal
+    assert "is not what is asked for now" in gtn_train.refused("encode", "--out", out, "--size", 9)
+    assert [path.name for path in (out / "images").iterdir()] == cached
+    gtn_train.ok("encode", "--out", out, "--size", 9, "--resume")
+    (newer,) = (path.name for path in (out / "images").iterdir())
+    assert newer not in cached, "the smaller ones are of no more use"
+    shutil.rmtree(out.parent)
     (data / "cats" / "000.png").write_bytes(b"no image")
     gtn_train.refused(*given)
     assert not out.parent.exists(), "folders that were made for nothing are gone"
@@ -544,6 +560,7 @@ def test_a_process_that_is_not_the_first_waits(tmp_path, monkeypatch):
     def sleep(seconds):
         calls.append("sleep")
         if len(calls) > 1:
+            (tmp_path / "one").mkdir()
             (tmp_path / "one" / "file").write_text("x")
             RunFolder(tmp_path / "one").finish("one", {}, {}, ["file"], 2.0)
 

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import training_cases as cases
 
+from gtn_train.models import save_model
 from gtn_train.pairs import FixedPairs, FreshPairs
 from gtn_train.run_folder import RunFolder
 from gtn_train.training import Metric, train_autoencoder, train_generator
@@ -269,7 +271,7 @@ def test_an_ended_run_is_overwritten_only_when_told_to(tmp_path):
     first, second = cases.generator(), cases.generator()
     start(folder, model=first)
     before = contents(folder)
-    message = "holds the weights of a run that has ended: overwrite it, choose"
+    message = "holds the weights of an earlier run: overwrite it, choose"
     with pytest.raises(ValueError, match=message):
         start(folder, model=second)
     with pytest.raises(ValueError, match=message):
@@ -291,11 +293,33 @@ def test_an_ended_run_is_taken_over_by_resume(tmp_path):
     assert not second.training
 
 
+@pytest.mark.parametrize("broken", ["weights", "other weights", "metrics"])
+def test_a_damaged_ended_run_is_started_over_by_overwrite(tmp_path, broken):
+    folder = RunFolder(tmp_path)
+    wanted = start(folder)
+    if broken == "metrics":
+        folder.metrics.write_text("nonsense\n")
+    elif broken == "weights":
+        folder.weights.write_bytes(b"x")
+    else:
+        save_model(cases.generator(width=9), folder.weights)
+    with pytest.raises(ValueError, match=r"has ended and is damaged; delete '.*weights\.safetenso"):
+        start(folder, resume=True)
+    assert start(folder, resume=True, overwrite=True).best_value == wanted.best_value
+
+
+def test_a_metric_about_something_else_makes_another_run(tmp_path):
+    folder = RunFolder(tmp_path)
+    start(folder, metric=replace(scores(), about={"seed": 1}))
+    with pytest.raises(ValueError, match="holds the weights of an earlier run"):
+        start(folder, metric=replace(scores(), about={"seed": 2}), resume=True)
+
+
 def test_what_did_not_come_to_its_end_is_not_taken_over(tmp_path):
     folder = RunFolder(tmp_path)
     start(folder, metric=scores())
     folder.write_metrics(folder.read_metrics()[:-1])
-    with pytest.raises(ValueError, match="holds the weights of a run that has ended"):
+    with pytest.raises(ValueError, match="holds the weights of an earlier run"):
         start(folder, metric=scores(), resume=True)
     wanted = start(RunFolder(tmp_path / "b"), metric=scores())
     again = start(folder, metric=scores(), resume=True, overwrite=True)

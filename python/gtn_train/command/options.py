@@ -219,6 +219,8 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
     changed = _changed(start, given)
     if given.get("weights") is not None and changed.stop_by not in ("IS", "FID"):
         raise click.UsageError("--weights are Inception's: they need --stop-by IS or FID.")
+    if given.get("weights") is not None and not given["weights"].is_file():
+        raise FileNotFoundError(f"--weights must be a file, and '{given['weights']}' is none")
     if changed.data.synthetic and data is not None:
         raise click.UsageError(f"--data has no meaning for the synthetic set of preset {name!r}.")
     if not changed.data.synthetic and data is None:

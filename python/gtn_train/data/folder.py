@@ -169,11 +169,26 @@ def decode(encoded: Encoded, decoding: Decoding, progress: bool = False) -> Pixe
     return pixels
 
 
+@dataclass(frozen=True)
+class Cache:
+    """A folder of decoded images that other processes may want too.
+
+    Attributes
+    ----------
+    folder : path
+    before : callable
+        Called with the file that is about to be made; if it is there afterwards, it is taken.
+    """
+
+    folder: Path
+    before: Callable[[Path], None]
+
+
 def decode_files(
     root: Path,
     files: Sequence[str],
     decoding: Decoding,
-    cache: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | Cache | None = None,
     progress: bool = False,
 ) -> Pixels:
     """Decode files of a folder, or map what an earlier call left in the cache.
@@ -186,7 +201,7 @@ def decode_files(
         Paths relative to it.
     decoding : Decoding
         How.
-    cache : path or None
+    cache : path, Cache or None
         A folder, made if need be. The array is kept there under a name made from the list of
         files, their sizes and times of change, `decoding` and Pillow's version.
     progress : bool
@@ -208,8 +223,11 @@ def decode_files(
     encoded = Encoded(len(paths), lambda row: paths[row].open("rb"), lambda row: f"'{paths[row]}'")
     if cache is None:
         return decode(encoded, decoding, progress)
-    target = Path(cache) / f"images-{_key(root, files, decoding)[:32]}.npy"
+    folder = cache.folder if isinstance(cache, Cache) else Path(cache)
+    target = folder / f"images-{_key(root, files, decoding)[:32]}.npy"
     shape = (encoded.n, *decoding.shape)
+    if isinstance(cache, Cache) and not target.exists():
+        cache.before(target)
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}

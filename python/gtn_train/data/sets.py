@@ -24,7 +24,7 @@ import numpy.typing as npt
 from gtn_label.checks import as_integer
 from gtn_label.files import read_array
 
-from .folder import Decoding, Encoded, class_of_each, decode, decode_files, list_images
+from .folder import Cache, Decoding, Encoded, class_of_each, decode, decode_files, list_images
 from .images import Images
 from .vision import torchvision
 
@@ -47,7 +47,7 @@ class _Request:
     split: str
     size: int | None
     channels: int | None
-    cache: str | os.PathLike[str] | None
+    cache: str | os.PathLike[str] | Cache | None
     progress: bool
 
 
@@ -58,7 +58,7 @@ def open_images(
     split: str = "train",
     size: int | None = None,
     channels: int | None = None,
-    cache: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | Cache | None = None,
     progress: bool = False,
 ) -> Images:
     """Open a set of images.
@@ -85,7 +85,7 @@ def open_images(
         Height and width of the images, for "celeba" and "folder" (which needs it); >= 4.
     channels : {1, 3}, optional
         For "celeba" and "folder": 3 (RGB, the default) or 1 (grey).
-    cache : path, optional
+    cache : path or folder.Cache, optional
         A folder in which decoded images of "celeba" and "folder" are kept; they are then
         memory-mapped. Other sets need none.
     progress : bool

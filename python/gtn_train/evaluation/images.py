@@ -172,7 +172,8 @@ def extract(
     with tqdm(total=len(images), unit=" images", disable=not progress) as bar:
         for begin in range(0, len(images), batch_size):
             batch = torch.from_numpy(np.array(images[begin : begin + batch_size]))
-            found = extractor(batch.expand(-1, 3, -1, -1))
+            with torch.no_grad():
+                found = extractor(batch.expand(-1, 3, -1, -1))
             arrays_found = [part.float().cpu().numpy() for part in found]
             if not out:
                 out = [np.empty((len(images), a.shape[1]), np.float32) for a in arrays_found]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gtn_label import arrays
 from gtn_label.checks import as_integer, check_seed
 
 from ..classes import as_in_data
@@ -21,9 +22,9 @@ from ..seeds import random_numbers
 from ..training.options import Metric
 from . import STOP_BY
 from .extractors import Extractor, figure_names, inception, lite0
-from .images import extract, frechet_distance, inception_score
+from .images import check_pictures, extract, frechet_distance, inception_score
 
-__all__ = ["image_metric", "named_metric"]
+__all__ = ["extractor_of", "image_metric", "named_metric"]
 
 SCORED = 200  # samples of an Inception Score, as in the paper
 COMPARED = 1000  # samples of a Fréchet distance
@@ -79,8 +80,21 @@ def image_metric(
         raise ValueError(f"kind must be 'score' or 'distance', got {kind!r}")
     if (kind == "distance") != (real is not None):
         raise ValueError(f"real images are what a distance needs, and a score not, for {kind!r}")
+    if isinstance(extractor, type) or not (callable(extractor) and hasattr(extractor, "key")):
+        raise TypeError(f"extractor must be an Extractor, such as lite0(), got {extractor!r}")
+    if real is not None:
+        check_pictures(real, "real")
+    if classes is not None:
+        if np.ndim(classes) != 1 or len(classes) == 0:
+            raise ValueError(f"classes must be 1-D, not empty, got shape {np.shape(classes)}")
+        classes = arrays.as_labels(classes, "classes", len(classes), "latents")
     distance, score = figure_names(extractor)
-
+    about = {
+        "seed": seed,
+        "extractor": extractor.key,
+        "real_sha256": None if real is None else arrays.sha256(real),
+        "classes_sha256": None if classes is None else arrays.sha256(classes),
+    }
     asked = None if classes is None else as_in_data(classes, n, seed)
 
     def drawn(generator: Any) -> npt.NDArray[np.uint8]:
@@ -90,28 +104,45 @@ def image_metric(
         return inception_score(drawn(generator), extractor)
 
     if real is None:
-        return Metric(f"{score} of {n}", scored, larger_is_better=True, every=every)
+        return Metric(f"{score} of {n}", scored, larger_is_better=True, every=every, about=about)
     if len(real) < n:
         raise ValueError(f"real must have at least n = {n} images, got {len(real)}")
     chosen = np.sort(random_numbers(seed, "metric", "real").permutation(len(real))[:n])
     reference = extract(real[chosen], extractor).features
-    return Metric(
-        f"{distance} of {n}",
-        lambda generator: frechet_distance(
-            extract(drawn(generator), extractor).features, reference
-        ),
-        larger_is_better=False,
-        every=every,
-    )
+
+    def compared(generator: Any) -> float:
+        return frechet_distance(extract(drawn(generator), extractor).features, reference)
+
+    return Metric(f"{distance} of {n}", compared, larger_is_better=False, every=every, about=about)
+
+
+def extractor_of(
+    figure: str, weights: str | os.PathLike[str] | None = None, *, device: Any = "cpu"
+) -> Extractor:
+    """Make the network of a figure of `evaluation.STOP_BY`, "loss" excepted.
+
+    Parameters
+    ----------
+    figure : str
+    weights : path, optional
+        Inception's, as in `extractors.inception`.
+    device : optional
+
+    Raises
+    ------
+    ValueError, ImportError, FileNotFoundError, OSError
+        If there is no such figure, or the network cannot be had.
+    """
+    if figure not in STOP_BY[1:]:
+        raise ValueError(f"figure must be one of {', '.join(STOP_BY[1:])}, got {figure!r}")
+    return lite0(device=device) if "Lite0" in figure else inception(weights, device=device)
 
 
 def named_metric(
     figure: str,
+    extractor: Extractor,
     autoencoder: Any,
     real: npt.NDArray[np.uint8],
-    *,
-    weights: str | os.PathLike[str] | None = None,
-    device: Any = "cpu",
     **more: Any,
 ) -> Metric:
     """Make the metric of `image_metric` that a preset names.
@@ -121,31 +152,19 @@ def named_metric(
     figure : str
         One of `evaluation.STOP_BY` but "loss": of 200 samples if it is a score, else of 1,000 or as
         many as there are real ones.
+    extractor : Extractor
+        Of `extractor_of`.
     autoencoder : Autoencoder
     real : uint8 [m, c, h, w]
-    weights : path, optional
-        Inception's, as in `extractors.inception`.
-    device : optional
-        Where the network computes.
     more
         Other parameters of `image_metric`.
-
-    Raises
-    ------
-    ValueError, ImportError, FileNotFoundError, OSError
-        If there is no such figure, or the network cannot be had.
     """
-    if figure not in STOP_BY[1:]:
-        raise ValueError(f"figure must be one of {', '.join(STOP_BY[1:])}, got {figure!r}")
-    network: Extractor
-    network = lite0(device=device) if "Lite0" in figure else inception(weights, device=device)
     scored = figure.startswith("IS")
-    n = SCORED if scored else min(COMPARED, len(real))
     return image_metric(
         "score" if scored else "distance",
-        network,
+        extractor,
         autoencoder,
-        n=n,
+        n=SCORED if scored else min(COMPARED, len(real)),
         real=None if scored else real,
         **more,
     )

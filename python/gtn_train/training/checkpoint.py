@@ -88,7 +88,7 @@ def open_run(
     if not folder.checkpoint.exists():
         if folder.weights.exists() and not overwrite:
             raise ValueError(
-                f"'{folder.path}' holds the weights of a run that has ended: overwrite it, choose "
+                f"'{folder.path}' holds the weights of an earlier run: overwrite it, choose "
                 f"another folder, or delete '{folder.weights}'"
             )
         return None

@@ -98,7 +98,7 @@ def train(
         "options": options.config(),
         "metric": None if metric is None else metric.config(),
     }
-    if resume and has_weights_of(folder, config) and run.take_over():
+    if resume and _taken_over(run, folder, config, overwrite):
         return run.result()
     state = open_run(
         folder,
@@ -119,6 +119,19 @@ def train(
     with Curves(folder, run.epoch, wanted=tensorboard and fabric.is_global_zero) as curves:
         run.to_the_end(curves, show=progress and fabric.is_global_zero)
     return run.result()
+
+
+def _taken_over(run: _Run, folder: RunFolder, config: dict[str, Any], overwrite: bool) -> bool:
+    """Whether this very run had ended in the folder, and the model has its weights now."""
+    try:
+        return has_weights_of(folder, config) and run.take_over()
+    except ValueError as error:
+        if overwrite:
+            return False
+        raise ValueError(
+            f"'{folder.path}' holds a run that has ended and is damaged; delete "
+            f"'{folder.weights}' to start over: {one_line(error)}"
+        ) from None
 
 
 class _Loss(torch.nn.Module):  # type: ignore[misc]
@@ -197,12 +210,25 @@ class _Run:
         for line in self.history:
             if self.monitored in line:
                 self.best.update(line["epoch"], line[self.monitored], None)
-        if not self.history or not self.ended:
-            self.best, self.epoch, self.history = self.new_best(), 0, []
-            return False
-        self.job.model.load_state_dict(self.job.load(self.folder.weights).state_dict())
-        self.fabric.to_device(self.job.model).eval()
-        return True
+        taken = False
+        try:
+            if self.history and self.ended:
+                found = self.job.load(self.folder.weights).state_dict()
+                self.check_shapes(found)
+                self.job.model.load_state_dict(found)
+                self.fabric.to_device(self.job.model).eval()
+                taken = True
+        finally:
+            if not taken:
+                self.best, self.epoch, self.history = self.new_best(), 0, []
+        return taken
+
+    def check_shapes(self, found: dict[str, torch.Tensor]) -> None:
+        """Refuse another model's weights, of which torch would copy those that fit."""
+        shapes = {name: tensor.shape for name, tensor in found.items()}
+        wanted = {name: tensor.shape for name, tensor in self.job.model.state_dict().items()}
+        if shapes != wanted:
+            raise ValueError("its weights are those of another model")
 
     def save_checkpoint(self) -> None:
         state = {

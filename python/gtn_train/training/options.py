@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gtn_label.checks import as_integer, check_seed
@@ -130,6 +130,8 @@ class Metric:
     every : int
         Epochs between evaluations, of which `patience` counts each. The last epoch is evaluated
         too.
+    about : dict, optional
+        What else decides its values, in JSON types: a run with another is another run.
 
     Examples
     --------
@@ -141,6 +143,7 @@ class Metric:
     function: Callable[[Any], float]
     larger_is_better: bool
     every: int = 1
+    about: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or self.name in _RESERVED:
@@ -175,7 +178,12 @@ class Metric:
 
     def config(self) -> dict[str, Any]:
         """What a resumed run must have in common, in JSON types; not the function."""
-        return {"name": self.name, "larger_is_better": self.larger_is_better, "every": self.every}
+        return {
+            "name": self.name,
+            "larger_is_better": self.larger_is_better,
+            "every": self.every,
+            **self.about,
+        }
 
 
 # What a line of metrics.jsonl holds beside the metric.

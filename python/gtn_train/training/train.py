@@ -51,7 +51,7 @@ def train_autoencoder(
         Show a bar with the time left.
     resume : bool
         Continue from the folder's checkpoint; a run that has ended there is taken over as it is,
-        and without either the run starts from the beginning.
+        whatever weights the model came with, and without either the run starts from the beginning.
     overwrite : bool
         Start from the beginning also where the folder holds the weights of a run that has ended
         and is not resumed, or a checkpoint of another run than is resumed; both are refused
