@@ -65,10 +65,10 @@ class Kind:
 
 def kinds_of(latents: Rows, seed: int, epochs: int) -> dict[str, Kind]:
     """What is compared; the wide networks train for a quarter of the epochs."""
-    uniform, preset = PRESETS["uniform"], PRESETS[PRESET]
+    uniform = PRESETS["uniform"]
     small = network_of(uniform), training_of(uniform, seed, epochs)
-    network, options = network_of(preset), training_of(preset, seed, max(1, epochs // 4))
-    by_class = {**network, "classes": 2}
+    preset = preset_kind(latents, seed, epochs)
+    wide = network_of(PRESETS[PRESET]), preset.options
 
     def mixture(**own: Any) -> Clusters:
         return Clusters(latents, 2, seed=seed, threads=1, **own)
@@ -81,10 +81,22 @@ def kinds_of(latents: Rows, seed: int, epochs: int) -> dict[str, Kind]:
         "mixture, cone 16": Kind(mixture(cone=16), *small),
         "mixture, standardised": Kind(mixture(standardize=True), *small),
         "mixture, standardised, cone 16": Kind(mixture(**around), *small),
-        "the same, wide": Kind(mixture(**around), network, options),
-        "the same, wide, by class": Kind(mixture(**around, by_class=True), by_class, options),
-        PRESET: Kind(preset.pairs.labeling_of(latents, seed, threads=1), by_class, options),
+        "the same, wide": Kind(mixture(**around), *wide),
+        "the same, wide, by class": Kind(
+            mixture(**around, by_class=True), preset.network, preset.options
+        ),
+        PRESET: preset,
     }
+
+
+def preset_kind(latents: Rows, seed: int, epochs: int) -> Kind:
+    """The preset, trained for a quarter of the epochs."""
+    preset = PRESETS[PRESET]
+    return Kind(
+        preset.pairs.labeling_of(latents, seed, threads=1),
+        {**network_of(preset), "classes": 2},
+        training_of(preset, seed, max(1, epochs // 4)),
+    )
 
 
 def main() -> None:
@@ -99,12 +111,15 @@ def main() -> None:
     results: dict[str, dict[str, float]] = {}
     panels: dict[str, Rows] = {}
     colours: dict[str, Rows] = {}
+    # As in the paper: a sample's colour is its source's, here its distance from the centre.
+    colour = norms(arrays.draw_sources(n_samples, 2, derive(asked.seed, "samples")))
     for seed in range(asked.seed, asked.seed + 3):
         latents, fresh = two_squares(n, seed, GAP), two_squares(n_samples, seed + 1, GAP)
         panels.setdefault("data", fresh)
-        for name, kind in kinds_of(latents, seed, asked.epochs).items():
-            if seed > asked.seed and name != PRESET:
-                continue
+        kinds = {PRESET: preset_kind(latents, seed, asked.epochs)}
+        if seed == asked.seed:
+            kinds = kinds_of(latents, seed, asked.epochs)
+        for name, kind in kinds.items():
             trained = train(latents, kind.labeling, kind.network, kind.options, seed=seed)
             sources, points = _sample(trained.generator, kind.labeling, n_samples, seed)
             title = name if seed == asked.seed else f"{name}, seed {seed}"
@@ -117,13 +132,9 @@ def main() -> None:
             print(title, results[title], flush=True)
             if title in SHOWN:
                 panels[title] = points
-                # As in the paper: a sample's colour is its source's, here its distance from the
-                # centre.
-                colours[title] = norms(
-                    arrays.draw_sources(n_samples, 2, derive(asked.seed, "samples"))
-                )
+                colours[title] = colour
                 if isinstance(kind.labeling, Clusters) and "sources" not in panels:
-                    panels["sources"], colours["sources"] = sources, colours[title]
+                    panels["sources"], colours["sources"] = sources, colour
     seed = asked.seed
     floor = measure(
         two_squares(n_samples, seed + 2, GAP), two_squares(n_samples, seed + 1, GAP), LOW, HIGH

@@ -27,11 +27,11 @@ def check_order(order: Any) -> None:
         raise ValueError(f"order must be one of {known}, got {order!r}")
 
 
-def check_center(center: Any) -> bool:
+def as_bool(value: Any, name: str) -> bool:
     """Check a flag: a bool of Python's or NumPy's."""
-    if not isinstance(center, (bool, np.bool_)):
-        raise TypeError(f"center must be a bool, got {type(center).__name__} {center!r}")
-    return bool(center)
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a bool, got {type(value).__name__} {value!r}")
+    return bool(value)
 
 
 def check_threads(threads: Any) -> int:

@@ -19,6 +19,7 @@ __all__ = [
     "EXIT_DONE",
     "EXIT_INTERRUPTED",
     "EXIT_WRONG",
+    "counted",
     "held",
     "os_message",
     "print_text",
@@ -137,6 +138,11 @@ def print_text(text: str) -> None:
         _forget_stdout()
         if not isinstance(error, BrokenPipeError):
             raise OSError(f"stdout could not be written: {error.strerror}") from None
+
+
+def counted(n: int, what: str) -> str:
+    """Say how many, with the plural's s: "1 epoch", "12,000 images"."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _refuse(program: str, message: str) -> int:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from . import _core, arrays, device_arrays, loss
 from .backend import resolve
 from .checks import (
+    as_bool,
     as_integer,
-    check_center,
     check_groups,
     check_order,
     check_seed,
@@ -77,7 +77,7 @@ def run(
     check_seed(seed)
     check_order(order)
     cone = as_integer(cone, "cone", 1)
-    center = check_center(center)
+    center = as_bool(center, "center")
     located = device_arrays.locate(latents=latents, sources=sources)
     chosen = resolve(backend, on_gpu=located is not None)
     check_place(located, chosen, choice=approx is None)

@@ -136,6 +136,8 @@ def generate_latents(
     arrays.refuse_non_finite(rows, "sources")
     n, step = len(rows), as_integer(batch_size, "batch_size", 1)
     per_row = _classes(classes, n)
+    if per_row is not None and isinstance(generator, Generator) and generator.classes:
+        generator.check_classes(torch.tensor(per_row))
     where = _device(generator) if device is None else device
     latents = np.empty((0, 0), np.float32)
     with (
@@ -147,10 +149,7 @@ def generate_latents(
             some = slice(begin, min(begin + step, n))
             given = [torch.tensor(rows[some], dtype=torch.float32, device=where)]
             if per_row is not None:
-                classes_here = torch.tensor(per_row[some])
-                if isinstance(generator, Generator) and generator.classes:
-                    generator.check_classes(classes_here)
-                given.append(classes_here.to(where))
+                given.append(torch.tensor(per_row[some], device=where))
             batch = generator(*given)
             if batch.ndim != 2 or len(batch) != len(given[0]):
                 raise ValueError(

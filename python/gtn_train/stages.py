@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gtn_label import arrays
+from gtn_label import arrays, console
 from gtn_label.files import read_array, read_pairs, write_pairs
 
 from . import models
@@ -217,7 +217,7 @@ class Stages:
         """What a trained stage made, and how long that took, interrupted parts included."""
         best = "validation loss" if metric is None else metric.name
         self._say(
-            f"{stage}: {_count(result.epochs, 'epoch')} in {result.seconds:.1f} s, {best} "
+            f"{stage}: {console.counted(result.epochs, 'epoch')} in {result.seconds:.1f} s, {best} "
             f"{result.best_value:.4g} at epoch {result.best_epoch}"
         )
         return [folder.weights.name, folder.metrics.name, folder.config.name], result.seconds
@@ -300,12 +300,12 @@ class Stages:
             cosine=content["cosine"],
         )
 
-    @property
+    @functools.cached_property
     def _classes(self) -> NDArray[np.int64] | None:
         """Class of each latent, if the generator is told classes."""
         return of_latents(self.out / "pairs" / "pairs.npz")
 
-    @property
+    @functools.cached_property
     def _mixture(self) -> Mixture | None:
         """Where sources come from, if not from N(0, I)."""
         if "mixture.json" not in self._pairs_stage.outputs:
@@ -477,7 +477,3 @@ class Stages:
             )
 
         self._keeper.stage("samples", inputs, {"seed": self.settings.seed}, make)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"

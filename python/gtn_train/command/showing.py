@@ -95,7 +95,7 @@ def sample(
     }
     if finished.autoencoder is None:
         save_array(out, sample_latents(finished.generator, n, seed, **given))
-        return f"{_count(n, 'vector')} in {out}"
+        return f"{console.counted(n, 'vector')} in {out}"
     images = sample_images(finished.generator, finished.autoencoder, n, seed, **given)
     if out.suffix.lower() == ".npy":
         save_array(out, images)
@@ -107,7 +107,7 @@ def sample(
         if of_class is None and finished.classes is not None:
             columns = sheet_columns(finished.classes)
         figures.write(out, figures.grid(images, columns=columns))
-    return f"{_count(n, 'image')} in {out}"
+    return f"{console.counted(n, 'image')} in {out}"
 
 
 @click.command("interpolate", short_help="Generate along lines between sources.")
@@ -178,7 +178,7 @@ def interpolate_(
         save_array(out, found.latents if found.images is None else found.images)
     else:
         figures.write(out, found.grid())
-    return f"{_count(len(ends[0]), 'line')} of {steps} points in {out}"
+    return f"{console.counted(len(ends[0]), 'line')} of {steps} points in {out}"
 
 
 @click.command("evaluate", short_help="Measure: FID and its like, copies, norms, dimensions.")
@@ -316,10 +316,6 @@ def _matched(
                 f"{i} is of class {one}, {j} of class {other}"
             )
     return ends, np.asarray(left)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _lines(table: dict[str, Any], prefix: str = "") -> list[str]:

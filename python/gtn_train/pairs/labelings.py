@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gtn_label import arrays, match, match_quantile
 from gtn_label.backend import resolve
-from gtn_label.checks import as_integer, check_center, check_order, check_seed, check_threads
+from gtn_label.checks import as_bool, as_integer, check_order, check_seed, check_threads
 from gtn_label.mixture import find_clusters
 
 from ..mixture import Mixture, divisors
@@ -110,8 +110,8 @@ class Algorithm1:
         threads: int | None = None,
     ) -> None:
         self._options, self._means = _checked(order, cone, backend, device, threads)
-        self._options["center"] = check_center(center)
-        self._standardize = _as_bool(standardize, "standardize")
+        self._options["center"] = as_bool(center, "center")
+        self._standardize = as_bool(standardize, "standardize")
         self._classes: NDArray[np.int64] | None = None
         if classes is not None:
             if np.ndim(classes) != 1 or len(classes) == 0:
@@ -136,15 +136,12 @@ class Algorithm1:
 
     def check(self, latents: Rows) -> None:
         """Each latent needs its class, and a direction once it is standardised."""
-        if self._classes is not None:
-            arrays.as_labels(self._classes, "classes", len(latents), "latents")
-        if self._standardize:
-            directed(standardized(latents))
+        self._seen(latents)
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw n = m sources from N(0, I) and match them."""
         latents = arrays.as_rows(latents, "latents").rows
-        self.check(latents)
+        seen = self._seen(latents)
         n, dim = latents.shape
         sources = arrays.draw_sources(n, dim, derive(seed, "sources"))
         classes = groups = None
@@ -152,7 +149,7 @@ class Algorithm1:
             classes = random_numbers(seed, "classes").permutation(self._classes)
             groups = (classes, self._classes)
         matching = match(
-            directed(standardized(latents)) if self._standardize else latents,
+            seen,
             sources,
             groups=groups,
             progress=progress,
@@ -160,6 +157,12 @@ class Algorithm1:
             **self._means,
         )
         return _labeled(matching, sources, classes)
+
+    def _seen(self, latents: Rows) -> Rows:
+        """What is matched: the latents, checked, and standardised if they are to be."""
+        if self._classes is not None:
+            arrays.as_labels(self._classes, "classes", len(latents), "latents")
+        return directed(standardized(latents)) if self._standardize else latents
 
 
 class Quantile:
@@ -252,8 +255,8 @@ class Clusters:
         threads: int | None = None,
     ) -> None:
         self._options, self._means = _checked(order, cone, backend, device, threads)
-        self._standardize = _as_bool(standardize, "standardize")
-        self.conditional = _as_bool(by_class, "by_class")
+        self._standardize = as_bool(standardize, "standardize")
+        self.conditional = as_bool(by_class, "by_class")
         self._seed = check_seed(seed)
         rows = arrays.as_rows(latents, "latents").rows
         self._sha256 = arrays.sha256(rows)
@@ -319,12 +322,6 @@ def _checked(
     resolve(backend, on_gpu=False)
     means = {"backend": backend, "device": device, "threads": threads}
     return {"order": order, "cone": as_integer(cone, "cone", 1)}, means
-
-
-def _as_bool(value: Any, name: str) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a bool, got {type(value).__name__} {value!r}")
-    return bool(value)
 
 
 def standardized(latents: Rows) -> NDArray[np.float64]:

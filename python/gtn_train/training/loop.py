@@ -98,8 +98,9 @@ def train(
         "options": options.config(),
         "metric": None if metric is None else metric.config(),
     }
-    if resume and _taken_over(run, folder, config, overwrite):
-        return run.result()
+    earlier = _Run(job, folder, options, fabric, metric)
+    if resume and _taken_over(earlier, folder, config, overwrite):
+        return earlier.result()
     state = open_run(
         folder,
         config,
@@ -167,15 +168,12 @@ class _Run:
             else bounds(job.validation.n, options.batch_size, processes)
         )
         self.monitored = "validation_loss" if metric is None else metric.name
-        self.best = self.new_best()
+        self.best = Best(
+            larger_is_better=metric is not None and metric.larger_is_better,
+            patience=options.patience,
+        )
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
-
-    def new_best(self) -> Best:
-        return Best(
-            larger_is_better=self.metric is not None and self.metric.larger_is_better,
-            patience=self.options.patience,
-        )
 
     # ------------------------------------------------------------------------------ state
 
@@ -204,24 +202,22 @@ class _Run:
         self.epoch, self.history = state["epoch"], state["history"]
 
     def take_over(self) -> bool:
-        """Load what the folder's run ended with; False if it did not come to its end."""
+        """Load what the folder's run ended with; False if it did not come to its end.
+
+        It is of no use for training afterwards.
+        """
         self.history = self.folder.read_metrics() if self.folder.metrics.exists() else []
         self.epoch = len(self.history)
         for line in self.history:
             if self.monitored in line:
                 self.best.update(line["epoch"], line[self.monitored], None)
-        taken = False
-        try:
-            if self.history and self.ended:
-                found = self.job.load(self.folder.weights).state_dict()
-                self.check_shapes(found)
-                self.job.model.load_state_dict(found)
-                self.fabric.to_device(self.job.model).eval()
-                taken = True
-        finally:
-            if not taken:
-                self.best, self.epoch, self.history = self.new_best(), 0, []
-        return taken
+        if not self.history or not self.ended:
+            return False
+        found = self.job.load(self.folder.weights).state_dict()
+        self.check_shapes(found)
+        self.job.model.load_state_dict(found)
+        self.fabric.to_device(self.job.model).eval()
+        return True
 
     def check_shapes(self, found: dict[str, torch.Tensor]) -> None:
         """Refuse another model's weights, of which torch would copy those that fit."""
