@@ -155,9 +155,9 @@ if [[ -z $blocked && $result != passed ]]; then
     blocked="the build did not succeed"
 fi
 part "tests on the GPU" 90 tests bash -o pipefail -c \
-    'tests -m "gpu and not slow and not exhaustive" --deselect tests/test_differential.py'
+    'tests -m "gpu and not slow and not exhaustive" --deselect tests/label/test_differential.py'
 part "differential tests" 90 tests bash -o pipefail -c \
-    'tests -m "gpu and not slow and not exhaustive" tests/test_differential.py'
+    'tests -m "gpu and not slow and not exhaustive" tests/label/test_differential.py'
 if [[ -z $blocked ]] && ! command -v compute-sanitizer >/dev/null; then
     result="not run: compute-sanitizer is missing"
     finish_part memcheck 0

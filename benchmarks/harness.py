@@ -29,7 +29,7 @@ from benchmarks.peer import Peer
 from benchmarks.peers import OURS
 from benchmarks.process import OutOfTime, Worker, WorkerFailed
 from benchmarks.quality import Quality, measure, pair_figures
-from gtn_label.report import format_bytes, format_seconds
+from gtn_label.quality import format_bytes, format_seconds
 
 # Each shape of block is tried for this part of the time that a floor is measured for.
 SEARCH_SHARE = 1 / 12

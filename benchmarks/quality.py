@@ -1,7 +1,7 @@
 """How good an answer is: one-to-one, equal to the exact one, and the figures of its pairs.
 
 Correlation and learnability are those that the gtn-label command prints, by the same code
-(gtn_label.report); distances and cosines are taken here, in float64 and in blocks. Nothing here
+(gtn_label.quality); distances and cosines are taken here, in float64 and in blocks. Nothing here
 decides whether an answer passes: check.py does.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.answer import Assignment, Rows, norm_order
-from gtn_label import report
+from gtn_label import quality
 
 BLOCK_ELEMENTS = 1 << 22
 
@@ -74,7 +74,7 @@ def measure(latents: Rows, sources: Rows, assignment: Assignment, exact: Assignm
     if len(visited) < len(sources):
         return Quality(one_to_one, len(visited), identical, float(cosine.mean()))
     last = norm_order(sources)[-len(sources) // 10 :]
-    sample = report.sample_rows(len(sources), sources.shape[1])
+    sample = quality.sample_rows(len(sources), sources.shape[1])
     return Quality(
         one_to_one,
         len(visited),
@@ -82,6 +82,6 @@ def measure(latents: Rows, sources: Rows, assignment: Assignment, exact: Assignm
         float(cosine.mean()),
         float(cosine[last].mean()),
         distance,
-        report.spearman(report.norms(sources), report.norms(latents, assignment)),
-        report.learnability(sources[sample], latents[assignment[sample]]),
+        quality.spearman(quality.norms(sources), quality.norms(latents, assignment)),
+        quality.learnability(sources[sample], latents[assignment[sample]]),
     )

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import losses, plot, throughput_report
 from benchmarks.suite import exponent
 from benchmarks.tables import figure, median, share, spread, table, targets_table, yes
-from gtn_label.report import format_bytes, format_seconds
+from gtn_label.quality import format_bytes, format_seconds
 
 Record = dict[str, Any]
 Row = dict[str, Any]

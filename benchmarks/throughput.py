@@ -23,7 +23,7 @@ from benchmarks.check import WrongAnswer
 from benchmarks.harness import Case, Settings, available_bytes, ratios, spread
 from benchmarks.peer import Peer
 from benchmarks.process import OutOfTime, RequestFailed, Worker, WorkerFailed
-from gtn_label.report import format_bytes, format_seconds
+from gtn_label.quality import format_bytes, format_seconds
 
 Row = dict[str, Any]
 Section = dict[str, Any]

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.tables import figure, spread, table, targets_table
-from gtn_label.report import format_seconds
+from gtn_label.quality import format_seconds
 
 Section = dict[str, Any]
 Row = dict[str, Any]

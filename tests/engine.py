@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import gtn_label
-from gtn_label import _core, cuda
+from gtn_label import _core
+from gtn_label.backend import cuda
 
 # Each instruction set, kernel and way to FAISS; the names without a colon stand for one of them.
 BACKENDS = {row.name: row for row in gtn_label.backends() if ":" in row.name}

@@ -3,7 +3,7 @@
 Scores are off by as much as float32 allows, differently in each call; ties and the order of what is
 returned are random; what was compared is not what is returned; k is limited. Handed anything but
 float32 in rows, used by two threads at once or short of memory, it raises. Of the package it has
-what gtn_label.faiss_index touches; nothing here is from FAISS's code.
+what gtn_label.backend.faiss_exact touches; nothing here is from FAISS's code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from gtn_label import faiss_package
+from gtn_label.backend import faiss_package
 
 MOST_K = 2048
 NAME = "faiss-gpu 9.8.7"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gtn_label import _core, faiss_package
+from gtn_label import _core
+from gtn_label.backend import faiss_package
 
 
 def entry(name: str, *, built: bool = True, supported: bool = True, reason: str = "") -> dict:

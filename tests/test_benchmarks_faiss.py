@@ -16,7 +16,7 @@ from benchmarks import targets
 from benchmarks.harness import Case, Contest, Entry
 from benchmarks.peers import BY_NAME, OURS
 from benchmarks.peers import gtn_label as ours
-from gtn_label import faiss_package
+from gtn_label.backend import faiss_package
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ("gtn_label:faiss", "gtn_label:faiss_linked", "gtn_label:faiss_cuda")

@@ -104,7 +104,7 @@ class TestDocuments:
         assert "pytest" in blocks[1]
 
     def test_readme_names_every_option_of_the_command(self) -> None:
-        from gtn_label.options import cli
+        from gtn_label.cli.options import cli
 
         readme = (ROOT / "README.md").read_text()
         options = {name for param in cli.params for name in param.opts if name.startswith("--")}

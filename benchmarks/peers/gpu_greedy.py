@@ -18,7 +18,7 @@ from benchmarks.answer import Answer, Rows
 from benchmarks.peer import Budget, Peer
 from benchmarks.peers.faiss_greedy import Flat, greedy
 from benchmarks.peers.gtn_label import missing_gpu
-from gtn_label import faiss_package
+from gtn_label.backend import faiss_package
 
 MOST_SCORES = 1 << 28  # that PyTorch's search holds at a time: 1 GiB of float32
 

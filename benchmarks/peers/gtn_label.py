@@ -17,7 +17,7 @@ from benchmarks import device
 from benchmarks.answer import Answer, Rows
 from benchmarks.peer import Budget, Peer
 from benchmarks.peers.faiss_greedy import cost
-from gtn_label import faiss_index, faiss_package
+from gtn_label.backend import faiss_exact, faiss_package
 
 
 def match(backend: str, device: str | None, latents: Rows, sources: Rows, budget: Budget) -> Answer:
@@ -53,7 +53,7 @@ def missing_gpu() -> str:
     if reason:
         return reason
     try:
-        faiss_index.gpu_number(faiss_package.load(), "cuda")
+        faiss_exact.gpu_number(faiss_package.load(), "cuda")
     except ValueError as error:
         return f"not available here: {error}"
     return ""

@@ -33,19 +33,19 @@ from study import (
     write_numbers,
 )
 
-from gtn_label import arrays
-from gtn_label.atomic import atomic_file
-from gtn_label.report import norms, spearman
-from gtn_train.autoencoder import decode_all
+from gtn_label.arrays import convert
+from gtn_label.io.atomic import atomic_file
+from gtn_label.quality import norms, spearman
 from gtn_train.data import open_vectors
 from gtn_train.evaluation.extractors import lite0
 from gtn_train.evaluation.images import extract, frechet_distance
 from gtn_train.evaluation.latents import energy_distance, norm_statistics
-from gtn_train.finished import FinishedRun
+from gtn_train.models.autoencoder import decode_all
 from gtn_train.pairs import Algorithm1, Labeled, Labeling
 from gtn_train.pairs.labelings import standardized
 from gtn_train.pairs.rows import cosines_of
-from gtn_train.presets import PRESETS
+from gtn_train.run.opened import FinishedRun
+from gtn_train.run.presets import PRESETS
 from gtn_train.seeds import derive, random_numbers
 
 Rows = npt.NDArray[Any]
@@ -69,7 +69,7 @@ class Random:
     def label(self, latents: Rows, seed: int, progress: Any = None) -> Labeled:
         """Pair source i with latent i of a shuffle."""
         n, dim = latents.shape
-        sources = arrays.draw_sources(n, dim, derive(seed, "sources"))
+        sources = convert.draw_sources(n, dim, derive(seed, "sources"))
         assignment = random_numbers(seed, "shuffle").permutation(n)
         cosine = cosines_of(sources, np.asarray(latents[assignment], np.float32))
         return Labeled(sources, assignment, cosine, None, "random")
@@ -101,7 +101,7 @@ class MinibatchTransport:
         import ot
 
         n, dim = latents.shape
-        sources = arrays.draw_sources(n, dim, derive(seed, "sources"))
+        sources = convert.draw_sources(n, dim, derive(seed, "sources"))
         targets = standardized(latents)
         shuffled = random_numbers(seed, "shuffle").permutation(n)
         assignment = np.empty(n, np.int64)

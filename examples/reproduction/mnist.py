@@ -12,13 +12,13 @@ from pathlib import Path
 
 from study import circumstances, options_of, write_figure, write_numbers
 
-from gtn_train import figures
-from gtn_train.evaluation.runs import evaluate_run
-from gtn_train.finished import FinishedRun
-from gtn_train.presets import preset
-from gtn_train.sampling import sample_images
-from gtn_train.settings import RunSettings
-from gtn_train.stages import Stages
+from gtn_train.evaluation.of_run import evaluate_run
+from gtn_train.report import figures
+from gtn_train.run.opened import FinishedRun
+from gtn_train.run.pipeline import Stages
+from gtn_train.run.presets import preset
+from gtn_train.run.settings import RunSettings
+from gtn_train.sampling.sample import sample_images
 
 
 def main() -> None:

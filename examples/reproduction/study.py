@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gtn_label.atomic import atomic_file
-from gtn_train import figures
-from gtn_train.mixture import Mixture
-from gtn_train.models import make_model
+from gtn_label.io.atomic import atomic_file
+from gtn_train.models.registry import make_model
 from gtn_train.pairs import FixedPairs, FreshPairs, Labeling
+from gtn_train.pairs.mixture import Mixture
 from gtn_train.pairs.options import one_round
-from gtn_train.presets import Preset
-from gtn_train.run_folder import RunFolder, versions
-from gtn_train.sampling import sample_latents
+from gtn_train.report import figures
+from gtn_train.run.presets import Preset
+from gtn_train.run.store import RunFolder, versions
+from gtn_train.sampling.sample import sample_latents
 from gtn_train.seeds import derive
 from gtn_train.training import TrainingOptions, train_generator
 
@@ -82,7 +82,7 @@ class Trained:
 
     Attributes
     ----------
-    generator : gtn_train.generator.Generator
+    generator : gtn_train.models.generator.Generator
     sources, labels : float32 [n, dim]
         The first round of pairs.
     learnability : float or None

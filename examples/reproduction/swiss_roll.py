@@ -32,12 +32,12 @@ from study import (
     write_numbers,
 )
 
-from gtn_label import arrays
-from gtn_train import figures
+from gtn_label.arrays import convert
 from gtn_train.data import SWISS_ROLL_RANGE, swiss_roll, swiss_roll_points
 from gtn_train.evaluation.latents import ks_distance, share_inside
 from gtn_train.pairs import Algorithm1, Labeling, Quantile
-from gtn_train.presets import PRESETS
+from gtn_train.report import figures
+from gtn_train.run.presets import PRESETS
 from gtn_train.seeds import derive
 
 Rows = npt.NDArray[Any]
@@ -74,7 +74,7 @@ def of_points(points: Rows) -> dict[str, float]:
 
 def sources_of(seed: int) -> Rows:
     """Sources that samples of a seed are made of, [10,000, 1]."""
-    return arrays.draw_sources(N_SAMPLES, 1, derive(seed, "samples"))
+    return convert.draw_sources(N_SAMPLES, 1, derive(seed, "samples"))
 
 
 def main() -> None:

@@ -26,17 +26,17 @@ from study import (
     write_numbers,
 )
 
-from gtn_label import arrays
-from gtn_train import figures
-from gtn_train.autoencoder import decode_all, encode_all
+from gtn_label.arrays import convert
 from gtn_train.data import Images, open_images
 from gtn_train.evaluation.extractors import lite0
 from gtn_train.evaluation.images import evaluate_images
 from gtn_train.evaluation.latents import norm_statistics
-from gtn_train.models import make_model
-from gtn_train.presets import PRESETS
-from gtn_train.run_folder import RunFolder
-from gtn_train.sampling import sample_latents
+from gtn_train.models.autoencoder import decode_all, encode_all
+from gtn_train.models.registry import make_model
+from gtn_train.report import figures
+from gtn_train.run.presets import PRESETS
+from gtn_train.run.store import RunFolder
+from gtn_train.sampling.sample import sample_latents
 from gtn_train.seeds import derive, random_numbers
 from gtn_train.training import TrainingOptions, train_autoencoder
 
@@ -81,7 +81,7 @@ def main() -> None:
         began = time.perf_counter()
         model = _trained(kind, training, options)
         if method == "VAE":
-            latents = arrays.draw_sources(n, LATENT_DIM, derive(asked.seed, "samples"))
+            latents = convert.draw_sources(n, LATENT_DIM, derive(asked.seed, "samples"))
             extra: dict[str, Any] = {}
         else:
             latents, extra = _generate(model, training, n, asked.seed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .approx import match_approx
-    from .backend import Backend, backends
+    from .backend.names import Backend, backends
     from .matching import match
     from .mixture import match_mixture
     from .quantile import match_quantile
@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Backend": "backend",
-    "backends": "backend",
+    "Backend": "backend.names",
+    "backends": "backend.names",
     "Matching": "result",
     "match": "matching",
     "match_approx": "approx",

@@ -1,6 +1,6 @@
-"""`python -m gtn_label` is the `gtn-label` command; the command itself lives in command.py."""
+"""`python -m gtn_label` is the `gtn-label` command; the command itself lives in cli/main.py."""
 
-from .command import main
+from .cli.main import main
 
 if __name__ == "__main__":
     main()

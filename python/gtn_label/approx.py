@@ -1,18 +1,18 @@
 """match_approx: the same greedy over what an approximate FAISS index finds.
 
-For n beyond exact reach, and never chosen by "auto". Not here: the index (faiss_factory.py), the
-measure of what was lost (loss.py), the run itself (running.py).
+For n beyond exact reach, and never chosen by "auto". Not here: the index (backend/faiss_approx.py),
+the measure of what was lost (approx_quality.py), the run itself (run.py).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .checks import as_integer
-from .faiss_factory import Approx
+from .backend.faiss_approx import Approx
+from .options import as_integer
 from .progress import ProgressCallback
 from .result import Matching
-from .running import run
+from .run import run
 
 DEFAULT_INDEX = "IVF4096,Flat"
 DEFAULT_SAMPLE = 1000

@@ -1,4 +1,4 @@
-"""match: Algorithm 1, exact to the bit. Not here: how it runs (running.py)."""
+"""match: Algorithm 1, exact to the bit. Not here: how it runs (run.py)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from .progress import ProgressCallback
 from .result import Matching
-from .running import run
+from .run import run
 
 
 def match(

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import arrays
-from .backend import resolve
-from .checks import as_integer, check_seed
-from .device_arrays import in_cpu_memory, locate
-from .engines import check_place
+from .arrays import convert
+from .arrays.on_gpu import in_cpu_memory, locate
+from .backend.engines import check_place
+from .backend.names import resolve
+from .options import as_integer, check_seed
 from .progress import ProgressCallback
 from .result import Matching
-from .running import run
+from .run import run
 
 RESTARTS = 4  # k-means++ starts, the best kept: one start often splits a clump and joins two
 
@@ -86,7 +86,7 @@ def match_mixture(
     n_clusters = as_integer(n_clusters, "n_clusters", 1)
     located = locate(latents=latents)  # before k-means takes its time
     check_place(located, resolve(backend, on_gpu=located is not None), choice=True)
-    rows = arrays.as_rows(in_cpu_memory(latents, "latents"), "latents").rows
+    rows = convert.as_rows(in_cpu_memory(latents, "latents"), "latents").rows
     clusters = find_clusters(rows, n_clusters, seed)
     return run(
         latents,
@@ -112,7 +112,7 @@ def find_clusters(rows: npt.NDArray[Any], n_clusters: int, seed: int) -> npt.NDA
     n_clusters = as_integer(n_clusters, "n_clusters", 1)
     if n_clusters > len(rows):
         raise ValueError(f"n_clusters must not exceed the {len(rows)} latents, got {n_clusters}")
-    arrays.refuse_non_finite(rows, "latents")
+    convert.refuse_non_finite(rows, "latents")
     try:
         from sklearn.cluster import KMeans
         from threadpoolctl import threadpool_limits
@@ -139,7 +139,7 @@ def _draw_around(
     rows: npt.NDArray[Any], clusters: npt.NDArray[np.int64], n_clusters: int, seed: int
 ) -> npt.NDArray[np.float32]:
     """One source a latent from the normal distribution of its cluster, float32 [m, dim]."""
-    sources = arrays.draw_sources(len(rows), rows.shape[1], seed)
+    sources = convert.draw_sources(len(rows), rows.shape[1], seed)
     with np.errstate(over="ignore", invalid="ignore"):  # checked below
         for cluster in range(n_clusters):
             inside = clusters == cluster

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays
-from .checks import check_seed
+from .arrays import convert
+from .options import check_seed
 from .result import Matching
 
 
@@ -54,19 +54,19 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     """
     began = time.perf_counter()
     check_seed(seed)
-    latent_rows = arrays.as_column(latents, "latents")
+    latent_rows = convert.as_column(latents, "latents")
     m = len(latent_rows.rows)
     if sources is None:
-        drawn = arrays.draw_sources(m, 1, seed).reshape(latent_rows.given.shape)
-        source_rows = arrays.as_column(drawn, "sources")
+        drawn = convert.draw_sources(m, 1, seed).reshape(latent_rows.given.shape)
+        source_rows = convert.as_column(drawn, "sources")
     else:
-        source_rows = arrays.as_column(sources, "sources")
+        source_rows = convert.as_column(sources, "sources")
     x, y = latent_rows.rows, source_rows.rows
     n = len(y)
     if n > m:
         raise ValueError(f"{n} sources must not exceed {m} latents; draw or pass fewer sources")
-    arrays.refuse_non_finite(x, "latents")
-    arrays.refuse_non_finite(y, "sources")
+    convert.refuse_non_finite(x, "latents")
+    convert.refuse_non_finite(y, "sources")
 
     rank = np.arange(n, dtype=np.int64)
     quantile = -(-(2 * rank + 1) * m // (2 * n)) - 1  # ceil((r + 1/2) m / n) - 1, in integers

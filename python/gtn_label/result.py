@@ -1,6 +1,6 @@
 """What a labeling gives back: the assignment, how good it is, the pairs, and how it was reached.
 
-Not here: how it is computed (matching.py, quantile.py, mixture.py) and file formats (files.py).
+Not here: how it is computed (matching.py, quantile.py, mixture.py) and file formats (io/files.py).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import __version__, arrays
-from .blocks import RowsLike, TakenRows
-from .given import Given, GivenArray, read_only
+from . import __version__
+from .arrays import convert
+from .arrays.kinds import Given, GivenArray, read_only
+from .arrays.row_blocks import RowsLike, TakenRows
 
 
 class Matching:
@@ -121,7 +122,7 @@ class Matching:
 
         "version", "method" ("match", "quantile" or "mixture"), "seed" (None if sources were
         given), "order", "cone", "center", "groups" (None, or their "count" and the "sha256" of
-        both label arrays), "backend", "latents_sha256" (see `arrays.sha256`; of the rows as
+        both label arrays), "backend", "latents_sha256" (see `convert.sha256`; of the rows as
         given). The same input and options give the same entries on every machine.
         """
         if self._latents is None:
@@ -129,12 +130,12 @@ class Matching:
         groups = None
         if self._groups is not None:
             labels = np.concatenate(self._groups)
-            groups = {"count": len(np.unique(labels)), "sha256": arrays.sha256(labels)}
+            groups = {"count": len(np.unique(labels)), "sha256": convert.sha256(labels)}
         return {
             "version": __version__,
             **self._provenance,
             "groups": groups,
-            "latents_sha256": arrays.sha256(self._latents.blocks),
+            "latents_sha256": convert.sha256(self._latents.blocks),
         }
 
     def pairs(self) -> tuple[Any, Any]:
@@ -180,7 +181,7 @@ class Matching:
         OSError
             If the file cannot be written.
         """
-        from . import files  # here: reading and writing is not needed to match
+        from .io import files  # here: reading and writing is not needed to match
 
         content: dict[str, RowsLike] = {}
         if not indices_only:
@@ -202,7 +203,7 @@ class Matching:
         ValueError
             If it is not a file of pairs.
         """
-        from . import files
+        from .io import files
 
         content, meta = files.read_pairs(path)
         for name, kind in (("assignment", "i"), ("cosine", "f")):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gtn_train.command import main
+from gtn_train.cli.main import main
 
 COMMAND = [sys.executable, "-m", "gtn_train"]
 AUTOENCODER = ("--autoencoder-epochs", 1, "--latent-dim", 3)

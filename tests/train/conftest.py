@@ -16,14 +16,14 @@ def gtn_train(capfd, monkeypatch):
     """gtn-train in this process, with small sheets: gtn_train(*args) -> how it ended."""
     from command_cases import Runner  # here: other tests need no command
 
-    from gtn_train import samples
-    from gtn_train.evaluation import runs
+    from gtn_train.evaluation import of_run
+    from gtn_train.report import sheets
 
     for module, name, few in (
-        (samples, "SHEET", 16),
-        (samples, "LINES", 2),
-        (samples, "LATENTS", 300),
-        (runs, "LATENTS", 300),
+        (sheets, "SHEET", 16),
+        (sheets, "LINES", 2),
+        (sheets, "LATENTS", 300),
+        (of_run, "LATENTS", 300),
     ):
         monkeypatch.setattr(module, name, few)
     return Runner(capfd)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from gtn_train.autoencoder import (
+from gtn_train.data import to_bytes, to_model
+from gtn_train.models.autoencoder import (
     Autoencoder,
     PretrainedPair,
     VanillaAutoencoder,
@@ -15,8 +16,7 @@ from gtn_train.autoencoder import (
     encode_all,
     evaluating,
 )
-from gtn_train.data import to_bytes, to_model
-from gtn_train.models import make_model
+from gtn_train.models.registry import make_model
 
 SHAPE = (1, 6, 5)
 

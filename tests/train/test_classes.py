@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gtn_train.classes import as_in_data, in_turn
+from gtn_train.pairs.classes import as_in_data, in_turn
 
 
 def test_classes_in_turn_are_those_there_are():

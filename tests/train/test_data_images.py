@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gtn_label import arrays
+from gtn_label.arrays import convert
 from gtn_train.data import Images, to_bytes, to_model
 
 
@@ -66,7 +66,7 @@ def test_what_is_no_image_is_refused() -> None:
 def test_properties() -> None:
     made = images()
     assert (made.n, made.shape) == (10, (1, 4, 5))
-    assert made.sha256 == arrays.sha256(pixels())
+    assert made.sha256 == convert.sha256(pixels())
     assert made.sha256 != images(9).sha256
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 import training_cases as cases
 
-from gtn_train.models import load_model
-from gtn_train.run_folder import RunFolder
+from gtn_train.models.registry import load_model
+from gtn_train.run.store import RunFolder
 
 
 def test_two_processes_are_one_within_rounding(tmp_path):

@@ -12,12 +12,7 @@ from stand_ins import Moments, images
 from torch.utils.data import Dataset
 
 from gtn_train.evaluation.extractors import as_fidelity
-from gtn_train.evaluation.images import (
-    evaluate_images,
-    extract,
-    frechet_distance,
-    inception_score,
-)
+from gtn_train.evaluation.images import evaluate_images, extract, frechet_distance, inception_score
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gtn_label import report
+from gtn_label import quality
 from gtn_train.evaluation import latents as module
 from gtn_train.evaluation.latents import (
     coverage,
@@ -54,7 +54,7 @@ def test_a_sphere_has_no_spread_to_compare_with():
 def test_learnability_is_the_labelings():
     sources = normal(300, 2)
     smooth = learnability(sources, np.tanh(sources))
-    assert smooth == report.learnability(sources, np.tanh(sources))
+    assert smooth == quality.learnability(sources, np.tanh(sources))
     assert smooth > 0.9
     assert learnability(sources, normal(300, 2, seed=1)) < 0.1
     assert learnability(sources[:2], sources[:2]) is None

@@ -7,11 +7,11 @@ import pytest
 import torch
 from stand_ins import Affine, Moments, Tiles
 
-from gtn_train.classes import as_in_data
 from gtn_train.evaluation.images import extract, frechet_distance, inception_score
 from gtn_train.evaluation.metrics import extractor_of, image_metric
-from gtn_train.mixture import Mixture
-from gtn_train.sampling import sample_images
+from gtn_train.pairs.classes import as_in_data
+from gtn_train.pairs.mixture import Mixture
+from gtn_train.sampling.sample import sample_images
 
 
 class Colours(Tiles):

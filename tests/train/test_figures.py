@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from stand_ins import images
 
-from gtn_train import figures
+from gtn_train.report import figures
 
 HISTORY = [{"epoch": e, "train": 1 / (e + 1), "validation": 1.2 / (e + 1)} for e in range(5)]
 

@@ -10,13 +10,13 @@ import pytest
 from command_cases import files, write_folder, write_mnist
 from stand_ins import Moments
 
-from gtn_train import models
-from gtn_train.evaluation import runs
+from gtn_train.evaluation import of_run
 from gtn_train.evaluation.latents import energy_distance, norm_statistics
-from gtn_train.evaluation.runs import evaluate_run
-from gtn_train.finished import FinishedRun
-from gtn_train.run_folder import RunFolder
-from gtn_train.sampling import sample_latents
+from gtn_train.evaluation.of_run import evaluate_run
+from gtn_train.models import registry
+from gtn_train.run.opened import FinishedRun
+from gtn_train.run.store import RunFolder
+from gtn_train.sampling.sample import sample_latents
 from gtn_train.seeds import derive
 
 
@@ -73,8 +73,8 @@ def finish_again(folder, name):
 
 
 def test_latents_of_another_autoencoder(images):
-    model = models.make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 3}, 9)
-    models.save_model(model, images / "autoencoder" / "weights.safetensors")
+    model = registry.make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 3}, 9)
+    registry.save_model(model, images / "autoencoder" / "weights.safetensors")
     finish_again(images, "autoencoder")
     message = f"its latents were made by another autoencoder: SHA-256 .*, found {'[0-9a-f]' * 64};"
     with pytest.raises(ValueError, match=message):
@@ -123,8 +123,8 @@ def test_data_that_are_others_now(images):
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(runs, "LATENTS", 300)
-    monkeypatch.setattr(runs, "lite0", lambda **device: Moments())
+    monkeypatch.setattr(of_run, "LATENTS", 300)
+    monkeypatch.setattr(of_run, "lite0", lambda **device: Moments())
 
 
 def test_latents_are_measured(vectors, few):
@@ -195,7 +195,7 @@ def test_damaged_test_images_are_an_error(images, few):
 
 def test_a_figure_that_is_not_defined_is_null(vectors, few, monkeypatch):
     undefined = {"spread": float("nan"), "mean": np.float32(1.5)}
-    monkeypatch.setattr(runs, "norm_statistics", lambda *rows, **options: undefined)
+    monkeypatch.setattr(of_run, "norm_statistics", lambda *rows, **options: undefined)
     found = evaluate_run(FinishedRun(vectors), "none")
     assert found["latents"]["norms"] == {"spread": None, "mean": 1.5}
     json.dumps(found, allow_nan=False)
@@ -220,4 +220,4 @@ def test_damaged_figures_are_named(vectors, content):
     (vectors / "evaluation").mkdir()
     (vectors / "evaluation" / "none.json").write_text(content)
     with pytest.raises(ValueError, match=r"none\.json' is damaged: .*; evaluate again"):
-        runs.kept(vectors)
+        of_run.kept(vectors)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from gtn_train.generator import GENERATORS, Generator
+from gtn_train.models.generator import GENERATORS, Generator
 
 
 def test_presets_are_table_2() -> None:

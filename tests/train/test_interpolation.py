@@ -7,9 +7,9 @@ import pytest
 from stand_ins import Affine, Tiles
 
 from gtn_label import match
-from gtn_label.arrays import draw_sources
-from gtn_train.interpolation import interpolate, lines, matched_sources, random_ends
-from gtn_train.mixture import Mixture
+from gtn_label.arrays.convert import draw_sources
+from gtn_train.pairs.mixture import Mixture
+from gtn_train.sampling.interpolation import interpolate, lines, matched_sources, random_ends
 
 
 def test_points_are_the_papers_formula():

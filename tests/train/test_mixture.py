@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gtn_label import match, match_mixture
-from gtn_label.arrays import draw_sources
-from gtn_train.mixture import Mixture
+from gtn_label.arrays.convert import draw_sources
+from gtn_train.pairs.mixture import Mixture
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from gtn_train.autoencoder import PretrainedPair
-from gtn_train.models import (
+from gtn_train.models.autoencoder import PretrainedPair
+from gtn_train.models.registry import (
     AUTOENCODERS,
     KINDS,
     build,

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import gtn_train.pairs.fresh as fresh_module
-from gtn_label import Matching, arrays, match, match_quantile, report
+from gtn_label import Matching, match, match_quantile, quality
+from gtn_label.arrays import convert
 from gtn_train.pairs import Algorithm1, FixedPairs, FreshPairs, labelings
 from gtn_train.seeds import derive
 
@@ -38,9 +39,9 @@ def test_fixed_pairs_of_a_matching():
     assert labels.dtype == sources.dtype == np.float32
     assert (pairs.n, pairs.dim, pairs.conditional, pairs.round_of(99)) == (60, 3, False, 0)
     assert pairs.epoch(1) is pairs.epoch(2)
-    assert pairs.latents_sha256 == arrays.sha256(LATENTS)
+    assert pairs.latents_sha256 == convert.sha256(LATENTS)
     stats = pairs.stats(0)
-    summary = report.summarize(
+    summary = quality.summarize(
         matching.sources, LATENTS, matching.assignment, matching.cosine, matching.assignment
     )
     assert stats["mean_cosine"] == pytest.approx(summary.mean_cosine)
@@ -68,7 +69,7 @@ def test_a_column_and_a_tensor():
 def test_cosines_of_any_two_arrays():
     pairs = FixedPairs([[1, 0], [0, 2], [0, 0]], [[1, 1], [0, 3], [1, 1]])
     assert pairs.stats(0)["mean_cosine"] == pytest.approx((0.5**0.5 + 1 + 0) / 3)
-    assert pairs.latents_sha256 == arrays.sha256(np.array([[1, 1], [0, 3], [1, 1]]))
+    assert pairs.latents_sha256 == convert.sha256(np.array([[1, 1], [0, 3], [1, 1]]))
 
 
 def test_given_rows_are_copied():
@@ -106,7 +107,7 @@ def test_a_file(tmp_path):
         pairs = FixedPairs.from_file(tmp_path / name, LATENTS)
         for got, wanted in zip(rows_of(pairs), matching.pairs(), strict=True):
             assert np.array_equal(got, wanted.astype(np.float32))
-        assert pairs.latents_sha256 == arrays.sha256(LATENTS)
+        assert pairs.latents_sha256 == convert.sha256(LATENTS)
         assert pairs.stats(0)["mean_cosine"] == matching.cosine.mean()
     assert FixedPairs.from_file(tmp_path / "a.npz").n == 60
 
@@ -116,7 +117,7 @@ def test_files_that_are_refused(tmp_path):
     matching = match(LATENTS, LATENTS[:20])
     matching.save(path)
     other = LATENTS + 1
-    hashes = f"SHA-256 {arrays.sha256(LATENTS)}, found {arrays.sha256(other)}"
+    hashes = f"SHA-256 {convert.sha256(LATENTS)}, found {convert.sha256(other)}"
     with pytest.raises(ValueError, match=f"pairs.npz' were made from other latents: {hashes}"):
         FixedPairs.from_file(path, other)
     matching.save(path, indices_only=True)
@@ -167,7 +168,7 @@ def test_a_round_is_matched_as_match_does():
             assert pairs.round_of(epoch) == number
             wanted = match(
                 LATENTS,
-                arrays.draw_sources(60, 3, derive(derive(7, "round", number), "sources")),
+                convert.draw_sources(60, 3, derive(derive(7, "round", number), "sources")),
                 order="norm_desc",
                 cone=2,
                 center=True,
@@ -178,7 +179,7 @@ def test_a_round_is_matched_as_match_does():
             stats = pairs.stats(number)
             assert stats["mean_cosine"] == wanted.cosine.mean()
             assert stats["backend"] == "cpu"
-            learnability = report.learnability(sources, labels) if number == 0 else None
+            learnability = quality.learnability(sources, labels) if number == 0 else None
             assert stats.get("learnability") == learnability
             assert stats["seconds"] > 0
             json.dumps(stats)
@@ -206,7 +207,7 @@ def test_classes_keep_to_themselves():
         assert np.array_equal(rows.classes, CLASSES[where])
         assert sorted(where) == list(range(60))
     assert not torch.equal(first.classes, second.classes)
-    assert pairs.config()["classes_sha256"] == arrays.sha256(CLASSES)
+    assert pairs.config()["classes_sha256"] == convert.sha256(CLASSES)
 
 
 def test_standardized_latents_are_matched_and_given_ones_are_labels():
@@ -217,7 +218,7 @@ def test_standardized_latents_are_matched_and_given_ones_are_labels():
     scaled = (latents - latents.mean(axis=0)) / [*latents[:, :2].std(axis=0), 1]
     wanted = match(scaled, sources)
     assert np.array_equal(labels, latents[wanted.assignment].astype(np.float32))
-    assert pairs.latents_sha256 == arrays.sha256(latents)
+    assert pairs.latents_sha256 == convert.sha256(latents)
 
 
 def test_the_next_round_is_matched_in_the_background(monkeypatch):
@@ -353,4 +354,4 @@ def test_matching_loads_what_it_saved(tmp_path):
     match(LATENTS, seed=9).save(tmp_path / "m.npz", indices_only=True)
     assert Matching.load(tmp_path / "m.npz").sources is None
     sources, _ = rows_of(FixedPairs.from_file(tmp_path / "m.npz", LATENTS))
-    assert np.array_equal(sources, arrays.draw_sources(60, 3, 9))
+    assert np.array_equal(sources, convert.draw_sources(60, 3, 9))

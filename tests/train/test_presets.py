@@ -11,8 +11,8 @@ import pytest
 
 from gtn_train.data import SET_NAMES, SETS, SYNTHETIC
 from gtn_train.pairs import PairOptions
-from gtn_train.presets import PRESETS, DataOptions, Preset, preset
-from gtn_train.table2 import GENERATORS
+from gtn_train.run.presets import PRESETS, DataOptions, Preset, preset
+from gtn_train.run.table2 import GENERATORS
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -122,8 +122,8 @@ def test_a_config_of_no_preset(damage):
 
 def test_options_do_not_wait_for_torch():
     script = (
-        "import sys, gtn_train.command.group\n"
-        "from gtn_train.settings import RunSettings\n"
+        "import sys, gtn_train.cli.group\n"
+        "from gtn_train.run.settings import RunSettings\n"
         "slow = {'torch', 'torchvision', 'lightning_fabric', 'sklearn', 'skdim', 'PIL',"
         " 'torch_fidelity', 'matplotlib', 'scipy'}\n"
         "print(sorted(slow & set(sys.modules)))"

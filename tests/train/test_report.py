@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from stand_ins import images
 
-from gtn_train import figures
-from gtn_train.report import Contents, render, write_report
+from gtn_train.report import figures
+from gtn_train.report.page import Contents, render, write_report
 
 RED = (230, 20, 40)
 PHONE, DESK = (500, 900), (1200, 900)  # Chromium makes no narrower window

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import gtn_label
-from gtn_train.run_folder import RunFolder, file_sha256, versions
+from gtn_train.run.store import RunFolder, file_sha256, versions
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 import torch
 from stand_ins import Affine, Tiles
 
-from gtn_label.arrays import draw_sources
-from gtn_train.mixture import Mixture
-from gtn_train.sampling import generate_latents, sample_images, sample_latents
+from gtn_label.arrays.convert import draw_sources
+from gtn_train.pairs.mixture import Mixture
+from gtn_train.sampling.sample import generate_latents, sample_images, sample_latents
 
 
 def test_latents_are_the_generator_of_the_sources_match_would_draw():

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from gtn_train.presets import preset
-from gtn_train.settings import RUN_FILE, Computing, RunSettings
+from gtn_train.run.presets import preset
+from gtn_train.run.settings import RUN_FILE, Computing, RunSettings
 from gtn_train.training import TrainingOptions
 
 SETTINGS = RunSettings("mnist", preset("mnist", latent_dim=7), "/data", 3, Computing(threads=2))

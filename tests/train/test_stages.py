@@ -19,18 +19,19 @@ from command_cases import (
 from filelock import FileLock
 from stand_ins import Moments
 
-from gtn_label import Matching, arrays
-from gtn_train import models
+from gtn_label import Matching
+from gtn_label.arrays import convert
 from gtn_train.evaluation import metrics
-from gtn_train.finished import FinishedRun
-from gtn_train.keeping import LOCK_FILE, Keeper
-from gtn_train.mixture import Mixture
-from gtn_train.presets import PRESETS
-from gtn_train.processes import is_first_process
-from gtn_train.run_folder import RunFolder
-from gtn_train.sampling import generate_latents
+from gtn_train.models import registry
+from gtn_train.pairs.mixture import Mixture
+from gtn_train.run.keeping import LOCK_FILE, Keeper
+from gtn_train.run.opened import FinishedRun
+from gtn_train.run.presets import PRESETS
+from gtn_train.run.store import RunFolder
+from gtn_train.sampling.sample import generate_latents
 from gtn_train.seeds import derive
 from gtn_train.training import loop
+from gtn_train.training.processes import is_first_process
 
 ALL = ("autoencoder", "latents", "pairs", "generator", "samples")
 
@@ -55,16 +56,16 @@ def test_each_stage_of_images_alone(gtn_train, tmp_path):
         }
         made.append(stage)
         assert {path.name for path in out.iterdir()} == {*made, "run.json", LOCK_FILE}
-    autoencoder = models.load_model(out / "autoencoder" / "weights.safetensors")
+    autoencoder = registry.load_model(out / "autoencoder" / "weights.safetensors")
     latents = np.load(out / "latents" / "latents.npy")
     assert latents.shape == (60, 3)
     assert np.array_equal(np.load(out / "latents" / "classes.npy"), np.arange(60) % 10)
     pairs = Matching.load(out / "pairs" / "pairs.npz")
     assert np.array_equal(pairs.pairs()[1], latents[pairs.assignment])
-    assert pairs.meta["latents_sha256"] == arrays.sha256(latents)
+    assert pairs.meta["latents_sha256"] == convert.sha256(latents)
     assert pairs.meta["cone"] == 2
     assert pairs.meta["seed"] == derive(0, "round", 0)
-    generator = models.load_model(out / "generator" / "weights.safetensors")
+    generator = registry.load_model(out / "generator" / "weights.safetensors")
     assert (generator.dim, generator.width, generator.classes) == (3, 9, 0)
     assert np.allclose(generator.label_mean, latents.mean(0), atol=1e-6)
     assert autoencoder.latent_dim == 3
@@ -99,7 +100,7 @@ def test_an_array_of_images_by_another_preset(gtn_train, tmp_path):
     np.save(tmp_path / "faces.npy", pixels)
     given = ("--preset", "mnist", "--set", "array", "--data", tmp_path / "faces.npy")
     gtn_train.ok("encode", *given, "--out", tmp_path / "run", *IMAGE_RUN[:2])
-    model = models.load_model(tmp_path / "run" / "autoencoder" / "weights.safetensors")
+    model = registry.load_model(tmp_path / "run" / "autoencoder" / "weights.safetensors")
     assert model.image_shape == (3, 9, 9)
     assert not (tmp_path / "run" / "latents" / "classes.npy").exists()
 
@@ -138,7 +139,7 @@ def test_a_run_by_class(gtn_train, tmp_path):
     data, out = write_mnist(tmp_path / "data"), tmp_path / "run"
     given = ("--preset", "mnist", "--data", data, "--out", out, *IMAGE_RUN, "--by-class")
     gtn_train.ok("fit", *given)
-    assert models.load_model(out / "generator" / "weights.safetensors").classes == 10
+    assert registry.load_model(out / "generator" / "weights.safetensors").classes == 10
     pairs = np.load(out / "pairs" / "pairs.npz", allow_pickle=False)
     classes = np.load(out / "latents" / "classes.npy")
     assert np.array_equal(classes[pairs["assignment"]], pairs["classes"])
@@ -441,14 +442,14 @@ def test_weights_of_another_kind_and_shape(gtn_train, images):
     content = json.loads(manifest.read_text())
 
     def put(model):
-        models.save_model(model, path)
+        registry.save_model(model, path)
         folder = RunFolder(images / "generator")
         folder.finish("generator", content["inputs"], content["options"], content["outputs"], 1.0)
 
-    put(models.build("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}))
+    put(registry.build("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}))
     refusal = gtn_train.refused("fit", "--out", images)
     assert "must be of kind generator, and is of kind 'vanilla'" in refusal
-    put(models.build("generator", {"dim": 2, "layers": 2, "width": 4}))
+    put(registry.build("generator", {"dim": 2, "layers": 2, "width": 4}))
     refusal = gtn_train.refused("sample", images)
     assert "its generator makes latents of dimension 2 from 2, and its latents have 3" in refusal
 

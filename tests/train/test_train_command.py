@@ -13,10 +13,10 @@ import pytest
 import torch
 from command_cases import AUTOENCODER, files, write_folder, write_mnist, write_vectors
 
-from gtn_label import console
-from gtn_train import sampling
-from gtn_train.command.group import cli
-from gtn_train.presets import PRESETS
+from gtn_label.cli import console
+from gtn_train.cli.group import cli
+from gtn_train.run.presets import PRESETS
+from gtn_train.sampling import sample
 
 MAKING = ("fit", "autoencoder", "encode", "label", "generator")
 SHOWING = ("sample", "interpolate", "evaluate", "report")
@@ -289,7 +289,7 @@ def test_an_interrupted_sample_wrote_nothing(gtn_train, vectors, tmp_path, monke
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sampling, "sample_latents", interrupt)
+    monkeypatch.setattr(sample, "sample_latents", interrupt)
     done = gtn_train("sample", vectors, "--out", tmp_path / "s.npy")
     assert (done.code, done.err) == (130, "gtn-train: interrupted; nothing was written\n")
 
@@ -300,7 +300,7 @@ def test_signals_wait_for_late_imports():
         pass
     script = (
         "import signal\n"
-        "from gtn_label import console\n"
+        "from gtn_label.cli import console\n"
         "def work():\n"
         "    with console.held():\n"
         "        signal.raise_signal(signal.SIGINT)\n"
@@ -314,12 +314,12 @@ def test_signals_wait_for_late_imports():
 
 
 def test_the_extra_that_is_missing_is_named(gtn_train, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "gtn_train.command.group", None)
+    monkeypatch.setitem(sys.modules, "gtn_train.cli.group", None)
     assert "pip install 'gtn-label[train]'" in gtn_train.refused("--help")
 
 
 def test_devices_are_those_torchrun_started(gtn_train, tmp_path, monkeypatch):
-    from gtn_train.command.options import settings_of
+    from gtn_train.cli.options import settings_of
 
     options = ("data", "set_name", "seed", "latent_dim", "autoencoder_epochs", "accelerator")
     given = dict.fromkeys((*options, "precision", "threads"))

@@ -20,8 +20,8 @@ import pytest
 import torch
 from command_cases import COMMAND, start, write_mnist, write_vectors
 
-from gtn_train import models
-from gtn_train.run_folder import RunFolder
+from gtn_train.models import registry
+from gtn_train.run.store import RunFolder
 
 WEIGHTS = ("autoencoder/weights.safetensors", "generator/weights.safetensors")
 LATER = (
@@ -204,7 +204,7 @@ def test_two_processes_train_as_one_does(gtn_train, tmp_path):
     assert done.stdout.count("together") == 1
     gtn_train.ok(*given, "--out", tmp_path / "one")
     ours, theirs = (
-        models.load_model(folder / "generator" / "weights.safetensors").state_dict()
+        registry.load_model(folder / "generator" / "weights.safetensors").state_dict()
         for folder in (two, tmp_path / "one")
     )
     for name, tensor in theirs.items():

@@ -11,9 +11,10 @@ from command_cases import IMAGE_RUN, write_mnist
 from PIL import Image
 from stand_ins import Moments
 
-from gtn_train import models, sampling
-from gtn_train.classes import as_in_data
-from gtn_train.evaluation import runs
+from gtn_train.evaluation import of_run
+from gtn_train.models import registry
+from gtn_train.pairs.classes import as_in_data
+from gtn_train.sampling import sample
 
 # ------------------------------------------------------------------------------------------ sample
 
@@ -25,20 +26,20 @@ def test_samples_of_images(gtn_train, images, tmp_path, monkeypatch):
         assert sheet.size == (3 * 10 + 2, 3 * 10 + 2)
     gtn_train.ok("sample", images, "--n", 9, "--out", "nine.npy")
     found = np.load("nine.npy")
-    from gtn_train.finished import FinishedRun
+    from gtn_train.run.opened import FinishedRun
 
     run = FinishedRun(images)
     assert (found.dtype, found.shape) == (np.uint8, (9, 1, 8, 8))
-    assert np.array_equal(found, sampling.sample_images(run.generator, run.autoencoder, 9, 0))
+    assert np.array_equal(found, sample.sample_images(run.generator, run.autoencoder, 9, 0))
 
 
 def test_samples_of_vectors(gtn_train, vectors, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert gtn_train.ok("sample", vectors, "--n", 1234).out == "1,234 vectors in samples.npy\n"
     found = np.load("samples.npy")
-    generator = models.load_model(vectors / "generator" / "weights.safetensors")
+    generator = registry.load_model(vectors / "generator" / "weights.safetensors")
     assert found.dtype == np.float32
-    assert np.array_equal(found, sampling.sample_latents(generator, 1234, 0))
+    assert np.array_equal(found, sample.sample_latents(generator, 1234, 0))
     gtn_train.ok("sample", vectors, "--n", 1234, "--seed", 1, "--out", "other.npy")
     assert not np.array_equal(np.load("other.npy"), found)
 
@@ -47,11 +48,11 @@ def test_samples_of_a_mixture_come_from_it(gtn_train, tmp_path):
     out = tmp_path / "run"
     gtn_train.ok("generator", "--preset", "two-squares", "--n", 200, "--out", out)
     gtn_train.ok("sample", out, "--n", 50, "--out", tmp_path / "s.npy")
-    from gtn_train.finished import FinishedRun
+    from gtn_train.run.opened import FinishedRun
 
     run = FinishedRun(out)
     told = as_in_data(run.classes, 50, 0)
-    wanted = sampling.sample_latents(run.generator, 50, 0, classes=told, mixture=run.mixture)
+    wanted = sample.sample_latents(run.generator, 50, 0, classes=told, mixture=run.mixture)
     assert np.array_equal(np.load(tmp_path / "s.npy"), wanted)
 
 
@@ -72,13 +73,13 @@ def test_samples_by_class(gtn_train, by_class, tmp_path):
     for args, name in ((("--class", 3), "three.npy"), ((), "all.npy")):
         gtn_train.ok("sample", by_class, "--n", 20, *args, "--out", tmp_path / name)
     three, everything = np.load(tmp_path / "three.npy"), np.load(tmp_path / "all.npy")
-    from gtn_train.finished import FinishedRun
+    from gtn_train.run.opened import FinishedRun
 
     run = FinishedRun(by_class)
     given = (run.generator, run.autoencoder, 20, 0)
-    assert np.array_equal(three, sampling.sample_images(*given, classes=3))
+    assert np.array_equal(three, sample.sample_images(*given, classes=3))
     drawn = as_in_data(run.classes, 20, 0)
-    assert np.array_equal(everything, sampling.sample_images(*given, classes=drawn))
+    assert np.array_equal(everything, sample.sample_images(*given, classes=drawn))
     gtn_train.ok("sample", by_class, "--n", 20, "--out", tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (10 * 10 + 2, 2 * 10 + 2), "a column has a class"
@@ -95,13 +96,13 @@ def test_classes_that_the_data_lack_are_never_drawn(gtn_train, tmp_path, monkeyp
     refusal = gtn_train.refused("sample", out, "--class", 3, "--out", tmp_path / "x.npy")
     assert "--class must be one that the data have (2, 7), got 3" in refusal
     asked = []
-    drawn = sampling.generate_latents
+    drawn = sample.generate_latents
 
     def remembered(generator, sources, *, classes=None, **given):
         asked.append(np.unique(classes, return_counts=True))
         return drawn(generator, sources, classes=classes, **given)
 
-    monkeypatch.setattr(sampling, "generate_latents", remembered)
+    monkeypatch.setattr(sample, "generate_latents", remembered)
     monkeypatch.chdir(tmp_path)
     gtn_train.ok("sample", out, "--n", 10)
     gtn_train.ok("evaluate", out, "--extractor", "none", "--n", 30)
@@ -154,9 +155,9 @@ def test_lines_between_training_images(gtn_train, images, tmp_path):
     out = tmp_path / "lines.npy"
     given = ("--between", 5, 7, "--between", 0, 59, "--steps", 3, "--out", out)
     assert gtn_train.ok("interpolate", images, *given).out.startswith("2 lines of 3 points in ")
-    from gtn_train.autoencoder import decode_all
-    from gtn_train.finished import FinishedRun
-    from gtn_train.sampling import generate_latents
+    from gtn_train.models.autoencoder import decode_all
+    from gtn_train.run.opened import FinishedRun
+    from gtn_train.sampling.sample import generate_latents
 
     run = FinishedRun(images)
     inverse = np.argsort(run.matching.assignment)
@@ -189,7 +190,7 @@ def test_lines_by_class(gtn_train, by_class, tmp_path):
 
 @pytest.fixture
 def moments(monkeypatch):
-    monkeypatch.setattr(runs, "lite0", lambda **device: Moments())
+    monkeypatch.setattr(of_run, "lite0", lambda **device: Moments())
 
 
 def test_evaluate_prints_a_table_or_json(gtn_train, images, tmp_path, moments):

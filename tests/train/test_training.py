@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from training_cases import generator, images, latents, options, same, wiggle
 
-from gtn_label import arrays
-from gtn_train.models import load_model, make_model
+from gtn_label.arrays import convert
+from gtn_train.models.registry import load_model, make_model
 from gtn_train.pairs import Algorithm1, FixedPairs, FreshPairs
-from gtn_train.run_folder import RunFolder
+from gtn_train.run.store import RunFolder
 from gtn_train.seeds import derive
 from gtn_train.training import (
     Metric,
@@ -260,7 +260,7 @@ def test_what_a_run_leaves(folder):
     assert ["wiggle" in line for line in lines] == [False, True, True]
     assert result.seconds == sum(line["seconds"] for line in lines)
     config = folder.read_config()
-    assert config["latents_sha256"] == arrays.sha256(latents())
+    assert config["latents_sha256"] == convert.sha256(latents())
     assert config["stage"] == "generator"
     assert config["options"] == json.loads(json.dumps(options(max_epochs=3).config()))
     assert config["model"] == {"kind": "generator", **model.config()}

@@ -13,9 +13,9 @@ import pytest
 import torch
 import training_cases as cases
 
-from gtn_train.models import save_model
+from gtn_train.models.registry import save_model
 from gtn_train.pairs import FixedPairs, FreshPairs
-from gtn_train.run_folder import RunFolder
+from gtn_train.run.store import RunFolder
 from gtn_train.training import Metric, train_autoencoder, train_generator
 
 

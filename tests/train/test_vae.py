@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from gtn_train.models import make_model
-from gtn_train.vae import KL_WEIGHT, VAETwin, VanillaVAE, vae_loss
+from gtn_train.models.registry import make_model
+from gtn_train.models.vae import KL_WEIGHT, VAETwin, VanillaVAE, vae_loss
 
 
 def kinds(module: nn.Module) -> list[str]:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from gtn_train.data.images import Images
-from gtn_train.models import make_model
+from gtn_train.models.registry import make_model
 from gtn_train.pairs import Algorithm1, FixedPairs, FreshPairs
-from gtn_train.run_folder import RunFolder
+from gtn_train.run.store import RunFolder
 from gtn_train.training import Metric, TrainingOptions, train_autoencoder, train_generator
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gtn_label import arrays
-from gtn_label.checks import check_seed
+from gtn_label.arrays import convert
+from gtn_label.options import check_seed
 from gtn_train.seeds import random_numbers
 
 __all__ = ["Images", "refuse_non_finite", "to_bytes", "to_model"]
@@ -87,7 +87,7 @@ class Images:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of dtype, shape and pixels (`gtn_label.arrays.sha256`), computed once."""
-        return arrays.sha256(self.images)
+        return convert.sha256(self.images)
 
     def subset(self, indices: npt.ArrayLike) -> Images:
         """Take some images, copied, in the order of `indices`.

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gtn_label import arrays
-from gtn_label.checks import as_integer, check_seed
+from gtn_label.arrays import convert
+from gtn_label.options import as_integer, check_seed
 from gtn_train.seeds import random_numbers
 
 __all__ = [
@@ -141,8 +141,8 @@ def _number(value: Any, name: str) -> float:
 
 
 def _finite_column(theta: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    column = arrays.as_column(theta, "theta").rows.astype(np.float64)
-    arrays.refuse_non_finite(column, "theta")
+    column = convert.as_column(theta, "theta").rows.astype(np.float64)
+    convert.refuse_non_finite(column, "theta")
     return column
 
 

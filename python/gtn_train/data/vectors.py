@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from gtn_label import arrays
-from gtn_label.files import read_array
+from gtn_label.arrays import convert
+from gtn_label.io.files import read_array
 
 __all__ = ["open_vectors"]
 
@@ -41,6 +41,6 @@ def open_vectors(path: str | os.PathLike[str], key: str | None = None) -> npt.ND
         If it is damaged, is not 2-D, or holds NaN or infinity.
     """
     name = f"vectors '{os.fspath(path)}'"
-    rows = arrays.as_rows(read_array(path, key, name="vectors"), name).rows
-    arrays.refuse_non_finite(rows, name)
+    rows = convert.as_rows(read_array(path, key, name="vectors"), name).rows
+    convert.refuse_non_finite(rows, name)
     return rows

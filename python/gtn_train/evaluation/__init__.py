@@ -4,7 +4,7 @@
 - `images`: FID and Inception Score, of samples and reconstructions, precision and recall.
 - `neighbours`: the nearest training image of each sample: are samples copies?
 - `latents`: norms, learnability, intrinsic dimension, energy distance, supports and coverage.
-- `runs`: all of that for one finished run.
+- `of_run`: all of that for one finished run.
 - `metrics`: Inception Score or FID as what training stops by.
 
 Importing this package imports none of them.

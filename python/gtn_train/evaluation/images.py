@@ -19,9 +19,9 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from gtn_label.arrays import sha256
-from gtn_label.checks import as_integer, check_seed
-from gtn_label.files import read_npz, write_npz
+from gtn_label.arrays.convert import sha256
+from gtn_label.io.files import read_npz, write_npz
+from gtn_label.options import as_integer, check_seed
 
 from ..data.images import check_images
 from ..seeds import derive, random_numbers

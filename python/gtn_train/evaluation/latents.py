@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gtn_label import report
-from gtn_label.arrays import refuse_non_finite
-from gtn_label.checks import as_integer, check_seed
+from gtn_label import quality
+from gtn_label.arrays.convert import refuse_non_finite
+from gtn_label.options import as_integer, check_seed
 
 from ..seeds import random_numbers
 
@@ -59,7 +59,7 @@ def norm_statistics(generated: Rows, real: Rows, *, center: bool = False) -> dic
             f"{pair[1].shape[1]}"
         )
     middle = pair[1].mean(axis=0) if center else 0.0
-    ours, theirs = (report.norms(rows - middle) for rows in pair)
+    ours, theirs = (quality.norms(rows - middle) for rows in pair)
     spread = float(theirs.std())
     return {
         "generated mean": float(ours.mean()),
@@ -80,8 +80,8 @@ def learnability(sources: Rows, labels: Rows) -> float | None:
         raise ValueError(
             f"sources and labels must be as many, got {len(sources)} and {len(labels)}"
         )
-    sample = report.sample_rows(len(sources), labels.shape[1])
-    return report.learnability(sources[sample], labels[sample])
+    sample = quality.sample_rows(len(sources), labels.shape[1])
+    return quality.learnability(sources[sample], labels[sample])
 
 
 def intrinsic_dimension(

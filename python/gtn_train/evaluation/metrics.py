@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gtn_label import arrays
-from gtn_label.checks import as_integer, check_seed
+from gtn_label.arrays import convert
+from gtn_label.options import as_integer, check_seed
 
-from ..classes import as_in_data
-from ..mixture import Mixture
-from ..sampling import sample_images
+from ..pairs.classes import as_in_data
+from ..pairs.mixture import Mixture
+from ..sampling.sample import sample_images
 from ..seeds import random_numbers
 from ..training.options import Metric
 from . import STOP_BY
@@ -87,13 +87,13 @@ def image_metric(
     if classes is not None:
         if np.ndim(classes) != 1 or len(classes) == 0:
             raise ValueError(f"classes must be 1-D, not empty, got shape {np.shape(classes)}")
-        classes = arrays.as_labels(classes, "classes", len(classes), "latents")
+        classes = convert.as_labels(classes, "classes", len(classes), "latents")
     distance, score = figure_names(extractor)
     about = {
         "seed": seed,
         "extractor": extractor.key,
-        "real_sha256": None if real is None else arrays.sha256(real),
-        "classes_sha256": None if classes is None else arrays.sha256(classes),
+        "real_sha256": None if real is None else convert.sha256(real),
+        "classes_sha256": None if classes is None else convert.sha256(classes),
     }
     asked = None if classes is None else as_in_data(classes, n, seed)
 

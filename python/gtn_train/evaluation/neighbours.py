@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import figures
+from ..report import figures
 
 __all__ = ["Memorisation", "memorisation", "nearest"]
 

@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtn_label import Matching, arrays
-from gtn_label.checks import check_seed
+from gtn_label import Matching
+from gtn_label.arrays import convert
+from gtn_label.options import check_seed
 
 from ..seeds import random_numbers
-from .rows import (
-    Closing,
-    PairRows,
-    as_numpy,
-    as_tensors,
-    cosines_of,
-    float_rows,
-    measure,
-)
+from .rows import Closing, PairRows, as_numpy, as_tensors, cosines_of, float_rows, measure
 
 __all__ = ["FixedPairs"]
 
@@ -74,7 +67,7 @@ class FixedPairs(Closing):
         n = len(source_rows)
         class_rows = None
         if classes is not None:
-            class_rows = arrays.as_labels(classes, "classes", n, "pairs").copy()
+            class_rows = convert.as_labels(classes, "classes", n, "pairs").copy()
         if cosine is None:
             cosines = cosines_of(source_rows, label_rows)
         else:
@@ -85,7 +78,7 @@ class FixedPairs(Closing):
                 )
         self._arrays = (source_rows, label_rows, class_rows, cosines)
         self._sha256 = (
-            arrays.sha256(np.asarray(labels)) if latents_sha256 is None else latents_sha256
+            convert.sha256(np.asarray(labels)) if latents_sha256 is None else latents_sha256
         )
         self._stats: dict[str, Any] | None = None
         self._rows = as_tensors(source_rows, label_rows, class_rows)
@@ -133,8 +126,8 @@ class FixedPairs(Closing):
         if not isinstance(made_from, str):
             raise ValueError(f"{shown} must name the latents they were made from, and do not")
         if latents is not None:
-            given = arrays.as_rows(latents, "latents").given.blocks
-            found = arrays.sha256(given)
+            given = convert.as_rows(latents, "latents").given.blocks
+            found = convert.sha256(given)
             if found != made_from:
                 raise ValueError(
                     f"{shown} were made from other latents: SHA-256 {made_from}, found {found}"
@@ -148,9 +141,9 @@ class FixedPairs(Closing):
                 f"{shown} hold indices only, and their sources were not drawn by match"
             )
         else:
-            rows = arrays.as_rows(latents, "latents").rows
+            rows = convert.as_rows(latents, "latents").rows
             n, dim = rows.shape
-            sources = arrays.draw_sources(n, dim, matching.meta["seed"])
+            sources = convert.draw_sources(n, dim, matching.meta["seed"])
             labels = rows[matching.assignment]
         return cls(sources, labels, latents_sha256=made_from, cosine=matching.cosine)
 
@@ -194,9 +187,9 @@ class FixedPairs(Closing):
         sources, labels, classes, _ = self._arrays
         return {
             "kind": "fixed",
-            "sources_sha256": arrays.sha256(sources),
-            "labels_sha256": arrays.sha256(labels),
-            "classes_sha256": None if classes is None else arrays.sha256(classes),
+            "sources_sha256": convert.sha256(sources),
+            "labels_sha256": convert.sha256(labels),
+            "classes_sha256": None if classes is None else convert.sha256(classes),
             "latents_sha256": self._sha256,
         }
 

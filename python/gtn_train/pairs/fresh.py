@@ -10,8 +10,8 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
-from gtn_label import arrays
-from gtn_label.checks import as_integer, check_seed
+from gtn_label.arrays import convert
+from gtn_label.options import as_integer, check_seed
 
 from ..seeds import derive
 from .labelings import Algorithm1, Labeling
@@ -66,11 +66,11 @@ class FreshPairs(Closing):
                 f"{type(labeling).__name__} {labeling!r}"
             )
         self._labeling: Labeling = Algorithm1() if labeling is None else labeling
-        read = arrays.as_rows(latents, "latents")
+        read = convert.as_rows(latents, "latents")
         self._given = read.rows
         self._latents = float_rows(read.rows, "latents", copy=False)
         self._labeling.check(self._given)
-        self._sha256 = arrays.sha256(read.given.blocks)
+        self._sha256 = convert.sha256(read.given.blocks)
         self._current: tuple[int, PairRows] | None = None
         self._stats: dict[int, dict[str, Any]] = {}
         self._next: _Background | None = None

@@ -15,13 +15,14 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gtn_label import arrays, match, match_quantile
-from gtn_label.backend import resolve
-from gtn_label.checks import as_bool, as_integer, check_order, check_seed, check_threads
+from gtn_label import match, match_quantile
+from gtn_label.arrays import convert
+from gtn_label.backend.names import resolve
 from gtn_label.mixture import find_clusters
+from gtn_label.options import as_bool, as_integer, check_order, check_seed, check_threads
 
-from ..mixture import Mixture, divisors
 from ..seeds import derive, random_numbers
+from .mixture import Mixture, divisors
 
 __all__ = ["Algorithm1", "Clusters", "Labeled", "Labeling", "Quantile"]
 
@@ -118,7 +119,7 @@ class Algorithm1:
                 raise ValueError(
                     f"classes must be 1-D, one for each latent, got shape {np.shape(classes)}"
                 )
-            self._classes = arrays.as_labels(classes, "classes", len(classes), "latents").copy()
+            self._classes = convert.as_labels(classes, "classes", len(classes), "latents").copy()
 
     @property
     def conditional(self) -> bool:
@@ -131,7 +132,7 @@ class Algorithm1:
             "labeling": "algorithm1",
             **self._options,
             "standardize": self._standardize,
-            "classes_sha256": None if self._classes is None else arrays.sha256(self._classes),
+            "classes_sha256": None if self._classes is None else convert.sha256(self._classes),
         }
 
     def check(self, latents: Rows) -> None:
@@ -140,10 +141,10 @@ class Algorithm1:
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw n = m sources from N(0, I) and match them."""
-        latents = arrays.as_rows(latents, "latents").rows
+        latents = convert.as_rows(latents, "latents").rows
         seen = self._seen(latents)
         n, dim = latents.shape
-        sources = arrays.draw_sources(n, dim, derive(seed, "sources"))
+        sources = convert.draw_sources(n, dim, derive(seed, "sources"))
         classes = groups = None
         if self._classes is not None:
             classes = random_numbers(seed, "classes").permutation(self._classes)
@@ -161,7 +162,7 @@ class Algorithm1:
     def _seen(self, latents: Rows) -> Rows:
         """What is matched: the latents, checked, and standardised if they are to be."""
         if self._classes is not None:
-            arrays.as_labels(self._classes, "classes", len(latents), "latents")
+            convert.as_labels(self._classes, "classes", len(latents), "latents")
         return directed(standardized(latents)) if self._standardize else latents
 
 
@@ -189,9 +190,9 @@ class Quantile:
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw n = m sources from N(0, 1) and pair them in sorted order."""
-        latents = arrays.as_rows(latents, "latents").rows
+        latents = convert.as_rows(latents, "latents").rows
         self.check(latents)
-        sources = arrays.draw_sources(len(latents), 1, derive(seed, "sources"))
+        sources = convert.draw_sources(len(latents), 1, derive(seed, "sources"))
         matching = match_quantile(latents, sources)
         return Labeled(sources, matching.assignment, matching.cosine, None, "quantile")
 
@@ -258,8 +259,8 @@ class Clusters:
         self._standardize = as_bool(standardize, "standardize")
         self.conditional = as_bool(by_class, "by_class")
         self._seed = check_seed(seed)
-        rows = arrays.as_rows(latents, "latents").rows
-        self._sha256 = arrays.sha256(rows)
+        rows = convert.as_rows(latents, "latents").rows
+        self._sha256 = convert.sha256(rows)
         self._clusters = find_clusters(rows, n_clusters, self._seed)
         self.mixture = Mixture.of_clusters(rows, self._clusters)
 
@@ -276,7 +277,7 @@ class Clusters:
 
     def check(self, latents: Rows) -> None:
         """The latents must be those that the clusters were found among."""
-        found = arrays.sha256(arrays.as_rows(latents, "latents").rows)
+        found = convert.sha256(convert.as_rows(latents, "latents").rows)
         if found != self._sha256:
             raise ValueError(
                 f"clusters were found among other latents: SHA-256 {self._sha256}, found {found}"
@@ -284,10 +285,10 @@ class Clusters:
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw mean + deviation · z for each latent's cluster, and match within clusters."""
-        latents = arrays.as_rows(latents, "latents").rows
+        latents = convert.as_rows(latents, "latents").rows
         self.check(latents)
         n, dim = latents.shape
-        z = arrays.draw_sources(n, dim, derive(seed, "sources"))
+        z = convert.draw_sources(n, dim, derive(seed, "sources"))
         sources = self.mixture.around(self._clusters, z)
         seen, seen_sources = latents, sources
         if self._standardize:

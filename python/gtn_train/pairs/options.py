@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gtn_label import arrays
-from gtn_label.checks import as_integer, check_order
+from gtn_label.arrays import convert
+from gtn_label.options import as_integer, check_order
 
 from ..seeds import derive
 
@@ -185,13 +185,13 @@ def one_round(latents: Any, labeling: Labeling, seed: int) -> FixedPairs:
     """
     from .fixed import FixedPairs
 
-    rows = arrays.as_rows(latents, "latents").rows
+    rows = convert.as_rows(latents, "latents").rows
     labeling.check(rows)
     made = labeling.label(rows, seed)
     return FixedPairs(
         made.sources,
         np.asarray(rows[made.assignment], np.float32),
         classes=made.classes,
-        latents_sha256=arrays.sha256(rows),
+        latents_sha256=convert.sha256(rows),
         cosine=made.cosine,
     )

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gtn_label import arrays, report
+from gtn_label import quality
+from gtn_label.arrays import convert
 
 __all__ = [
     "Closing",
@@ -124,10 +125,10 @@ def float_rows(value: Any, name: str, *, copy: bool = True) -> Floats:
         As `gtn_label` does, or for a value that is not finite as float32.
     """
     column = as_numpy(value)
-    rows = arrays.as_rows(column[:, None] if column.ndim == 1 else column, name).rows
+    rows = convert.as_rows(column[:, None] if column.ndim == 1 else column, name).rows
     with np.errstate(over="ignore"):
         floats = np.array(rows, np.float32) if copy else np.asarray(rows, np.float32)
-    arrays.refuse_non_finite(floats, name)
+    convert.refuse_non_finite(floats, name)
     return floats
 
 
@@ -143,7 +144,7 @@ def as_tensors(sources: Floats, labels: Floats, classes: NDArray[np.int64] | Non
 def cosines_of(sources: Floats, labels: Floats) -> NDArray[np.float64]:
     """Cosine of each source and its label, 0 where one has no direction."""
     dots = np.einsum("ij,ij->i", sources, labels, dtype=np.float64)
-    scale = report.norms(sources) * report.norms(labels)
+    scale = quality.norms(sources) * quality.norms(labels)
     return np.asarray(np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0))
 
 
@@ -160,9 +161,9 @@ def measure(
     """
     found = {
         "mean_cosine": float(np.mean(cosine)),
-        "norm_correlation": report.spearman(report.norms(sources), report.norms(labels)),
+        "norm_correlation": quality.spearman(quality.norms(sources), quality.norms(labels)),
     }
     if not learnability:
         return found
-    sample = report.sample_rows(len(sources), sources.shape[1])
-    return {**found, "learnability": report.learnability(sources[sample], labels[sample])}
+    sample = quality.sample_rows(len(sources), sources.shape[1])
+    return {**found, "learnability": quality.learnability(sources[sample], labels[sample])}

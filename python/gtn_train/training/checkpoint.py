@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from gtn_label.atomic import atomic_file
+from gtn_label.io.atomic import atomic_file
 
-from ..run_folder import RunFolder, versions
+from ..run.store import RunFolder, versions
 from .options import COMPUTING
 
 __all__ = [

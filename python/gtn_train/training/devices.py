@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from ..accelerator import device_of
-from ..processes import processes, processes_here
+from .accelerator import device_of
 from .checkpoint import AtomicCheckpoints
 from .options import TrainingOptions
+from .processes import processes, processes_here
 
 __all__ = ["cpu_threads", "make_fabric", "seeded"]
 

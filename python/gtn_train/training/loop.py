@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ..run_folder import RunFolder
+from ..run.store import RunFolder
 from ..seeds import derive
 from .batches import Batches, bounds, share
 from .checkpoint import FORMAT, has_weights_of, one_line, open_run, start_folder

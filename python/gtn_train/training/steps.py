@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from ..data.images import to_model
-from ..vae import vae_loss
+from ..models.vae import vae_loss
 
 __all__ = ["Step", "StepOutput", "autoencoder_step", "generator_step", "vae_step"]
 

@@ -1,17 +1,18 @@
 """train_autoencoder and train_generator: a model, its data and its step, handed to the loop.
 
-Not here: epochs (loop.py), what a run leaves in its folder once it is a finished stage (stages.py).
+Not here: epochs (loop.py), what a run leaves in its folder once it is a finished stage
+(run/pipeline.py).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .. import models
 from ..data.images import Images
+from ..models import registry
+from ..models.vae import VanillaVAE
 from ..pairs import FixedPairs, Pairs
-from ..run_folder import RunFolder
-from ..vae import VanillaVAE
+from ..run.store import RunFolder
 from .batches import ImageBatches, PairBatches, SharedPairs
 from .devices import make_fabric
 from .loop import Job, train
@@ -39,8 +40,8 @@ def train_autoencoder(
     Parameters
     ----------
     model : torch.nn.Module
-        An autoencoder of `gtn_train.models.KINDS`. It is trained in place and afterwards holds the
-        best weights, on the device, in evaluation mode.
+        An autoencoder of `gtn_train.models.registry.KINDS`. It is trained in place and afterwards
+        holds the best weights, on the device, in evaluation mode.
     images : Images
     folder : RunFolder
     options : TrainingOptions
@@ -105,8 +106,8 @@ def train_autoencoder(
             else {"n": validation.n, "sha256": validation.sha256},
         },
         prepare=lambda: None,
-        save=models.save_model,
-        load=models.load_model,
+        save=registry.save_model,
+        load=registry.load_model,
     )
     return train(
         job,
@@ -200,8 +201,8 @@ def train_generator(
             "scale_labels": scale_labels,
         },
         prepare=prepare,
-        save=models.save_model,
-        load=models.load_model,
+        save=registry.save_model,
+        load=registry.load_model,
     )
     return train(
         job,
@@ -217,9 +218,9 @@ def train_generator(
 
 
 def _check(model: Any, folder: Any, options: Any, metric: Any) -> None:
-    if type(model) not in models.KINDS.values():
+    if type(model) not in registry.KINDS.values():
         raise TypeError(
-            f"model must be one of {', '.join(kind.__name__ for kind in models.KINDS.values())}, "
+            f"model must be one of {', '.join(kind.__name__ for kind in registry.KINDS.values())}, "
             f"whose weights can be saved, got {type(model).__name__}"
         )
     wanted = (("folder", folder, RunFolder), ("options", options, TrainingOptions))

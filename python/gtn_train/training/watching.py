@@ -1,6 +1,6 @@
 """Watching a run: a bar with the time left, and TensorBoard's curves. Both only where asked for.
 
-Not here: metrics.jsonl, which is always written (run_folder.py).
+Not here: metrics.jsonl, which is always written (run/store.py).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from ..run_folder import RunFolder
+from ..run.store import RunFolder
 from .options import TrainingOptions
 
 __all__ = ["Curves", "curve_names", "describe", "progress_bar"]

@@ -1,0 +1,1 @@
+"""Backends: their names, the devices they compute on, and the engine made for each."""

@@ -1,0 +1,86 @@
+"""The cuda backend: which GPUs and kernels there are, and what runs on one.
+
+The compiled engine is asked, which asks the driver; nothing here is called before a GPU is asked
+for, or a list of all backends. Not here: arrays on a GPU (arrays/on_gpu.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _core
+from ..arrays.on_gpu import Gpu, Location
+
+
+def missing(kernel: str = "") -> str:
+    """Say why no GPU here can run this kernel, or any if none is named; empty if one can."""
+    reason = _core.cuda_missing()
+    if reason:
+        return reason
+    reasons = [_lacks(device, kernel) for device in _core.cuda_devices()]
+    return "" if "" in reasons else "; ".join(reasons)
+
+
+def describe() -> str:
+    """Name the GPUs of this machine: "cuda:0 (NVIDIA H100 80GB HBM3)"."""
+    return ", ".join(_name(device) for device in _core.cuda_devices())
+
+
+def choose_device(device: str | None, located: Location | None, kernel: str) -> str:
+    """Return the GPU that a call means, such as "cuda:0": that of its inputs, or the first.
+
+    Raises
+    ------
+    ValueError
+        If there is no such GPU, if it is not that of the inputs, or cannot run the kernel.
+    """
+    if device == "cpu":
+        raise ValueError("device must be 'cuda' or 'cuda:N' for backend 'cuda', got 'cpu'")
+    if device in (None, "cuda"):
+        number = 0 if located is None else located.device
+    else:
+        number = int(device.removeprefix("cuda:"))
+        if located is not None and number != located.device:
+            raise ValueError(
+                f"device must be that of {located.name}, 'cuda:{located.device}', got {device!r}"
+            )
+    devices = {entry["index"]: entry for entry in _core.cuda_devices()}
+    if number not in devices:
+        raise ValueError(f"device 'cuda:{number}' is not there: CUDA finds {describe()}")
+    reason = _lacks(devices[number], kernel)
+    if reason:
+        name = f"cuda:{kernel}" if kernel else "cuda"
+        raise ValueError(f"backend {name!r} is not available on 'cuda:{number}': {reason}")
+    return f"cuda:{number}"
+
+
+def engine(gpu: Gpu, kernel: str) -> tuple[_core.Engine, dict[str, Any]]:
+    """Return what computes on a GPU, and what to record of it."""
+    entry = next(entry for entry in _core.cuda_devices() if entry["index"] == gpu.device)
+    driver, runtime = _core.cuda_versions()
+    record = {
+        "device": f"cuda:{gpu.device}",
+        "name": entry["name"],
+        "capability": f"{entry['capability'] // 10}.{entry['capability'] % 10}",
+        "driver": _version(driver),
+        "runtime": _version(runtime),
+    }
+    return _core.CudaEngine(gpu.device, kernel, gpu.stream), {"cuda": record}
+
+
+def _name(device: _core.CudaDevice) -> str:
+    return f"cuda:{device['index']} ({device['name']})"
+
+
+def _lacks(device: _core.CudaDevice, kernel: str) -> str:
+    """Say why a GPU cannot run a kernel, or any; empty if it can."""
+    if kernel:
+        return device["missing"][kernel]
+    if "" in device["missing"].values():
+        return ""
+    return next(iter(device["missing"].values()))  # all kernels but 9.0's need the same
+
+
+def _version(number: int) -> str:
+    """Write one of CUDA's versions: 12040 is "12.4"."""
+    return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,0 +1,1 @@
+"""The gtn-label command."""

@@ -1,0 +1,67 @@
+"""The gtn-label command: what runs, and what an interruption leaves.
+
+How a command starts, refuses and ends is in console.py, what this one accepts in options.py, and
+what it does in job.py. The latter two are imported late: signals are served from the start.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from . import console
+
+if TYPE_CHECKING:
+    from .job import Run
+
+__all__ = ["main"]
+
+PROGRAM = "gtn-label"
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave the process with its exit code.
+
+    Parameters
+    ----------
+    argv
+        Arguments after the program's name; those of the process by default.
+    """
+    command = _Command(argv)
+    sys.exit(console.run(PROGRAM, command.load, command.interrupted))
+
+
+class _Command:
+    """One call of the command."""
+
+    def __init__(self, argv: Sequence[str] | None) -> None:
+        self._argv = None if argv is None else list(argv)
+        self._run: Run | None = None
+
+    def load(self) -> Callable[[], None]:
+        from . import job, options  # noqa: F401
+
+        return self._work
+
+    def _work(self) -> None:
+        from .job import Run, describe_backends
+        from .options import Options, ShowBackends, cli
+
+        # Not standalone: click would print usage, hints and a blank line on Ctrl-C.
+        asked = cli.main(args=self._argv, prog_name=PROGRAM, standalone_mode=False)
+        if isinstance(asked, ShowBackends):
+            console.print_text(describe_backends(asked))
+        elif isinstance(asked, Options):
+            self._run = Run(asked, self._warn)
+            console.print_text(self._run.execute())
+
+    def _warn(self, message: str) -> None:
+        console.say(PROGRAM, f"warning: {message}")
+
+    def interrupted(self) -> str:
+        """Save what there is, and say where it is."""
+        if self._run is None or self._run.checkpoint is None:
+            return "; nothing was written"
+        done, total = self._run.checkpoint.done, self._run.total
+        return f" at {done:,} of {total:,} sources; {self._run.keep()}"

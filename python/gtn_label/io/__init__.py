@@ -1,0 +1,1 @@
+"""Files: latents read, pairs written and read, checkpoints of long runs, atomic writes."""

@@ -1,0 +1,104 @@
+"""`gtn-train`, the group of all its commands."""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from gtn_label import __version__
+
+from ..run.presets import PRESETS
+from .make import COMMANDS as MAKING
+from .use import COMMANDS as SHOWING
+
+__all__ = ["cli"]
+
+
+def _presets() -> str:
+    lines: list[str] = []
+    for name, preset in PRESETS.items():
+        indent = " " * 17
+        lines += textwrap.wrap(
+            preset.summary, 76, initial_indent=f"  {name:<15}", subsequent_indent=indent
+        )
+    return "\n".join(lines)
+
+
+class _InOrder(click.Group):
+    """Lists commands as a run goes through them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, commands in (("Make a run", MAKING), ("Use it", SHOWING)):
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(str(entry.name), entry.get_short_help_str(60)) for entry in commands]
+                )
+
+
+@click.group(
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"""\b
+Presets:
+{_presets()}
+
+\b
+Start here:
+  gtn-train fit --preset swiss-roll --out runs/roll
+  gtn-train fit --preset mnist --data DATA --out runs/mnist
+  gtn-train sample runs/mnist --n 64 --out samples.png
+  gtn-train report runs/mnist
+DATA holds MNIST/raw/*-ubyte. Nothing is downloaded.
+
+A run that was interrupted goes on with the same command and --resume, and ends with the same
+weights on the CPU, bit for bit.
+
+\b
+Several GPUs, here 4:
+  torchrun --nproc-per-node 4 -m gtn_train -- fit --preset celeba ...
+Without the -- torchrun takes --n for an option of its own.
+
+\b
+Exit codes: 0 done, 2 wrong usage or input, 130 interrupted.""",
+)
+@click.version_option(__version__, prog_name="gtn-train")
+def cli() -> None:
+    """Train a generator of images or vectors on pairs of noise and data.
+
+    By the method of Generative Topological Networks (arXiv 2406.15152).
+
+    A run has five stages, each with a folder of its own: an autoencoder, its latents, their pairs
+    (each Gaussian source gets a latent of its own, exactly, by gtn-label), the generator, and
+    samples. `fit` makes them all.
+    """
+
+
+def _later(callback: Callable[..., str]) -> Callable[..., Callable[[], str]]:
+    """Give what was asked for as a job, to be done when click has read all of it."""
+
+    @functools.wraps(callback)
+    def asked(**given: Any) -> Callable[[], str]:
+        context = click.get_current_context()
+
+        def job() -> str:
+            try:
+                return callback(**given)
+            except click.UsageError as error:
+                error.ctx = error.ctx or context
+                raise
+
+        return job
+
+    return asked
+
+
+for _command in (*MAKING, *SHOWING):
+    _command.callback = _later(_command.callback)  # type: ignore[arg-type]
+    cli.add_command(_command)

@@ -1,0 +1,66 @@
+"""The gtn-train command: what runs, and what an interruption leaves.
+
+How a command starts, refuses and ends is `gtn_label.cli.console`'s. What this one accepts is in the
+modules beside this file: make.py (stages of a run, with the options of options.py), use.py
+(what a finished run gives). They are imported late, and torch by the work alone: signals are served
+from the start, and neither help nor a refusal waits for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from gtn_label.cli import console
+
+__all__ = ["PROGRAM", "main"]
+
+PROGRAM = "gtn-train"
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave the process with its exit code.
+
+    Parameters
+    ----------
+    argv
+        Arguments after the program's name; those of the process by default.
+    """
+    given = None if argv is None else list(argv)
+
+    def load() -> Callable[[], None]:
+        try:
+            from .group import cli
+        except ModuleNotFoundError as error:
+            raise ImportError(f"{error.name} is missing: pip install 'gtn-label[train]'") from error
+
+        def work() -> None:
+            # Not standalone: click would print usage and hints; and only what was asked for comes
+            # back, to be done here: click would print a blank line on Ctrl-C.
+            asked = cli.main(args=given, prog_name=PROGRAM, standalone_mode=False)
+            if callable(asked):
+                console.print_text(asked())
+
+        return work
+
+    words = sys.argv[1:] if given is None else given
+    sys.exit(console.run(PROGRAM, load, lambda: _interrupted(words)))
+
+
+def _interrupted(words: Sequence[str]) -> str:
+    """What is left, by the command that was interrupted."""
+    if any(word in ("sample", "interpolate", "evaluate", "report") for word in words[:1]):
+        return "; nothing was written"
+    named = [
+        after if word == "--out" else word.removeprefix("--out=")
+        for word, after in itertools.pairwise((*words, ""))
+        if word == "--out" or word.startswith("--out=")
+    ]
+    if not any(Path(out).exists() for out in named):
+        return "; nothing was written"
+    return (
+        "; finished stages and the last checkpoint are kept: the same command with --resume goes on"
+    )

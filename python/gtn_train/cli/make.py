@@ -1,0 +1,128 @@
+"""The commands that make a run: `fit` and each of its stages alone.
+
+What can be asked of them is options.py's business, what the stages do run/pipeline.py's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gtn_label.cli import console
+
+from ..run.settings import STAGES
+from ..training.processes import is_first_process
+from .options import options_of, settings_of
+
+__all__ = ["COMMANDS"]
+
+_LEFT_OUT = (
+    "What is left out is the preset's, or, where DIR holds a run already, that run's: "
+    "`gtn-train {name} --out DIR --resume` goes on with it."
+)
+
+
+def _command(name: str, stage: str, summary: str, more: str) -> click.Command:
+    def work(**given: Any) -> str:
+        return _make(stage, given)
+
+    decorated: Callable[..., Any] = work
+    for option in reversed(options_of(stage)):
+        decorated = option(decorated)
+    text = "\n\n".join((summary, more, _LEFT_OUT.format(name=name)))
+    return click.command(name, help=text, short_help=summary)(decorated)
+
+
+COMMANDS = [
+    _command(
+        "fit",
+        "samples",
+        "Make a whole run, all stages in their order.",
+        "DIR then holds autoencoder/, latents/, pairs/, generator/ and samples/. A stage that is "
+        "finished is used again as long as its inputs, options and files are what they were.",
+    ),
+    _command(
+        "autoencoder",
+        "autoencoder",
+        "Train the autoencoder alone.",
+        "Its best weights by validation loss go to DIR/autoencoder/weights.safetensors.",
+    ),
+    _command(
+        "encode",
+        "latents",
+        "Encode the data; the autoencoder is made if it is missing.",
+        "DIR/latents/latents.npy gets one row an image, in the order of the images.",
+    ),
+    _command(
+        "label",
+        "pairs",
+        "Give each Gaussian source its latent; what is missing is made.",
+        "DIR/pairs/pairs.npz is as gtn-label writes it. A run that draws new sources during "
+        "training (--every of `generator`) starts with these.",
+    ),
+    _command(
+        "generator",
+        "generator",
+        "Train the generator; what is missing is made.",
+        "Its best weights by validation loss go to DIR/generator/weights.safetensors.",
+    ),
+]
+
+
+def _make(stage: str, given: dict[str, Any]) -> str:
+    out: Path = given["out"]
+    quiet = given["quiet"]
+    settings = settings_of(out, given)
+    with console.held():
+        from ..run.pipeline import Stages
+
+    def say(line: str) -> None:
+        if not quiet:
+            console.say("gtn-train", line)
+
+    stages = Stages(
+        out,
+        settings,
+        say=say,
+        progress=not quiet and sys.stderr.isatty(),
+        resume=given["resume"],
+        tensorboard=given["tensorboard"],
+    )
+    stages.run(stage)
+    return "" if quiet else _summary(out, stage)
+
+
+def _summary(out: Path, last: str) -> str:
+    """Say what a run's stages took, and where things are; nothing, but in the first process."""
+    from ..run.store import RunFolder
+
+    if not is_first_process():
+        return ""
+    lines, total, matching = [], 0.0, 0.0
+    for name in STAGES[: STAGES.index(last) + 1]:
+        found = RunFolder(out / name).stage() if (out / name).is_dir() else None
+        if found is None:
+            continue
+        lines.append(f"{name:<12} {found.seconds:>9.1f} s   {out / name}")
+        total += found.seconds
+        if name == "pairs":
+            matching = found.seconds
+    lines.append(f"{'together':<12} {total:>9.1f} s")
+    if last == "samples":
+        lines[-1] += f"   matching {100 * matching / total:.2g} % of it"
+        rounds = [
+            line["labels"]["seconds"]
+            for line in RunFolder(out / "generator").read_metrics()
+            if line.get("labels", {}).get("seconds") is not None
+        ]
+        if len(rounds) > 1:
+            lines.append(
+                f"pairs were matched anew during training, beside it: {len(rounds)} times, "
+                f"{sum(rounds):.1f} s in all"
+            )
+        lines.append(f"next: gtn-train report {out}")
+    return "\n".join(lines)

@@ -1,0 +1,279 @@
+"""Options of the commands that make a run, and the run's settings that they come to.
+
+Nothing here waits for torch: what is asked for wrongly is refused at once. Not here: what the
+stages do (run/pipeline.py), and running them (make.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gtn_label.options import ORDERS
+
+from ..data import SET_NAMES
+from ..evaluation import STOP_BY
+from ..pairs.options import LABELINGS
+from ..run.presets import PRESETS, DataOptions, Preset, preset
+from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
+from ..training.options import ACCELERATORS, PRECISIONS
+from ..training.processes import processes_here
+
+__all__ = ["options_of", "settings_of"]
+
+_COUNT = click.IntRange(min=1)
+
+
+def _option(*names: str, **attributes: Any) -> Callable[..., Any]:
+    return click.option(*names, **attributes)
+
+
+_DATA = [
+    _option(
+        "--preset",
+        "preset_name",
+        type=click.Choice(list(PRESETS)),
+        metavar="NAME",
+        help="Where to start from; gtn-train --help lists them. Needed for a new run.",
+    ),
+    _option(
+        "--data",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="The data's folder or file. Synthetic sets have none.",
+    ),
+    _option(
+        "--set",
+        "set_name",
+        type=click.Choice(SET_NAMES),
+        metavar="SET",
+        help=f"Read images as another set than the preset's: {', '.join(SET_NAMES)}.",
+    ),
+    _option(
+        "--size",
+        type=click.IntRange(min=4),
+        metavar="PIXELS",
+        help="Height and width that image files are resized to [folder, celeba: 64].",
+    ),
+    _option("--n", type=click.IntRange(min=2), metavar="N", help="Rows of a synthetic set."),
+    _option("--key", metavar="NAME", help="Which array, of a file of vectors that holds several."),
+    _option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        required=True,
+        help="The run's folder, one subfolder a stage.",
+    ),
+    _option("--seed", type=click.IntRange(min=0), metavar="N", help="Of everything random [0]."),
+]
+_AUTOENCODER = [
+    _option("--latent-dim", type=_COUNT, metavar="D", help="Dimension of the latents."),
+    _option(
+        "--autoencoder-epochs", type=_COUNT, metavar="N", help="Most epochs of the autoencoder."
+    ),
+]
+_PAIRS = [
+    _option(
+        "--labeling",
+        type=click.Choice(LABELINGS),
+        help="How sources get their latents: Algorithm 1, the quantile map (dimension 1), or "
+        "Algorithm 1 within clusters (Fig. 9).",
+    ),
+    _option(
+        "--clusters", type=click.IntRange(min=2), metavar="K", help="Of --labeling clusters [2]."
+    ),
+    _option(
+        "--order",
+        type=click.Choice(ORDERS),
+        help="Order of sources: by norm (the paper's), by descending norm, or as drawn.",
+    ),
+    _option(
+        "--cone",
+        type=_COUNT,
+        metavar="K",
+        help="Take the latent of smallest norm among the K nearest in angle; 1 is the paper's "
+        "Algorithm 1.",
+    ),
+    _option(
+        "--center/--no-center", default=None, help="Subtract the latents' mean for the matching."
+    ),
+    _option(
+        "--standardize/--no-standardize",
+        default=None,
+        help="Match latents of mean 0 and deviation 1 in each coordinate.",
+    ),
+    _option(
+        "--by-class/--no-by-class",
+        default=None,
+        help="Match within classes: samples can then be asked for by class.",
+    ),
+]
+_GENERATOR = [
+    _option(
+        "--every",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Epochs after which new sources are drawn and matched; 0: never, as in the paper.",
+    ),
+    _option("--generator-epochs", type=_COUNT, metavar="N", help="Most epochs of the generator."),
+    _option("--layers", type=_COUNT, metavar="N", help="Of the generator, its output counted."),
+    _option("--width", type=_COUNT, metavar="N", help="Of the generator's hidden layers."),
+    _option("--batch-size", type=_COUNT, metavar="N", help="Of the generator's training."),
+    _option("--learning-rate", type=float, metavar="X", help="Of the generator's training."),
+    _option(
+        "--stop-by",
+        type=click.Choice(STOP_BY),
+        help="What decides which weights of the generator are best: the validation loss or, after "
+        "each epoch, IS of 200 generated images or FID of 1,000 against training images; IS-Lite0 "
+        "and FD-Lite0 are their stand-ins that work offline [loss].",
+    ),
+    _option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Inception's weights, for --stop-by IS and FID; see `evaluate`.",
+    ),
+]
+_COMPUTING = [
+    _option(
+        "--accelerator",
+        type=click.Choice(ACCELERATORS),
+        help="Where to compute [auto: a GPU if there is one].",
+    ),
+    _option("--precision", type=click.Choice(PRECISIONS), help="Of training [32-true]."),
+    _option("--threads", type=_COUNT, metavar="N", help="Of the matching [all]."),
+    _option("--tensorboard", is_flag=True, help="Write event files beside metrics.jsonl."),
+    _option(
+        "--resume",
+        is_flag=True,
+        help="Go on with a run that was interrupted; make anew whatever other options or data "
+        "have changed. Without it nothing that was made is replaced.",
+    ),
+    _option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+]
+
+_OF_STAGE = {
+    "autoencoder": [*_DATA, *_AUTOENCODER],
+    "latents": [*_DATA, *_AUTOENCODER],
+    "pairs": [*_DATA, *_AUTOENCODER, *_PAIRS],
+    "generator": [*_DATA, *_AUTOENCODER, *_PAIRS, *_GENERATOR],
+    "samples": [*_DATA, *_AUTOENCODER, *_PAIRS, *_GENERATOR],
+}
+_OF_PAIRS = ("order", "cone", "center", "standardize", "every", "by_class", "clusters")
+
+
+def options_of(stage: str) -> list[Callable[..., Any]]:
+    """Options that a stage and what it needs depend on, as click's decorators.
+
+    Parameters
+    ----------
+    stage : str
+        One of `settings.STAGES`.
+    """
+    return [*_OF_STAGE[stage], *_COMPUTING]
+
+
+def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
+    """What is asked for: a preset, or the folder's own run, with the changes that are given.
+
+    Parameters
+    ----------
+    out : path
+    given : dict
+        Values of options by name; None, or left out, where nothing was said.
+
+    Raises
+    ------
+    click.UsageError
+        If there is no preset, or the folder holds a run of another one.
+    FileNotFoundError
+        If the data are not there.
+    ValueError
+        If the options do not fit together.
+    """
+    name = given["preset_name"]
+    earlier = RunSettings.read(out) if (out / RUN_FILE).exists() else None
+    if earlier is not None and name not in (None, earlier.preset_name):
+        if any((out / stage).exists() for stage in STAGES):
+            raise click.UsageError(
+                f"'{out}' holds a run of preset {earlier.preset_name!r}, and --preset is {name!r}: "
+                "choose another --out."
+            )
+        earlier = None
+    if earlier is None:
+        if name is None:
+            raise click.UsageError(f"--preset is needed: '{out}' holds no run yet.")
+        start, data, seed, computing = preset(name), None, 0, Computing()
+    else:
+        name, start = earlier.preset_name, earlier.preset
+        data, seed, computing = earlier.data, earlier.seed, earlier.computing
+    if given["data"] is not None:
+        data = os.fspath(given["data"].absolute())
+    if given["seed"] is not None:
+        seed = given["seed"]
+    changed = _changed(start, given)
+    if given.get("weights") is not None and changed.stop_by not in ("IS", "FID"):
+        raise click.UsageError("--weights are Inception's: they need --stop-by IS or FID.")
+    if given.get("weights") is not None and not given["weights"].is_file():
+        raise FileNotFoundError(f"--weights must be a file, and '{given['weights']}' is none")
+    if changed.data.synthetic and data is not None:
+        raise click.UsageError(f"--data has no meaning for the synthetic set of preset {name!r}.")
+    if not changed.data.synthetic and data is None:
+        raise click.UsageError(f"--data is needed: preset {name!r} reads {changed.data.name!r}.")
+    if data is not None and not Path(data).exists():
+        raise FileNotFoundError(f"--data '{given['data'] or data}' does not exist")
+    return RunSettings(name, changed, data, seed, _computing(computing, given))
+
+
+def _computing(earlier: Computing, given: dict[str, Any]) -> Computing:
+    values = {
+        key: given[key] for key in ("accelerator", "precision", "threads") if given[key] is not None
+    }
+    if given.get("weights") is not None:
+        values["weights"] = os.fspath(given["weights"].absolute())
+    return replace(earlier, devices=processes_here(), **values)
+
+
+def _changed(start: Preset, given: dict[str, Any]) -> Preset:
+    def asked(*names: str) -> dict[str, Any]:
+        return {name: given[name] for name in names if given.get(name) is not None}
+
+    changes: dict[str, Any] = asked("layers", "width", "stop_by")
+    if "layers" in changes:
+        changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
+    pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)
+    changes["pairs"] = replace(pairs, **asked(*_OF_PAIRS))
+    training = asked("batch_size", "learning_rate")
+    if given.get("generator_epochs") is not None:
+        training["max_epochs"] = given["generator_epochs"]
+    changes["generator_training"] = replace(start.generator_training, **training)
+    changes["data"] = _data(start, given, asked("size", "n", "key"))
+    if start.autoencoder_training is None:
+        for name in ("latent_dim", "autoencoder_epochs"):
+            if given[name] is not None:
+                raise click.UsageError(
+                    f"--{name.replace('_', '-')} needs an autoencoder, and the preset has none."
+                )
+        return replace(start, **changes)
+    changes |= asked("latent_dim")
+    if given["autoencoder_epochs"] is not None:
+        changes["autoencoder_training"] = replace(
+            start.autoencoder_training, max_epochs=given["autoencoder_epochs"]
+        )
+    return replace(start, **changes)
+
+
+def _data(start: Preset, given: dict[str, Any], changes: dict[str, Any]) -> DataOptions:
+    if given["set_name"] is None:
+        return replace(start.data, **changes)
+    if not start.data.images:
+        raise click.UsageError("--set is of images, and the preset has none.")
+    size = None
+    if given["set_name"] in ("celeba", "folder"):
+        size = start.data.size or 64
+    return DataOptions(given["set_name"], **{"size": size, **changes})

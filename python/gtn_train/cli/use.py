@@ -1,0 +1,332 @@
+"""The commands that read a finished run: `sample`, `interpolate`, `evaluate` and `report`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from gtn_label.cli import console
+from gtn_label.io.atomic import check_target
+
+from ..evaluation import EXTRACTORS
+from ..pairs.classes import as_in_data, in_turn
+from ..run.settings import RunSettings
+from ..training.options import ACCELERATORS
+
+if TYPE_CHECKING:
+    from ..run.opened import FinishedRun
+
+__all__ = ["COMMANDS"]
+
+SHEET = 4096  # images at most on one sheet: a picture of 64 x 64 of them is a large one already
+
+_COUNT = click.IntRange(min=1)
+_RUN = click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+_CLASS = click.option(
+    "--class",
+    "of_class",
+    type=click.IntRange(min=0),
+    metavar="K",
+    help="Of a run --by-class: of this class alone. Left out, classes are in turn on sheets and "
+    "lines, and as frequent as in the data in an array of samples.",
+)
+_SEED = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="The same seed gives the same sources.",
+)
+_ACCELERATOR = click.option(
+    "--accelerator",
+    type=click.Choice(ACCELERATORS),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
+)
+
+
+def _out(what: str) -> Callable[..., Any]:
+    return click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help=what)
+
+
+@click.command("sample", short_help="Draw new samples.")
+@_RUN
+@click.option("--n", type=_COUNT, default=64, show_default=True, metavar="N", help="How many.")
+@_CLASS
+@_SEED
+@_out(
+    "A sheet (.png) or an array of all (.npy, uint8 [n, c, h, w]) of images; an array of vectors "
+    "(.npy, float32 [n, dim]) [samples.png, of vectors samples.npy]."
+)
+@_ACCELERATOR
+def sample(
+    run: Path, n: int, of_class: int | None, seed: int, out: Path | None, accelerator: str
+) -> str:
+    """Draw N new samples from a finished RUN.
+
+    Their sources are those that `gtn-label` draws from the same seed, from N(0, I), or from the
+    run's mixture.
+    """
+    out = _target(run, out, "samples")
+    if out.suffix.lower() == ".png" and n > SHEET:
+        raise click.UsageError(
+            f"--n must be at most {SHEET} for one sheet, got {n}; .npy has room."
+        )
+    finished = _open(run, accelerator)
+    from ..run.store import save_array
+    from ..sampling.sample import sample_images, sample_latents
+
+    classes = _classes(finished, n, of_class)
+    if of_class is None and finished.classes is not None and out.suffix.lower() == ".npy":
+        classes = as_in_data(finished.classes, n, seed)
+    given: dict[str, Any] = {
+        "classes": classes,
+        "mixture": finished.mixture,
+        "progress": sys.stderr.isatty(),
+    }
+    if finished.autoencoder is None:
+        save_array(out, sample_latents(finished.generator, n, seed, **given))
+        return f"{console.counted(n, 'vector')} in {out}"
+    images = sample_images(finished.generator, finished.autoencoder, n, seed, **given)
+    if out.suffix.lower() == ".npy":
+        save_array(out, images)
+    else:
+        from ..report import figures
+        from ..report.sheets import sheet_columns
+
+        columns = None
+        if of_class is None and finished.classes is not None:
+            columns = sheet_columns(finished.classes)
+        figures.write(out, figures.grid(images, columns=columns))
+    return f"{console.counted(n, 'image')} in {out}"
+
+
+@click.command("interpolate", short_help="Generate along lines between sources.")
+@_RUN
+@click.option(
+    "--lines",
+    type=_COUNT,
+    default=8,
+    show_default=True,
+    metavar="K",
+    help="Lines between random sources.",
+)
+@click.option(
+    "--between",
+    nargs=2,
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="I J",
+    help="A line between the sources that were matched with training images I and J (rows, from "
+    "0), instead; may be repeated.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=2),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Points of a line, its ends included.",
+)
+@_CLASS
+@_SEED
+@_out("A sheet, one line a row (.png), or an array (.npy) [interpolation.png, of vectors .npy].")
+@_ACCELERATOR
+def interpolate_(
+    run: Path,
+    lines: int,
+    between: tuple[tuple[int, int], ...],
+    steps: int,
+    of_class: int | None,
+    seed: int,
+    out: Path | None,
+    accelerator: str,
+) -> str:
+    """Generate along straight lines between sources of a finished RUN (Fig. 8 of the GTN paper)."""
+    out = _target(run, out, "interpolation")
+    finished = _open(run, accelerator)
+    from ..report import figures
+    from ..run.store import save_array
+    from ..sampling.interpolation import interpolate, random_ends
+
+    if between:
+        ends, classes = _matched(finished, between, of_class)
+    else:
+        classes = _classes(finished, lines, of_class)
+        ends = random_ends(
+            lines, finished.generator.dim, seed, mixture=finished.mixture, classes=classes
+        )
+    found = interpolate(
+        finished.generator,
+        ends[0],
+        ends[1],
+        finished.autoencoder,
+        steps=steps,
+        classes=classes,
+        progress=sys.stderr.isatty(),
+    )
+    if out.suffix.lower() == ".npy":
+        save_array(out, found.latents if found.images is None else found.images)
+    else:
+        figures.write(out, found.grid())
+    return f"{console.counted(len(ends[0]), 'line')} of {steps} points in {out}"
+
+
+@click.command("evaluate", short_help="Measure: FID and its like, copies, norms, dimensions.")
+@_RUN
+@click.option(
+    "--extractor",
+    type=click.Choice(EXTRACTORS),
+    default="inception",
+    show_default=True,
+    help="Network of FID and Inception Score. lite0 works offline, and its figures bear its name: "
+    "they are no FID. none leaves them out. Vectors need none.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Inception's weights, as torch-fidelity has them. Without a FILE it downloads them.",
+)
+@click.option(
+    "--n",
+    type=_COUNT,
+    metavar="N",
+    help="Images of each kind, or generated vectors [10,000, or as many as there are images].",
+)
+@_SEED
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@_ACCELERATOR
+def evaluate(
+    run: Path,
+    extractor: str,
+    weights: Path | None,
+    n: int | None,
+    seed: int,
+    as_json: bool,
+    accelerator: str,
+) -> str:
+    """Measure a finished RUN against its data.
+
+    Images are compared with the test images, or, where a set has none, with the training images:
+    the line `data` says which. The figures also go to RUN/evaluation/EXTRACTOR.json, from where the
+    report takes them.
+    """
+    if weights is not None and extractor != "inception":
+        raise click.UsageError(f"--weights are Inception's, and --extractor is {extractor}.")
+    finished = _open(run, accelerator)
+    with console.held():
+        from ..evaluation.of_run import evaluate_run
+
+    found = evaluate_run(
+        finished, extractor, weights=weights, n=n, seed=seed, progress=sys.stderr.isatty()
+    )
+    return json.dumps(found, indent=2) if as_json else "\n".join(_lines(found))
+
+
+@click.command("report", short_help="Write a page with curves, grids and figures.")
+@_RUN
+@_out("The page (.html) [RUN/report.html].")
+def report_(run: Path, out: Path | None) -> str:
+    """Write one self-contained HTML page about a finished RUN.
+
+    Learning curves, samples, reconstructions and interpolations, statistics of the pairs, the
+    figures of `evaluate`, options, versions and hashes. The page fetches nothing and can be mailed.
+    """
+    RunSettings.read(run)  # so that a folder without a run is called that
+    out = run / "report.html" if out is None else out
+    _check_suffix(out, (".html",))
+    finished = _open(run, "cpu")
+    from ..report.of_run import report_run
+
+    report_run(finished, out)
+    return f"wrote {out}"
+
+
+COMMANDS = [sample, interpolate_, evaluate, report_]
+
+
+def _open(run: Path, accelerator: str) -> FinishedRun:
+    with console.held():
+        from ..run.opened import FinishedRun
+
+    return FinishedRun(run, accelerator=accelerator)
+
+
+def _target(run: Path, out: Path | None, stem: str) -> Path:
+    """Where to write, found out before anything is loaded."""
+    images = RunSettings.read(run).preset.data.images
+    if out is None:
+        out = Path(f"{stem}.png" if images else f"{stem}.npy")
+    _check_suffix(out, (".png", ".npy") if images else (".npy",))
+    return out
+
+
+def _check_suffix(out: Path, allowed: tuple[str, ...]) -> None:
+    """Refuse a file that could not be written in the end."""
+    if out.suffix.lower() not in allowed:
+        raise ValueError(f"--out must end in {' or '.join(allowed)}, and is '{out}'")
+    check_target(out, "--out")
+
+
+def _classes(finished: FinishedRun, n: int, of_class: int | None) -> Any:
+    if finished.classes is None:
+        if of_class is None:
+            return None
+        raise ValueError(f"--class is of runs --by-class, and this is none, got {of_class}")
+    if of_class is None:
+        return in_turn(finished.classes, n)
+    known = np.unique(finished.classes)
+    if of_class not in known:
+        listed = ", ".join(map(str, known[:20])) + (", ..." if len(known) > 20 else "")
+        raise ValueError(f"--class must be one that the data have ({listed}), got {of_class}")
+    return of_class
+
+
+def _matched(
+    finished: FinishedRun, between: tuple[tuple[int, int], ...], of_class: int | None
+) -> tuple[Any, Any]:
+    """Sources matched with training images, and the classes of the lines between them."""
+    from ..sampling.interpolation import matched_sources
+
+    if of_class is not None:
+        raise click.UsageError("--between has its images' classes: --class has no meaning for it.")
+    rows = np.array(between)
+    n = len(finished.latents)
+    if rows.max() >= n:
+        raise ValueError(f"--between must name rows below {n}, got {rows.max()}")
+    ends = [matched_sources(finished.matching, rows[:, side]) for side in (0, 1)]
+    classes = finished.classes
+    if classes is None:
+        return ends, None
+    left, right = classes[rows[:, 0]], classes[rows[:, 1]]
+    for (i, j), one, other in zip(between, left, right, strict=True):
+        if one != other:
+            raise ValueError(
+                "--between must name images of one class in a run by class, and image "
+                f"{i} is of class {one}, {j} of class {other}"
+            )
+    return ends, np.asarray(left)
+
+
+def _lines(table: dict[str, Any], prefix: str = "") -> list[str]:
+    """A nested table as lines of name and value."""
+    lines = []
+    for name, value in table.items():
+        if isinstance(value, dict):
+            lines += _lines(value, f"{prefix}{name}: ")
+        else:
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            with contextlib.suppress(ValueError):
+                shown = f"{value:,}" if isinstance(value, int) else shown
+            lines.append(f"{prefix + name:<48} {shown}")
+    return lines

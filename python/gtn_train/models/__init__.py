@@ -1,0 +1,1 @@
+"""Networks, and the registry that makes, saves and loads them by kind."""

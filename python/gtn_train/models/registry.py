@@ -1,0 +1,248 @@
+"""Models by name: made from a kind and a config, saved as .safetensors, loaded and checked.
+
+A file's metadata hold what the model is, as JSON: its kind and the arguments it was made with. The
+tensors are its state dict. Nothing is unpickled. What a run keeps beside its weights is
+run/store.py's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from gtn_label.io.atomic import atomic_file
+from gtn_label.options import check_seed
+
+from ..seeds import derive
+from .autoencoder import PretrainedPair, VanillaAutoencoder
+from .generator import Generator
+from .vae import VAETwin, VanillaVAE
+
+__all__ = [
+    "AUTOENCODERS",
+    "KINDS",
+    "build",
+    "load_model",
+    "make_model",
+    "save_model",
+    "weights_sha256",
+]
+
+KINDS: dict[str, Any] = {
+    model.kind: model for model in (VanillaAutoencoder, VanillaVAE, VAETwin, Generator)
+}
+AUTOENCODERS = ("vanilla", "vae", "vae-twin")
+
+_METADATA_KEY = "gtn_train"  # one entry: the library that writes files orders several at random
+
+
+def build(kind: str, config: Mapping[str, Any]) -> Any:
+    """Make a model, with whatever weights torch's global generator gives.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    config : mapping
+        The arguments of its class, as `config()` of a model gives them.
+
+    Returns
+    -------
+    Module
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the kind is unknown, or the config lacks an argument, has an unknown one, or one that the
+        class refuses.
+
+    Examples
+    --------
+    >>> build("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}).latent_dim
+    2
+    """
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config must be a mapping, got {type(config).__name__}")
+    try:
+        inspect.signature(KINDS[kind]).bind(**config)
+    except TypeError as error:
+        raise ValueError(f"config of a {kind!r} does not fit: {error}, got {config}") from None
+    return KINDS[kind](**config)
+
+
+def make_model(kind: str, config: Mapping[str, Any], seed: int) -> Any:
+    """Make a model on the CPU with weights drawn from a seed; torch's generators stay as they were.
+
+    Parameters
+    ----------
+    kind, config
+        As in `build`.
+    seed : int
+        >= 0. A VAE and its twin of one seed share all the weights that both have.
+
+    Returns
+    -------
+    Module
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `build`, or if the seed is none.
+    """
+    seed = derive(check_seed(seed), "weights")
+    # manual_seed() would also seed GPUs, whose generators are not kept here.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.random.default_generator.manual_seed(seed)
+        return build(kind, config)
+
+
+def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write a model's weights, kind and config as .safetensors, whole or not at all.
+
+    The bytes are a function of the model alone.
+
+    Parameters
+    ----------
+    model : Module
+        Of one of `KINDS`, on any device.
+    path
+        The file.
+
+    Raises
+    ------
+    TypeError
+        If it is of no known kind, such as a `PretrainedPair`.
+    OSError
+        If writing fails; an earlier file is then as it was.
+    """
+    if type(model) not in KINDS.values():
+        why = ", whose parts are the user's: keep them as they were loaded"
+        raise TypeError(
+            f"model must be one of {', '.join(kind.__name__ for kind in KINDS.values())}, "
+            f"got {type(model).__name__}{why if isinstance(model, PretrainedPair) else ''}"
+        )
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    about = json.dumps({"kind": model.kind, "config": model.config()}, sort_keys=True)
+    content = safetensors.torch.save(tensors, metadata={_METADATA_KEY: about})
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def load_model(path: str | os.PathLike[str], expected: str | Collection[str] | None = None) -> Any:
+    """Load a model that `save_model` wrote, onto the CPU, in evaluation mode.
+
+    Parameters
+    ----------
+    path
+        The file.
+    expected : str or collection of str, optional
+        The kind or kinds it may be of, such as `AUTOENCODERS`.
+
+    Returns
+    -------
+    Module
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, OSError
+        If the file cannot be read.
+    ValueError
+        If it is no .safetensors file, was not written by `save_model`, is of an unknown or another
+        kind, or its tensors are not those of its config. The message names the tensor, the shape
+        found and the shape wanted.
+    """
+    path = Path(path)
+    with path.open("rb"):  # the system's own words for what cannot be opened
+        shown = f"'{path}'"
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{shown} is truncated or not a .safetensors file: {error}") from None
+    model = _empty_model(shown, metadata, (expected,) if isinstance(expected, str) else expected)
+    _check_tensors(shown, tensors, model.state_dict())
+    model.to_empty(device="cpu")
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Hash a model's weights: SHA-256 of names, dtypes, shapes and bytes of its state dict.
+
+    Sorted by name; equal on every device.
+
+    Raises
+    ------
+    ValueError
+        If it has no weights, as a pair of functions.
+    """
+    state = model.state_dict()
+    if not state:
+        raise ValueError(
+            f"model must have weights to be hashed, and {type(model).__name__} has none"
+        )
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def _empty_model(shown: str, metadata: Mapping[str, str], expected: Collection[str] | None) -> Any:
+    """Make the model that the metadata describe, without memory for its weights."""
+    if _METADATA_KEY not in metadata:
+        raise ValueError(
+            f"{shown} was not written by save_model: its metadata lack {_METADATA_KEY}"
+        )
+    try:
+        about = json.loads(metadata[_METADATA_KEY])
+        kind, config = about["kind"], about["config"]
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{shown} has damaged metadata: {metadata[_METADATA_KEY]!r}") from None
+    if expected is not None and kind not in tuple(expected):
+        raise ValueError(
+            f"{shown} must be of kind {' or '.join(expected)}, and is of kind {kind!r}"
+        )
+    try:
+        with torch.device("meta"):
+            return build(kind, config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{shown} has metadata of no model: {error}") from None
+
+
+def _check_tensors(shown: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise ValueError(
+                f"{shown} lacks the tensor '{name}' {tuple(tensor.shape)} of its config"
+            )
+        got = found[name]
+        if got.shape != tensor.shape:
+            raise ValueError(
+                f"{shown} does not fit its config: tensor '{name}' has shape {tuple(got.shape)}, "
+                f"and must have {tuple(tensor.shape)}"
+            )
+        if got.dtype != tensor.dtype:
+            raise ValueError(
+                f"{shown} does not fit its config: tensor '{name}' is {got.dtype}, and must be "
+                f"{tensor.dtype}"
+            )
+    for name in found:
+        if name not in wanted:
+            raise ValueError(f"{shown} holds a tensor '{name}', which its config has no place for")

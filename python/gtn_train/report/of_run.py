@@ -1,0 +1,133 @@
+"""The report of one finished run: what its folder holds, gathered for page.py's page.
+
+Not here: how the page looks (page.py, page.html.j2), and measuring (evaluation/of_run.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..evaluation.of_run import kept
+from ..models import registry
+from ..run.opened import FinishedRun
+from ..run.settings import RunSettings
+from .page import Contents, write_report
+
+__all__ = ["report_run"]
+
+_SHEETS = {
+    "Samples": "samples.png",
+    "Real images (odd places) and their reconstructions": "reconstructions.png",
+    "Lines between random sources": "interpolation.png",
+    "Generated and real": "scatter.png",
+    "Distances of latents from the real mean": "norms.png",
+}
+
+
+def report_run(run: FinishedRun, path: Path) -> None:
+    """Write the page of a run.
+
+    Samples and figures of an earlier generator are left out, and the summary says so.
+
+    Parameters
+    ----------
+    run : FinishedRun
+    path : path
+        The .html file.
+
+    Raises
+    ------
+    ImportError, OSError
+        As `report.write_report`.
+    ValueError
+        If a file of figures is damaged.
+    """
+    measured = kept(run.out)
+    current = run.stages["generator"].outputs
+    stale = [name for name, found in measured.items() if found["generator"] != current]
+    for name in stale:
+        del measured[name]
+    notes = [f"{run.settings.preset.summary}. Seed {run.settings.seed}."]
+    if stale:
+        notes.append(f"What {', '.join(stale)} measured was an earlier generator: evaluate again.")
+    elif not measured:
+        notes.append("Not evaluated yet: gtn-train evaluate.")
+    sheets = _sheets(run)
+    if not sheets:
+        notes.append("It has no samples of this generator yet: gtn-train fit makes them.")
+    compared = [name for name, found in measured.items() if "copies" in found]
+    if compared:
+        copies = run.out / "evaluation" / f"copies-{compared[-1]}.png"
+        if copies.exists():
+            sheets["Samples nearest to a training image, above it"] = copies.read_bytes()
+    seconds = {name: f"{stage.seconds:.1f} s" for name, stage in run.stages.items()}
+    curves: dict[str, Any] = {
+        name: run.folder(name).read_metrics()
+        for name in ("autoencoder", "generator")
+        if name in run.stages
+    }
+    settings = run.settings
+    write_report(
+        path,
+        Contents(
+            title=f"{settings.preset_name}: {run.out.resolve().name}",
+            summary=" ".join(notes),
+            metrics=[
+                {
+                    "data": found["data"],
+                    **{k: v for k, v in found["images"].items() if not isinstance(v, dict)},
+                }
+                for found in measured.values()
+                if "images" in found
+            ],
+            curves=curves,
+            pictures=sheets,
+            labels=_labels(curves["generator"]),
+            tables={**_tables(measured), "Seconds": seconds},
+            config={**_asked(settings), "data path": settings.data},
+            versions=run.stages["generator"].versions,
+            hashes={name: stage.outputs for name, stage in run.stages.items()},
+        ),
+    )
+
+
+def _asked(settings: RunSettings) -> dict[str, Any]:
+    """The preset with the run's own seed and device, which decide for both trainings."""
+    config = settings.preset.config()
+    for name in ("autoencoder_training", "generator_training"):
+        options = getattr(settings.preset, name)
+        if options is not None:
+            config[name] = settings.training(options).config()
+    return {**config, "seed": settings.seed}
+
+
+def _sheets(run: FinishedRun) -> dict[str, Any]:
+    """Pictures of the samples stage, if they are this generator's."""
+    stage = run.stages.get("samples")
+    if stage is None or stage.inputs.get("generator") != registry.weights_sha256(run.generator):
+        return {}
+    folder = run.folder("samples").path
+    return {
+        caption: (folder / name).read_bytes()
+        for caption, name in _SHEETS.items()
+        if name in stage.outputs and (folder / name).exists()
+    }
+
+
+def _tables(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What does not depend on the extractor, from the newest file that has it."""
+    tables: dict[str, Any] = {}
+    for found in measured.values():
+        tables["Latents"] = found["latents"]
+        if "copies" in found:
+            tables["Copies of training images"] = found["copies"]
+    return tables
+
+
+def _labels(history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Statistics of the first round, and how many rounds there were."""
+    rounds = [line["labels"] for line in history if line.get("labels")]
+    if not rounds:
+        return {}
+    return {**rounds[0], "rounds of pairs": len(rounds)}

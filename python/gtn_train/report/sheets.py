@@ -1,0 +1,109 @@
+"""What a run shows of its generator: sheets of samples, reconstructions and lines between sources.
+
+For images PNG grids, for vectors .npy and, in one or two dimensions, a scatter. Not here: drawing
+samples (sampling/sample.py) and figures of merit (`evaluation`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models.autoencoder import decode_all, encode_all
+from ..pairs.classes import as_in_data, in_turn
+from ..pairs.mixture import Mixture
+from ..run.store import save_array
+from ..sampling.interpolation import interpolate, random_ends
+from ..sampling.sample import sample_images, sample_latents
+from ..seeds import derive, random_numbers
+from . import figures
+
+__all__ = ["sheet_columns", "write_samples"]
+
+SHEET = 64  # images of a sheet
+MOST_COLUMNS = 32  # of a sheet, one a class
+LINES = 8  # interpolations
+LATENTS = 10_000  # generated latents that are kept and compared
+
+
+def write_samples(
+    folder: Path,
+    generator: Any,
+    autoencoder: Any,
+    *,
+    latents: NDArray[Any],
+    images: NDArray[np.uint8] | None,
+    classes: NDArray[np.int64] | None,
+    mixture: Mixture | None,
+    seed: int,
+) -> list[str]:
+    """Write them into a folder.
+
+    Parameters
+    ----------
+    folder : path
+    generator : Generator
+    autoencoder : Autoencoder or None
+    latents : [n, dim]
+        Real ones.
+    images : uint8 [n, c, h, w] or None
+        Real ones, row by row those of the latents.
+    classes : int64 [n] or None
+        Class of each latent, for a conditional generator.
+    mixture : Mixture or None
+        Where sources come from, if not from N(0, I).
+    seed : int
+
+    Returns
+    -------
+    list of str
+        Names of the files.
+    """
+    drawn = None if classes is None else as_in_data(classes, LATENTS, seed)
+    generated = sample_latents(generator, LATENTS, seed, classes=drawn, mixture=mixture)
+    save_array(folder / "latents.npy", generated)
+    made = {"latents.npy"}
+    centre = latents.mean(axis=0)
+    norms = {
+        "generated": np.linalg.norm(generated - centre, axis=1),
+        "real": np.linalg.norm(latents - centre, axis=1),
+    }
+    pictures: dict[str, Any] = {
+        "norms.png": figures.histograms(norms, label="distance of a latent from the real mean")
+    }
+    if latents.shape[1] <= 2:
+        pictures["scatter.png"] = figures.scatter({"generated": generated, "real": latents})
+    if autoencoder is not None and images is not None:
+        columns = None if classes is None else sheet_columns(classes)
+        n_shown = SHEET if columns is None else SHEET - SHEET % columns
+        turns = None if classes is None else in_turn(classes, n_shown)
+        shown = sample_images(generator, autoencoder, n_shown, seed, classes=turns, mixture=mixture)
+        pictures["samples.png"] = figures.grid(shown, columns=columns)
+        chosen = random_numbers(seed, "real").permutation(len(images))
+        real = images[np.sort(chosen[: SHEET // 2])]
+        again = decode_all(autoencoder, encode_all(autoencoder, real))
+        above = np.stack([real, again], axis=1).reshape(-1, *real.shape[1:])
+        pictures["reconstructions.png"] = figures.grid(above, columns=16)
+        of_line = None if classes is None else in_turn(classes, LINES)
+        line_seed = derive(seed, "lines")
+        ends = random_ends(LINES, generator.dim, line_seed, mixture=mixture, classes=of_line)
+        found = interpolate(generator, *ends, autoencoder, classes=of_line)
+        pictures["interpolation.png"] = found.grid()
+    for name, picture in pictures.items():
+        figures.write(folder / name, picture)
+    return sorted(made | set(pictures))
+
+
+def sheet_columns(classes: NDArray[np.int64]) -> int | None:
+    """Columns of a sheet on which each class has one of its own; None where that makes no sense.
+
+    Parameters
+    ----------
+    classes : int64 [n]
+        Class of each latent.
+    """
+    count = len(np.unique(classes))
+    return count if 2 <= count <= MOST_COLUMNS else None

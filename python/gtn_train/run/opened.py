@@ -1,0 +1,180 @@
+"""FinishedRun: a run's folder opened for reading: sampling, interpolation, evaluation, the report.
+
+Opening checks that its parts belong together by the hashes in the stages' manifests: a generator is
+refused with latents of another autoencoder. Not here: making the parts (pipeline.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtn_label import Matching
+from gtn_label.arrays import convert
+from gtn_label.io.files import read_array
+
+from ..data import Images, open_images
+from ..models import registry
+from ..pairs.classes import of_latents
+from ..pairs.mixture import Mixture
+from ..training.accelerator import device_of
+from .settings import STAGES, RunSettings
+from .store import RunFolder, Stage
+
+__all__ = ["FinishedRun"]
+
+
+class FinishedRun:
+    """A run whose generator is trained.
+
+    Parameters
+    ----------
+    out : path
+        The run's folder.
+    accelerator : {"auto", "cpu", "cuda", "mps"}
+        Where its models compute.
+
+    Attributes
+    ----------
+    settings : RunSettings
+    autoencoder : Autoencoder or None
+    generator : Generator
+    mixture : Mixture or None
+        Where its sources come from, if not from N(0, I).
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no run.
+    ValueError
+        If a stage is missing, a file is not the one its stage made, its parts do not belong
+        together, or the accelerator cannot be had.
+    """
+
+    def __init__(self, out: str | os.PathLike[str], *, accelerator: str = "auto") -> None:
+        self.out = Path(out)
+        self.settings = RunSettings.read(self.out)
+        device = device_of(accelerator)
+        latents, generator = self._stage("latents"), self._stage("generator")
+        self.autoencoder: Any = None
+        if self.settings.preset.autoencoder is not None:
+            self._stage("autoencoder")
+            self.autoencoder = self._model("autoencoder", registry.AUTOENCODERS, device)
+            self._belongs(
+                "its latents were made by another autoencoder",
+                latents.inputs.get("autoencoder"),
+                registry.weights_sha256(self.autoencoder),
+            )
+        self._belongs(
+            "its generator was trained with other latents",
+            generator.inputs.get("latents"),
+            convert.sha256(self.latents),
+        )
+        pairs = self._stage("pairs")
+        self._belongs(
+            "its generator was trained with other pairs",
+            generator.inputs.get("pairs"),
+            pairs.outputs.get("pairs.npz"),
+        )
+        self.generator = self._model("generator", "generator", device)
+        dim = self.latents.shape[1]
+        if (self.generator.dim, self.generator.out_dim) != (dim, dim):
+            raise ValueError(
+                f"'{self.out}': its generator makes latents of dimension {self.generator.out_dim} "
+                f"from {self.generator.dim}, and its latents have {dim}; {self._remedy()}"
+            )
+        self.mixture = None
+        if "mixture.json" in pairs.outputs:
+            self.mixture = Mixture.load(self.out / "pairs" / "mixture.json")
+
+    def _model(self, stage: str, expected: Any, device: Any) -> Any:
+        path = self.out / stage / "weights.safetensors"
+        return registry.load_model(path, expected=expected).to(device)
+
+    def _belongs(self, what: str, wanted: str | None, found: str | None) -> None:
+        if wanted != found:
+            raise ValueError(
+                f"'{self.out}': {what}: SHA-256 {wanted}, found {found}; {self._remedy()}"
+            )
+
+    def _remedy(self) -> str:
+        return f"gtn-train fit --out {self.out} --resume makes it anew"
+
+    @functools.cached_property
+    def latents(self) -> NDArray[Any]:
+        """Latents of the training data: [n, dim], a memory map."""
+        return read_array(self.out / "latents" / "latents.npy")
+
+    @functools.cached_property
+    def classes(self) -> NDArray[np.int64] | None:
+        """Class of each latent, in a conditional run: [n]."""
+        return of_latents(self.out / "pairs" / "pairs.npz")
+
+    @functools.cached_property
+    def matching(self) -> Matching:
+        """The first round of pairs."""
+        return Matching.load(self.out / "pairs" / "pairs.npz")
+
+    def images(self, split: str = "train") -> Images:
+        """The run's images.
+
+        Raises
+        ------
+        ValueError
+            If its data are no images, or have changed since.
+        FileNotFoundError, ValueError
+            As `open_images`; `NoTestSplit` if there is no such split.
+        """
+        data = self.settings.preset.data
+        if not data.images:
+            raise ValueError(f"'{self.out}' has no images: it was made from {data.name!r}")
+        images = open_images(
+            data.name,
+            str(self.settings.data),
+            split=split,
+            size=data.size,
+            cache=self.out / "images" if data.decoded else None,
+        )
+        wanted = self.stages["latents"].inputs.get("images")
+        if split == "train" and images.sha256 != wanted:
+            raise ValueError(
+                f"'{self.settings.data}' is not what '{self.out}' was made from: SHA-256 {wanted}, "
+                f"found {images.sha256}"
+            )
+        return images
+
+    @functools.cached_property
+    def stages(self) -> dict[str, Stage]:
+        """Manifests of the stages that are finished."""
+        found = {}
+        for name in STAGES:
+            if (self.out / name).is_dir():
+                stage = RunFolder(self.out / name).stage()
+                if stage is not None:
+                    found[name] = stage
+        return found
+
+    def folder(self, name: str) -> RunFolder:
+        """Folder of a stage."""
+        return RunFolder(self.out / name)
+
+    def _stage(self, name: str) -> Stage:
+        """Manifest of a stage whose files are what it made."""
+        if name not in self.stages:
+            raise ValueError(
+                f"'{self.out}' is not finished: it has no {name} yet; "
+                f"gtn-train fit --out {self.out} --resume makes it"
+            )
+        stage = self.stages[name]
+        if not RunFolder(self.out / name).is_finished(stage.name, stage.inputs, stage.options):
+            changed = ", ".join(stage.outputs)
+            raise ValueError(
+                f"'{self.out / name}' is not as it was made: one of {changed} is missing or "
+                f"changed; {self._remedy()}"
+            )
+        return stage

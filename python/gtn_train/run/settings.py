@@ -1,0 +1,166 @@
+"""RunSettings: what a whole run was asked for, kept in its folder as run.json.
+
+A run's folder has one subfolder a stage. Not here: the stages (pipeline.py) and when one is made
+anew (keeping.py), a stage's own files (store.py), the presets (presets.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from gtn_label.io.atomic import atomic_file
+from gtn_label.options import as_integer, check_seed
+
+from ..training import TrainingOptions
+from ..training.options import ACCELERATORS, PRECISIONS
+from .presets import Preset
+
+__all__ = ["RUN_FILE", "STAGES", "Computing", "RunSettings"]
+
+RUN_FILE = "run.json"
+STAGES = ("autoencoder", "latents", "pairs", "generator", "samples")  # and their subfolders
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Where and how fast a run computes.
+
+    Another call may continue a run with other values; only another precision counts as another
+    result, and has trained stages made anew.
+
+    Attributes
+    ----------
+    accelerator, devices, precision
+        As in `TrainingOptions`.
+    threads : int or None
+        Of the matching.
+    weights : str or None
+        File of Inception's weights, for a generator that stops by its figures.
+
+    Raises
+    ------
+    TypeError, ValueError
+        That name the option.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    threads: int | None = None
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+        as_integer(self.devices, "devices", 1)
+        if self.threads is not None:
+            as_integer(self.threads, "threads", 1)
+        if not isinstance(self.weights, (str, type(None))):
+            raise TypeError(f"weights must be a path as str, got {self.weights!r}")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that decides a run.
+
+    Attributes
+    ----------
+    preset_name : str
+        Where it started from.
+    preset : Preset
+        With all changes.
+    data : str or None
+        File or folder; None for a synthetic set.
+    seed : int
+    computing : Computing
+
+    Raises
+    ------
+    TypeError, ValueError
+        If data are missing, or given to a synthetic set, or a value is of the wrong type.
+    """
+
+    preset_name: str
+    preset: Preset
+    data: str | None
+    seed: int = 0
+    computing: Computing = Computing()
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        for name, kind in (("preset_name", str), ("preset", Preset), ("computing", Computing)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+        if not isinstance(self.data, (str, type(None))):
+            raise TypeError(f"data must be a path as str, got {self.data!r}")
+        if self.preset.data.synthetic and self.data is not None:
+            raise ValueError(
+                f"data must not be given for the synthetic set {self.preset.data.name!r}, "
+                f"got '{self.data}'"
+            )
+        if not self.preset.data.synthetic and self.data is None:
+            raise ValueError(
+                f"data must name the file or folder of {self.preset.data.name!r}, got none"
+            )
+
+    def training(self, options: TrainingOptions) -> TrainingOptions:
+        """Give a stage's training options this run's seed and device."""
+        computing = self.computing
+        return replace(
+            options,
+            seed=self.seed,
+            accelerator=computing.accelerator,
+            devices=computing.devices,
+            precision=computing.precision,
+        )
+
+    def write(self, out: Path) -> None:
+        """Write run.json into a run's folder, which is made if need be.
+
+        Raises
+        ------
+        NotADirectoryError
+            If `out` is a file.
+        OSError
+            If it cannot be written.
+        """
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise NotADirectoryError(
+                f"a run needs a folder, and '{out}' is or lies below a file"
+            ) from None
+        with atomic_file(out / RUN_FILE) as file:
+            file.write(json.dumps(asdict(self), indent=2).encode() + b"\n")
+
+    @classmethod
+    def read(cls, out: str | os.PathLike[str]) -> RunSettings:
+        """Read a run's run.json.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder holds no run.
+        ValueError
+            If the file is damaged.
+        """
+        path = Path(out) / RUN_FILE
+        if not path.exists():
+            raise FileNotFoundError(f"'{out}' holds no run of gtn-train: it has no {RUN_FILE}")
+        try:
+            content = json.loads(path.read_bytes())
+            if not isinstance(content, Mapping):
+                raise ValueError("it must hold a JSON object")
+            preset = Preset.from_config(content["preset"])
+            computing = Computing(**content["computing"])
+            return cls(**{**content, "preset": preset, "computing": computing})
+        except (TypeError, KeyError, ValueError, RecursionError) as error:
+            found = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"'{path}' is damaged: {found}") from None

@@ -1,0 +1,34 @@
+"""Which device an accelerator's name means here.
+
+Not here: several devices, and precision (devices.py).
+"""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["device_of"]
+
+
+def device_of(accelerator: str) -> torch.device:
+    """Device of an accelerator by name; "auto" is the best there is.
+
+    Parameters
+    ----------
+    accelerator : {"auto", "cpu", "cuda", "mps"}
+
+    Raises
+    ------
+    ValueError
+        If it cannot be had here.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if accelerator == "auto":
+        return torch.device(next(kind for kind, available in there.items() if available))
+    if not there[accelerator]:
+        raise ValueError(f"accelerator {accelerator!r} is not available here")
+    return torch.device(accelerator)

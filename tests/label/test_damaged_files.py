@@ -1,0 +1,163 @@
+"""Damaged input files: whatever is wrong with the bytes, one error that names argument and file.
+
+Mutations are drawn from a fixed seed, so that a failure comes back. Sound files, and each format's
+own refusals, are in test_files.py.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from command import gtn_label, one_line
+from gtn_label.io import files
+
+ROWS = np.random.Generator(np.random.Philox(1)).standard_normal((37, 5)).astype(np.float32)
+HEADER = "{'descr': '<f4', 'fortran_order': False, 'shape': (37, 5), }"
+
+
+def npy(header: str, data: bytes = ROWS.tobytes(), version: int = 1) -> bytes:
+    encoded = header.encode("latin1").ljust(117) + b"\n"
+    length = struct.pack("<H" if version == 1 else "<I", len(encoded))
+    return b"\x93NUMPY" + bytes([version, 0]) + length + encoded + data
+
+
+def shape(text: str) -> str:
+    return HEADER.replace("(37, 5)", text)
+
+
+WRONG = {
+    "negative": shape("(-37, 5)"),
+    "both negative": shape("(-37, -5)"),
+    "minus one": shape("(-1, 5)"),
+    "bool": shape("(True, 5)"),
+    "float": shape("(37.0, 5)"),
+    "octal": shape("(04, 5)"),
+    "largest by none": shape("(9223372036854775807, 0)"),
+    "none by too many": shape(f"(0, {10**20})"),
+    "too many": shape(f"({10**20}, 5)"),
+    "70 dimensions": shape("(" + "1, " * 70 + ")"),
+    "70 empty dimensions": shape("(" + "0, " * 70 + ")"),
+    "digits": shape(f"({'9' * 5000}, 5)"),
+    "open bracket": HEADER[:-5],
+    "open string": HEADER[:30],
+    "nested": shape("(" * 3000),
+    "signs": shape("-" * 9000 + "1"),
+    "null": shape("(3\x007, 5)"),
+    "no dtype": HEADER.replace("<f4", "<q9"),
+    "comma in dtype": HEADER.replace("<f4", ",,(,"),
+    "no dict": "[]",
+    "call": "__import__('os')",
+    "huge": HEADER + " " * 70_000,
+}
+
+
+@pytest.mark.parametrize("member", [False, True], ids=["npy", "npz"])
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_headers(tmp_path: Path, name: str, member: bool) -> None:
+    content = npy(WRONG[name], version=2)
+    path = tmp_path / ("rows.npz" if member else "rows.npy")
+    if member:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("z.npy", content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"LATENTS '.*rows\.np[yz]' (has|is) [^\n]{0,400}$"):
+        files.read_array(path, name="LATENTS")
+
+
+def mutated(rng: np.random.Generator, whole: bytes, reach: int) -> bytes:
+    """Flip, drop, double or overwrite a few bytes within `reach` of either end."""
+    content = bytearray(whole)
+    for _ in range(int(rng.integers(1, 4))):
+        at = int(rng.integers(0, min(reach, len(content))))
+        if rng.random() < 0.3:
+            at = len(content) - 1 - at
+        kind = rng.integers(4)
+        if kind == 0:
+            content[at] ^= 1 << int(rng.integers(8))
+        elif kind == 1:
+            content[at] = int(rng.choice(np.frombuffer(b"()[]{}',-0x9eLT\n\0\xff", np.uint8)))
+        elif kind == 2:
+            del content[at : at + int(rng.integers(1, 9))]
+        else:
+            content[at:at] = content[at : at + int(rng.integers(1, 9))]
+    return bytes(content)
+
+
+def refuses_or_reads(path: Path, allowed: tuple[type[Exception], ...] = (ValueError,)) -> bool:
+    """Whether it was refused, with one line that names argument and file."""
+    try:
+        files.read_array(path, name="LATENTS")
+    except allowed as error:
+        message = str(error)
+    else:
+        return False
+    assert f"LATENTS '{path}'" in message
+    assert len(message) < 1000
+    return True
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reach", "rounds"),
+    [("npy", 80, 1500), ("npz", 300, 600), ("safetensors", 100, 600)],
+)
+def test_mutations(tmp_path: Path, suffix: str, reach: int, rounds: int) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "npy":
+        np.save(path, ROWS)
+    else:
+        files.write_npz(path, {"z": ROWS}, {}) if suffix == "npz" else files.write_pairs(
+            path, {"z": ROWS}, {}
+        )
+    whole = path.read_bytes()
+    rng = np.random.Generator(np.random.Philox(5))
+    refused = 0
+    for _ in range(rounds):
+        path.write_bytes(mutated(rng, whole, reach))
+        # A dtype can turn into one of Python objects, or into one that NumPy lacks.
+        refused += refuses_or_reads(path, (ValueError, TypeError))
+    assert refused > rounds // 3
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old"])
+def test_mutated_torch_files(tmp_path: Path, zipped: bool) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "rows.pt"
+    torch.save(torch.from_numpy(ROWS), path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    rng = np.random.Generator(np.random.Philox(6))
+    refused = 0
+    for _ in range(300):
+        path.write_bytes(mutated(rng, whole, 400))
+        refused += refuses_or_reads(path, (ValueError, TypeError))
+    assert refused > 100
+
+
+def test_torch_garbage_is_a_value_error(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = tmp_path / "rows.pt"
+    for garbage in (b"abc" * 50, b"\x80\x02" * 40, b"(" * 50, b"]" * 9, b"PK\x03\x04" * 30):
+        path.write_bytes(garbage)
+        with pytest.raises(ValueError, match=r"truncated or not a file that torch\.load can read"):
+            files.read_array(path)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_float8_is_called_by_its_name(tmp_path: Path, grad: bool) -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.zeros(4, 4).to(torch.float8_e4m3fn)
+    torch.save({"z": tensor.requires_grad_(grad)}, tmp_path / "rows.pt")
+    with pytest.raises(TypeError, match=r"and holds torch\.float8_e4m3fn"):
+        files.read_array(tmp_path / "rows.pt")
+
+
+def test_from_the_shell(tmp_path: Path) -> None:
+    (tmp_path / "h.npy").write_bytes(npy(WRONG["open bracket"]))
+    done = gtn_label("h.npy", "--out", "o.npz", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "LATENTS 'h.npy' has a broken or truncated header" in one_line(done.stderr)

@@ -1,0 +1,348 @@
+"""match() and run.run: arguments reach the engine, inputs stay whole, progress is told.
+
+Here: small cases worked by hand and agreement between ways of passing the same input. Bits
+against the oracle are in test_differential.py, refusals in test_bad_input.py, interrupts and
+Python threads in test_interrupt.py.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import gtn_label
+from gtn_label import options, run
+from gtn_label.progress import Progress
+
+
+def gaussian(n: int, dim: int, seed: int = 0, dtype=np.float32) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, dim)).astype(dtype)
+
+
+# Latents on the axes; sources lean to one axis each, in an order that makes them compete.
+AXES = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+
+
+class TestByHand:
+    def test_nearest_in_angle(self):
+        m = gtn_label.match(AXES, np.array([[0.1, 2.0], [3.0, 0.1], [-0.1, -4.0]]))
+        assert m.assignment.tolist() == [1, 0, 3]
+        np.testing.assert_allclose(
+            m.cosine, [2 / np.hypot(0.1, 2), 3 / np.hypot(3, 0.1), 4 / np.hypot(0.1, 4)]
+        )
+
+    def test_order_says_who_chooses_first(self):
+        latents = np.array([[1.0, 0.0], [0.0, 1.0]])
+        sources = np.array([[2.0, 1.9], [5.0, 0.1], [1.0, 0.9]])[:2]
+        small_first = gtn_label.match(latents, sources, order="norm")
+        assert small_first.assignment.tolist() == [0, 1]
+        large_first = gtn_label.match(latents, sources, order="norm_desc")
+        assert large_first.assignment.tolist() == [1, 0]
+        as_given = gtn_label.match(latents, sources[::-1], order="index")
+        assert as_given.assignment.tolist() == [0, 1]
+
+    def test_ties_go_to_the_lower_norm_then_the_lower_index(self):
+        latents = np.array([[3.0, 0.0], [1.0, 0.0], [2.0, 0.0], [1.0, 0.0]])
+        sources = np.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0]])
+        assert gtn_label.match(latents, sources).assignment.tolist() == [1, 3, 2, 0]
+        descending = gtn_label.match(latents, sources, order="norm_desc")
+        assert descending.assignment.tolist() == [3, 1, 2, 0]
+
+    def test_cone_prefers_small_norms(self):
+        latents = np.array([[9.0, 0.1], [1.0, 0.3], [0.0, 1.0]])
+        sources = np.array([[1.0, 0.0]])
+        assert gtn_label.match(latents, sources).assignment.tolist() == [0]
+        assert gtn_label.match(latents, sources, cone=2).assignment.tolist() == [1]
+
+    def test_cone_may_exceed_everything(self):
+        latents, sources = gaussian(20, 3), gaussian(20, 3, 1)
+        all_of_them = gtn_label.match(latents, sources, cone=20)
+        beyond = gtn_label.match(latents, sources, cone=10**30)
+        np.testing.assert_array_equal(all_of_them.assignment, beyond.assignment)
+        assert beyond.meta["cone"] == 10**30
+
+    def test_center_subtracts_the_mean_for_matching_only(self):
+        latents = AXES + 100.0
+        sources = np.array([[0.1, 2.0], [3.0, 0.1]])
+        m = gtn_label.match(latents, sources, center=True)
+        assert m.assignment.tolist() == [1, 0]
+        np.testing.assert_array_equal(m.pairs()[1], latents[[1, 0]])
+
+    def test_groups_keep_apart(self):
+        sources = np.array([[1.0, 0.1], [1.0, 0.2]])
+        m = gtn_label.match(AXES, sources, groups=([7, -3], [-3, 7, 7, 7]))
+        assert m.assignment.tolist() == [1, 0]
+
+    def test_one_row(self):
+        m = gtn_label.match(np.array([[2.0]]), np.array([[-1.0]]))
+        assert m.assignment.tolist() == [0]
+        assert m.cosine.tolist() == [-1.0]
+
+
+class TestSources:
+    def test_are_drawn_from_the_seed(self):
+        latents = gaussian(50, 4)
+        drawn = np.random.Generator(np.random.Philox(3)).standard_normal((50, 4), dtype=np.float32)
+        m = gtn_label.match(latents, seed=3)
+        np.testing.assert_array_equal(m.sources, drawn)
+        np.testing.assert_array_equal(m.assignment, gtn_label.match(latents, drawn).assignment)
+
+    def test_seed_is_unused_when_given(self):
+        latents, sources = gaussian(50, 4), gaussian(50, 4, 1)
+        one, two = (gtn_label.match(latents, sources, seed=seed) for seed in (1, 2))
+        np.testing.assert_array_equal(one.assignment, two.assignment)
+
+    def test_drawn_with_groups(self):
+        labels = np.arange(40) % 3
+        m = gtn_label.match(gaussian(40, 3), groups=(labels, labels))
+        np.testing.assert_array_equal(labels[m.assignment], labels)
+
+    @pytest.mark.parametrize("seed", [0, 2**63, 2**200, np.int64(5), np.uint8(5)])
+    def test_seeds_of_any_size_and_integer_type(self, seed):
+        assert gtn_label.match(gaussian(5, 2), seed=seed).meta["seed"] == int(seed)
+
+
+def variants(rows: np.ndarray):
+    """The same float32 rows as other people hold them."""
+    yield "Fortran order", np.asfortranarray(rows)
+    yield "strided", np.repeat(rows, 2, axis=1)[:, ::2]
+    yield "negative strides", np.ascontiguousarray(rows[::-1])[::-1]
+    yield "big-endian", rows.astype(">f4")
+    yield "float64", rows.astype(np.float64)
+    yield "lists", rows.astype(np.float64).tolist()
+    frozen = rows.copy()
+    frozen.flags.writeable = False
+    yield "read-only", frozen
+
+
+class TestInputs:
+    def test_every_way_of_holding_the_rows_gives_the_same(self):
+        latents, sources = gaussian(200, 6), gaussian(150, 6, 1)
+        expected = gtn_label.match(latents, sources)
+        for (name, x), (_, y) in zip(variants(latents), variants(sources), strict=True):
+            m = gtn_label.match(x, y)
+            np.testing.assert_array_equal(m.assignment, expected.assignment, err_msg=name)
+            np.testing.assert_array_equal(m.cosine, expected.cosine, err_msg=name)
+
+    def test_memory_map(self, tmp_path):
+        latents, sources = gaussian(200, 6), gaussian(150, 6, 1)
+        np.save(tmp_path / "latents.npy", latents)
+        mapped = np.load(tmp_path / "latents.npy", mmap_mode="r")
+        m = gtn_label.match(mapped, sources)
+        np.testing.assert_array_equal(m.assignment, gtn_label.match(latents, sources).assignment)
+        np.testing.assert_array_equal(m.pairs()[1], latents[m.assignment])
+
+    @pytest.mark.parametrize("dtype", ["f2", "i1", "u4", "i8"])
+    def test_narrow_and_integer_latents_match_as_widened(self, dtype):
+        latents = (gaussian(100, 5) * 20).clip(1, 100).astype(dtype)
+        wide = latents.astype(np.float32 if dtype == "f2" else np.float64)
+        sources = gaussian(100, 5, 1)
+        m = gtn_label.match(latents, sources)
+        np.testing.assert_array_equal(m.assignment, gtn_label.match(wide, sources).assignment)
+        assert m.pairs()[1].dtype == latents.dtype
+
+    def test_inputs_are_not_modified(self):
+        latents, sources = gaussian(100, 5), gaussian(100, 5, 1)
+        labels = np.arange(100) % 2
+        before = [array.copy() for array in (latents, sources, labels)]
+        for center in (False, True):
+            gtn_label.match(latents, sources, groups=(labels, labels), center=center)
+        for array, copy in zip((latents, sources, labels), before, strict=True):
+            np.testing.assert_array_equal(array, copy)
+            assert array.flags.writeable
+
+    def test_numpy_scalars_as_options(self):
+        latents = gaussian(30, 3)
+        m = gtn_label.match(
+            latents, cone=np.int32(2), center=np.bool_(True), threads=np.int64(1), seed=np.int8(0)
+        )
+        plain = gtn_label.match(latents, cone=2, center=True, threads=1)
+        np.testing.assert_array_equal(m.assignment, plain.assignment)
+
+
+class TestThreads:
+    def test_default_is_what_the_process_may_use(self):
+        expected = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        assert options.usable_cpus() == (expected or os.cpu_count())
+
+    def test_default_reaches_the_engine(self, monkeypatch):
+        monkeypatch.setattr(options, "usable_cpus", lambda: 3)
+        assert gtn_label.match(gaussian(30, 3)).stats["threads"] == 3
+
+    @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity here")
+    def test_affinity_is_respected(self):
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(before)})
+        try:
+            assert options.usable_cpus() == 1
+            assert gtn_label.match(gaussian(30, 3)).stats["threads"] == 1
+        finally:
+            os.sched_setaffinity(0, before)
+
+    def test_more_than_could_help_are_not_started(self, monkeypatch):
+        monkeypatch.setattr(options, "MOST_THREADS", 3)
+        monkeypatch.setattr(options, "usable_cpus", lambda: 0)
+        assert gtn_label.match(gaussian(300, 6), threads=10**25).stats["threads"] == 3
+
+    @pytest.mark.parametrize("threads", [1, 2, 7])
+    def test_do_not_change_the_answer(self, threads):
+        latents = gaussian(300, 6)
+        m = gtn_label.match(latents, threads=threads)
+        np.testing.assert_array_equal(m.assignment, gtn_label.match(latents).assignment)
+
+
+class TestMemory:
+    def test_a_budget_does_not_change_the_answer(self):
+        latents = gaussian(300, 6)
+        m = gtn_label.match(latents, memory=1 << 30)
+        np.testing.assert_array_equal(m.assignment, gtn_label.match(latents).assignment)
+
+    def test_beyond_int64_is_no_limit(self):
+        assert gtn_label.match(gaussian(30, 3), memory=10**30).assignment.shape == (30,)
+
+
+class TestStats:
+    def test_say_what_ran(self):
+        stats = gtn_label.match(gaussian(30, 3), gaussian(20, 3, 1), threads=1).stats
+        assert (stats["n"], stats["m"], stats["dim"]) == (20, 30, 3)
+        assert stats["backend"] == "cpu"
+        assert f"cpu:{stats['instruction_set']}" in [row.name for row in gtn_label.backends()]
+        assert stats["threads"] == 1
+        seconds = stats["seconds"]
+        assert min(seconds.values()) >= 0
+        assert seconds["total"] >= seconds["prepare"]
+
+
+class TestRun:
+    """The entry of the command: a state to watch and to resume from."""
+
+    def test_visited_is_filled_in_visiting_order(self):
+        latents, sources = gaussian(100, 4), gaussian(80, 4, 1)
+        visited = np.full(80, -1, dtype=np.int64)
+        m = run.run(latents, sources, visited=visited)
+        order = np.argsort(np.linalg.norm(sources.astype(np.float64), axis=1), kind="stable")
+        np.testing.assert_array_equal(visited, m.assignment[order])
+
+    def test_resumes_from_a_prefix(self):
+        latents, sources = gaussian(100, 4), gaussian(80, 4, 1)
+        whole = np.full(80, -1, dtype=np.int64)
+        expected = run.run(latents, sources, visited=whole)
+        for start in (0, 1, 40, 79, 80):
+            visited = np.concatenate([whole[:start], np.full(80 - start, -1)])
+            m = run.run(latents, sources, visited=visited, start=start)
+            np.testing.assert_array_equal(m.assignment, expected.assignment)
+            np.testing.assert_array_equal(m.cosine, expected.cosine)
+
+    def test_poll_sees_final_entries_and_the_end(self):
+        latents = gaussian(2000, 8)
+        visited = np.full(2000, -1, dtype=np.int64)
+        seen = []
+        run.run(
+            latents, visited=visited, poll=lambda done: seen.append((done, visited[:done].copy()))
+        )
+        assert seen[-1][0] == 2000
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+        for done, prefix in seen:
+            np.testing.assert_array_equal(prefix, visited[:done])
+
+    def test_poll_and_progress_are_both_called_poll_first(self):
+        calls = []
+        run.run(
+            gaussian(50, 3),
+            poll=lambda done: calls.append(("poll", done)),
+            progress=lambda done, total, left: calls.append(("progress", done)),
+        )
+        assert calls[-2:] == [("poll", 50), ("progress", 50)]
+
+    def test_what_poll_raises_propagates(self):
+        class Stop(Exception):
+            pass
+
+        def poll(done):
+            raise Stop(f"at {done}")
+
+        with pytest.raises(Stop, match="at "):
+            run.run(gaussian(50, 3), poll=poll)
+
+
+class TestProgress:
+    def test_callback_is_told_the_end(self):
+        calls = []
+        gtn_label.match(gaussian(60, 3), progress=lambda *call: calls.append(call))
+        done, total, left = calls[-1]
+        assert (done, total) == (60, 60)
+        assert left == 0.0
+
+    def test_callback_may_stop_the_run(self):
+        def stop(done, total, seconds_left):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            gtn_label.match(gaussian(60, 3), progress=stop)
+
+    def test_true_draws_a_bar_on_stderr(self, capfd):
+        gtn_label.match(gaussian(60, 3), progress=True)
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert "60/60" in err
+
+    @pytest.mark.parametrize("silent", [None, False])
+    def test_silence(self, silent, capfd):
+        gtn_label.match(gaussian(60, 3), progress=silent)
+        assert capfd.readouterr() == ("", "")
+
+    def test_no_estimate_before_there_is_a_rate(self):
+        calls = []
+        bar = Progress(lambda *call: calls.append(call), total=10, latents=10, start=4)
+        bar(4)
+        bar(5)
+        assert calls[0] == (4, 10, None)
+        assert calls[1][2] > 0
+
+    def test_estimate_follows_the_work_left(self, monkeypatch):
+        clock = iter([100.0, 103.0, 104.0])
+        monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+        calls = []
+        bar = Progress(lambda *call: calls.append(call), total=4, latents=4)
+        bar(2)  # 4 + 3 of 4 + 3 + 2 + 1 comparisons in 3 s
+        bar(4)
+        assert calls == [(2, 4, pytest.approx(3.0 * 3 / 7)), (4, 4, 0.0)]
+
+
+IMPORTS = """
+import sys
+import gtn_label
+{statement}
+loaded = {{name.partition(".")[0] for name in sys.modules}}
+print(" ".join(sorted(loaded & {{"torch", "faiss", "matplotlib", "sklearn", "scipy", "tqdm"}})))
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("", ""),
+        ("import numpy; gtn_label.match(numpy.ones((3, 2))).pairs(); gtn_label.backends()", ""),
+        ("import numpy; gtn_label.match_quantile(numpy.arange(3.0))", ""),
+        ("import numpy; gtn_label.match(numpy.ones((3, 2)), progress=True)", "tqdm"),
+    ],
+)
+def test_nothing_heavy_is_imported_unasked(statement, expected):
+    code = IMPORTS.format(statement=statement)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == expected
+
+
+def test_version_is_that_of_the_distribution():
+    pyproject = pathlib.Path(__file__).parents[2] / "pyproject.toml"
+    (version,) = re.findall(r'^version = "(.*)"$', pyproject.read_text(), flags=re.MULTILINE)
+    assert gtn_label.__version__ == version
