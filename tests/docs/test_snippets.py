@@ -1,8 +1,8 @@
 """Every Python and shell block of the documents runs.
 
 The blocks of one page run in order, in one namespace and one temporary folder that holds examples/.
-A block that cannot run here stands below `<!-- not run: REASON -->`, and only the reasons of NOT_RUN
-are taken. Not here: the two commands of README.md, which .ci/run runs.
+A block that cannot run here stands below `<!-- not run: REASON -->`, with a reason from NOT_RUN.
+Not here: the two commands of README.md, which .ci/run runs.
 """
 
 from __future__ import annotations
