@@ -25,11 +25,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import old_files
 import torch
+from old_files import PAIRS, run, start
 
 import gtn_label
-import old_files
-from old_files import DATA, PAIRS, run, start
 
 
 def make_latents(folder: Path) -> None:

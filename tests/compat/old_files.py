@@ -70,12 +70,17 @@ FITTED: dict[str, tuple[str, ...]] = {
     ),
     # Its folder was left by a kill during the generator's training.
     "rounds": (
-        *("--preset", "vectors", "--data", "v.npy", "--every", "2", "--generator-epochs", "40"),
-        *("--seed", "2"),
+        *("--preset", "vectors", "--data", "v.npy", "--every", "2", "--generator-epochs", "25"),
+        *("--seed", "2", "--batch-size", "16", "--learning-rate", "0.003"),
     ),
 }
 # "images-begun" in RUNS was left by a kill during the training of the autoencoder of "images".
 BEGUN = "images-begun"
+# How the two are resumed.
+RESUMED: dict[str, tuple[str, ...]] = {
+    "rounds": ("generator", "--out", "rounds", "--data", "v.npy", "--resume"),
+    BEGUN: ("autoencoder", "--out", BEGUN, "--data", "mnist", "--resume"),
+}
 FORMER_PLACE = "/data"  # where the data of the runs in RUNS lay, says their run.json
 
 # What was asked of the finished runs: the arrays are in RUNS, beside them.

@@ -1,0 +1,273 @@
+"""Runs of gtn-train that were finished or interrupted before the restructuring.
+
+A finished run is still reused, stage by stage, without a byte of its files changed, and gives the
+same samples and figures. An interrupted one goes on to where the uninterrupted one came.
+
+Hashes, manifests and everything of gtn_label are compared exactly. The last bits of torch's
+results hang on the processor's vector instructions and on torch's version: they are compared
+exactly on the machine that the old files were made on, and within a tolerance elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from old_files import (
+    BEGUN,
+    EVALUATED,
+    FORMER_PLACE,
+    RESUMED,
+    SAMPLED,
+    expected,
+    files,
+    this_machine,
+    unpack_runs,
+)
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning_fabric")
+safetensors = pytest.importorskip("safetensors.numpy")
+
+STAGES = ("autoencoder", "latents", "pairs", "generator", "samples")
+DATA_OF = {"vectors": "v.npy", "squares": None, "images": "mnist"}
+Command = Callable[..., tuple[str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    unpack_runs(folder)
+    return folder
+
+
+@pytest.fixture
+def runs(unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of everything, as the current folder; the test may change it."""
+    folder = tmp_path / "copy"
+    shutil.copytree(unpacked, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def gtn_train(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`python -m gtn_train` in this process, which has loaded torch: (stdout, lines of stderr)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the old runs had
+
+    def command(*args: str, code: int = 0) -> tuple[str, list[str]]:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["gtn-train", *args])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_module("gtn_train", run_name="__main__", alter_sys=False)
+        out, err = capfd.readouterr()
+        assert left.value.code == code, err
+        return out, err.splitlines()
+
+    yield command
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def same_machine() -> bool:
+    return this_machine() == expected()["machine"]
+
+
+def close(found: Any, known: Any, same_machine: bool, rtol: float, atol: float) -> None:
+    if same_machine:
+        np.testing.assert_array_equal(found, known)
+    np.testing.assert_allclose(found, known, rtol=rtol, atol=atol)
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        entries = flat(value, f"{prefix}{name}: ") if isinstance(value, dict) else {}
+        found |= entries or {f"{prefix}{name}": value}
+    return found
+
+
+def manifests(run: Path) -> dict[str, dict[str, Any]]:
+    return {path.parent.name: json.loads(path.read_text()) for path in run.glob("*/stage.json")}
+
+
+def metrics(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics.jsonl, flat, without what the clock decides, and a GPU where one is."""
+    lines = [flat(json.loads(line)) for line in path.read_text().splitlines()]
+    for line in lines:
+        for name in ("seconds", "labels: seconds", "labels: backend"):
+            line.pop(name, None)
+    return lines
+
+
+def same_metrics(found: Path, known: Path, same_machine: bool) -> None:
+    """The same lines, but that a resumed run describes the labels of the round it is in again."""
+    for ours, theirs in zip(metrics(found), metrics(known), strict=True):
+        about = {name for name in {*ours, *theirs} if name.startswith("labels: ")}
+        assert [name for name in ours if name not in about] == [
+            name for name in theirs if name not in about
+        ]
+        for name in ours.keys() & theirs.keys():
+            close(ours[name], theirs[name], same_machine, rtol=1e-3, atol=1e-6)
+
+
+def same_weights(found: bytes, known: bytes, same_machine: bool) -> None:
+    """The same tensors; bytes are the same too where the tensors are the same to the bit."""
+    new, old = safetensors.load(found), safetensors.load(known)
+    assert new.keys() == old.keys()
+    for name, tensor in old.items():
+        # A tenth of one step of Adam, whose first steps are as long as the learning rate.
+        close(new[name], tensor, same_machine, rtol=1e-3, atol=1e-4)
+    if same_machine:
+        assert found == known
+
+
+# ------------------------------------------------------------------------------ finished runs
+
+
+@pytest.mark.parametrize("name", DATA_OF)
+def test_a_finished_run_is_reused(runs: Path, gtn_train: Command, name: str) -> None:
+    before = files(runs / name)
+    there = () if DATA_OF[name] is None else ("--data", str(DATA_OF[name]))
+    _, lines = gtn_train("fit", "--out", name, "--resume", *there)
+    made = [stage for stage in STAGES if (runs / name / stage).exists()]
+    assert len(lines) == len(made), lines
+    for line, stage in zip(lines, made, strict=True):
+        assert line.startswith(f"gtn-train: {stage}: ")
+        assert "again" in line or "reuse" in line, line
+    after = files(runs / name)
+    if there:  # the data have moved, and run.json alone says where they are
+        moved = before["run.json"].replace(FORMER_PLACE.encode(), str(runs).encode())
+        assert moved != before["run.json"]
+        assert after["run.json"] == moved
+        before["run.json"] = moved
+    assert after == before
+    gtn_train("fit", "--out", name, "--quiet")
+    assert files(runs / name) == before
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_the_same_arrays_are_drawn(
+    runs: Path, gtn_train: Command, same_machine: bool, name: str
+) -> None:
+    known = np.load(name)
+    out = f"new-{name}"
+    gtn_train(*SAMPLED[name], "--out", out, "--accelerator", "cpu")
+    found = np.load(out)
+    assert (found.dtype, found.shape) == (known.dtype, known.shape)
+    if known.dtype == np.uint8:
+        close(found.astype(int), known.astype(int), same_machine, rtol=0, atol=1)
+    else:
+        close(found, known, same_machine, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EVALUATED)
+def test_the_same_figures_are_measured(
+    runs: Path, gtn_train: Command, same_machine: bool, name: str
+) -> None:
+    settings = runs / name / "run.json"
+    settings.write_text(settings.read_text().replace(FORMER_PLACE, str(runs)))
+    printed, _ = gtn_train(*EVALUATED[name], "--accelerator", "cpu")
+    found, known = flat(json.loads(printed)), flat(expected()["evaluations"][name])
+    assert list(found) == list(known)
+    for key, value in known.items():
+        if isinstance(value, float):
+            close(found[key], value, same_machine, rtol=1e-3, atol=1e-4)
+        else:
+            assert found[key] == value, key
+
+
+def test_a_report_is_written(runs: Path, gtn_train: Command) -> None:
+    before = files(runs / "vectors")
+    gtn_train("report", "vectors")
+    page = (runs / "vectors" / "report.html").read_text()
+    for stage in manifests(runs / "vectors").values():
+        for digest in stage["outputs"].values():
+            assert digest in page
+    assert {**files(runs / "vectors"), "report.html": b""} == {**before, "report.html": b""}
+
+
+def test_a_run_from_before_stop_by_gives_the_same_samples(
+    runs: Path, gtn_train: Command, same_machine: bool
+) -> None:
+    """Versions before commit 10cea3b knew neither `stop_by` nor Inception's `weights`."""
+    path, manifest = runs / "vectors" / "run.json", runs / "vectors" / "generator" / "stage.json"
+    settings, stage = json.loads(path.read_text()), json.loads(manifest.read_text())
+    assert settings["preset"].pop("stop_by") == stage["options"].pop("stop_by") == "loss"
+    assert settings["computing"].pop("weights") is None
+    path.write_text(json.dumps(settings))
+    manifest.write_text(json.dumps(stage))
+    name = "vectors-samples.npy"
+    gtn_train(*SAMPLED[name], "--out", "new.npy", "--accelerator", "cpu")
+    close(np.load("new.npy"), np.load(name), same_machine, rtol=1e-4, atol=1e-5)
+
+
+# --------------------------------------------------------------------------- interrupted runs
+
+
+def test_an_interrupted_generator_goes_on(
+    runs: Path, gtn_train: Command, same_machine: bool
+) -> None:
+    before = files(runs / "rounds")
+    assert "generator/checkpoint.ckpt" in before
+    _, err = gtn_train(*RESUMED["rounds"])
+    assert [line.split(": ")[1] for line in err] == ["latents", "pairs", "generator"]
+    after = files(runs / "rounds")
+    assert "generator/checkpoint.ckpt" not in after
+    # Nothing was made anew: what was finished is as it was, and the epochs before the kill too.
+    for name, content in before.items():
+        if name.startswith(("latents/", "pairs/")) or name == "generator/config.json":
+            assert after[name] == content
+    assert after["generator/metrics.jsonl"].startswith(before["generator/metrics.jsonl"])
+    same_metrics(
+        runs / "rounds" / "generator" / "metrics.jsonl",
+        runs / "rounds-metrics.jsonl",
+        same_machine,
+    )
+    same_weights(
+        after["generator/weights.safetensors"],
+        (runs / "rounds-weights.safetensors").read_bytes(),
+        same_machine,
+    )
+    manifest = manifests(runs / "rounds")["generator"]
+    assert list(manifest["outputs"]) == ["config.json", "metrics.jsonl", "weights.safetensors"]
+
+
+def test_an_interrupted_autoencoder_goes_on(
+    runs: Path, gtn_train: Command, same_machine: bool
+) -> None:
+    before = files(runs / BEGUN)
+    assert "autoencoder/checkpoint.ckpt" in before
+    gtn_train(*RESUMED[BEGUN])
+    after, whole = files(runs / BEGUN), files(runs / "images")
+    assert "autoencoder/checkpoint.ckpt" not in after
+    assert after["autoencoder/config.json"] == before["autoencoder/config.json"]
+    assert after["autoencoder/metrics.jsonl"].startswith(before["autoencoder/metrics.jsonl"])
+    same_metrics(
+        *(runs / run / "autoencoder" / "metrics.jsonl" for run in (BEGUN, "images")), same_machine
+    )
+    # Its best weights are those of the checkpoint (make_data.py), on every machine.
+    weights = "autoencoder/weights.safetensors"
+    assert after[weights] == whole[weights]
+    new, old = (manifests(runs / run)["autoencoder"] for run in (BEGUN, "images"))
+    for entry in ("name", "inputs", "options"):
+        assert new[entry] == old[entry]
+    assert list(new) == list(old)
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_an_interrupted_run_is_refused_without_resume(
+    runs: Path, gtn_train: Command, name: str
+) -> None:
+    before = files(runs / name)
+    _, err = gtn_train(*(word for word in RESUMED[name] if word != "--resume"), code=2)
+    assert "--resume" in err[-1]
+    assert files(runs / name) == before
