@@ -86,7 +86,7 @@ def render(contents: Contents) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(files("gtn_train").joinpath(TEMPLATE).read_text("utf-8"))
+    template = environment.from_string(files(__package__).joinpath(TEMPLATE).read_text("utf-8"))
     grids = [(caption, figures.grid(images)) for caption, images in contents.grids.items()]
     curves = [
         (f"{stage}: {title}", figures.curves(rows, {title: names}))
