@@ -103,14 +103,6 @@ class TestDocuments:
         assert "gtn-label examples/latents.npy --out pairs.npz" in blocks[0]
         assert "pytest" in blocks[1]
 
-    def test_readme_names_every_option_of_the_command(self) -> None:
-        from gtn_label.cli.options import cli
-
-        readme = (ROOT / "README.md").read_text()
-        options = {name for param in cli.params for name in param.opts if name.startswith("--")}
-        missing = {name for name in options if not re.search(rf"`{name}\b", readme)}
-        assert missing == {"--version"}
-
     def test_versions_agree(self) -> None:
         pyproject = (ROOT / "pyproject.toml").read_text()
         assert f'\nversion = "{gtn_label.__version__}"\n' in pyproject
@@ -126,6 +118,19 @@ class TestDocuments:
         assert "csrc/core/gone.cpp" in done.stderr
         assert "nowhere.md" in done.stderr
         assert "greedy.cpp" not in done.stderr
+
+
+class TestWorkflow:
+    def test_runs_every_step(self) -> None:
+        """The matrix of the workflow and the list of .ci/run are the same."""
+        help_text = subprocess.run(
+            ["bash", str(ROOT / ".ci/run"), "--help"], check=True, capture_output=True, text=True
+        ).stdout
+        steps = help_text.splitlines()[-1].removeprefix("Steps: ").split()
+        workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+        matrix = workflow[workflow.index("        steps:\n") : workflow.index("        include:")]
+        run = [step for line in re.findall(r"^ +- (.+)$", matrix, re.M) for step in line.split()]
+        assert sorted(run) == sorted(steps)
 
 
 class TestSmoke:
