@@ -1,16 +1,18 @@
-"""Makes the data of these tests, with the installation whose files they are to keep.
+"""Makes the data of these tests with the version whose files are to be kept.
 
 OLD/bin/python tests/compat/make_data.py
 
-OLD is the environment of a checkout from before the change: here that of commit 8573bc3, installed
-by `pip install ".[test,train]"`, on x86-64. A later run of this script would keep the files of a
-later version, which is not what they are for: old files stay, new ones get a folder of their own.
+OLD is an environment into which the old version was installed: the data here come from commit
+8573bc3 (`pip install ".[test,train]"`, x86-64). Do not run the script with a later version: the old
+files would be lost. Files of a later version belong in a folder of their own.
 
-Two things are edited by hand. Autoencoders have 268,000 weights, far too many to keep: the tensors
-of the checkpoint that the killed autoencoder left are rounded to a few values, which compress, and
-its best value is set so low that no later epoch beats it. The weights of the finished run are then
-those rounded ones, on every machine. And run.json of each run names FORMER_PLACE as the place of
-the data, instead of a folder of the machine that this ran on.
+The script edits two things:
+
+- The smallest autoencoder has 268,000 weights, too many to keep. The script rounds the tensors of
+  the killed autoencoder's checkpoint to a few values, which compress well. It also sets the best
+  value so low that no later epoch improves on it, so that the finished run has the rounded weights
+  on every machine.
+- Each run.json names FORMER_PLACE as the place of the data.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ def make_latents(folder: Path) -> None:
     np.save(folder / "groups.npy", rng.permutation(48) % 3)
     np.savez(folder / "named.npz", other=np.ones(3), z=rng.standard_normal((40, 2)) - 0.2)
     np.save(folder / "line.npy", rng.standard_normal((30, 1)) * 3)
+    # Clusters so far apart that every k-means finds them.
+    two = rng.standard_normal((40, 2)) + np.where(np.arange(40)[:, None] % 2, 20, -20)
+    np.save(folder / "two.npy", two.astype(np.float32))
 
 
 def make_pairs() -> dict[str, object]:
@@ -50,8 +55,8 @@ def make_pairs() -> dict[str, object]:
         run("gtn_label", *args, "-o", name, "--backend", "cpu", "-q", cwd=PAIRS)
     line = np.load(PAIRS / "line.npy")
     gtn_label.match_quantile(line[:, 0], seed=2).save(PAIRS / "quantile.npz")
-    rows = np.load(PAIRS / "rows.npy")
-    gtn_label.match_mixture(rows, 2, seed=2, backend="cpu").save(PAIRS / "mixture.npz")
+    two = np.load(PAIRS / "two.npy")
+    gtn_label.match_mixture(two, 2, seed=2, backend="cpu").save(PAIRS / "mixture.npz")
     summaries, tables = {}, {}
     for name in old_files.SUMMARIZED:
         args = (*old_files.LABELED[name], *old_files.SAME_COUNTS, "-o", name)
@@ -89,7 +94,7 @@ def make_checkpoints(folder: Path) -> dict[str, object]:
 
 
 def write_mnist(raw: Path) -> None:
-    """MNIST's files with images of 8 x 8."""
+    """Write MNIST's files with images of 8 x 8."""
     raw.mkdir(parents=True)
     rng = np.random.default_rng(8)
     for prefix, count in (("train", 60), ("t10k", 30)):
@@ -108,7 +113,7 @@ def fit(name: str, folder: Path, *more: str) -> None:
 
 
 def kill_once_begun(name: str, stage: str, folder: Path) -> None:
-    """Leave a run as a kill in the training of a stage leaves one."""
+    """Start a run, and kill it when a stage has saved its first checkpoint."""
     args = ("--out", name, *old_files.SMALL_GENERATOR)
     process = start("gtn_train", "fit", "-q", *old_files.FITTED[name], *args, cwd=folder)
     wait_for(folder / name / stage / "checkpoint.ckpt", process)
@@ -119,7 +124,7 @@ def kill_once_begun(name: str, stage: str, folder: Path) -> None:
 
 
 def rounded(tensor: torch.Tensor) -> torch.Tensor:
-    """Five values at most."""
+    """Round a tensor to at most five values."""
     if not tensor.is_floating_point() or tensor.ndim == 0:
         return tensor
     step = tensor.abs().max() / 2
@@ -141,12 +146,26 @@ def make_compressible(checkpoint: Path) -> None:
     torch.save(state, checkpoint)
 
 
+def fit_fresh_images(folder: Path) -> dict[str, str]:
+    """Train "images" without the edit; keep the autoencoder's metrics and the hashes of arrays."""
+    fit("images", folder)
+    shutil.copy(folder / "images" / "autoencoder" / "metrics.jsonl", folder / old_files.FRESH)
+    hashes = {
+        name: old_files.sha256(content)
+        for name, content in old_files.files(folder / "images").items()
+        if name.endswith((".npy", ".npz", "weights.safetensors"))
+    }
+    shutil.rmtree(folder / "images")
+    return hashes
+
+
 def make_runs(folder: Path) -> dict[str, object]:
     rng = np.random.default_rng(9)
     np.save(folder / "v.npy", (rng.normal(size=(80, 2)) * [1, 2] + 1).astype(np.float32))
     write_mnist(folder / "mnist" / "MNIST" / "raw")
     fit("vectors", folder)
     fit("squares", folder)
+    hashes = fit_fresh_images(folder)
     kill_once_begun("images", "autoencoder", folder)
     make_compressible(folder / "images" / "autoencoder" / "checkpoint.ckpt")
     shutil.copytree(folder / "images", folder / old_files.BEGUN)
@@ -173,11 +192,11 @@ def make_runs(folder: Path) -> dict[str, object]:
     for name in ("images", "squares"):
         shutil.rmtree(folder / name / "evaluation")
     pack(folder)
-    return {"evaluations": evaluations, "machine": old_files.this_machine()}
+    return {"fresh images": hashes, "evaluations": evaluations, "machine": old_files.this_machine()}
 
 
 def pack(folder: Path) -> None:
-    """Write the archive, of which every byte hangs on the files alone."""
+    """Write the archive. Its bytes depend on the files' names and bytes alone."""
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, "", ""

@@ -1,8 +1,8 @@
-"""Commands whose results were kept before the packages were restructured, and where they lie.
+"""The commands that made the old files, the places of these files, and ways to run a command.
 
-make_data.py ran these commands once, with the installation of that time. The tests run them again
-and compare. Only the two commands, their files and the public names of `gtn_label` appear here, so
-that no later move of a module touches these tests.
+make_data.py ran the commands once, with the version from before the packages were restructured. The
+tests run the commands again and compare. Only the two commands, their files and the public names of
+`gtn_label` appear in this folder, so that no later move of a module touches the tests.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ DATA = Path(__file__).parent / "data"
 PAIRS = DATA / "pairs"  # of gtn-label, with the latents that they were made from
 CHECKPOINTS = DATA / "checkpoints"  # of gtn-label, interrupted
 RUNS = DATA / "runs.tar.xz"  # of gtn-train, with their data; folders of many small files
-EXPECTED = DATA / "expected.json"  # what the commands printed, and hashes of larger files
+EXPECTED = DATA / "expected.json"  # printed output, and hashes of larger files
 
 GROUPS = ("--source-groups", "groups.npy", "--latent-groups", "groups.npy")
 
-# Output file: latents, and options beside --backend cpu. Each result is the same on every machine.
+# By output file: the latents, and the options beside --backend cpu. Every machine writes the same.
 LABELED: dict[str, tuple[str, ...]] = {
     "default.npz": ("rows.npy",),
     "default.safetensors": ("rows.npy",),
@@ -43,11 +43,11 @@ LABELED: dict[str, tuple[str, ...]] = {
     "line.npz": ("line.npy", "--seed", "3"),
 }
 
-# What --json and the table print is kept for the portable kernels: their counts hang on no machine.
+# --json and the table are kept for the portable kernels, which count the same on every machine.
 SAME_COUNTS = ("--backend", "cpu:scalar", "--threads", "1")
 SUMMARIZED = ("default.npz", "cone.npz", "given.npz", "groups.npz", "line.npz")
 
-# Interrupted runs are of more rows than could be kept: the rows are drawn, and hashed.
+# Interrupted runs need more rows than the repository should keep: the tests draw them by seed.
 LARGE_ROWS = (12_000, 24)
 LARGE_SEED = 41
 INTERRUPTED: dict[str, tuple[str, ...]] = {
@@ -60,7 +60,7 @@ INTERRUPTED: dict[str, tuple[str, ...]] = {
 }
 
 SMALL_GENERATOR = ("--layers", "3", "--width", "8", "--accelerator", "cpu", "--threads", "1")
-# Folder in RUNS: how `gtn-train fit` was called there. Data lie beside the folders.
+# By folder in RUNS: options of `gtn-train fit`. The data lie beside the folders.
 FITTED: dict[str, tuple[str, ...]] = {
     "vectors": ("--preset", "vectors", "--data", "v.npy", "--generator-epochs", "3"),
     "squares": ("--preset", "two-squares", "--n", "150", "--generator-epochs", "2", "--seed", "4"),
@@ -68,22 +68,22 @@ FITTED: dict[str, tuple[str, ...]] = {
         *("--preset", "mnist", "--data", "mnist", "--by-class", "--latent-dim", "2"),
         *("--autoencoder-epochs", "3", "--generator-epochs", "2"),
     ),
-    # Its folder was left by a kill during the generator's training.
+    # The generator's training was killed.
     "rounds": (
         *("--preset", "vectors", "--data", "v.npy", "--every", "2", "--generator-epochs", "25"),
         *("--seed", "2", "--batch-size", "16", "--learning-rate", "0.003"),
     ),
 }
-# "images-begun" in RUNS was left by a kill during the training of the autoencoder of "images".
-BEGUN = "images-begun"
-# How the two are resumed.
+BEGUN = "images-begun"  # "images" as a kill of the autoencoder's training left the run
+# Commands that resume the two killed runs.
 RESUMED: dict[str, tuple[str, ...]] = {
     "rounds": ("generator", "--out", "rounds", "--data", "v.npy", "--resume"),
     BEGUN: ("autoencoder", "--out", BEGUN, "--data", "mnist", "--resume"),
 }
-FORMER_PLACE = "/data"  # where the data of the runs in RUNS lay, says their run.json
+FRESH = "images-fresh-metrics.jsonl"  # of the autoencoder of "images" without the edit
+FORMER_PLACE = "/data"  # folder of the data, by each run.json in RUNS
 
-# What was asked of the finished runs: the arrays are in RUNS, beside them.
+# Commands that read the finished runs. Their arrays lie in RUNS, beside the runs.
 SAMPLED: dict[str, tuple[str, ...]] = {
     "vectors-samples.npy": ("sample", "vectors", "--n", "20", "--seed", "3"),
     "vectors-lines.npy": ("interpolate", "vectors", "--lines", "2", "--steps", "5"),
@@ -111,7 +111,7 @@ def sha256(content: bytes) -> str:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder by its path, with its bytes."""
+    """Read every file below a folder: path to bytes."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -124,12 +124,14 @@ def expected() -> dict[str, Any]:
 
 
 def unpack_runs(folder: Path) -> None:
+    # The first releases of Python 3.10 and 3.11 know no filter; later ones warn without.
+    known = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     with tarfile.open(RUNS) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **known)
 
 
 def this_machine() -> dict[str, Any]:
-    """What decides the last bits of torch's results, beside the number of threads."""
+    """Describe the machine as far as the last bits of torch's results depend on it."""
     import torch
 
     known = ("vendor_id", "cpu family", "model", "model name")
@@ -155,7 +157,7 @@ def interruptible() -> None:
 
 
 def start(package: str, *args: str, cwd: Path) -> subprocess.Popen[str]:
-    """`python -m package` in a process of its own."""
+    """Start `python -m package` in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", package, *args],
         cwd=cwd,
@@ -170,7 +172,7 @@ def start(package: str, *args: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def run(package: str, *args: str, cwd: Path) -> str:
-    """`python -m package`, which must succeed; what it printed."""
+    """Run `python -m package`, which must succeed, and return its output."""
     process = start(package, *args, cwd=cwd)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err

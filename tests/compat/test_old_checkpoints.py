@@ -1,7 +1,4 @@
-"""Checkpoints that an interrupted gtn-label left before the restructuring.
-
-Continued, they end with the bytes that the uninterrupted run of that time wrote.
-"""
+"""Old checkpoints of gtn-label are resumed and end with the bytes of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ HASHES = expected()["checkpoints"]
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The rows of the interrupted runs, drawn again."""
+    """Draw the rows of the interrupted runs again."""
     folder = tmp_path_factory.mktemp("rows")
     np.save(folder / "large.npy", large_latents())
     np.save(folder / "large_groups.npy", large_groups())
@@ -64,7 +61,7 @@ def test_it_continues_to_the_same_bytes(folder: Path, name: str) -> None:
 
 
 def test_one_from_before_approximate_search_continues(folder: Path) -> None:
-    """Versions before commit b88531a knew none of its three options, and wrote none of them."""
+    """Versions before commit b88531a did not write the three options of approximate search."""
     with np.load(CHECKPOINTS / "default.ckpt") as content:
         visited, meta = content["visited"], json.loads(str(content["meta"]))
     for option in ("--approx", "--nprobe", "--parameters"):

@@ -1,11 +1,11 @@
-"""Runs of gtn-train that were finished or interrupted before the restructuring.
+"""Old runs of gtn-train are reused, resumed and read.
 
-A finished run is still reused, stage by stage, without a byte of its files changed, and gives the
-same samples and figures. An interrupted one goes on to where the uninterrupted one came.
+A finished run is reused stage by stage, without a byte of its files changed, and gives the same
+samples and figures. An interrupted run ends with the weights of an uninterrupted one.
 
-Hashes, manifests and everything of gtn_label are compared exactly. The last bits of torch's
-results hang on the processor's vector instructions and on torch's version: they are compared
-exactly on the machine that the old files were made on, and within a tolerance elsewhere.
+Manifests, hashes and everything that gtn_label computes are compared exactly. Last bits of torch's
+results depend on torch's version and on the processor: the tests compare these results exactly on a
+machine like the one that made the data, and within a tolerance on others.
 """
 
 from __future__ import annotations
@@ -14,27 +14,31 @@ import json
 import runpy
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from old_files import (
     BEGUN,
     EVALUATED,
+    FITTED,
     FORMER_PLACE,
+    FRESH,
     RESUMED,
     SAMPLED,
+    SMALL_GENERATOR,
     expected,
     files,
+    sha256,
     this_machine,
     unpack_runs,
 )
+from safetensors.numpy import load
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("lightning_fabric")
-safetensors = pytest.importorskip("safetensors.numpy")
+from gtn_label import Matching
 
 STAGES = ("autoencoder", "latents", "pairs", "generator", "samples")
 DATA_OF = {"vectors": "v.npy", "squares": None, "images": "mnist"}
@@ -50,7 +54,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runs(unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of everything, as the current folder; the test may change it."""
+    """Copy all runs into the current folder, for the test to change."""
     folder = tmp_path / "copy"
     shutil.copytree(unpacked, folder)
     monkeypatch.chdir(folder)
@@ -58,8 +62,13 @@ def runs(unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture
-def gtn_train(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`python -m gtn_train` in this process, which has loaded torch: (stdout, lines of stderr)."""
+def gtn_train(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Command]:
+    """Run `python -m gtn_train` in this process: command(*args) -> (stdout, lines of stderr).
+
+    A process of its own would load torch again each time, which takes seconds.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the old runs had
 
@@ -100,7 +109,7 @@ def manifests(run: Path) -> dict[str, dict[str, Any]]:
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:
-    """Lines of a metrics.jsonl, flat, without what the clock decides, and a GPU where one is."""
+    """Read a metrics.jsonl, flat, without times and without the backend, which may be a GPU."""
     lines = [flat(json.loads(line)) for line in path.read_text().splitlines()]
     for line in lines:
         for name in ("seconds", "labels: seconds", "labels: backend"):
@@ -109,7 +118,7 @@ def metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def same_metrics(found: Path, known: Path, same_machine: bool) -> None:
-    """The same lines, but that a resumed run describes the labels of the round it is in again."""
+    """Compare two metrics.jsonl. A resumed run may describe the labels of its round once more."""
     for ours, theirs in zip(metrics(found), metrics(known), strict=True):
         about = {name for name in {*ours, *theirs} if name.startswith("labels: ")}
         assert [name for name in ours if name not in about] == [
@@ -120,12 +129,13 @@ def same_metrics(found: Path, known: Path, same_machine: bool) -> None:
 
 
 def same_weights(found: bytes, known: bytes, same_machine: bool) -> None:
-    """The same tensors; bytes are the same too where the tensors are the same to the bit."""
-    new, old = safetensors.load(found), safetensors.load(known)
+    """Compare two weights.safetensors."""
+    new, old = load(found), load(known)
     assert new.keys() == old.keys()
     for name, tensor in old.items():
-        # A tenth of one step of Adam, whose first steps are as long as the learning rate.
-        close(new[name], tensor, same_machine, rtol=1e-3, atol=1e-4)
+        # Where a gradient is next to 0, its last bits decide the direction of Adam's step, which is
+        # as long as the learning rate. Losses and samples do not depend on such weights.
+        close(new[name], tensor, same_machine, rtol=0, atol=0.02)
     if same_machine:
         assert found == known
 
@@ -185,6 +195,21 @@ def test_the_same_figures_are_measured(
             assert found[key] == value, key
 
 
+@pytest.mark.parametrize("name", DATA_OF)
+def test_old_pairs_of_runs_load(unpacked: Path, name: str) -> None:
+    path = unpacked / name / "pairs" / "pairs.npz"
+    loaded = Matching.load(path)
+    with np.load(path) as content:
+        assert loaded.meta == json.loads(str(content["meta"]))
+        assert loaded.meta["method"] == "gtn-train"
+        for known, found in zip(
+            ("assignment", "cosine", "sources", "labels"),
+            (loaded.assignment, loaded.cosine, *loaded.pairs()),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(found, content[known])
+
+
 def test_a_report_is_written(runs: Path, gtn_train: Command) -> None:
     before = files(runs / "vectors")
     gtn_train("report", "vectors")
@@ -198,7 +223,7 @@ def test_a_report_is_written(runs: Path, gtn_train: Command) -> None:
 def test_a_run_from_before_stop_by_gives_the_same_samples(
     runs: Path, gtn_train: Command, same_machine: bool
 ) -> None:
-    """Versions before commit 10cea3b knew neither `stop_by` nor Inception's `weights`."""
+    """Versions before commit 10cea3b wrote neither `stop_by` nor Inception's `weights`."""
     path, manifest = runs / "vectors" / "run.json", runs / "vectors" / "generator" / "stage.json"
     settings, stage = json.loads(path.read_text()), json.loads(manifest.read_text())
     assert settings["preset"].pop("stop_by") == stage["options"].pop("stop_by") == "loss"
@@ -208,6 +233,51 @@ def test_a_run_from_before_stop_by_gives_the_same_samples(
     name = "vectors-samples.npy"
     gtn_train(*SAMPLED[name], "--out", "new.npy", "--accelerator", "cpu")
     close(np.load("new.npy"), np.load(name), same_machine, rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------- new runs
+
+
+@pytest.mark.parametrize("name", ["vectors", "squares"])
+def test_a_new_run_is_as_the_old_one(
+    runs: Path, gtn_train: Command, same_machine: bool, name: str
+) -> None:
+    gtn_train("fit", "-q", *FITTED[name], "--out", "new", *SMALL_GENERATOR)
+    new, old = runs / "new", runs / name
+    assert files(new).keys() == files(old).keys()
+    ours, theirs = manifests(new), manifests(old)
+    for stage, known in theirs.items():
+        assert ours[stage].keys() == known.keys()
+        assert ours[stage]["options"] == known["options"]
+        assert ours[stage]["inputs"].keys() == known["inputs"].keys()
+        if same_machine and stage != "samples":
+            assert ours[stage]["inputs"] == known["inputs"]
+    settings = [json.loads((run / "run.json").read_text()) for run in (new, old)]
+    for content in settings:
+        del content["data"]
+    assert settings[0] == settings[1]
+    with np.load(new / "pairs" / "pairs.npz") as found, np.load(old / "pairs" / "pairs.npz") as was:
+        assert found.files == was.files
+        np.testing.assert_array_equal(found["assignment"], was["assignment"])
+        close(found["sources"], was["sources"], same_machine, rtol=1e-5, atol=1e-6)
+        close(found["labels"], was["labels"], same_machine, rtol=1e-5, atol=1e-6)
+    weights = Path("generator", "weights.safetensors")
+    same_weights((new / weights).read_bytes(), (old / weights).read_bytes(), same_machine)
+    same_metrics(*(run / "generator" / "metrics.jsonl" for run in (new, old)), same_machine)
+    drawn = [np.load(run / "samples" / "latents.npy") for run in (new, old)]
+    close(*drawn, same_machine, rtol=1e-3, atol=1e-4)
+
+
+def test_a_new_run_of_images_is_as_the_old_one(
+    runs: Path, gtn_train: Command, same_machine: bool
+) -> None:
+    """On other machines only the first stage is compared: last bits of latents may change pairs."""
+    gtn_train("fit", "-q", *FITTED["images"], "--out", "new", *SMALL_GENERATOR)
+    same_metrics(runs / "new" / "autoencoder" / "metrics.jsonl", runs / FRESH, same_machine)
+    if same_machine:
+        made = files(runs / "new")
+        known = expected()["fresh images"]
+        assert {name: sha256(made[name]) for name in known} == known
 
 
 # --------------------------------------------------------------------------- interrupted runs
@@ -222,7 +292,7 @@ def test_an_interrupted_generator_goes_on(
     assert [line.split(": ")[1] for line in err] == ["latents", "pairs", "generator"]
     after = files(runs / "rounds")
     assert "generator/checkpoint.ckpt" not in after
-    # Nothing was made anew: what was finished is as it was, and the epochs before the kill too.
+    # Finished stages and the epochs before the kill are as they were: nothing was rebuilt.
     for name, content in before.items():
         if name.startswith(("latents/", "pairs/")) or name == "generator/config.json":
             assert after[name] == content
@@ -254,7 +324,7 @@ def test_an_interrupted_autoencoder_goes_on(
     same_metrics(
         *(runs / run / "autoencoder" / "metrics.jsonl" for run in (BEGUN, "images")), same_machine
     )
-    # Its best weights are those of the checkpoint (make_data.py), on every machine.
+    # The best weights are those of the checkpoint (make_data.py) on every machine.
     weights = "autoencoder/weights.safetensors"
     assert after[weights] == whole[weights]
     new, old = (manifests(runs / run)["autoencoder"] for run in (BEGUN, "images"))
