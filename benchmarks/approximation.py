@@ -1,10 +1,9 @@
-"""What approximate search lost: by the mode's own account, and by the oracle.
+"""Checks the loss that approximate search reports, by the oracle.
 
 gtn_label.match_approx makes a sample of its choices again, exactly, among the latents that were
-free at that moment, and reports two figures: the share of sources that took another latent than
-the exact choice, and the mean cosine lost. Here the tests' oracle takes the same two figures, whole
-or over a sample of its own, and the account must agree with them. Not here: how far the assignment
-as a whole is from the exact one, which follows from every single choice (quality.py).
+free at that moment. It reports two figures: the share of sources that took another latent than the
+exact choice, and the mean cosine lost. Here the tests' oracle computes the same two figures, over
+all choices or a sample of its own. The report must agree with them.
 """
 
 from __future__ import annotations
@@ -15,37 +14,37 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.answer import Assignment, Rows
 from benchmarks.check import WrongAnswer
+from benchmarks.peer import Assignment, Rows
 from tests import oracle
 
 # The oracle makes as many choices again as some seconds allow: each of them takes the time of
 # dim + 30 products a latent.
 WORK = 100_000_000_000
-# An account fails if it is off by more than so many standard deviations of the two samples.
+# A report fails if it is off by more than so many standard deviations of the two samples.
 DEVIATIONS = 5
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The account of the mode, and the oracle's figures for the same answer."""
+    """The loss that the mode reports, and the oracle's figures for the same answer."""
 
-    sample: int  # choices that the account is about
+    sample: int  # choices that the report is about
     other_latent: float  # share of them that are not the exact choice
     cosine_lost: float  # mean over them
     checked: int  # choices that the oracle made again
     other_latent_checked: float
     cosine_lost_checked: float
-    # Most that the account may differ by from the oracle's figures, for two samples.
+    # Largest difference between the two that chance explains, for two samples.
     other_latent_tolerance: float
     cosine_lost_tolerance: float
 
 
 def measure(latents: Rows, sources: Rows, assignment: Assignment, account: dict[str, Any]) -> Loss:
-    """Take both figures by the oracle, over all choices or a sample spread evenly over the run.
+    """Compute both figures by the oracle, over all choices or a sample spread over the run.
 
-    ``account`` is the mode's own: ``stats["approx"]``.
+    ``account`` is the report of the mode: ``stats["approx"]``.
     """
     n, dim = sources.shape
     problem = oracle.Problem(latents, sources)
@@ -80,28 +79,17 @@ def tolerance(variance: float, largest: float, spread: float) -> float:
 
 
 def judge(loss: Loss) -> None:
-    """Hold the account to the oracle's figures.
+    """Compare the reported loss with the oracle's.
 
     Raises
     ------
     WrongAnswer
         They differ by more than chance explains.
     """
-    for words, told, found, allowed in (
-        (
-            "share of other latents",
-            loss.other_latent,
-            loss.other_latent_checked,
-            loss.other_latent_tolerance,
-        ),
-        (
-            "mean cosine lost",
-            loss.cosine_lost,
-            loss.cosine_lost_checked,
-            loss.cosine_lost_tolerance,
-        ),
-    ):
-        if not abs(told - found) <= allowed:
+    figures = (("share of other latents", "other_latent"), ("mean cosine lost", "cosine_lost"))
+    for words, name in figures:
+        told, found = getattr(loss, name), getattr(loss, f"{name}_checked")
+        if not abs(told - found) <= getattr(loss, f"{name}_tolerance"):
             raise WrongAnswer(
                 f"{words} told over {loss.sample:,} choices {told:.6g}, "
                 f"the oracle finds {found:.6g} over {loss.checked:,}"

@@ -33,107 +33,90 @@ def sources(n: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def isotropic(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Standard normal."""
+    """Draw standard normal rows, float32."""
     return rng.standard_normal((n, dim), dtype=np.float32)
 
 
-def off_centre(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Standard normal moved by one standard deviation in every coordinate."""
-    rows = rng.standard_normal((n, dim), dtype=np.float32)
-    rows += 1
-    return rows
-
-
 def clustered(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Twenty tight clusters whose common mean is as far from the origin as they are apart."""
+    """Draw twenty tight clusters."""
     centres = 5 * (1 + rng.standard_normal((20, dim)))
     noise = 0.3 * rng.standard_normal((n, dim))
     return (centres[rng.integers(20, size=n)] + noise).astype(np.float32)
 
 
-def heavy_tails(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Student t with 1.5 degrees of freedom in every coordinate."""
-    return rng.standard_t(1.5, size=(n, dim)).astype(np.float32)
-
-
 def uniform(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Uniform in a cube, standardised; at dim 2 the square of the GTN paper."""
+    """Draw from a cube, standardised."""
     return ((rng.random((n, dim)) - 0.5) * 12**0.5).astype(np.float32)
 
 
 def swiss_roll(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """The angle of the GTN paper's swiss roll, uniform in 1.5π to 4.5π, standardised; dim 1."""
+    """Draw the angle of the swiss roll."""
     if dim != 1:
         raise ValueError(f"the data set swiss_roll has dim 1, got {dim}")
     return uniform(rng, n, dim)
 
 
 def duplicated(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Every latent fifty times, shuffled."""
-    distinct = rng.standard_normal((-(-n // 50), dim), dtype=np.float32)
-    return np.repeat(distinct, 50, axis=0)[rng.permutation(n)]
+    """Draw distinct rows, and repeat each."""
+    return np.repeat(isotropic(rng, -(-n // 50), dim), 50, axis=0)[rng.permutation(n)]
 
 
 def lattice(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Coordinates in -2..2: many exact ties."""
+    """Draw small integers."""
     rows = rng.integers(-2, 3, size=(n, dim)).astype(np.float32)
     rows[~rows.any(axis=1), 0] = 1  # a zero row has no direction
     return rows
 
 
-def equal(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """All latents the same row."""
-    return np.repeat(rng.standard_normal((1, dim), dtype=np.float32), n, axis=0)
+def scaled(shift: float, scale: float) -> Maker:
+    """Make a data set of normal rows in float64, moved and scaled, then cut to float32."""
+    return lambda rng, n, dim: (shift + scale * rng.standard_normal((n, dim))).astype(np.float32)
 
 
-def tight_cone(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """A thousand plus noise in every coordinate: all directions nearly the same."""
-    return (1e3 + rng.standard_normal((n, dim))).astype(np.float32)
-
-
-def tiny(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Isotropic at scale 1e-20."""
-    return (1e-20 * rng.standard_normal((n, dim))).astype(np.float32)
-
-
-def huge(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Isotropic at scale 1e15."""
-    return (1e15 * rng.standard_normal((n, dim))).astype(np.float32)
-
-
-def double(rng: np.random.Generator, n: int, dim: int) -> Latents:
-    """Isotropic in float64."""
-    return rng.standard_normal((n, dim))
-
-
-DATASETS: dict[str, Maker] = {
-    maker.__name__: maker
-    for maker in (
-        isotropic,
-        off_centre,
+# By name: a description, and the function that draws the rows.
+DATASETS: dict[str, tuple[str, Maker]] = {
+    "isotropic": ("Standard normal.", isotropic),
+    "off_centre": (
+        "Standard normal moved by one standard deviation in every coordinate.",
+        lambda rng, n, dim: isotropic(rng, n, dim) + np.float32(1),
+    ),
+    "clustered": (
+        "Twenty tight clusters whose common mean is as far from the origin as they are apart.",
         clustered,
-        heavy_tails,
-        uniform,
+    ),
+    "heavy_tails": (
+        "Student t with 1.5 degrees of freedom in every coordinate.",
+        lambda rng, n, dim: rng.standard_t(1.5, size=(n, dim)).astype(np.float32),
+    ),
+    "uniform": ("Uniform in a cube, standardised; at dim 2 the square of the GTN paper.", uniform),
+    "swiss_roll": (
+        "The angle of the GTN paper's swiss roll, uniform in 1.5π to 4.5π, standardised; dim 1.",
         swiss_roll,
-        duplicated,
-        lattice,
-        equal,
-        tight_cone,
-        tiny,
-        huge,
-        double,
-    )
+    ),
+    "duplicated": ("Every latent fifty times, shuffled.", duplicated),
+    "lattice": ("Coordinates in -2..2: many exact ties.", lattice),
+    "equal": (
+        "All latents the same row.",
+        lambda rng, n, dim: np.repeat(isotropic(rng, 1, dim), n, axis=0),
+    ),
+    "tight_cone": (
+        "A thousand plus noise in every coordinate: all directions nearly the same.",
+        scaled(1e3, 1),
+    ),
+    "tiny": ("Isotropic at scale 1e-20.", scaled(0, 1e-20)),
+    "huge": ("Isotropic at scale 1e15.", scaled(0, 1e15)),
+    "double": ("Isotropic in float64.", lambda rng, n, dim: rng.standard_normal((n, dim))),
 }
 
 
 def describe(name: str) -> str:
-    """One line on a data set."""
-    return (DATASETS[name].__doc__ or "").splitlines()[0]
+    """Describe a data set in one line."""
+    return DATASETS[name][0]
 
 
 def latents(name: str, n: int, dim: int, seed: int = 0) -> Latents:
     """Latents [n, dim] of the data set ``name``; float32 but for ``double``."""
-    return DATASETS[name](generator(seed, 2), n, dim)
+    return DATASETS[name][1](generator(seed, 2), n, dim)
 
 
 def read(path: Path) -> Latents:

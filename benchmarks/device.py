@@ -1,4 +1,4 @@
-"""PyTorch's view of a GPU, for the rows that need it: is there one, and bringing rows to it.
+"""Brings rows to a GPU by PyTorch, for the peers that need them there.
 
 Not here: rates of the device, which the engine measures itself (floors.py).
 """
@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from typing import Any
 
-from benchmarks.answer import Rows
+from benchmarks.peer import Rows
 
 NAME = "cuda"
 
@@ -21,7 +21,7 @@ def torch() -> Any:
 
 
 def missing() -> str:
-    """Why PyTorch cannot bring rows to a GPU here; empty if it can."""
+    """Say why PyTorch cannot bring rows to a GPU here; empty if it can."""
     if importlib.util.find_spec("torch") is None:
         return "not available here: no PyTorch, which brings the rows to the device"
     if not torch().cuda.is_available():
@@ -38,7 +38,7 @@ def place(rows: Rows) -> Any:
 
 
 def release() -> None:
-    """Give back what PyTorch keeps of the device's memory for itself, if it ever had any."""
+    """Give back the device memory that PyTorch caches, if PyTorch was loaded."""
     loaded = sys.modules.get("torch")
     if loaded is not None:
         loaded.cuda.empty_cache()

@@ -1,17 +1,14 @@
-"""Rates of the machine that times are held against, measured in the run that they belong to.
+"""Measures rates of the machine, inside a worker, in the run whose times they are compared with.
 
 - sgemm: float32 matrix products by NumPy's BLAS. A greedy over shrinking sets multiplies each
   source with half the latents on average: n² · dim floating-point operations (a multiply-add is
-  two). Over the rate, that is the time below which nothing built on this BLAS can come, whatever
-  it does with the products. The shape of blocks and the BLAS core type are those that were
-  fastest here, so the floor is as low as this BLAS can make it.
+  two). No method built on this BLAS can take less time than that number over the rate. The shape
+  of blocks and the BLAS core type are the fastest here, so the floor is as low as BLAS can make it.
 - int8: multiply-adds a second of the engine's own scan kernel in a bare loop over panels that
-  stay in the cache, with thresholds that nothing reaches; padding does no useful work and is not
+  stay in the cache, with thresholds that no score reaches. Padding does no useful work and is not
   counted. n² · dim / 2 over that rate is the time of the products alone.
-- cuda: what a device does when nothing else happens, by its own clock: operations a second of its
-  matrix units, bytes a second of a copy, and each scan kernel of the engine alone.
-
-These run inside a worker.
+- cuda: rates of an idle device, by its own clock: operations a second of its matrix units, bytes a
+  second of a copy, and each scan kernel of the engine alone.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from gtn_label import _core
+from benchmarks.internals import core
 
 SOURCE_BLOCKS = (256, 1024, 4096)
 LATENT_BLOCKS = (1024, 4096, 16384, 65536)
@@ -31,14 +28,14 @@ MOST_SCORES = 1 << 26
 
 
 def core_types() -> tuple[str, ...]:
-    """Values of OPENBLAS_CORETYPE worth trying: BLAS's own choice first."""
+    """List the values of OPENBLAS_CORETYPE worth trying: BLAS's own choice first."""
     if platform.machine() in ("x86_64", "AMD64"):
         return ("", "Haswell", "SkylakeX")
     return ("",)
 
 
 def sgemm_rate(rows: int, columns: int, dim: int, seconds: float) -> float:
-    """Floating-point operations a second of products [rows, dim] x [dim, columns]."""
+    """Measure floating-point operations a second of products [rows, dim] x [dim, columns]."""
     rng = np.random.Generator(np.random.Philox(0))
     left = rng.standard_normal((rows, dim), dtype=np.float32)
     right = rng.standard_normal((columns, dim), dtype=np.float32).T
@@ -54,7 +51,7 @@ def sgemm_rate(rows: int, columns: int, dim: int, seconds: float) -> float:
 
 
 def sgemm(n: int, dim: int, block: list[int] | None, seconds: float) -> dict[str, Any]:
-    """Rate of ``block`` over ``seconds``; without one, the best block, each tried so long."""
+    """Measure ``block`` for ``seconds``; without one, find the best block, each tried so long."""
     if block is not None:
         return {"block": block, "rate": sgemm_rate(block[0], block[1], dim, seconds)}
     best: tuple[float, list[int]] = (0.0, [])
@@ -67,10 +64,10 @@ def sgemm(n: int, dim: int, block: list[int] | None, seconds: float) -> dict[str
 
 
 def int8(instruction_set: str, dim: int, threads: int, seconds: float) -> dict[str, Any]:
-    """Multiply-adds a second of ``threads`` threads at once."""
+    """Measure multiply-adds a second of ``threads`` threads at once."""
 
     def one(_: int) -> float:
-        return _core.int8_rate(instruction_set, dim, seconds)
+        return core.int8_rate(instruction_set, dim, seconds)
 
     with ThreadPoolExecutor(threads) as pool:
         return {"rate": sum(pool.map(one, range(threads)))}
@@ -79,14 +76,14 @@ def int8(instruction_set: str, dim: int, threads: int, seconds: float) -> dict[s
 def cuda(
     dims: list[int], latents: int, sources: int, copied: int, seconds: float
 ) -> dict[str, Any]:
-    """Rates of the first device, and of its kernels on so many latents and sources a scan."""
-    device = _core.cuda_devices()[0]
+    """Measure the first device, and its kernels on so many latents and sources a scan."""
+    device = core.cuda_devices()[0]
     usable = [name for name, reason in device["missing"].items() if not reason]
     scans = [
         {"kernel": name, "dim": dim}
-        | _core.cuda_kernel_rate(0, name, dim, latents, sources, seconds)
+        | core.cuda_kernel_rate(0, name, dim, latents, sources, seconds)
         for name in usable
         for dim in dims
     ]
-    rates = _core.cuda_rates(0, copied, seconds)
+    rates = core.cuda_rates(0, copied, seconds)
     return {"name": device["name"], **rates, "scans": scans}

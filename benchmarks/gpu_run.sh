@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What can only be learnt on a machine with an NVIDIA GPU, in ten minutes, without a network:
+# Runs every check that needs an NVIDIA GPU, in ten minutes, without a network:
 #
 #   bash benchmarks/gpu_run.sh [OUT]        OUT: a folder for the results (benchmarks/out/gpu)
 #
-# Builds the engine for the GPU's own architecture, runs the tests that need one, the differential
-# tests of the cuda backend, the sanitizers' cases and the throughput table. Every part has a share
-# of the time and a log; one that fails or takes too long does not stop the others. Needs CUDA's
-# compiler, CMake, Ninja and Python with numpy, pybind11 and pytest; says what is missing. Installs
-# nothing, and works beside the tree. At most 8 files come out, none over 16 MB.
+# Builds the engine for the GPU's own architecture, then runs the tests that need one, the
+# differential tests of the cuda backend, the sanitizers' cases and the throughput. Every part has a
+# share of the time and a log; a part that fails or takes too long does not stop the others. Needs
+# CUDA's compiler, CMake, Ninja and Python with numpy, pybind11 and pytest; says what is missing.
+# Installs nothing, and works beside the tree. At most 8 files come out, none over 16 MB.
 # Environment: GTN_GPU_SECONDS, for everything (570); GTN_COMMIT, of a copy without .git; PYTHON.
 # Exit codes: 0 everything ran and passed, 1 something did not, 2 wrong usage, 130 interrupted.
 set -uo pipefail

@@ -1,4 +1,4 @@
-"""Where and with what a benchmark ran: commit, machine, versions, command."""
+"""Describes the circumstances of a benchmark: commit, machine, versions, command."""
 
 from __future__ import annotations
 
@@ -16,36 +16,23 @@ import gtn_label
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("numpy", "scipy", "faiss-cpu", "faiss-gpu", "lapx", "POT", "torch")
+GPU = "name,driver_version,memory.total"
 COMMIT_VARIABLE = "GTN_COMMIT"  # names the commit of a copy that has no .git
 
 
-def git(*arguments: str) -> str:
-    """Output of a git command in this repository, empty if there is none."""
+def output(*command: str) -> str:
+    """Return the first line that a command prints, empty if the command fails or is missing."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+            command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=20
         )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
-
-
-def gpu() -> str:
-    """Name, driver and memory of the first GPU, as its driver tells; empty if there is none."""
-    command = [
-        "nvidia-smi",
-        "--query-gpu=name,driver_version,memory.total",
-        "--format=csv,noheader",
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.split("\n")[0]
+    return done.stdout.strip().split("\n")[0]
 
 
 def processor() -> str:
-    """Name of the processor."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -55,14 +42,14 @@ def processor() -> str:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on."""
+    """Count the cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def version(package: str) -> str:
-    """Version of an installed package, empty if it is not installed."""
+    """Return the version of a package, empty if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -70,15 +57,17 @@ def version(package: str) -> str:
 
 
 def circumstances() -> dict[str, Any]:
-    """Return commit, machine, versions, command, and how busy the machine was at the start."""
+    """Return commit, machine, versions, command, and the load of the machine at the start."""
     versions = {name: version(name) for name in PACKAGES}
     return {
         "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": git("rev-parse", "HEAD") or os.environ.get(COMMIT_VARIABLE, ""),
-        "changed_since_commit": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "commit": output("git", "rev-parse", "HEAD") or os.environ.get(COMMIT_VARIABLE, ""),
+        "changed_since_commit": bool(
+            output("git", "status", "--porcelain", "--untracked-files=no")
+        ),
         "processor": processor(),
-        "gpu": gpu(),
+        "gpu": output("nvidia-smi", f"--query-gpu={GPU}", "--format=csv,noheader"),
         "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -1,40 +1,55 @@
-"""What a peer is to the harness: a name, a way to pair, what it needs and what it will cost.
+"""The interface of a peer: its name, its pairing function, its requirements and expected cost.
 
-A peer's file in benchmarks/peers/ defines ``PEERS``, a tuple of these: one, or a few variants of
-one idea. Every peer runs in a process of its own (benchmarks/worker.py), started with its
-``environment``; so a library that reads its settings when it is loaded gets them in time, and
-what a peer costs in memory is what its process costs.
+A file in benchmarks/peers/ defines ``PEERS``, a tuple of one peer or a few variants of one idea.
+Every peer runs in its own process (benchmarks/worker.py), started with the peer's ``environment``.
+A library that reads its settings when it is loaded gets them in time, and the memory of a peer is
+the memory of its process. Row arithmetic that several peers share is here too.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from benchmarks.answer import Answer, Rows
+import numpy as np
+from numpy.typing import NDArray
 
-# What a peer promises, and so what its answer is checked for (benchmarks/check.py).
-#   contract     the numeric contract: identical to this project's answer, which the oracle checked
+Rows = NDArray[np.floating[Any]]
+Assignment = NDArray[np.int64]
+
+# The promise of a peer, which benchmarks/judge.py checks:
+#   contract     the numeric contract: identical to the answer that the oracle checked
 #   greedy       Algorithm 1 in float32: near-ties may fall differently, the quality may not
 #   optimal      a one-to-one pairing of least mean squared distance
-#   approximate  as pairing, and it has not lost more than it says (benchmarks/approximation.py)
+#   approximate  as pairing, and the loss it reports is true (benchmarks/approximation.py)
 #   pairing      a one-to-one pairing that is better than chance
 Kind = Literal["contract", "greedy", "optimal", "approximate", "pairing"]
 
 
 @dataclass(frozen=True)
+class Answer:
+    """An assignment and how it was reached."""
+
+    assignment: Assignment  # [n]; -1 for sources that were not visited
+    loop_seconds: float = 0.0  # the part that grows with the sources visited, where not all were
+    note: str = ""
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Budget:
-    """What a peer may use."""
+    """Threads and time that a peer may use."""
 
     threads: int
-    seconds: float  # most for one run; a peer that can stand for the whole by a part may do so
+    seconds: float  # limit of one run; a peer may answer for a part of the sources to keep it
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run is expected to take: rough, for leaving out what would never end."""
+    """Expected cost of one run: rough, to leave out runs that would never end."""
 
     seconds: float
     bytes: float
@@ -44,17 +59,17 @@ class Cost:
 class Peer:
     """One way to pair sources with latents."""
 
-    name: str  # what --peers takes
-    title: str  # what tables show
+    name: str  # for --peers
+    title: str  # for tables
     kind: Kind
     match: Callable[[Any, Any, Budget], Answer]  # latents [n, dim], sources [n, dim], as placed
     what: str  # one line for --list
-    advice: str  # when to use it instead
+    advice: str = ""  # when to use it instead of this project
     missing: Callable[[], str] = lambda: ""  # why it cannot run here; empty if it can
     # (n, dim, seconds a run may take): on two cores of 2023, read off measurements
     cost: Callable[[int, int, float], Cost] = lambda n, dim, seconds: Cost(0, 0)
     environment: Callable[[], dict[str, str]] = lambda: {}
-    # Brings rows to where they are when the clock starts, such as a device; ``match`` gets those.
+    # Moves rows to where they are when the clock starts, such as a device; ``match`` gets those.
     place: Callable[[Rows], Any] = lambda rows: rows
 
 
@@ -69,3 +84,22 @@ def needs(module: str, package: str) -> Callable[[], str]:
         return "" if found else f"{package} is not installed: pip install '.[bench]'"
 
     return missing
+
+
+def norm_order(rows: Rows) -> NDArray[np.intp]:
+    """Sort row indices by ascending (norm, index), norms in float64; ``rows`` [n, dim]."""
+    wide = rows.astype(np.float64, copy=False)
+    return np.argsort(np.einsum("ij,ij->i", wide, wide), kind="stable")
+
+
+def unit_rows(rows: Rows) -> NDArray[np.float32]:
+    """Scale rows to length 1, float32 [n, dim]; norms are taken in float64."""
+    wide = rows.astype(np.float64, copy=False)
+    norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    return np.ascontiguousarray(wide / norms[:, None], dtype=np.float32)
+
+
+def squared_distances(sources: Rows, latents: Rows) -> NDArray[np.float64]:
+    """Compute all squared Euclidean distances [sources, latents], float64, by SciPy."""
+    distance: Any = importlib.import_module("scipy.spatial.distance")
+    return np.asarray(distance.cdist(sources, latents, "sqeuclidean"), dtype=np.float64)

@@ -1,128 +1,178 @@
-"""The plots: time against n of the scaling, pairs a second against n of the throughput.
+"""Draws the plot of a record: a panel for each contest, and one for all targets.
 
-Both axes are logarithmic, a dimension has a panel, a peer a line.
+Dots show the seconds of peers on one problem, and how far each target was reached. Curves show
+growth with n, a line a peer. All axes are logarithmic.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite import exponent
+from benchmarks.figures import exponent
 
-Panel = dict[str, Any]  # kind, title, rows that have a time, n with a tick, floors
+Row = dict[str, Any]
+Section = dict[str, Any]
+Panel = tuple[str, float, Callable[[Any, dict[str, str]], None]]  # title, height in inches, drawing
 
 COLUMNS = 3
+RESULTS = {"pass": "C2", "FAIL": "C3", "not here": "grey"}
 
 
-def panels_of(sections: Sequence[dict[str, Any]]) -> list[Panel]:
-    """What there is to draw; a record holds either of the two."""
-    found = []
+def panels_of(sections: Sequence[Section]) -> list[Panel]:
+    """Return the panels that have a figure to draw."""
+    found: list[Panel] = []
     for section in sections:
-        rows = section.get("rows", ())
-        if section["kind"] == "scaling":
-            groups = {section["title"]: rows}
-        elif section["kind"] == "throughput":
-            dims = sorted({row["dim"] for row in rows})
-            groups = {f"dim {dim}": [row for row in rows if row["dim"] == dim] for dim in dims}
-        else:
-            continue
-        for title, mine in groups.items():
-            timed = [row for row in mine if row["seconds"]]
-            ticks = sorted({row["n"] for row in mine})
-            if section["kind"] == "throughput":  # powers of ten alone, where there are any
-                ticks = [n for n in ticks if str(n).strip("0") == "1"] or ticks
-            common = {"kind": section["kind"], "title": title, "floors": section["floors"]}
-            if timed:
-                found.append({**common, "rows": timed, "ticks": ticks})
+        rows = [row for row in section.get("rows", ()) if row["seconds"]]
+        kind, title = section["kind"], section["title"]
+        if kind in ("compare", "datasets") and rows:
+            found.append((title, 1.2 + 0.25 * len(rows), _seconds(rows, kind)))
+        elif kind == "scaling" and rows:
+            found.append((title, 3.4, _seconds_over_n(rows, section["floors"])))
+        elif kind == "throughput":
+            for dim in sorted({row["dim"] for row in rows}):
+                mine = [row for row in rows if row["dim"] == dim]
+                found.append((f"dim {dim}", 3.4, _pairs_over_n(mine)))
+    lines = [
+        line
+        for section in sections
+        for line in section.get("lines", ())
+        if line["limit"] and line["figure"] and line["figure"]["median"] > 0
+    ]
+    if lines:
+        found.append(("targets", 1.2 + 0.25 * len(lines), _reached(lines)))
     return found
 
 
-def draw(sections: Sequence[dict[str, Any]], path: Path) -> bool:
-    """Draw what there is to draw.
-
-    In the scaling hollow points are estimates and the dashed line is the sgemm floor; in the
-    throughput thick lines are backends on a GPU.
-
-    Returns
-    -------
-    bool
-        Whether anything was drawn: not without matplotlib, nor without a time.
-    """
+def draw(sections: Sequence[Section], path: Path) -> bool:
+    """Draw the panels; return false if there are none, or no matplotlib."""
     panels = panels_of(sections)
     if not panels or importlib.util.find_spec("matplotlib") is None:
         return False
     import matplotlib
     from matplotlib.figure import Figure
 
-    columns = min(COLUMNS, len(panels))
-    if len(panels) == 4:
-        columns = 2
-    lines = -(-len(panels) // columns)
-    titles = list(dict.fromkeys(row["title"] for panel in panels for row in panel["rows"]))
+    columns = 2 if len(panels) == 4 else min(COLUMNS, len(panels))
+    heights = [
+        max(height for _, height, _ in panels[at : at + columns])
+        for at in range(0, len(panels), columns)
+    ]
+    titles = dict.fromkeys(
+        row["title"] for section in sections for row in section.get("rows", ()) if row["seconds"]
+    )
     colours = {title: f"C{number % 10}" for number, title in enumerate(titles)}
+    size = max(8.0, 4.6 * columns), sum(heights) + 1
     with matplotlib.rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(max(5.6, 4.2 * columns), 3.4 * lines + 1), layout="constrained")
-        alike = panels[0]["kind"] == "throughput"
-        axes = figure.subplots(lines, columns, squeeze=False, sharey=alike).ravel()
-        for axis, panel in zip(axes, panels, strict=False):
-            (_time if panel["kind"] == "scaling" else _pairs)(axis, panel, colours)
-            axis.set(xscale="log", yscale="log", title=panel["title"], xlabel="n")
-            axis.set_xticks(panel["ticks"], [f"{n:,}" for n in panel["ticks"]], fontsize=7)
-            axis.minorticks_off()
-            axis.grid(alpha=0.3)
-        for axis in axes[len(panels) :]:
-            axis.set_visible(False)
+        drawn = Figure(figsize=size, layout="constrained")
+        grid = drawn.subplots(len(heights), columns, squeeze=False, height_ratios=heights).ravel()
         handles: dict[str, Any] = {}
-        for axis in axes[: len(panels)]:
-            drawn = zip(*axis.get_legend_handles_labels(), strict=True)
-            handles.update({label: handle for handle, label in drawn})
-        figure.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=2, fontsize=8
-        )
-        figure.savefig(path, metadata={"Date": None})
+        for axis, (title, _, show) in zip(grid, panels, strict=False):
+            show(axis, colours)
+            axis.set_title(title)
+            axis.grid(alpha=0.3)
+            found, labels = axis.get_legend_handles_labels()
+            handles.update(zip(labels, found, strict=True))
+        for axis in grid[len(panels) :]:
+            axis.set_visible(False)
+        if handles:
+            keys = {"loc": "outside lower center", "ncols": 2, "fontsize": 8}
+            drawn.legend(list(handles.values()), list(handles), **keys)
+        drawn.savefig(path, metadata={"Date": None})
     return True
 
 
-def _of(panel: Panel, title: str) -> list[dict[str, Any]]:
-    return sorted((row for row in panel["rows"] if row["title"] == title), key=lambda row: row["n"])
+def _dots(axis: Any, names: Sequence[str], values: Sequence[float]) -> None:
+    """Name the lines of a panel of dots, and let its axis end at powers of ten."""
+    axis.set_yticks(range(len(names)), names, fontsize=7)
+    axis.invert_yaxis()
+    ends = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    axis.set(xscale="log", xlim=(10 ** ends[0] / 1.2, 10 ** ends[1] * 1.2))
+    powers = [10.0**power for power in range(ends[0], ends[1] + 1)]
+    axis.set_xticks(powers, [f"{power:g}" for power in powers], fontsize=7)
+    axis.minorticks_off()
 
 
-def _pairs(axis: Any, panel: Panel, colours: dict[str, str]) -> None:
-    for title, colour in colours.items():
-        mine = _of(panel, title)
-        if not mine:
-            continue
-        ns, rates = [row["n"] for row in mine], [row["pairs_a_second"]["median"] for row in mine]
-        width = 2.4 if "cuda" in title or "GPU" in title else 1.0
-        axis.plot(ns, rates, "o-", color=colour, linewidth=width, markersize=4, label=title)
-    axis.set(ylabel="pairs a second")
+def _seconds(rows: Sequence[Row], kind: str) -> Callable[[Any, dict[str, str]], None]:
+    """Draw the seconds of each row, least and largest as whiskers; hollow dots are estimates."""
+
+    def show(axis: Any, colours: dict[str, str]) -> None:
+        for place, row in enumerate(rows):
+            seconds, colour = row["seconds"], colours[row["title"]]
+            axis.plot([seconds["min"], seconds["max"]], [place] * 2, color=colour)
+            fill = "white" if row["estimated"] else colour
+            axis.plot(seconds["median"], place, "o", color=colour, markerfacecolor=fill)
+        names = [row["data" if kind == "datasets" else "title"] for row in rows]
+        _dots(axis, names, [row["seconds"][end] for row in rows for end in ("min", "max")])
+        axis.set(xlabel="seconds")
+
+    return show
 
 
-def _time(axis: Any, panel: Panel, colours: dict[str, str]) -> None:
-    for title, colour in colours.items():
-        mine = _of(panel, title)
-        if not mine:
-            continue
-        ns, seconds = [row["n"] for row in mine], [row["seconds"]["median"] for row in mine]
-        fill = ["white" if row["estimated"] else colour for row in mine]
-        axis.plot(ns, seconds, color=colour, linewidth=1.2, label=title)
-        axis.scatter(ns, seconds, s=16, color=fill, edgecolors=colour, zorder=3)
-        fitted = exponent(list(zip(ns, seconds, strict=True)))
-        if fitted is not None:
-            axis.annotate(
-                f"{fitted:.1f}",
-                (ns[-1], seconds[-1]),
-                xytext=(4, -2),
-                textcoords="offset points",
-                color=colour,
-                fontsize=7,
+def _reached(lines: Sequence[Row]) -> Callable[[Any, dict[str, str]], None]:
+    """Draw each figure over its limit, or the limit over it: at least 1 where it is reached."""
+
+    def show(axis: Any, colours: dict[str, str]) -> None:
+        reached = []
+        for place, line in enumerate(lines):
+            times = line["figure"]["median"] / line["limit"]
+            reached.append(times if line["at_least"] else 1 / times)
+            colour = RESULTS[line["result"]]
+            axis.plot(reached[-1], place, "o", color=colour, label=line["result"])
+        _dots(axis, [f"{line['work']}: {line['measures']}" for line in lines], reached)
+        axis.axvline(1, color="black", linewidth=1)
+        axis.set(xlabel="times the target (1: reached)")
+
+    return show
+
+
+def _curves(axis: Any, rows: Sequence[Row], key: str, colours: dict[str, str]) -> list[Any]:
+    """Draw a line a peer; return title, n and value of the last point of each."""
+    ends = []
+    for title in dict.fromkeys(row["title"] for row in rows):
+        mine = sorted((row for row in rows if row["title"] == title), key=lambda row: row["n"])
+        ns, values = [row["n"] for row in mine], [row[key]["median"] for row in mine]
+        width = 2.4 if "cuda" in title or "GPU" in title else 1.2
+        axis.plot(ns, values, color=colours[title], linewidth=width, label=title)
+        fill = ["white" if row.get("estimated") else colours[title] for row in mine]
+        axis.scatter(ns, values, s=16, color=fill, edgecolors=colours[title], zorder=3)
+        ends.append((title, ns, values))
+    ticks = sorted({row["n"] for row in rows})
+    axis.set(xscale="log", yscale="log", xlabel="n")
+    axis.set_xticks(ticks, [f"{n:,}" for n in ticks], fontsize=7)
+    axis.minorticks_off()
+    return ends
+
+
+def _pairs_over_n(rows: Sequence[Row]) -> Callable[[Any, dict[str, str]], None]:
+    """Draw pairs a second; thick lines are backends on a GPU."""
+
+    def show(axis: Any, colours: dict[str, str]) -> None:
+        _curves(axis, rows, "pairs_a_second", colours)
+        axis.set(ylabel="pairs a second")
+
+    return show
+
+
+def _seconds_over_n(
+    rows: Sequence[Row], floors: Sequence[Row]
+) -> Callable[[Any, dict[str, str]], None]:
+    """Draw seconds with their exponents; hollow points are estimates, dashes the sgemm floor."""
+
+    def show(axis: Any, colours: dict[str, str]) -> None:
+        for title, ns, seconds in _curves(axis, rows, "seconds", colours):
+            fitted = exponent(list(zip(ns, seconds, strict=True)))
+            if fitted is not None:
+                at = {"xytext": (4, -2), "textcoords": "offset points", "fontsize": 7}
+                end = (ns[-1], seconds[-1])
+                axis.annotate(f"{fitted:.1f}", end, color=colours[title], **at)
+        known = sorted((f["n"], f["seconds"]["median"]) for f in floors if f["seconds"])
+        if known:
+            axis.plot(
+                *zip(*known, strict=True), "--", color="grey", linewidth=1, label="sgemm floor"
             )
-    floors = [(f["n"], f["seconds"]["median"]) for f in panel["floors"] if f["seconds"]]
-    if floors:
-        axis.plot(
-            *zip(*sorted(floors), strict=True), "--", color="grey", linewidth=1, label="sgemm floor"
-        )
-    axis.set(ylabel="seconds")
+        axis.set(ylabel="seconds")
+
+    return show

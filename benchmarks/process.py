@@ -1,7 +1,7 @@
-"""The parent's side of a peer's process: start it in its environment, ask it, end it.
+"""Starts a peer's process in its environment, sends it requests and ends it.
 
-Every request has a time limit; a process that exceeds it, or dies, raises ``WorkerFailed`` with a
-reason for the peer's row. Processes get no terminal signals (a Ctrl-C is the parent's to handle)
+A request may have a time limit. A process that exceeds it, or dies, raises ``WorkerFailed`` with
+the reason for the row of the peer. Processes get no terminal signals (the parent handles Ctrl-C)
 and end with the pipe to their parent.
 """
 
@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +25,7 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-# Settings of the caller's shell that would make a row something else than it says.
+# Settings of the caller's shell that would change the meaning of a row.
 DROPPED_VARIABLES = ("OPENBLAS_CORETYPE", "GTN_LABEL_INSTRUCTION_SET", "OMP_WAIT_POLICY")
 
 
@@ -35,15 +34,7 @@ class WorkerFailed(RuntimeError):
 
 
 class OutOfTime(WorkerFailed):
-    """It was ended because it had none in the time it was given."""
-
-
-class RequestFailed(WorkerFailed):
-    """It answered with an error, and serves on; ``wrong`` is what a check found."""
-
-    def __init__(self, error: str, wrong: str) -> None:
-        super().__init__(error)
-        self.wrong = wrong
+    """The process was ended because it gave no answer within its time."""
 
 
 def environment(threads: int, extra: dict[str, str]) -> dict[str, str]:
@@ -80,27 +71,22 @@ class Worker:
         """Return the worker."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """End the process."""
         self.close()
 
-    def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
-        """Send a request and wait for its answer, at most ``seconds`` if given.
+    def ask(self, what: str, seconds: float | None = None, /, **arguments: Any) -> dict[str, Any]:
+        """Send the request ``what`` and wait for its answer, at most ``seconds`` if given.
 
         Raises
         ------
         OutOfTime
-            There is none in that time.
+            There is no answer within that time.
         WorkerFailed
             The process died, or it answered with an error.
         """
         try:
-            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.write(json.dumps({"do": what, "arguments": arguments}).encode() + b"\n")
             self._requests.flush()
         except OSError:
             raise WorkerFailed(self._last_words()) from None
@@ -117,7 +103,7 @@ class Worker:
         line, _, self._unread = self._unread.partition(b"\n")
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            raise RequestFailed(reply["error"], reply["wrong"])
+            raise WorkerFailed(reply["error"])
         return reply
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""How good an answer is: one-to-one, equal to the exact one, and the figures of its pairs.
+"""Measures an answer: one-to-one, share equal to the exact one, and the figures of its pairs.
 
-Correlation and learnability are those that the gtn-label command prints, by the same code
-(gtn_label.quality); distances and cosines are taken here, in float64 and in blocks. Nothing here
-decides whether an answer passes: check.py does.
+Correlation and learnability come from the code that the gtn-label command uses. Distances and
+cosines are computed here, in float64 and in blocks. Not here: the decision that an answer passes
+(judge.py).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.answer import Assignment, Rows, norm_order
-from gtn_label import quality
+from benchmarks import internals
+from benchmarks.peer import Assignment, Rows, norm_order
 
 BLOCK_ELEMENTS = 1 << 22
 
@@ -53,8 +53,12 @@ def pair_figures(
     return cosine, total / len(rows)
 
 
-def measure(latents: Rows, sources: Rows, assignment: Assignment, exact: Assignment) -> Quality:
+def measure(
+    latents: Rows, sources: Rows, assignment: Assignment, exact: Assignment, whole: bool = True
+) -> Quality:
     """Measure an assignment; ``exact`` is the answer of the contract.
+
+    Figures of all pairs together are left out if not ``whole``, or if some sources have no latent.
 
     Raises
     ------
@@ -71,10 +75,10 @@ def measure(latents: Rows, sources: Rows, assignment: Assignment, exact: Assignm
     one_to_one = len(np.unique(assignment[visited])) == len(visited)
     identical = float(np.mean(assignment[visited] == exact[visited]))
     cosine, distance = pair_figures(latents, sources, assignment, visited)
-    if len(visited) < len(sources):
+    if not whole or len(visited) < len(sources):
         return Quality(one_to_one, len(visited), identical, float(cosine.mean()))
     last = norm_order(sources)[-len(sources) // 10 :]
-    sample = quality.sample_rows(len(sources), sources.shape[1])
+    sample = internals.sample_rows(len(sources), sources.shape[1])
     return Quality(
         one_to_one,
         len(visited),
@@ -82,6 +86,6 @@ def measure(latents: Rows, sources: Rows, assignment: Assignment, exact: Assignm
         float(cosine.mean()),
         float(cosine[last].mean()),
         distance,
-        quality.spearman(quality.norms(sources), quality.norms(latents, assignment)),
-        quality.learnability(sources[sample], latents[assignment[sample]]),
+        internals.spearman(internals.norms(sources), internals.norms(latents, assignment)),
+        internals.learnability(sources[sample], latents[assignment[sample]]),
     )

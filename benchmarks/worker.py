@@ -1,12 +1,12 @@
 """The process that runs peers: ``python -m benchmarks.worker``, started by process.py.
 
 It reads one request a line from stdin and answers each with one line of JSON on what was stdout;
-what libraries print goes to stderr. Requests: ``read`` or ``make`` (the arrays), ``load`` (a peer
-on them), ``run`` (one timed run), ``check`` (its answer), and rates of the machine (floors.py).
-Several peers may be loaded at once. It ends when stdin does.
+what libraries print goes to stderr. Requests: ``load`` (arrays from files, and a peer on them),
+``run`` (one timed run), ``forget``, and rates of the machine (floors.py). It ends when stdin does.
 
-What a run costs is read here, in the process that does the work:
-- seconds: wall clock, from arrays in memory to an assignment in memory.
+The costs of a run are measured here, in the process that does the work:
+- seconds: wall clock, from arrays in memory to an assignment in memory; of the whole problem, where
+  a peer answered for a part of the sources. wall_seconds: of the part that ran.
 - cpu_seconds: of all threads of this process, user and system.
 - peak_bytes: the most that was resident during the run, everything included: interpreter,
   libraries, the inputs and the work. The kernel's high-water mark (VmHWM), set back before the
@@ -27,12 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import check, data, device, floors
-from benchmarks.answer import Answer, Assignment, Rows
-from benchmarks.peer import Budget, Peer
+from benchmarks import device, floors
+from benchmarks.peer import Answer, Budget, Peer, Rows
 from benchmarks.peers import BY_NAME
 
 Reply = dict[str, Any]
+
+# Arrays of so many bytes are mapped from their file: processes share the pages.
+MAPPED_BYTES = 1 << 30
 
 
 def reset_peak() -> None:
@@ -58,24 +60,20 @@ class Loaded:
 
     def __init__(self, peer: Peer, latents: Rows, sources: Rows, budget: Budget) -> None:
         self.peer = peer
-        self.latents = peer.place(latents)
-        self.sources = peer.place(sources)
+        self.latents, self.sources = peer.place(latents), peer.place(sources)
         self.budget = budget
-        self.assignment: Assignment | None = None  # of the last run
 
-    def warm(self, rows: int) -> None:
-        """Run on the first rows: what is loaded or made on first use is there then."""
-        if rows:
-            self.peer.match(self.latents[:rows], self.sources[:rows], self.budget)
+    def match(self, rows: int | None = None) -> Answer:
+        """Match all rows or the first ``rows``."""
+        return self.peer.match(self.latents[:rows], self.sources[:rows], self.budget)
 
     def run(self, save: str) -> Reply:
-        """Run once and measure; write the assignment to ``save`` if that is not empty."""
+        """Run once and measure; write the assignment to ``save`` unless that is empty."""
         reset_peak()
         cpu, start = time.process_time(), time.perf_counter()
-        answer = self.peer.match(self.latents, self.sources, self.budget)
+        answer = self.match()
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
         peak = peak_bytes()
-        self.assignment = answer.assignment
         if save:
             np.save(save, answer.assignment)
         return {
@@ -83,12 +81,13 @@ class Loaded:
             "digest": hashlib.sha256(answer.assignment.tobytes()).hexdigest(),
             "note": answer.note,
             "stats": answer.stats,
+            "wall_seconds": seconds,
             **scaled(answer, seconds, cpu_seconds),
         }
 
 
 def scaled(answer: Answer, seconds: float, cpu_seconds: float) -> Reply:
-    """Times of the whole, where a part of the sources stands for it."""
+    """Scale the times to the whole problem where a part of the sources stands for it."""
     visited = int(np.count_nonzero(answer.assignment >= 0))
     left_out = len(answer.assignment) / max(visited, 1) - 1
     added = answer.loop_seconds * left_out
@@ -99,69 +98,57 @@ def scaled(answer: Answer, seconds: float, cpu_seconds: float) -> Reply:
     }
 
 
+def read(path: str) -> Rows:
+    """Read an array, or map it if it is large."""
+    large = Path(path).stat().st_size >= MAPPED_BYTES
+    return np.asarray(np.load(path, mmap_mode="c" if large else None))
+
+
 class Server:
-    """The arrays and the peers on them, between requests."""
+    """Holds a peer and its arrays between requests."""
 
     def __init__(self) -> None:
-        self.arrays: tuple[Rows, Rows] | None = None  # latents, sources
-        self.loaded: dict[str, Loaded] = {}
+        self.loaded: Loaded | None = None
         self.answers: dict[str, Callable[..., Reply]] = {
-            **{"read": self.read, "make": self.make, "load": self.load},
-            **{"run": self.run, "check": self.check},
+            **{"load": self.load, "forget": self.forget, "run": self.run},
             **{"sgemm": floors.sgemm, "int8": floors.int8, "cuda": floors.cuda},
         }
 
-    def read(self, latents: str, sources: str) -> Reply:
-        """Take the arrays from files."""
-        return self._hold(lambda: (np.load(latents), np.load(sources)))
+    def load(
+        self,
+        peer: str,
+        latents: str,
+        sources: str,
+        threads: int,
+        limit: float,
+        warm_rows: int,
+    ) -> Reply:
+        """Prepare a peer on the arrays of two files; match the first rows to warm it up."""
+        self.forget()  # both old and new arrays might not fit
+        arrays = read(latents), read(sources)
+        self.loaded = Loaded(BY_NAME[peer], *arrays, Budget(threads, limit))
+        if warm_rows:
+            self.loaded.match(warm_rows)
+        return {"inputs_bytes": sum(rows.nbytes for rows in arrays)}
 
-    def make(self, name: str, n: int, dim: int) -> Reply:
-        """Take latents of a data set, and sources."""
-        return self._hold(lambda: (data.latents(name, n, dim), data.sources(n, dim)))
-
-    def _hold(self, arrays: Callable[[], tuple[Rows, Rows]]) -> Reply:
-        self.loaded.clear()
-        self.arrays = None  # both old and new might not fit
+    def forget(self) -> Reply:
+        """Free the peer and its arrays."""
+        self.loaded = None
         device.release()
-        self.arrays = arrays()
-        return {"inputs_bytes": sum(rows.nbytes for rows in self.arrays)}
-
-    def load(self, peer: str, threads: int, seconds: float, warm_rows: int) -> Reply:
-        """Prepare a peer; its first ``warm_rows`` rows are matched to warm it up."""
-        named = BY_NAME[peer]
-        assert self.arrays is not None
-        self.loaded[peer] = Loaded(named, *self.arrays, Budget(threads, seconds))
-        self.loaded[peer].warm(warm_rows)
         return {}
 
-    def run(self, peer: str, save: str) -> Reply:
-        """Run a peer once."""
-        return self.loaded[peer].run(save)
+    def run(self, save: str) -> Reply:
+        """Run the peer once."""
+        assert self.loaded is not None
+        return self.loaded.run(save)
 
-    def check(self, peer: str, reference: str, sample: int) -> Reply:
-        """Hold a peer's last answer to the oracle, or to the one in the file ``reference``."""
-        assert self.arrays is not None
-        loaded = self.loaded[peer]
-        assert loaded.assignment is not None
-        if not reference:
-            return {"passed": check.check_exact(*self.arrays, loaded.assignment, sample)}
-        check.check_same(loaded.peer.kind, *self.arrays, loaded.assignment, np.load(reference))
-        return {"passed": "identical" if loaded.peer.kind == "contract" else "as good"}
-
-    def serve(self, request: Reply) -> Reply:
-        """Answer one request."""
-        return self.answers[request["do"]](**request.get("arguments", {}))
-
-
-def answer(server: Server, request: Reply) -> Reply:
-    """Answer a request; whatever a peer raises becomes its row."""
-    try:
-        return server.serve(request)
-    except Exception as error:
-        lines = str(error).splitlines()
-        words = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
-        wrong = str(error) if isinstance(error, check.WrongAnswer) else ""
-        return {"error": words, "wrong": wrong}
+    def answer(self, request: Reply) -> Reply:
+        """Answer a request; an exception of a peer becomes the note of its row."""
+        try:
+            return self.answers[request["do"]](**request.get("arguments", {}))
+        except Exception as error:
+            lines = str(error).splitlines()
+            return {"error": f"{type(error).__name__}: {lines[0] if lines else 'no message'}"}
 
 
 def main() -> None:
@@ -170,7 +157,7 @@ def main() -> None:
     os.dup2(2, 1)
     server = Server()
     for line in sys.stdin:
-        json.dump(answer(server, json.loads(line)), replies, default=str)
+        json.dump(server.answer(json.loads(line)), replies, default=str)
         replies.write("\n")
         replies.flush()
 

@@ -1,10 +1,12 @@
 """The peers: ways to pair sources with latents, one file each; this list is all of them.
 
-To add one: write its file, which defines ``PEERS`` (benchmarks/peer.py says of what), and add the
-file here. ``python -m benchmarks --list`` shows it, and the next run checks and times it.
+To add a peer, write a file that defines ``PEERS`` (benchmarks/peer.py has the interface), and add
+the file here. ``python -m benchmarks --list`` shows it, and the next run checks and times it.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from benchmarks.peer import Peer
 from benchmarks.peers import (
@@ -21,18 +23,10 @@ from benchmarks.peers import (
     scipy_assignment,
 )
 
-OURS: Peer = gtn_label.OURS
-PEERS: tuple[Peer, ...] = (
-    *gtn_label.PEERS,
-    *approximate.PEERS,
-    *faiss_greedy.PEERS,
-    *gpu_greedy.PEERS,
-    *numpy_greedy.PEERS,
-    *authors_loop.PEERS,
-    *bsp_ot.PEERS,
-    *minibatch_ot.PEERS,
-    *lapx_assignment.PEERS,
-    *scipy_assignment.PEERS,
-    *pot_emd.PEERS,
+_FILES: tuple[Any, ...] = (
+    *(gtn_label, approximate, faiss_greedy, gpu_greedy, numpy_greedy, authors_loop),
+    *(bsp_ot, minibatch_ot, lapx_assignment, scipy_assignment, pot_emd),
 )
+OURS: Peer = gtn_label.OURS
+PEERS: tuple[Peer, ...] = tuple(peer for file in _FILES for peer in file.PEERS)
 BY_NAME: dict[str, Peer] = {peer.name: peer for peer in PEERS}

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 
 import gtn_label as package
-from benchmarks.answer import Answer, Rows
-from benchmarks.peer import Budget, Cost, Peer
+from benchmarks.peer import Answer, Budget, Cost, Peer, Rows
 from benchmarks.peers.gtn_label import missing
 
 PROBES = 16

@@ -16,8 +16,7 @@ import time
 
 import numpy as np
 
-from benchmarks.answer import Answer, Rows, norm_order, unit_rows
-from benchmarks.peer import Budget, Cost, Peer
+from benchmarks.peer import Answer, Budget, Cost, Peer, Rows, norm_order, unit_rows
 
 PART = 2_000  # sources that stand for the whole
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.answer import Answer, Rows
-from benchmarks.peer import Budget, Cost, Peer, needs
+from benchmarks.peer import Answer, Budget, Cost, Peer, Rows, needs
 from benchmarks.peers.pot_emd import NO_OTHER_BACKENDS
 
 

@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.answer import Answer, Rows, norm_order, unit_rows
-from benchmarks.peer import Budget, Cost, Peer, needs
+from benchmarks.peer import Answer, Budget, Cost, Peer, Rows, needs, norm_order, unit_rows
 
 BLOCK = 1024
 K = 16  # 1,024 and 16 were the fastest of 512 to 2,048 and 4 to 32 at 50,000 x 100, two threads
@@ -59,11 +58,11 @@ class Flat:
 
 
 def take_in_order(candidates: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What each source of a block takes: the first of its candidates that none before it took.
+    """Give each source of a block the first of its candidates that no earlier source took.
 
-    Ends before the first source whose candidates are all taken. In rounds: whoever wants what an
-    earlier one wants goes on to its next, which is never in vain, as earlier ones only move on when
-    yet earlier ones want the same.
+    The answer ends before the first source whose candidates are all taken. In every round, a source
+    that wants the candidate of an earlier source goes on to its next one. No such step is in vain,
+    because an earlier source moves on only if a still earlier one wants the same.
     """
     n, k = candidates.shape
     place = np.zeros(n, dtype=np.intp)

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import device
-from benchmarks.answer import Answer, Rows
-from benchmarks.peer import Budget, Peer
+from benchmarks.internals import faiss_package
+from benchmarks.peer import Answer, Budget, Peer, Rows
 from benchmarks.peers.faiss_greedy import Flat, greedy
 from benchmarks.peers.gtn_label import missing_gpu
-from gtn_label.backend import faiss_package
 
 MOST_SCORES = 1 << 28  # that PyTorch's search holds at a time: 1 GiB of float32
 
@@ -53,7 +52,7 @@ def match_torch(latents: Rows, sources: Rows, budget: Budget) -> Answer:
 
 
 def missing_faiss() -> str:
-    """Why FAISS cannot search tensors on a GPU here."""
+    """Say why FAISS cannot search tensors on a GPU here."""
     return device.missing() or missing_gpu()
 
 

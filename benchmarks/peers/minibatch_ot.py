@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.answer import Answer, Rows, squared_distances
-from benchmarks.peer import Budget, Cost, Peer, needs
+from benchmarks.peer import Answer, Budget, Cost, Peer, Rows, needs, squared_distances
 from benchmarks.peers.pot_emd import MOST_PIVOTS, NO_OTHER_BACKENDS
 
 BATCH = 1_000

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.answer import Answer, Rows, norm_order, unit_rows
-from benchmarks.peer import Budget, Cost, Peer
+from benchmarks.peer import Answer, Budget, Cost, Peer, Rows, norm_order, unit_rows
 
 BLOCK = 256  # 256 x 50,000 float32 scores are 51 MB; larger blocks were slower
 

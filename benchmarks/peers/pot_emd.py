@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.answer import Answer, Rows, squared_distances
-from benchmarks.peer import Budget, Cost, Peer, needs
+from benchmarks.peer import Answer, Budget, Cost, Peer, Rows, needs, squared_distances
 
 NO_OTHER_BACKENDS = {  # POT would import these if they are installed, which takes seconds
     f"POT_BACKEND_DISABLE_{name}": "1" for name in ("PYTORCH", "JAX", "TENSORFLOW", "CUPY")

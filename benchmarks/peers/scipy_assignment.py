@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.answer import Answer, Rows, squared_distances
-from benchmarks.peer import Budget, Cost, Peer, needs
+from benchmarks.peer import Answer, Budget, Cost, Peer, Rows, needs, squared_distances
 
 
 def match(latents: Rows, sources: Rows, budget: Budget) -> Answer:

@@ -1,7 +1,6 @@
-"""The benchmark suite's rows of the approximate mode: the account of what was lost must be true.
+"""The loss that the approximate mode reports: a true report passes, a false one does not.
 
-A stand-in for the mode pairs with the best of a few free latents, and gives accounts true and
-false. Not here: the mode itself, and the harness (test_benchmarks.py).
+A stand-in for the mode pairs with the best of a few free latents, and gives reports true and false.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from benchmark_cases import entries, rows
 
-from benchmark_settings import SETTINGS
-from benchmarks import approximation, check, data, report
-from benchmarks.harness import Case, Contest, Entry
+from benchmarks import approximation, check, data, markdown
+from benchmarks.harness import Case
 from benchmarks.peer import Budget
 from benchmarks.peers import BY_NAME, OURS, approximate
 
@@ -101,10 +100,7 @@ def test_rows_show_both_accounts() -> None:
     peer = BY_NAME["gtn_label:approx"]
     if peer.missing():
         pytest.skip(peer.missing())
-    ours = Entry(OURS, Case("isotropic", 600, 6), 1)
-    contest = Contest([ours, dataclasses.replace(ours, peer=peer, against=ours)], SETTINGS)
-    contest.run()
-    exact, row = contest.rows()
+    exact, row = rows(entries(peer, case=Case("isotropic", 600, 6)))
     assert exact["loss"] is None
     assert row["seconds"]["median"] > 0
     assert row["note"] == "IVF128,Flat, nprobe 16"
@@ -112,7 +108,7 @@ def test_rows_show_both_accounts() -> None:
     assert 0 < row["quality"]["identical"] < 1
     assert 0 < row["loss"]["other_latent"] < 1
     assert row["loss"]["checked"] == 600
-    text = report.loss_table([exact, row])
+    text = markdown.losses([exact, row])
     assert text.count("\n") == 4
     assert "| gtn_label, approximate | IVF128,Flat, nprobe 16 | 600 |" in text
-    assert report.loss_table([{"title": "a row from before there were any"}]) == ""
+    assert markdown.losses([{"title": "a row from before there were any"}]) == ""

@@ -1,0 +1,28 @@
+"""The parts of gtn_label that benchmarks use and that are not its public interface.
+
+Every such import stands here, so that a move inside the package changes this file alone.
+"""
+
+from gtn_label import _core as core
+from gtn_label.backend import faiss_package
+from gtn_label.backend.faiss_exact import gpu_number
+from gtn_label.quality import (
+    format_bytes,
+    format_seconds,
+    learnability,
+    norms,
+    sample_rows,
+    spearman,
+)
+
+__all__ = [
+    "core",
+    "faiss_package",
+    "format_bytes",
+    "format_seconds",
+    "gpu_number",
+    "learnability",
+    "norms",
+    "sample_rows",
+    "spearman",
+]
