@@ -13,8 +13,27 @@ if(GTN_CUDA STREQUAL "OFF")
   return()
 elseif(GTN_CUDA STREQUAL "EMULATED")
   set(GTN_CUDA_TARGET gtn_cuda_emulated)
-  message(STATUS "CUDA: emulated on the CPU, for tests alone")
+  message(VERBOSE "CUDA: emulated on the CPU, for tests alone")
   return()
+endif()
+
+# AUTO is for the GPUs of this machine: without one, CUDA's compiler is not even looked for.
+set(machine "") # compute capabilities such as 8.9; empty if there is no GPU or they are unknown
+if(GTN_CUDA STREQUAL "AUTO")
+  find_program(GTN_NVIDIA_SMI nvidia-smi PATHS /usr/lib/wsl/lib)
+  mark_as_advanced(GTN_NVIDIA_SMI)
+  set(status "nvidia-smi was not found")
+  if(GTN_NVIDIA_SMI)
+    execute_process(COMMAND ${GTN_NVIDIA_SMI} --query-gpu=compute_cap --format=csv,noheader
+                    TIMEOUT 30 RESULT_VARIABLE status OUTPUT_VARIABLE machine ERROR_QUIET)
+    string(REGEX MATCHALL "[0-9]+\\.[0-9]+" machine "${machine}")
+  endif()
+  file(GLOB nodes /dev/nvidia[0-9]*)
+  if(NOT nodes AND NOT (status EQUAL 0 AND machine))
+    string(CONCAT GTN_CUDA_MISSING "no GPU was found when this was built (GTN_CUDA=AUTO); "
+                  "pip's option -C cmake.define.GTN_CUDA=ON builds it all the same")
+    return()
+  endif()
 endif()
 
 # Code is made for each architecture here and chosen by the command line below.
@@ -37,7 +56,7 @@ if(GTN_CUDA_MISSING)
     message(FATAL_ERROR "GTN_CUDA=ON, but nvcc ${GTN_CUDA_LEAST} or newer is not there to build "
                         "it: ${GTN_CUDA_MISSING}")
   endif()
-  message(STATUS "CUDA: not built: ${GTN_CUDA_MISSING}")
+  message(VERBOSE "CUDA: not built: ${GTN_CUDA_MISSING}")
   return()
 endif()
 
@@ -46,8 +65,20 @@ endif()
 # one's intermediate code.
 set(GTN_CUDA_CAPABILITIES "" CACHE STRING
     "Build for these capabilities alone, such as 90a: quicker, for one machine (empty: for all)")
-if(GTN_CUDA_CAPABILITIES)
-  set(real ${GTN_CUDA_CAPABILITIES})
+set(real ${GTN_CUDA_CAPABILITIES})
+if(NOT real AND machine)
+  list(REMOVE_DUPLICATES machine)
+  string(REPLACE "." "" real "${machine}")
+  execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch
+                  OUTPUT_VARIABLE known ERROR_QUIET)
+  foreach(capability IN LISTS real)
+    if(NOT known MATCHES "compute_${capability}[^0-9]")
+      set(real "") # a GPU that this nvcc does not know: code for all, which its driver may compile
+    endif()
+  endforeach()
+  list(TRANSFORM real REPLACE "^90$" "90a")
+endif()
+if(real)
   set(GTN_CUDA_CODE "")
   set(later "")
 else()
@@ -64,11 +95,13 @@ foreach(capability IN LISTS real)
   list(APPEND GTN_CUDA_CODE "--generate-code=arch=compute_${capability},code=sm_${capability}")
 endforeach()
 list(JOIN real " " shown)
-message(STATUS "CUDA: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, for capabilities ${shown}${later}")
+message(VERBOSE "CUDA: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, for capabilities ${shown}${later}")
 
 set(GTN_CUDA_TARGET gtn_cuda)
 add_library(gtn_cuda STATIC ${GTN_CUDA_SOURCES})
 target_link_libraries(gtn_cuda PUBLIC gtn_engine)
+# For the files without kernels, which the C++ compiler compiles.
+target_include_directories(gtn_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 # CMake before 3.26 does not know that nvcc has C++20.
 if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
@@ -77,12 +110,15 @@ set_target_properties(gtn_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRE
                       CUDA_EXTENSIONS OFF CUDA_ARCHITECTURES OFF CUDA_RUNTIME_LIBRARY Static
                       CUDA_VISIBILITY_PRESET hidden)
 # As on the host: no fused multiply-adds.
-target_compile_options(gtn_cuda PRIVATE --fmad=false -Xcompiler=-ffp-contract=off ${GTN_CUDA_CODE})
+set(cuda --fmad=false -Xcompiler=-ffp-contract=off ${GTN_CUDA_CODE})
 # nvcc's own host code is not pedantic, and its line directives are an extension.
 set(host_warnings ${GTN_WARNINGS})
 list(REMOVE_ITEM host_warnings -Wpedantic)
+set(cxx -ffp-contract=off ${host_warnings})
 list(JOIN host_warnings "," host_warnings)
-target_compile_options(gtn_cuda PRIVATE -Xcompiler=${host_warnings})
+list(APPEND cuda -Xcompiler=${host_warnings})
 if(GTN_WARNINGS_AS_ERRORS)
-  target_compile_options(gtn_cuda PRIVATE --Werror=all-warnings)
+  list(APPEND cuda --Werror=all-warnings)
 endif()
+target_compile_options(gtn_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${cuda}>"
+                                        "$<$<COMPILE_LANGUAGE:CXX>:${cxx}>")

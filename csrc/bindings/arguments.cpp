@@ -2,8 +2,7 @@
 #include "bindings/arguments.hpp"
 
 #include "bindings/device_rows.hpp"
-#include "cpu/dispatch.hpp"
-#include "cpu/exact_dispatch.hpp"
+#include "cpu/instruction_sets.hpp"
 
 namespace py = pybind11;
 
@@ -93,11 +92,11 @@ Task Arguments::task() const {
   if (cone < 1 || threads < 1 || memory < 0) {
     throw py::value_error("cone and threads must be >= 1, memory >= 0");
   }
-  in.kernels = &select_exact_kernels(select_kernel(instruction_set).name);
+  in.kernels = select_instruction_set(instruction_set).exact;
   return {in, on_device(latents), on_device(sources), instruction_set, memory};
 }
 
-void Poll::operator()() {
+void PythonPoll::operator()() const {
   const py::gil_scoped_acquire gil;
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   const auto now = std::chrono::steady_clock::now();
@@ -107,7 +106,7 @@ void Poll::operator()() {
   }
 }
 
-void Poll::finish() const {
+void PythonPoll::finish() const {
   if (!poll_.is_none()) poll_(done_);
 }
 

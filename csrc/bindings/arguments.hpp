@@ -46,16 +46,16 @@ struct Arguments {
 
 // What the engine calls about every 50 ms: takes the GIL for signals, and every now and then for
 // the caller's poll(done).
-class Poll {
+class PythonPoll {
  public:
-  Poll(const pybind11::object& poll, const int64_t& done) : poll_(poll), done_(done) {}
-  void operator()();
+  PythonPoll(const pybind11::object& poll, const int64_t& done) : poll_(poll), done_(done) {}
+  void operator()() const;
   void finish() const;
 
  private:
   const pybind11::object& poll_;
   const int64_t& done_;
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  mutable std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace gtn

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 #include <variant>
@@ -28,7 +27,7 @@ class Engine {
 
   // As gtn::match_rows, without the GIL.
   virtual Ran match(const Task& task, const MatchOutput& out, int64_t& done,
-                    const std::function<void()>& poll) const = 0;
+                    Poll poll) const = 0;
 };
 
 }  // namespace gtn

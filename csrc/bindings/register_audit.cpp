@@ -3,7 +3,7 @@
 #include "bindings/register.hpp"
 #include "core/audit.hpp"
 #include "cpu/backend_cpu.hpp"
-#include "cpu/dispatch.hpp"
+#include "cpu/instruction_sets.hpp"
 
 namespace py = pybind11;
 
@@ -33,14 +33,14 @@ py::tuple audit(const py::object& latents, const py::object& sources, const std:
   py::array_t<int64_t> source(count), latent(count);
   py::array_t<double> cosine(count);
   const AuditOutput out{source.mutable_data(), latent.mutable_data(), cosine.mutable_data()};
-  const Backend backend = cpu_backend(select_kernel(instruction_set), memory, in.latents.count,
+  const Backend backend = cpu_backend(select_instruction_set(instruction_set), memory, in.latents.count,
                                       in.sources.count, in.latents.dim);
   int64_t done = 0;
-  Poll on_poll(poll, done);
+  const PythonPoll on_poll(poll, done);
   {
     const py::gil_scoped_release released;
     audit_rows(in, backend, {visited.data(), static_cast<size_t>(in.sources.count)},
-               {positions.data(), static_cast<size_t>(count)}, out, done, std::ref(on_poll));
+               {positions.data(), static_cast<size_t>(count)}, out, done, on_poll);
   }
   on_poll.finish();
   return py::make_tuple(source, latent, cosine);

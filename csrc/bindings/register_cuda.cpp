@@ -51,7 +51,7 @@ class CudaEngine final : public Engine {
       : device_(device), kernel_(std::move(kernel)), stream_(reinterpret_cast<void*>(stream)) {}
 
   Ran match(const Task& task, const MatchOutput& out, int64_t& done,
-            const std::function<void()>& poll) const override {
+            Poll poll) const override {
     cuda::Options options;
     options.device = device_;
     options.stream = stream_;

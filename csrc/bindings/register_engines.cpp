@@ -9,7 +9,7 @@
 #include "bindings/python_index.hpp"
 #include "bindings/register.hpp"
 #include "cpu/backend_cpu.hpp"
-#include "cpu/dispatch.hpp"
+#include "cpu/instruction_sets.hpp"
 #include "faiss/backend_faiss.hpp"
 #ifdef GTN_FAISS_LINKED
 #include "faiss/linked_index.hpp"
@@ -21,7 +21,7 @@ namespace gtn {
 namespace {
 
 Backend cpu(const Task& task) {
-  return cpu_backend(select_kernel(task.instruction_set), task.memory, task.in.latents.count,
+  return cpu_backend(select_instruction_set(task.instruction_set), task.memory, task.in.latents.count,
                      task.in.sources.count, task.in.latents.dim);
 }
 
@@ -29,10 +29,10 @@ Backend cpu(const Task& task) {
 class ShortlistEngine : public Engine {
  public:
   Ran match(const Task& task, const MatchOutput& out, int64_t& done,
-            const std::function<void()>& poll) const final {
+            Poll poll) const final {
     task.require_host();
     Stats stats = match_rows(task.in, backend(task), out, done, poll);
-    stats.instruction_set = select_kernel(task.instruction_set).name;
+    stats.instruction_set = select_instruction_set(task.instruction_set).name;
     return {std::move(stats), {}};
   }
 

@@ -1,7 +1,7 @@
 // _core.instruction_sets(): the scan kernels of the CPU backend, best first; _core.int8_rate(): how
 // fast one of them is by itself, for benchmarks.
 #include "bindings/register.hpp"
-#include "cpu/dispatch.hpp"
+#include "cpu/instruction_sets.hpp"
 #include "cpu/kernel_rate.hpp"
 
 namespace py = pybind11;
@@ -13,13 +13,13 @@ void register_instruction_sets(py::module_& m) {
       "instruction_sets",
       [] {
         py::list rows;
-        for (const KernelInfo& k : list_kernels()) {
+        for (const InstructionSet& set : instruction_sets()) {
           py::dict row;
-          row["name"] = k.name;
-          row["description"] = k.description;
-          row["built"] = k.built;
-          row["supported"] = k.supported;
-          row["reason"] = k.reason;
+          row["name"] = set.name;
+          row["description"] = set.description;
+          row["built"] = set.built;
+          row["supported"] = set.supported();
+          row["reason"] = set.reason;
           rows.append(row);
         }
         return rows;
@@ -29,7 +29,7 @@ void register_instruction_sets(py::module_& m) {
       "int8_rate",
       [](const std::string& instruction_set, int64_t dim, double seconds) {
         if (dim < 1) throw py::value_error("dim must be >= 1, got " + std::to_string(dim));
-        const Kernel& kernel = select_kernel(instruction_set);
+        const Kernel& kernel = select_instruction_set(instruction_set).scan;
         py::gil_scoped_release released;
         return int8_rate(kernel, dim, seconds);
       },

@@ -62,11 +62,11 @@ py::tuple match(const py::object& latents, const py::object& sources, const std:
   const MatchOutput out{assignment.mutable_data(), cosine.mutable_data(),
                         const_cast<int64_t*>(visited.data())};
   int64_t done = 0;
-  Poll on_poll(poll, done);
+  const PythonPoll on_poll(poll, done);
   Ran ran;
   {
     const py::gil_scoped_release released;
-    ran = engine.match(task, out, done, std::ref(on_poll));
+    ran = engine.match(task, out, done, on_poll);
   }
   on_poll.finish();
   return py::make_tuple(assignment, cosine, dict_of(ran));

@@ -14,7 +14,7 @@ constexpr int64_t kTakenPerPoll = 4096;
 
 void audit_rows(const MatchInput& input, const Backend& backend, std::span<const int64_t> visited,
                 std::span<const int64_t> positions, const AuditOutput& output, int64_t& done,
-                const std::function<void()>& poll) {
+                Poll poll) {
   const DefaultFloatMode mode;
   Parallel parallel(input.threads, poll);
   Stats stats;

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 
 #include "core/match.hpp"
@@ -23,6 +22,6 @@ struct AuditOutput {
 // with.
 void audit_rows(const MatchInput& input, const Backend& backend, std::span<const int64_t> visited,
                 std::span<const int64_t> positions, const AuditOutput& output, int64_t& done,
-                const std::function<void()>& poll);
+                Poll poll);
 
 }  // namespace gtn

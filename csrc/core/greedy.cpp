@@ -45,8 +45,8 @@ int64_t Greedy::window_size() const {
   return std::clamp<int64_t>(free_.ids() / 16, kSmallestWindow, most);
 }
 
-void Greedy::run(std::span<const int32_t> sources, int64_t start, const OnPair& on_pair,
-                 const std::function<void(int64_t)>& on_window) {
+void Greedy::run(std::span<const int32_t> sources, int64_t start, OnPair on_pair,
+                 FunctionRef<void(int64_t)> on_window) {
   const int64_t n = static_cast<int64_t>(sources.size());
   Window w;
   for (w.begin = start; w.begin < n;) {
@@ -131,7 +131,7 @@ void Greedy::retry_uncertified(Window& w) {
   for (const Decision& d : w.decisions) require_certified(d);
 }
 
-void Greedy::walk(Window& w, const OnPair& on_pair) {
+void Greedy::walk(Window& w, OnPair on_pair) {
   PhaseTimer timer(stats_.seconds.walk);
   w.conflicts = w.rescans = w.decided = 0;
   w.lost.clear();

@@ -4,13 +4,13 @@
 // Shortlist they bring.
 #pragma once
 
-#include <functional>
 #include <span>
 #include <vector>
 
 #include "core/contract.hpp"
 #include "core/decide.hpp"
 #include "core/free_latents.hpp"
+#include "core/function_ref.hpp"
 #include "core/parallel.hpp"
 #include "core/shortlists.hpp"
 #include "core/stats.hpp"
@@ -20,22 +20,22 @@ namespace gtn {
 class Greedy {
  public:
   // on_pair(position, latent rank, score) is called in visiting order.
-  using OnPair = std::function<void(int64_t position, int32_t rank, double score)>;
+  using OnPair = FunctionRef<void(int64_t position, int32_t rank, double score)>;
 
   Greedy(const Scorer& scorer, FreeLatents& free, const std::vector<double>& source_norms,
          int64_t cone, const ShortlistFactory& make_shortlist, Parallel& parallel, Stats& stats);
 
   // Matches sources[start...], source rows in visiting order. on_window(position) follows each
   // window, with the number of sources that are final.
-  void run(std::span<const int32_t> sources, int64_t start, const OnPair& on_pair,
-           const std::function<void(int64_t)>& on_window);
+  void run(std::span<const int32_t> sources, int64_t start, OnPair on_pair,
+           FunctionRef<void(int64_t)> on_window);
 
  private:
   struct Window;
   int64_t window_size() const;
   void fill(Window& w);
   void retry_uncertified(Window& w);
-  void walk(Window& w, const OnPair& on_pair);
+  void walk(Window& w, OnPair on_pair);
   int32_t taken_above(const CandidateList& list, double score) const;
   Decision search_again(Window& w, size_t i);
   void adapt(Window& w);

@@ -13,7 +13,7 @@ namespace {
 class Run {
  public:
   Run(const MatchInput& input, const Backend& backend, const MatchOutput& output, int64_t& done,
-      const std::function<void()>& poll)
+      Poll poll)
       : in_(input), backend_(backend), out_(output), done_(done), parallel_(input.threads, poll) {}
 
   Stats run();
@@ -87,7 +87,7 @@ void require_memory(int64_t memory, int64_t needed) {
 }
 
 Stats match_rows(const MatchInput& input, const Backend& backend, const MatchOutput& output,
-                 int64_t& done, const std::function<void()>& poll) {
+                 int64_t& done, Poll poll) {
   const DefaultFloatMode mode;
   return Run(input, backend, output, done, poll).run();
 }

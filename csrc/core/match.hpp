@@ -35,6 +35,6 @@ void require_memory(int64_t memory, int64_t needed);
 // leading entries of visited that are final; `poll` is called on the calling thread about every
 // 50 ms, and what it throws ends the run.
 Stats match_rows(const MatchInput& input, const Backend& backend, const MatchOutput& output,
-                 int64_t& done, const std::function<void()>& poll);
+                 int64_t& done, Poll poll);
 
 }  // namespace gtn

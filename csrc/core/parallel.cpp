@@ -1,8 +1,14 @@
-// Implements parallel.hpp.
 #include "core/parallel.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "core/float_mode.hpp"
 
@@ -21,8 +27,41 @@ inline void relax() {
 }
 }  // namespace
 
-Parallel::Parallel(int threads, std::function<void()> poll)
-    : poll_(std::move(poll)), last_poll_(std::chrono::steady_clock::now()) {
+class Parallel::Team {
+ public:
+  Team(int threads, Poll poll);
+  ~Team();
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  void run(int64_t count, int64_t grain, const Body& body);
+  void poll_if_due();
+
+ private:
+  void worker(int thread);
+  void take_chunks(int thread);
+  void record_error();
+
+  Poll poll_;
+  std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
+
+  std::mutex mutex_;
+  std::condition_variable start_;
+  std::condition_variable finished_;
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<int> running_{0};
+  bool quit_ = false;
+
+  std::atomic<int64_t> next_{0};
+  std::atomic<bool> stop_{false};
+  int64_t count_ = 0;
+  int64_t grain_ = 1;
+  const Body* body_ = nullptr;
+  std::exception_ptr error_;
+  std::vector<std::thread> workers_;
+};
+
+Parallel::Team::Team(int threads, Poll poll) : poll_(poll) {
   workers_.reserve(static_cast<size_t>(std::max(0, threads - 1)));
   try {
     for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { worker(t); });
@@ -37,7 +76,7 @@ Parallel::Parallel(int threads, std::function<void()> poll)
   }
 }
 
-Parallel::~Parallel() {
+Parallel::Team::~Team() {
   {
     std::lock_guard lock(mutex_);
     quit_ = true;
@@ -47,7 +86,7 @@ Parallel::~Parallel() {
   for (auto& w : workers_) w.join();
 }
 
-void Parallel::poll_if_due() {
+void Parallel::Team::poll_if_due() {
   if (!poll_) return;
   const auto now = std::chrono::steady_clock::now();
   if (now - last_poll_ < kPollInterval) return;
@@ -55,13 +94,13 @@ void Parallel::poll_if_due() {
   poll_();
 }
 
-void Parallel::record_error() {
+void Parallel::Team::record_error() {
   std::lock_guard lock(mutex_);
   if (!error_) error_ = std::current_exception();
   stop_.store(true);
 }
 
-void Parallel::take_chunks(int thread) {
+void Parallel::Team::take_chunks(int thread) {
   while (!stop_.load(std::memory_order_relaxed)) {
     const int64_t begin = next_.fetch_add(grain_);
     if (begin >= count_) return;
@@ -70,7 +109,7 @@ void Parallel::take_chunks(int thread) {
   }
 }
 
-void Parallel::worker(int thread) {
+void Parallel::Team::worker(int thread) {
   const DefaultFloatMode mode;
   uint64_t seen = 0;
   for (;;) {
@@ -93,7 +132,7 @@ void Parallel::worker(int thread) {
   }
 }
 
-void Parallel::run(int64_t count, int64_t grain, const Body& body) {
+void Parallel::Team::run(int64_t count, int64_t grain, const Body& body) {
   if (count <= 0) return;
   grain = std::max<int64_t>(1, grain);
   if (workers_.empty() || count <= grain) {
@@ -135,6 +174,19 @@ void Parallel::run(int64_t count, int64_t grain, const Body& body) {
     }
   }
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+Parallel::Parallel(int threads, Poll poll)
+    : team_(std::make_unique<Team>(threads, poll)), threads_(std::max(1, threads)) {}
+
+Parallel::~Parallel() = default;
+
+void Parallel::run(int64_t count, int64_t grain, Body body) {
+  team_->run(count, grain, body);
+}
+
+void Parallel::poll_if_due() {
+  team_->poll_if_due();
 }
 
 }  // namespace gtn

@@ -75,7 +75,7 @@ Problem::Problem(const MatchInput& input, Parallel& parallel, Stats& stats)
   source_norms_ = checked_norms(in_.sources, parallel_);
 }
 
-void Problem::for_each_group(const std::function<void(const Scorer&, const Group&)>& run) {
+void Problem::for_each_group(FunctionRef<void(const Scorer&, const Group&)> run) {
   const Scorer scorer(latents_, in_.sources, *in_.kernels);
   const bool descending = in_.order == Order::norm_desc;
   int64_t offset = 0;

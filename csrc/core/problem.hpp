@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "core/contract.hpp"
 #include "core/distinct.hpp"
 #include "core/free_latents.hpp"
+#include "core/function_ref.hpp"
 #include "core/order.hpp"
 #include "core/parallel.hpp"
 #include "core/rows.hpp"
@@ -57,7 +57,7 @@ class Problem {
   Problem(const MatchInput& input, Parallel& parallel, Stats& stats);
 
   // Calls `run` with each group in turn, labels ascending.
-  void for_each_group(const std::function<void(const Scorer&, const Group&)>& run);
+  void for_each_group(FunctionRef<void(const Scorer&, const Group&)> run);
 
   const std::vector<double>& source_norms() const { return source_norms_; }
   const std::vector<double>& latent_norms() const { return latent_norms_; }

@@ -44,7 +44,7 @@ void unit_row(const Rows& rows, int64_t row, double* unit) {
 }
 
 std::vector<double> mean_direction(const Rows& rows, int64_t count,
-                                   const std::function<int64_t(int64_t)>& row_at,
+                                   FunctionRef<int64_t(int64_t)> row_at,
                                    Parallel& parallel) {
   constexpr int64_t kSample = 8192;
   constexpr int64_t kPart = 512;  // summed apart, so that threads change nothing

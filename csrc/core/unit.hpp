@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "core/contract.hpp"
@@ -27,7 +26,7 @@ void unit_row(const Rows& rows, int64_t row, double* unit);
 // About the mean of x/|x| of the rows row_at(0), ..., row_at(count - 1): the mean of a sample, the
 // same in every run. To subtract it from all unit vectors adds the same to every score.
 std::vector<double> mean_direction(const Rows& rows, int64_t count,
-                                   const std::function<int64_t(int64_t)>& row_at,
+                                   FunctionRef<int64_t(int64_t)> row_at,
                                    Parallel& parallel);
 
 }  // namespace gtn

@@ -1,4 +1,3 @@
-// Implements backend_cpu.hpp.
 #include "cpu/backend_cpu.hpp"
 
 #include "cpu/shortlist_cpu.hpp"
@@ -13,15 +12,15 @@ constexpr int64_t kFewestLatents = 1024;
 
 class CpuSearch final : public Shortlist {
  public:
-  CpuSearch(const Scorer& scorer, const FreeLatents& free, const Kernel& kernel, bool tree_allowed,
-            bool int16_allowed, Parallel& parallel)
+  CpuSearch(const Scorer& scorer, const FreeLatents& free, const InstructionSet& set,
+            bool tree_allowed, bool int16_allowed, Parallel& parallel)
       : scorer_(scorer),
         free_(free),
-        kernel_(kernel),
+        set_(set),
         int16_allowed_(int16_allowed),
         parallel_(parallel) {
     if (tree_allowed && scorer.latents().dim <= kTreeDims && free.ids() >= kFewestLatents) {
-      tree_ = std::make_unique<TreeShortlist>(scorer, free, tree_kernel_for(kernel.name), parallel);
+      tree_ = std::make_unique<TreeShortlist>(scorer, free, *set.tree, parallel);
     }
     scan_unless_tree_pays();
   }
@@ -44,12 +43,12 @@ class CpuSearch final : public Shortlist {
   void scan_unless_tree_pays() {
     if (scan_ || (tree_ && tree_->worthwhile())) return;
     tree_.reset();
-    scan_ = std::make_unique<CpuShortlist>(scorer_, free_, kernel_, int16_allowed_, parallel_);
+    scan_ = std::make_unique<CpuShortlist>(scorer_, free_, set_.scan, int16_allowed_, parallel_);
   }
 
   const Scorer& scorer_;
   const FreeLatents& free_;
-  const Kernel& kernel_;
+  const InstructionSet& set_;
   bool int16_allowed_;
   Parallel& parallel_;
   std::unique_ptr<TreeShortlist> tree_;  // one of the two
@@ -58,14 +57,14 @@ class CpuSearch final : public Shortlist {
 
 }  // namespace
 
-Backend cpu_backend(const Kernel& kernel, int64_t memory, int64_t m, int64_t n, int64_t dim) {
+Backend cpu_backend(const InstructionSet& set, int64_t memory, int64_t m, int64_t n, int64_t dim) {
   const auto within = [&](int64_t bytes) { return memory == 0 || memory >= bytes; };
   const int64_t base = work_bytes(m, n);
   require_memory(memory, base + LatentCodes::bytes_for(m, dim, CpuShortlist::coarsest(dim)));
   const bool int16 = within(base + LatentCodes::bytes_for(m, dim, Arithmetic::int16));
   const bool tree = within(base + DirectionTree::bytes_for(m, dim));
-  return [&kernel, int16, tree](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {
-    return std::make_unique<CpuSearch>(scorer, free, kernel, tree, int16, parallel);
+  return [&set, int16, tree](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {
+    return std::make_unique<CpuSearch>(scorer, free, set, tree, int16, parallel);
   };
 }
 

@@ -5,13 +5,13 @@
 #pragma once
 
 #include "core/match.hpp"
-#include "cpu/kernels.hpp"
+#include "cpu/instruction_sets.hpp"
 
 namespace gtn {
 
 // A backend that computes with one instruction set within `memory` bytes of work space (0: no
 // limit). Throws std::invalid_argument with the bytes needed if that is too little for m latents
 // and n sources.
-Backend cpu_backend(const Kernel& kernel, int64_t memory, int64_t m, int64_t n, int64_t dim);
+Backend cpu_backend(const InstructionSet& set, int64_t memory, int64_t m, int64_t n, int64_t dim);
 
 }  // namespace gtn

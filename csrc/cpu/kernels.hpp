@@ -45,7 +45,7 @@ struct ScanKernel {
 struct Kernel {
   const char* name;
   ScanKernel int8;
-  ScanKernel int16;           // scan is null in a file without one: dispatch.cpp lends another's
+  ScanKernel int16;           // scan is null in a file without one: instruction_sets.cpp lends one
   int32_t source_limit_int8;  // largest |source code| the int8 kernel takes without overflow
 };
 

@@ -1,4 +1,5 @@
-// Implements processor.hpp.
+// Questions to the processor (cpuid, xgetbv) and to the operating system. Each family of processors
+// answers for its own instructions and lacks the others'.
 #include "cpu/processor.hpp"
 
 #if defined(__x86_64__)
@@ -51,31 +52,57 @@ std::string ask_for_tiles() {
 
 }  // namespace
 
-std::string lacking_for(const std::string& kernel) {
-  // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
-  if (kernel == "avx2") {
-    if (!__builtin_cpu_supports("avx2")) return "this processor or operating system lacks AVX2";
-  } else if (kernel == "avx_vnni") {
-    if (!__builtin_cpu_supports("avx2") || !bit(CpuId(7, 1).a, 4)) {
-      return "this processor or operating system lacks AVX-VNNI";
-    }
-  } else if (kernel == "avx512_vnni") {
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") ||
-        !__builtin_cpu_supports("avx512vnni")) {
-      return "this processor or operating system lacks AVX-512 VNNI";
-    }
-  } else if (kernel == "amx_int8") {
-    const unsigned features = CpuId(7, 0).d;
-    if (!bit(features, 24) || !bit(features, 25)) return "this processor lacks AMX-int8";
-    if (!saves(3U << 17)) return "this operating system does not save AMX tiles";
-    static const std::string refused = ask_for_tiles();
-    return refused.empty() ? lacking_for("avx512_vnni") : refused;
-  }
-  return "";
+// __builtin_cpu_supports also asks whether the operating system saves the wide registers.
+
+std::string lacking_avx2() {
+  return __builtin_cpu_supports("avx2") ? "" : "this processor or operating system lacks AVX2";
 }
 
-#elif defined(__aarch64__) && (defined(__linux__) || defined(__APPLE__))
+std::string lacking_fma() {
+  return __builtin_cpu_supports("fma") ? "" : "this processor or operating system lacks FMA";
+}
+
+std::string lacking_avx_vnni() {
+  const bool has = __builtin_cpu_supports("avx2") && bit(CpuId(7, 1).a, 4);
+  return has ? "" : "this processor or operating system lacks AVX-VNNI";
+}
+
+std::string lacking_avx512_vnni() {
+  const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                   __builtin_cpu_supports("avx512vnni");
+  return has ? "" : "this processor or operating system lacks AVX-512 VNNI";
+}
+
+std::string lacking_amx_int8() {
+  const unsigned features = CpuId(7, 0).d;
+  if (!bit(features, 24) || !bit(features, 25)) return "this processor lacks AMX-int8";
+  if (!saves(3U << 17)) return "this operating system does not save AMX tiles";
+  static const std::string refused = ask_for_tiles();
+  return refused.empty() ? lacking_avx512_vnni() : refused;
+}
+
+#else
+
+std::string lacking_avx2() {
+  return "this processor lacks AVX2";
+}
+std::string lacking_fma() {
+  return "this processor lacks FMA";
+}
+std::string lacking_avx_vnni() {
+  return "this processor lacks AVX-VNNI";
+}
+std::string lacking_avx512_vnni() {
+  return "this processor lacks AVX-512 VNNI";
+}
+std::string lacking_amx_int8() {
+  return "this processor lacks AMX-int8";
+}
+
+#endif
+
+#if defined(__aarch64__) && (defined(__linux__) || defined(__APPLE__))
 namespace {
 
 #ifdef __linux__
@@ -101,20 +128,22 @@ bool has_matrix_products() {
 
 }  // namespace
 
-std::string lacking_for(const std::string& kernel) {
-  if (kernel == "neon_dotprod" || kernel == "neon_i8mm") {
-    if (!has_dot_products()) return "this processor lacks NEON dot products";
-  }
-  if (kernel == "neon_i8mm" && !has_matrix_products()) {
-    return "this processor lacks NEON int8 matrix products";
-  }
-  return "";
+std::string lacking_neon_dotprod() {
+  return has_dot_products() ? "" : "this processor lacks NEON dot products";
+}
+
+std::string lacking_neon_i8mm() {
+  if (!has_dot_products()) return lacking_neon_dotprod();
+  return has_matrix_products() ? "" : "this processor lacks NEON int8 matrix products";
 }
 
 #else
 
-std::string lacking_for(const std::string&) {
-  return "";
+std::string lacking_neon_dotprod() {
+  return "this processor lacks NEON dot products";
+}
+std::string lacking_neon_i8mm() {
+  return "this processor lacks NEON int8 matrix products";
 }
 
 #endif

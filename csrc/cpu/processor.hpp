@@ -1,14 +1,18 @@
-// What this processor and its operating system can do, as far as scan kernels need it. Compiled
-// without instruction-set flags, so that asking is safe everywhere.
+// Why this processor and its operating system cannot run the instructions of a kernel; empty if they
+// can. Compiled without instruction-set flags, so that asking is safe everywhere.
 #pragma once
 
 #include <string>
 
 namespace gtn {
 
-// Why the instructions of the kernel of that name cannot run here; empty if they can. Only for
-// kernels of this processor family. For AMX the first call asks Linux to let this process use
-// tiles.
-std::string lacking_for(const std::string& kernel);
+std::string lacking_avx2();
+std::string lacking_fma();
+std::string lacking_avx_vnni();
+std::string lacking_avx512_vnni();
+// The first call asks Linux to let this process use tiles.
+std::string lacking_amx_int8();
+std::string lacking_neon_dotprod();
+std::string lacking_neon_i8mm();
 
 }  // namespace gtn

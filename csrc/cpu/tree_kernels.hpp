@@ -21,7 +21,7 @@ struct TreeKernel {
                        float least, float* products, int32_t* places);
 };
 
-// The one that goes with an instruction set of kernels.hpp, by its name.
-const TreeKernel& tree_kernel_for(const char* instruction_set);
+// Portable C++.
+extern const TreeKernel tree_kernel_portable;
 
 }  // namespace gtn

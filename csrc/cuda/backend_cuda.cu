@@ -105,7 +105,7 @@ const ScanKernel& scan_kernel(const Options& options) {
 class Run {
  public:
   Run(const MatchInput& input, const Options& options, const ScanKernel& kernel,
-      const MatchOutput& output, int64_t& done, const std::function<void()>& poll)
+      const MatchOutput& output, int64_t& done, Poll poll)
       : in_(input),
         options_(options),
         kernel_(kernel),
@@ -346,7 +346,7 @@ void Run::read_results() {
 }  // namespace
 
 DeviceStats match_rows(const MatchInput& input, const Options& options, const MatchOutput& output,
-                       int64_t& done, const std::function<void()>& poll) {
+                       int64_t& done, Poll poll) {
   const DefaultFloatMode mode;
   cudaGetLastError();  // a failure that nobody asked about: CUB would take it for one of its own
   return Run(input, options, scan_kernel(options), output, done, poll).run();

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -57,6 +56,6 @@ struct DeviceStats : Stats {
   bool codes_mapped = false;
 };
 DeviceStats match_rows(const MatchInput& input, const Options& options, const MatchOutput& output,
-                       int64_t& done, const std::function<void()>& poll);
+                       int64_t& done, Poll poll);
 
 }  // namespace gtn::cuda

@@ -6,7 +6,6 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 
@@ -50,7 +49,7 @@ class Matcher {
   int64_t replay(std::span<const int32_t> rows, const int32_t* rank_of_row);
 
   // Matches the rest. on_window(position, latent rows) follows each window.
-  using OnWindow = std::function<void(int64_t position, std::span<const int32_t> rows)>;
+  using OnWindow = FunctionRef<void(int64_t position, std::span<const int32_t> rows)>;
   void run(const OnWindow& on_window);
 
   double scan_products() const { return bounds_->products(); }

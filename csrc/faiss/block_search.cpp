@@ -38,7 +38,7 @@ BlockSearch::BlockSearch(InnerProductIndex& index, Parallel& parallel)
 }
 
 void BlockSearch::run(const FloatRows& rows, const FloatRows& queries, int64_t k,
-                      const std::function<void(const Found&)>& on_found) {
+                      FunctionRef<void(const Found&)> on_found) {
   if (rows.count == 0 || queries.count == 0) return;
   // Blocks of queries times parts of the rows.
   const double per_query = static_cast<double>(rows.count) * static_cast<double>(rows.dim);

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -30,7 +29,7 @@ class BlockSearch {
   BlockSearch(InnerProductIndex& index, Parallel& parallel);
 
   void run(const FloatRows& rows, const FloatRows& queries, int64_t k,
-           const std::function<void(const Found&)>& on_found);
+           FunctionRef<void(const Found&)> on_found);
 
  private:
   struct Scratch {

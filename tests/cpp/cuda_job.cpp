@@ -8,7 +8,7 @@
 
 #include "core/match.hpp"
 #include "cpu/backend_cpu.hpp"
-#include "cpu/dispatch.hpp"
+#include "cpu/instruction_sets.hpp"
 #include "cuda_emulator/device.hpp"
 
 namespace emulation {
@@ -136,7 +136,7 @@ Result Job::run() const {
 Result Job::run_on_cpu() const {
   Result r;
   const gtn::Backend backend =
-      gtn::cpu_backend(gtn::select_kernel("auto"), 0, latents.n, sources.n, latents.dim);
+      gtn::cpu_backend(gtn::select_instruction_set("auto"), 0, latents.n, sources.n, latents.dim);
   const gtn::MatchOutput out = room(r, sources.n);
   gtn::match_rows(input(), backend, out, r.done, poll);
   return r;

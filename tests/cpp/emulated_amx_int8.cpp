@@ -1,5 +1,5 @@
 // The AMX-int8 kernel's own source, compiled with emulated/immintrin.h in place of the compiler's.
-#include "kernels_to_test.hpp"
+#include "sets_to_test.hpp"
 
 #define kernel_amx_int8 emulated_amx_int8
 #include "cpu/kernel_amx_int8.cpp"

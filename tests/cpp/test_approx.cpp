@@ -12,7 +12,7 @@
 #include "cpu/backend_cpu.hpp"
 #include "double_index.hpp"
 #include "faiss/backend_faiss.hpp"
-#include "kernels_to_test.hpp"
+#include "sets_to_test.hpp"
 #include "reference.hpp"
 
 using reference::Data;
@@ -82,7 +82,7 @@ struct Job {
     in.latent_groups = x_groups.empty() ? nullptr : x_groups.data();
     return in;
   }
-  gtn::Backend cpu() const { return gtn::cpu_backend(kernels_to_test()[0], 0, x.n, y.n, x.dim); }
+  gtn::Backend cpu() const { return gtn::cpu_backend(sets_to_test()[0], 0, x.n, y.n, x.dim); }
   void run(const gtn::Backend& backend) {
     const gtn::MatchInput in = input();
     int64_t done = 0;

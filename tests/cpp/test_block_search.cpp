@@ -199,7 +199,8 @@ TEST_CASE("a long search is polled") {
       std::fill(positions.begin(), positions.end(), 0);
     }
   } slow;
-  gtn::Parallel parallel(2, [] { throw std::runtime_error("stop"); });
+  const auto stop = [] { throw std::runtime_error("stop"); };
+  gtn::Parallel parallel(2, stop);
   gtn::BlockSearch search(slow, parallel);
   CHECK_THROWS_WITH_AS(search.run({memory.get(), kRows, kDim}, {memory.get(), 1000, kDim}, 3,
                                   [](const gtn::BlockSearch::Found&) {}),

@@ -1,6 +1,7 @@
 // The contract's arithmetic, norms and refusals, orders, and distinct rows.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>

@@ -10,8 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu/dispatch.hpp"
-#include "cpu/exact_dispatch.hpp"
+#include "cpu/instruction_sets.hpp"
 
 namespace {
 
@@ -142,10 +141,19 @@ Panels make_panels(int64_t dim, Scale scale, uint64_t seed) {
   return p;
 }
 
+std::vector<const gtn::ExactKernels*> kernels_of_this_machine() {
+  std::vector<const gtn::ExactKernels*> kernels;
+  for (const auto& set : gtn::instruction_sets()) {
+    if (!set.supported()) continue;
+    if (kernels.empty() || kernels.back() != set.exact) kernels.push_back(set.exact);
+  }
+  return kernels;
+}
+
 }  // namespace
 
 TEST_CASE("exact kernels give the portable dot products") {
-  const auto all = gtn::list_exact_kernels();
+  const auto all = kernels_of_this_machine();
   REQUIRE(all.back() == &gtn::exact_portable);
   for (const gtn::ExactKernels* kernels : all) {
     CAPTURE(std::string(kernels->name));
@@ -164,7 +172,7 @@ TEST_CASE("exact kernels give the portable dot products") {
 }
 
 TEST_CASE("exact kernels give the hits of portable scores") {
-  for (const gtn::ExactKernels* kernels : gtn::list_exact_kernels()) {
+  for (const gtn::ExactKernels* kernels : kernels_of_this_machine()) {
     CAPTURE(std::string(kernels->name));
     CHECK(kernels->tile_sources <= gtn::kMostExactSources);
     for (const int64_t dim : kDims) {
@@ -222,14 +230,11 @@ TEST_CASE("exact kernels give the hits of portable scores") {
 }
 
 TEST_CASE("a forced instruction set governs exact kernels too") {
-  CHECK(&gtn::select_exact_kernels("scalar") == &gtn::exact_portable);
-  const auto all = gtn::list_exact_kernels();
-  for (const auto& info : gtn::list_kernels()) {
-    const gtn::ExactKernels& chosen = gtn::select_exact_kernels(info.name);
-    CHECK(std::find(all.begin(), all.end(), &chosen) != all.end());
-    if (!info.supported) continue;
-    const std::string name = chosen.name;
-    if (info.name == "avx2") CHECK(name == "avx2");
-    if (info.name == "avx512_vnni") CHECK(name == "avx512");
+  CHECK(gtn::select_instruction_set("scalar").exact == &gtn::exact_portable);
+  for (const auto& set : gtn::instruction_sets()) {
+    if (!set.supported()) continue;
+    const std::string name = set.name, exact = set.exact->name;
+    if (name == "avx2") CHECK(exact == "avx2");
+    if (name == "avx512_vnni") CHECK(exact == "avx512");
   }
 }

@@ -13,7 +13,7 @@
 #include "double_index.hpp"
 #include "faiss/backend_faiss.hpp"
 #include "faiss/shortlist_faiss.hpp"
-#include "kernels_to_test.hpp"
+#include "sets_to_test.hpp"
 #include "promise.hpp"
 
 #if defined(GTN_FAISS_LINKED)
@@ -67,8 +67,7 @@ Result match(const Data& x, const Data& y, int64_t cone, int threads, bool cente
 }
 
 Result match_on_cpu(const Data& x, const Data& y, int64_t cone, bool center = false) {
-  const gtn::Kernel& kernel = kernels_to_test()[0];
-  return match(x, y, cone, 2, center, gtn::cpu_backend(kernel, 0, x.n, y.n, x.dim));
+  return match(x, y, cone, 2, center, gtn::cpu_backend(sets_to_test()[0], 0, x.n, y.n, x.dim));
 }
 
 Result match_with(gtn::InnerProductIndex& index, const Data& x, const Data& y, int64_t cone = 1,

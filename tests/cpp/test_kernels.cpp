@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "cpu/dispatch.hpp"
-#include "kernels_to_test.hpp"
+#include "cpu/instruction_sets.hpp"
+#include "sets_to_test.hpp"
 
 namespace {
 
@@ -220,7 +220,8 @@ void check_alone(const gtn::ScanKernel& kernel, const Problem& p, const Expected
 }  // namespace
 
 TEST_CASE("every kernel equals plain sums") {
-  for (const gtn::Kernel& k : kernels_to_test()) {
+  for (const auto& set : sets_to_test()) {
+    const gtn::Kernel& k = set.scan;
     CAPTURE(k.name);
     for (const bool wide : {false, true}) {
       const gtn::ScanKernel& scan = wide ? k.int16 : k.int8;
@@ -246,7 +247,8 @@ TEST_CASE("every kernel equals plain sums") {
 
 // Where a sum less a threshold leaves int32, and where sums nearly do.
 TEST_CASE("kernels take as many steps as there can be") {
-  for (const gtn::Kernel& k : kernels_to_test()) {
+  for (const auto& set : sets_to_test()) {
+    const gtn::Kernel& k = set.scan;
     CAPTURE(k.name);
     const int32_t few = k.source_limit_int8 == 127 ? 16600 : 33200;
     for (const Codes codes : {Codes::aligned, Codes::positive, Codes::negative}) {
@@ -263,22 +265,22 @@ TEST_CASE("kernels take as many steps as there can be") {
 TEST_CASE("the kernels of GTN_REQUIRED_KERNELS run here") {
   const char* required = std::getenv("GTN_REQUIRED_KERNELS");
   std::istringstream names(required ? required : "scalar");
-  for (std::string name; names >> name;) CHECK(gtn::select_kernel(name).name == name);
+  for (std::string name; names >> name;) CHECK(gtn::select_instruction_set(name).name == name);
 }
 
-TEST_CASE("only auto chooses a kernel") {
-  CHECK_NOTHROW(gtn::select_kernel("auto"));
-  CHECK(std::string(gtn::select_kernel("scalar").name) == "scalar");
-  CHECK_THROWS_AS(gtn::select_kernel("sse9"), std::invalid_argument);
-  for (const auto& info : gtn::list_kernels()) {
-    CHECK(info.reason.empty() == info.supported);
-    CHECK((info.built || !info.supported));
-    if (info.supported) {
-      const gtn::Kernel& kernel = gtn::select_kernel(info.name);
-      CHECK(kernel.name == info.name);
-      CHECK((kernel.int8.scan != nullptr && kernel.int16.scan != nullptr));
+TEST_CASE("only auto chooses an instruction set") {
+  CHECK_NOTHROW(gtn::select_instruction_set("auto"));
+  CHECK(std::string(gtn::select_instruction_set("scalar").name) == "scalar");
+  CHECK_THROWS_AS(gtn::select_instruction_set("sse9"), std::invalid_argument);
+  for (const auto& set : gtn::instruction_sets()) {
+    CHECK((set.built || !set.supported()));
+    CHECK((set.exact != nullptr && set.tree != nullptr));
+    if (set.supported()) {
+      CHECK(&gtn::select_instruction_set(set.name) == &set);
+      CHECK(std::string(set.scan.name) == set.name);
+      CHECK((set.scan.int8.scan != nullptr && set.scan.int16.scan != nullptr));
     } else {
-      CHECK_THROWS_AS(gtn::select_kernel(info.name), std::runtime_error);
+      CHECK_THROWS_AS(gtn::select_instruction_set(set.name), std::runtime_error);
     }
   }
 }

@@ -14,7 +14,7 @@
 
 #include "core/match.hpp"
 #include "cpu/backend_cpu.hpp"
-#include "kernels_to_test.hpp"
+#include "sets_to_test.hpp"
 #include "reference.hpp"
 
 using reference::Data;
@@ -34,7 +34,7 @@ struct Job {
   const Data& y;
   int64_t cone = 1;
   int threads = 2;
-  std::string kernel = kernels_to_test()[0].name;
+  std::string kernel = sets_to_test()[0].name;
   std::vector<int64_t> source_groups = {}, latent_groups = {};
   int64_t memory = 0;
 
@@ -50,13 +50,13 @@ struct Job {
     }
     return in;
   }
-  void run(Result& r, int64_t start, const std::function<void()>& poll = {}) const {
+  void run(Result& r, int64_t start, gtn::Poll poll = {}) const {
     r.assignment.assign(static_cast<size_t>(y.n), -1);
     r.visited.resize(static_cast<size_t>(y.n), -1);
     r.cosine.assign(static_cast<size_t>(y.n), 0.0);
     gtn::MatchInput in = input();
     in.start = start;
-    const gtn::Backend backend = gtn::cpu_backend(kernel_to_test(kernel), memory, x.n, y.n, x.dim);
+    const gtn::Backend backend = gtn::cpu_backend(set_to_test(kernel), memory, x.n, y.n, x.dim);
     r.stats = gtn::match_rows(in, backend, {r.assignment.data(), r.cosine.data(), r.visited.data()},
                               r.done, poll);
   }
@@ -103,7 +103,7 @@ TEST_CASE("equal to the reference") {
       const Data y = reference::make(Kind::gaussian, 450, dim, 22);
       for (const int64_t cone : {1, 8}) {
         const auto expected = reference::match(x, y, {.cone = cone}).assignment;
-        for (const auto& k : kernels_to_test()) {
+        for (const auto& k : sets_to_test()) {
           for (const int threads : {1, 3}) {
             const Result r = Job{x, y, cone, threads, k.name, {}, {}}.run();
             CHECK(r.assignment == expected);

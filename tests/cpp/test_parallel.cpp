@@ -41,7 +41,8 @@ TEST_CASE("an exception in any chunk reaches the caller and the next loop works"
 
 TEST_CASE("poll interrupts a loop, also while only other threads are busy") {
   for (const int threads : {1, 3}) {
-    gtn::Parallel parallel(threads, [] { throw std::runtime_error("interrupted"); });
+    const auto interrupt = [] { throw std::runtime_error("interrupted"); };
+    gtn::Parallel parallel(threads, interrupt);
     std::atomic<int> chunks{0};
     CHECK_THROWS_WITH_AS(parallel.run(1000, 1,
                                       [&](int64_t, int64_t, int) {

@@ -1,22 +1,24 @@
 // The shortlists that scan keep the interface's promise, and decisions rest on it.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "core/decide.hpp"
 #include "core/exact_scan.hpp"
 #include "cpu/shortlist_cpu.hpp"
-#include "kernels_to_test.hpp"
+#include "sets_to_test.hpp"
 #include "promise.hpp"
 
 using promise::Bench;
 using reference::Kind;
 
 TEST_CASE("shortlists keep their promise") {
-  for (const gtn::Kernel& kernel : kernels_to_test()) {
-    CAPTURE(kernel.name);
+  for (const gtn::InstructionSet& set : sets_to_test()) {
+    CAPTURE(std::string(set.name));
     for (const Kind kind : reference::kKinds) {
       for (const int64_t dim : {1, 3, 40}) {
         Bench b(kind, 2200, dim);
-        gtn::CpuShortlist cpu(b.scorer, b.free, kernel, dim != 3, b.parallel);
+        gtn::CpuShortlist cpu(b.scorer, b.free, set.scan, dim != 3, b.parallel);
         gtn::ExactScan exact(b.scorer, b.free, b.parallel);
         for (int round = 0; round < 2; ++round) {
           const int64_t depth = round == 0 ? 1 : 20;

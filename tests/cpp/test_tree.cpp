@@ -7,8 +7,8 @@
 #include <limits>
 #include <string>
 
-#include "cpu/dispatch.hpp"
 #include "cpu/divider.hpp"
+#include "cpu/instruction_sets.hpp"
 #include "cpu/shortlist_tree.hpp"
 #include "promise.hpp"
 
@@ -19,10 +19,9 @@ namespace {
 
 std::vector<const gtn::TreeKernel*> tree_kernels() {
   std::vector<const gtn::TreeKernel*> kernels;
-  for (const auto& info : gtn::list_kernels()) {
-    if (!info.supported) continue;
-    const gtn::TreeKernel* k = &gtn::tree_kernel_for(info.name.c_str());
-    if (std::find(kernels.begin(), kernels.end(), k) == kernels.end()) kernels.push_back(k);
+  for (const auto& set : gtn::instruction_sets()) {
+    if (!set.supported()) continue;
+    if (kernels.empty() || kernels.back() != set.tree) kernels.push_back(set.tree);
   }
   return kernels;
 }

@@ -1,0 +1,21 @@
+# Compiles through ccache if it is installed and the user has set no other launcher. Paths below the
+# source tree are hashed as relative ones, so that a copy of the tree in another folder, such as a
+# temporary one of pip's, finds what an earlier build left.
+if(NOT GTN_CCACHE OR CMAKE_CXX_COMPILER_LAUNCHER OR CMAKE_CXX_COMPILER MATCHES "ccache")
+  return()
+endif()
+find_program(GTN_CCACHE_PROGRAM ccache)
+find_program(GTN_ENV_PROGRAM env)
+mark_as_advanced(GTN_CCACHE_PROGRAM GTN_ENV_PROGRAM)
+if(NOT GTN_CCACHE_PROGRAM)
+  return()
+endif()
+set(launcher ${GTN_CCACHE_PROGRAM})
+if(GTN_ENV_PROGRAM AND NOT DEFINED ENV{CCACHE_BASEDIR})
+  set(launcher ${GTN_ENV_PROGRAM} "CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}" ${launcher})
+endif()
+set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+if(NOT CMAKE_CUDA_COMPILER_LAUNCHER)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${launcher})
+endif()
+message(VERBOSE "Compiling through ${GTN_CCACHE_PROGRAM}")
