@@ -30,7 +30,7 @@ if(GTN_CUDA STREQUAL "AUTO")
   endif()
   file(GLOB nodes /dev/nvidia[0-9]*)
   if(NOT nodes AND NOT (status EQUAL 0 AND machine))
-    string(CONCAT GTN_CUDA_MISSING "no GPU was found when this was built (GTN_CUDA=AUTO); "
+    string(CONCAT GTN_CUDA_MISSING "no GPU was found when this was built (GTN_CUDA=AUTO): "
                   "pip's option -C cmake.define.GTN_CUDA=ON builds it all the same")
     return()
   endif()
