@@ -26,8 +26,7 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // As gtn::match_rows, without the GIL.
-  virtual Ran match(const Task& task, const MatchOutput& out, int64_t& done,
-                    Poll poll) const = 0;
+  virtual Ran match(const Task& task, const MatchOutput& out, int64_t& done, Poll poll) const = 0;
 };
 
 }  // namespace gtn

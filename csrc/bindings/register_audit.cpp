@@ -33,8 +33,8 @@ py::tuple audit(const py::object& latents, const py::object& sources, const std:
   py::array_t<int64_t> source(count), latent(count);
   py::array_t<double> cosine(count);
   const AuditOutput out{source.mutable_data(), latent.mutable_data(), cosine.mutable_data()};
-  const Backend backend = cpu_backend(select_instruction_set(instruction_set), memory, in.latents.count,
-                                      in.sources.count, in.latents.dim);
+  const Backend backend = cpu_backend(select_instruction_set(instruction_set), memory,
+                                      in.latents.count, in.sources.count, in.latents.dim);
   int64_t done = 0;
   const PythonPoll on_poll(poll, done);
   {

@@ -50,8 +50,7 @@ class CudaEngine final : public Engine {
   CudaEngine(int device, std::string kernel, int64_t stream)
       : device_(device), kernel_(std::move(kernel)), stream_(reinterpret_cast<void*>(stream)) {}
 
-  Ran match(const Task& task, const MatchOutput& out, int64_t& done,
-            Poll poll) const override {
+  Ran match(const Task& task, const MatchOutput& out, int64_t& done, Poll poll) const override {
     cuda::Options options;
     options.device = device_;
     options.stream = stream_;

@@ -21,15 +21,14 @@ namespace gtn {
 namespace {
 
 Backend cpu(const Task& task) {
-  return cpu_backend(select_instruction_set(task.instruction_set), task.memory, task.in.latents.count,
-                     task.in.sources.count, task.in.latents.dim);
+  return cpu_backend(select_instruction_set(task.instruction_set), task.memory,
+                     task.in.latents.count, task.in.sources.count, task.in.latents.dim);
 }
 
 // Runs the loop of the core over the shortlists of a backend.
 class ShortlistEngine : public Engine {
  public:
-  Ran match(const Task& task, const MatchOutput& out, int64_t& done,
-            Poll poll) const final {
+  Ran match(const Task& task, const MatchOutput& out, int64_t& done, Poll poll) const final {
     task.require_host();
     Stats stats = match_rows(task.in, backend(task), out, done, poll);
     stats.instruction_set = select_instruction_set(task.instruction_set).name;

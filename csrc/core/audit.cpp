@@ -20,7 +20,7 @@ void audit_rows(const MatchInput& input, const Backend& backend, std::span<const
   Stats stats;
   Problem problem(input, parallel, stats);
   done = 0;
-  const int64_t count = static_cast<int64_t>(positions.size());
+  const int64_t count = std::ssize(positions);
   problem.for_each_group([&](const Scorer& scorer, const Problem::Group& group) {
     const DistinctLatents& distinct = *group.distinct;
     FreeLatents free(distinct);
@@ -30,10 +30,10 @@ void audit_rows(const MatchInput& input, const Backend& backend, std::span<const
     Shortlists shortlists(scorer, free, make, parallel, stats);
     const Replay run(group, visited, input.latents.count);
     CandidateList list;
-    for (int64_t p = 0; p < static_cast<int64_t>(group.sources.size()); ++p) {
-      if (done < count && positions[static_cast<size_t>(done)] == group.offset + p) {
-        const int32_t source = group.sources[static_cast<size_t>(p)];
-        const double norm = problem.source_norms()[static_cast<size_t>(source)];
+    for (int64_t p = 0; p < std::ssize(group.sources); ++p) {
+      if (done < count && positions[done] == group.offset + p) {
+        const int32_t source = group.sources[p];
+        const double norm = problem.source_norms()[source];
         const Decision d = shortlists.choose({source, norm}, input.cone + kSpare, input.cone, list,
                                              stats.full_scans);
         output.source[done] = source;

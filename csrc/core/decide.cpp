@@ -124,11 +124,10 @@ bool Decider::lead(int64_t k) {
   auto& items = list_.items;
   const auto is_free = [&](const Candidate& c) { return free_.is_free(c.id); };
   const auto begin = items.begin();
-  const auto led =
-      std::partition(begin, begin + static_cast<std::ptrdiff_t>(list_.leading), is_free);
+  const auto led = std::partition(begin, begin + list_.leading, is_free);
   list_.leading = 0;
   if (free_.distinct().all_different()) {
-    if (k > static_cast<int64_t>(items.size())) return false;
+    if (k > std::ssize(items)) return false;
     const auto last = begin + k - 1;  // of those that lead
     if (led > last) {
       // Near the end of a run k falls with the number of free latents.
@@ -193,7 +192,7 @@ Decision Decider::lowest_rank_of(int64_t cone) {
     const auto blind = [&](const Candidate& c) {
       return c.lower == -kInfinity && upper(c) >= least && free_.is_free(c.id);
     };
-    rescore(items.begin(), items.begin() + static_cast<std::ptrdiff_t>(list_.leading), blind);
+    rescore(items.begin(), items.begin() + list_.leading, blind);
     bounds(most, least);
     rescore(items.begin(), items.end(), blind);
     list_.leading = 0;

@@ -46,10 +46,9 @@ class RunLeaders {
     int32_t head = run_[0].second;
     for (size_t i = 1; i < run_.size(); ++i) {
       const int32_t rank = run_[i].second;
-      const bool same = run_[i].first == run_[i - 1].first &&
-                        equal(static_cast<size_t>(rank), static_cast<size_t>(head));
+      const bool same = run_[i].first == run_[i - 1].first && equal(rank, head);
       if (same) {
-        leader_[static_cast<size_t>(rank)] = head;
+        leader_[rank] = head;
       } else {
         head = rank;
       }
@@ -80,10 +79,8 @@ class RunLeaders {
 void lead_equal_rows(const Rows& rows, const std::vector<int32_t>& row_of_rank,
                      const std::vector<double>& norms, std::vector<int32_t>& leader,
                      Parallel& parallel) {
-  const auto n = static_cast<int64_t>(row_of_rank.size());
-  const auto norm = [&](int64_t rank) {
-    return norms[static_cast<size_t>(row_of_rank[static_cast<size_t>(rank)])];
-  };
+  const int64_t n = std::ssize(row_of_rank);
+  const auto norm = [&](int64_t rank) { return norms[row_of_rank[rank]]; };
   parallel.run(n, 1 << 14, [&](int64_t from, int64_t to, int) {
     RunLeaders leaders(rows, row_of_rank, leader);
     // The runs that begin in [from, to).
@@ -92,7 +89,7 @@ void lead_equal_rows(const Rows& rows, const std::vector<int32_t>& row_of_rank,
     while (begin < to) {
       int64_t end = begin + 1;
       while (end < n && norm(end) == norm(begin)) ++end;
-      leaders.find(static_cast<size_t>(begin), static_cast<size_t>(end));
+      leaders.find(begin, end);
       begin = end;
     }
   });
@@ -119,8 +116,8 @@ DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<int32_t> row_
   std::atomic<bool> any{by_sign && n > 1};
   parallel.run(static_cast<int64_t>(n) - 1, 1 << 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
-      const auto row = static_cast<size_t>(row_of_rank_[static_cast<size_t>(r)]);
-      const auto next = static_cast<size_t>(row_of_rank_[static_cast<size_t>(r) + 1]);
+      const size_t row = row_of_rank_[r];
+      const size_t next = row_of_rank_[static_cast<size_t>(r) + 1];
       if (norms_[row] == norms_[next]) any.store(true, std::memory_order_relaxed);
     }
   });
@@ -137,7 +134,7 @@ DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<int32_t> row_
   std::vector<int32_t> id_of_rank(n);
   int32_t ids = 0;
   for (size_t r = 0; r < n; ++r) {
-    const auto lead = static_cast<size_t>(leader[r]);
+    const size_t lead = leader[r];
     id_of_rank[r] = lead == r ? ids++ : id_of_rank[lead];
   }
   if (ids == count_) return;
@@ -148,8 +145,7 @@ DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<int32_t> row_
   ranks_.resize(n);
   std::vector<int32_t> fill(start_.begin(), start_.end() - 1);
   for (size_t r = 0; r < n; ++r) {
-    ranks_[static_cast<size_t>(fill[static_cast<size_t>(id_of_rank[r])]++)] =
-        static_cast<int32_t>(r);
+    ranks_[fill[id_of_rank[r]]++] = static_cast<int32_t>(r);
   }
 }
 

@@ -21,21 +21,20 @@ class DistinctLatents {
                   const std::vector<double>& norms, Parallel& parallel);
 
   int32_t count() const { return count_; }
-  int64_t latents() const { return static_cast<int64_t>(row_of_rank_.size()); }
+  int64_t latents() const { return std::ssize(row_of_rank_); }
   bool all_different() const { return start_.empty(); }
 
-  int32_t row_of_rank(int32_t rank) const { return row_of_rank_[static_cast<size_t>(rank)]; }
+  int32_t row_of_rank(int32_t rank) const { return row_of_rank_[rank]; }
   // The row that stands for all members of an id, and its norm.
   int32_t row(int32_t id) const { return row_of_rank(member(id, 0)); }
-  double norm(int32_t id) const { return norms_[static_cast<size_t>(row(id))]; }
+  double norm(int32_t id) const { return norms_[row(id)]; }
 
   int32_t members(int32_t id) const {
-    return all_different() ? 1
-                           : start_[static_cast<size_t>(id) + 1] - start_[static_cast<size_t>(id)];
+    return all_different() ? 1 : start_[static_cast<size_t>(id) + 1] - start_[id];
   }
   // Rank of the j-th member.
   int32_t member(int32_t id, int32_t j) const {
-    return all_different() ? id : ranks_[static_cast<size_t>(start_[static_cast<size_t>(id)] + j)];
+    return all_different() ? id : ranks_[start_[id] + j];
   }
 
  private:

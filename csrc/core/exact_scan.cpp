@@ -60,15 +60,15 @@ class ExactScan::Best {
   int32_t room() const { return room_; }
 
   void add(double score, int32_t id, const FreeLatents& free) {
-    scores_[static_cast<size_t>(size_)] = score;
-    ids_[static_cast<size_t>(size_++)] = id;
+    scores_[size_] = score;
+    ids_[size_++] = id;
     if (size_ > room_) prune(free);
   }
   // Tells of entries that a kernel appended, with positions in `ids` instead of ids.
   void appended(int32_t size, std::span<const int32_t> ids, const FreeLatents& free) {
     for (; size_ < size; ++size_) {
-      int32_t& id = ids_[static_cast<size_t>(size_)];
-      id = ids[static_cast<size_t>(id)];
+      int32_t& id = ids_[size_];
+      id = ids[id];
     }
     if (size_ > room_) prune(free);
   }
@@ -88,7 +88,7 @@ class ExactScan::Best {
   }
   // Keeps the best `keep_` and raises the bar to the worst of them.
   void prune(const FreeLatents& free) {
-    const size_t size = static_cast<size_t>(size_);
+    const size_t size = size_;
     if (size < 2 * keep_) {
       make_room(std::min(2 * size, 2 * keep_));
       return;
@@ -96,7 +96,7 @@ class ExactScan::Best {
     std::vector<Scored> all;
     all.reserve(size);
     deliver(all, free);
-    std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(keep_ - 1), all.end());
+    std::nth_element(all.begin(), all.begin() + (keep_ - 1), all.end());
     for (size_t i = 0; i < keep_; ++i) {
       scores_[i] = all[i].score;
       ids_[i] = all[i].id;
@@ -128,7 +128,7 @@ ExactScan::ExactScan(const Scorer& scorer, const FreeLatents& free, Parallel& pa
           std::clamp<int64_t>(kChunkBytes / (8 * scorer.latents().dim), 16, kLargestChunk),
           kExactLanes)),
       live_(free.ids()) {
-  ids_.reserve(static_cast<size_t>(free.ids()));
+  ids_.reserve(free.ids());
   for (int32_t id = 0; id < free.distinct().count(); ++id) {
     if (free.is_free(id)) ids_.push_back(id);
   }
@@ -136,13 +136,12 @@ ExactScan::ExactScan(const Scorer& scorer, const FreeLatents& free, Parallel& pa
 
 void ExactScan::search(std::span<const Query> queries, int64_t depth, bool,
                        std::span<CandidateList> lists) {
-  if (live_ < static_cast<int64_t>(ids_.size())) {
+  if (live_ < std::ssize(ids_)) {
     std::erase_if(ids_, [&](int32_t id) { return !free_.is_free(id); });
-    live_ = static_cast<int64_t>(ids_.size());
+    live_ = std::ssize(ids_);
   }
   // Spare entries serve sources whose first choices go to earlier ones of the window.
-  const size_t keep =
-      std::min(static_cast<size_t>(std::min(4 * depth + 4, depth + kMostSpare)), ids_.size() + 1);
+  const size_t keep = std::min<int64_t>({4 * depth + 4, depth + kMostSpare, std::ssize(ids_) + 1});
   const size_t batch = std::clamp<size_t>(kEntries / keep, 16, kLargestBatch);
   for (size_t from = 0; from < queries.size(); from += batch) {
     const size_t count = std::min(batch, queries.size() - from);
@@ -152,36 +151,35 @@ void ExactScan::search(std::span<const Query> queries, int64_t depth, bool,
 
 void ExactScan::search_batch(std::span<const Query> queries, size_t keep,
                              std::span<CandidateList> lists) {
-  const int64_t n = static_cast<int64_t>(ids_.size());
+  const int64_t n = std::ssize(ids_);
   const int64_t chunks = (n + chunk_ - 1) / chunk_;
   const size_t count = queries.size();
-  const size_t dim = static_cast<size_t>(scorer_.latents().dim);
+  const size_t dim = scorer_.latents().dim;
   const bool few = count < kFewSources;
-  const size_t places =
-      static_cast<size_t>(round_up_to(static_cast<int64_t>(count), scorer_.kernels().tile_sources));
+  const size_t places = round_up_to(count, scorer_.kernels().tile_sources);
   std::vector<double> sources(few ? 0 : places * dim, 0.0);
   for (size_t q = 0; q < count && !few; ++q) {
     widen_row(scorer_.sources(), queries[q].source_row, &sources[q * dim]);
   }
   std::vector<std::atomic<double>> shared(count);
   for (size_t q = 0; q < count; ++q) shared[q].store(queries[q].floor);
-  std::vector<std::vector<Best>> best(static_cast<size_t>(parallel_.threads()));
+  std::vector<std::vector<Best>> best(parallel_.threads());
   std::vector<Panels> panels(best.size());
 
   parallel_.run(chunks, 1, [&](int64_t begin, int64_t end, int thread) {
-    std::vector<Best>& mine = best[static_cast<size_t>(thread)];
+    std::vector<Best>& mine = best[thread];
     if (mine.empty()) {
       mine.resize(count);
       for (size_t q = 0; q < count; ++q) mine[q].start(keep, queries[q].floor, &shared[q]);
     }
     for (int64_t chunk = begin; chunk < end; ++chunk) {
-      const auto from = static_cast<size_t>(chunk * chunk_);
+      const size_t from = chunk * chunk_;
       const auto ids = std::span<const int32_t>(ids_).subspan(
-          from, std::min(static_cast<size_t>(chunk_), ids_.size() - from));
+          from, std::min<int64_t>(chunk_, ids_.size() - from));
       if (few) {
         scan_rows(queries, ids, mine.data());
       } else {
-        scan_panels(queries, ids, sources, panels[static_cast<size_t>(thread)], mine.data());
+        scan_panels(queries, ids, sources, panels[thread], mine.data());
       }
     }
   });
@@ -195,7 +193,7 @@ void ExactScan::search_batch(std::span<const Query> queries, size_t keep,
     // Nothing was dropped but what is below the floor, or at least `keep` would be here.
     const bool complete = all.size() < keep;
     if (!complete) {
-      const auto worst = all.begin() + static_cast<std::ptrdiff_t>(keep - 1);
+      const auto worst = all.begin() + (keep - 1);
       std::nth_element(all.begin(), worst, all.end());
       all.erase(worst + 1, all.end());
     }
@@ -220,7 +218,7 @@ void ExactScan::scan_rows(std::span<const Query> queries, std::span<const int32_
     const size_t size = std::min<size_t>(kRowsPerPass, ids.size() - from);
     for (size_t i = 0; i < size; ++i) rows[i] = scorer_.latent(distinct.row(ids[from + i]));
     for (size_t q = 0; q < queries.size(); ++q) {
-      scorer_.dots(rows, static_cast<int64_t>(size), queries[q].source_row, dots);
+      scorer_.dots(rows, size, queries[q].source_row, dots);
       for (size_t i = 0; i < size; ++i) {
         const double score = dots[i] / distinct.norm(ids[from + i]);
         if (score >= best[q].bar()) best[q].add(score, ids[from + i], free_);
@@ -233,10 +231,10 @@ void ExactScan::scan_panels(std::span<const Query> queries, std::span<const int3
                             const std::vector<double>& sources, Panels& p, Best* best) const {
   const DistinctLatents& distinct = free_.distinct();
   const int64_t dim = scorer_.latents().dim;
-  const size_t width = static_cast<size_t>(dim);
+  const size_t width = dim;
   const size_t lanes = kExactLanes;
   const size_t count = (ids.size() + lanes - 1) / lanes;
-  p.rows.resize(static_cast<size_t>(chunk_) * width);
+  p.rows.resize(chunk_ * width);
   p.norms.assign(count * lanes, std::numeric_limits<double>::quiet_NaN());
   p.inverses.assign(count * lanes, std::numeric_limits<double>::quiet_NaN());
   std::vector<double> wide(lanes * width, 0.0);
@@ -255,12 +253,12 @@ void ExactScan::scan_panels(std::span<const Query> queries, std::span<const int3
     }
   }
 
-  const size_t places = static_cast<size_t>(scorer_.kernels().tile_sources);
+  const size_t places = scorer_.kernels().tile_sources;
   ExactTile tile;
   tile.panels = p.rows.data();
   tile.norms = p.norms.data();
   tile.inverses = p.inverses.data();
-  tile.panel_end = static_cast<int64_t>(count);
+  tile.panel_end = count;
   tile.dim = dim;
   for (size_t q = 0; q < queries.size(); q += places) {
     tile.sources = &sources[q * width];
@@ -288,7 +286,7 @@ void ExactScan::scan_panels(std::span<const Query> queries, std::span<const int3
 }
 
 void ExactScan::remove(std::span<const int32_t> ids) {
-  live_ -= static_cast<int64_t>(ids.size());
+  live_ -= std::ssize(ids);
 }
 
 }  // namespace gtn

@@ -47,14 +47,14 @@ int64_t Greedy::window_size() const {
 
 void Greedy::run(std::span<const int32_t> sources, int64_t start, OnPair on_pair,
                  FunctionRef<void(int64_t)> on_window) {
-  const int64_t n = static_cast<int64_t>(sources.size());
+  const int64_t n = std::ssize(sources);
   Window w;
   for (w.begin = start; w.begin < n;) {
     const int64_t size = std::min(window_size(), n - w.begin);
     w.queries.clear();
     for (int64_t i = 0; i < size; ++i) {
-      const int32_t row = sources[static_cast<size_t>(w.begin + i)];
-      w.queries.push_back({row, source_norms_[static_cast<size_t>(row)]});
+      const int32_t row = sources[w.begin + i];
+      w.queries.push_back({row, source_norms_[row]});
     }
     fill(w);
     walk(w, on_pair);
@@ -91,19 +91,17 @@ void Greedy::fill(Window& w) {
 }
 
 void Greedy::decide_all(Window& w, const std::vector<size_t>& which) {
-  std::vector<int64_t> rescored(static_cast<size_t>(parallel_.threads()), 0);
+  std::vector<int64_t> rescored(parallel_.threads(), 0);
   std::vector<int64_t> listed(rescored.size(), 0);
-  parallel_.run(
-      static_cast<int64_t>(which.size()), 16, [&](int64_t begin, int64_t end, int thread) {
-        int64_t scores = 0;
-        for (int64_t at = begin; at < end; ++at) {
-          const size_t i = which[static_cast<size_t>(at)];
-          listed[static_cast<size_t>(thread)] += static_cast<int64_t>(w.lists[i].items.size());
-          w.decisions[i] =
-              decide(scorer_, free_, w.queries[i].source_row, cone_, w.lists[i], scores);
-        }
-        rescored[static_cast<size_t>(thread)] += scores;
-      });
+  parallel_.run(std::ssize(which), 16, [&](int64_t begin, int64_t end, int thread) {
+    int64_t scores = 0;
+    for (int64_t at = begin; at < end; ++at) {
+      const size_t i = which[at];
+      listed[thread] += std::ssize(w.lists[i].items);
+      w.decisions[i] = decide(scorer_, free_, w.queries[i].source_row, cone_, w.lists[i], scores);
+    }
+    rescored[thread] += scores;
+  });
   stats_.rescored += std::accumulate(rescored.begin(), rescored.end(), int64_t{0});
   stats_.candidates += std::accumulate(listed.begin(), listed.end(), int64_t{0});
 }
@@ -121,7 +119,7 @@ void Greedy::retry_uncertified(Window& w) {
       queries.back().floor = w.decisions[i].floor;
     }
     if (which.empty()) return;
-    (full ? w.full_scans : stats_.retries) += static_cast<int64_t>(which.size());
+    (full ? w.full_scans : stats_.retries) += std::ssize(which);
     Shortlist& shortlist = full ? shortlists_.exact() : shortlists_.current();
     std::vector<CandidateList> lists(which.size());
     shortlist.search(queries, depth_, false, lists);
@@ -136,7 +134,7 @@ void Greedy::walk(Window& w, OnPair on_pair) {
   w.conflicts = w.rescans = w.decided = 0;
   w.lost.clear();
   // Past this, lists are too short for the conflicts of the window: the rest starts a new one.
-  const int64_t size = static_cast<int64_t>(w.queries.size());
+  const int64_t size = std::ssize(w.queries);
   const bool cheap = shortlists_.cheap_alone();
   const int64_t most_rescans = cheap ? size : 8 + size / 32;
   for (size_t i = 0; i < w.queries.size(); ++i) {
@@ -176,7 +174,7 @@ Decision Greedy::search_again(Window& w, size_t i) {
 // side) exhaust their lists inside a window: longer lists, then smaller windows, until rescans are
 // rare. Both relax only when conflicts do, or they would swing.
 void Greedy::adapt(Window& w) {
-  const int64_t size = static_cast<int64_t>(w.queries.size());
+  const int64_t size = std::ssize(w.queries);
   if (shortlists_.from_backend() && 2 * w.full_scans > size) shortlists_.give_up_backend();
   if (shortlists_.cheap_alone()) {
     // Longer lists are not worth it: smaller windows are, once threads wait for the walk.
@@ -201,10 +199,10 @@ void Greedy::adapt(Window& w) {
     return;
   }
   // As deep as all but a bearable number of sources needed.
-  const auto spared = static_cast<size_t>(bearable - w.rescans);
+  const size_t spared = bearable - w.rescans;
   int64_t needed = base_depth(cone_);
   if (w.lost.size() > spared) {
-    const auto at = w.lost.begin() + static_cast<std::ptrdiff_t>(spared);
+    const auto at = w.lost.begin() + spared;
     std::nth_element(w.lost.begin(), at, w.lost.end(), std::greater<>());
     needed = std::max(needed, cone_ + *at + *at / 2 + 1);
   }

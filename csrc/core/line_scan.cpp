@@ -24,10 +24,10 @@ double value(const Rows& rows, int64_t row) {
 LineScan::LineScan(const Scorer& scorer, const FreeLatents& free, Parallel& parallel)
     : scorer_(scorer), free_(free), parallel_(parallel) {
   const DistinctLatents& distinct = free.distinct();
-  position_.resize(static_cast<size_t>(distinct.count()));
+  position_.resize(distinct.count());
   for (int32_t id = 0; id < distinct.count(); ++id) {
     Side& side = sides_[side_of(id)];
-    position_[static_cast<size_t>(id)] = static_cast<int32_t>(side.ids.size());
+    position_[id] = static_cast<int32_t>(side.ids.size());
     side.ids.push_back(id);
     side.norms.push_back(distinct.norm(id));
   }
@@ -36,9 +36,9 @@ LineScan::LineScan(const Scorer& scorer, const FreeLatents& free, Parallel& para
   }
   for (Side& side : sides_) {
     make_octaves(side);
-    side.free = FreeBits(static_cast<int64_t>(side.ids.size()));
+    side.free = FreeBits(std::ssize(side.ids));
     for (size_t at = 0; at < side.ids.size(); ++at) {
-      if (!free.is_free(side.ids[at])) side.free.remove(static_cast<int64_t>(at));
+      if (!free.is_free(side.ids[at])) side.free.remove(at);
     }
   }
 }
@@ -50,7 +50,7 @@ size_t LineScan::side_of(int32_t id) const {
 void LineScan::make_octaves(Side& side) const {
   for (size_t at = 0; at < side.norms.size(); ++at) {
     const double top = std::ldexp(1.0, std::ilogb(side.norms[at]) + 1);
-    const auto position = static_cast<int64_t>(at);
+    const int64_t position = at;
     if (side.octaves.empty() || side.octaves.back().top != top) {
       side.octaves.push_back({position, position, top});
     }
@@ -94,9 +94,9 @@ class LineScan::Finder {
       const int64_t base = word * 64;
       uint64_t bits = side_.free.word(word) & (~uint64_t{0} << (at - base));
       if (last - base < 64) bits &= (uint64_t{1} << (last - base)) - 1;
-      if (std::popcount(bits) > kDense) bits &= equal(static_cast<size_t>(base), score);
+      if (std::popcount(bits) > kDense) bits &= equal(base, score);
       for (; bits != 0; bits &= bits - 1) {
-        const auto found = static_cast<size_t>(base + std::countr_zero(bits));
+        const size_t found = base + std::countr_zero(bits);
         if (score_of(found) != score) continue;
         positions.push_back(static_cast<int32_t>(found));
         if (positions.size() == enough) return true;
@@ -123,9 +123,9 @@ class LineScan::Finder {
 void LineScan::search(std::span<const Query> queries, int64_t depth, bool,
                       std::span<CandidateList> lists) {
   const size_t enough = static_cast<size_t>(depth) + kSpare;
-  parallel_.run(static_cast<int64_t>(queries.size()), 32, [&](int64_t begin, int64_t end, int) {
+  parallel_.run(std::ssize(queries), 32, [&](int64_t begin, int64_t end, int) {
     std::vector<int32_t> found;
-    for (auto q = static_cast<size_t>(begin); q < static_cast<size_t>(end); ++q) {
+    for (size_t q = begin; q < static_cast<size_t>(end); ++q) {
       const double y = queries[q].source_norm;
       const bool positive = value(scorer_.sources(), queries[q].source_row) > 0.0;
       CandidateList& list = lists[q];
@@ -144,12 +144,12 @@ void LineScan::search(std::span<const Query> queries, int64_t depth, bool,
           found.clear();
           full = finder.find(magnitude, enough, found);
           for (const int32_t at : found) {
-            list.items.push_back({side.ids[static_cast<size_t>(at)], score, score});
+            list.items.push_back({side.ids[at], score, score});
           }
           if (!full) continue;
           // Not listed: lower scores, and this one at higher ranks.
           list.outside = score;
-          list.outside_rank = free_.rank(side.ids[static_cast<size_t>(found.back())]);
+          list.outside_rank = free_.rank(side.ids[found.back()]);
         }
       }
     }
@@ -158,7 +158,7 @@ void LineScan::search(std::span<const Query> queries, int64_t depth, bool,
 
 void LineScan::remove(std::span<const int32_t> ids) {
   for (const int32_t id : ids) {
-    sides_[side_of(id)].free.remove(position_[static_cast<size_t>(id)]);
+    sides_[side_of(id)].free.remove(position_[id]);
   }
 }
 

@@ -22,7 +22,7 @@ class Run {
   void run_group(const Problem& problem, const Scorer& scorer, const Problem::Group& group);
   void set_pair(const Problem& problem, int32_t source, int32_t latent, double score) {
     out_.assignment[source] = latent;
-    out_.cosine[source] = score / problem.source_norms()[static_cast<size_t>(source)];
+    out_.cosine[source] = score / problem.source_norms()[source];
   }
 
   const MatchInput& in_;
@@ -50,15 +50,15 @@ Stats Run::run() {
 void Run::run_group(const Problem& problem, const Scorer& scorer, const Problem::Group& group) {
   const DistinctLatents& distinct = *group.distinct;
   FreeLatents free(distinct);
-  const int64_t n = static_cast<int64_t>(group.sources.size());
+  const int64_t n = std::ssize(group.sources);
   const int64_t start = std::clamp<int64_t>(in_.start - group.offset, 0, n);
   if (start > 0) {
     const Replay earlier(group, {out_.visited, static_cast<size_t>(in_.sources.count)},
                          in_.latents.count);
     for (int64_t p = 0; p < start; ++p) {
       const int32_t row = distinct.row_of_rank(free.take(earlier.id_taken(p, free)));
-      const int32_t source = group.sources[static_cast<size_t>(p)];
-      const double norm = problem.latent_norms()[static_cast<size_t>(row)];
+      const int32_t source = group.sources[p];
+      const double norm = problem.latent_norms()[row];
       set_pair(problem, source, row, scorer.score(row, norm, source));
     }
   }
@@ -73,7 +73,7 @@ void Run::run_group(const Problem& problem, const Scorer& scorer, const Problem:
       [&](int64_t position, int32_t rank, double score) {
         const int32_t latent = distinct.row_of_rank(rank);
         out_.visited[group.offset + position] = latent;
-        set_pair(problem, group.sources[static_cast<size_t>(position)], latent, score);
+        set_pair(problem, group.sources[position], latent, score);
       },
       [&](int64_t position) { done_ = group.offset + position; });
 }

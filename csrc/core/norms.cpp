@@ -18,7 +18,7 @@ enum class Fault { none, not_finite, zero, overflow, underflow };
 
 // Why a row whose squared norm is out of range is undefined.
 Fault diagnose(const Rows& rows, int64_t row, std::vector<double>& values) {
-  values.resize(static_cast<size_t>(rows.dim));
+  values.resize(rows.dim);
   Rows plain = rows;
   plain.mean = nullptr;
   widen_row(plain, row, values.data());
@@ -58,7 +58,7 @@ std::string rule(Fault fault, bool centred) {
   int64_t found = 0;
   std::vector<int64_t> first;
   for (int64_t i = 0; i < rows.count; ++i) {
-    if (in_range(squared[static_cast<size_t>(i)])) continue;
+    if (in_range(squared[i])) continue;
     const Fault fault = diagnose(rows, i, values);
     if (worst == Fault::none || fault < worst) {
       worst = fault;
@@ -74,26 +74,26 @@ std::string rule(Fault fault, bool centred) {
   out << rows.name << " " << rule(worst, rows.mean != nullptr) << found << " of " << rows.count
       << " rows: " << (found == 1 ? "row " : "rows ");
   for (size_t i = 0; i < first.size(); ++i) out << (i ? ", " : "") << first[i];
-  if (found > static_cast<int64_t>(first.size())) out << ", ...";
+  if (found > std::ssize(first)) out << ", ...";
   throw std::invalid_argument(out.str());
 }
 
 }  // namespace
 
 std::vector<double> checked_norms(const Rows& rows, Parallel& parallel) {
-  std::vector<double> norms(static_cast<size_t>(rows.count));
+  std::vector<double> norms(rows.count);
   std::atomic<bool> bad{false};
   parallel.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       const double sq = squared_norm(rows, i);
       if (!in_range(sq)) bad.store(true, std::memory_order_relaxed);
-      norms[static_cast<size_t>(i)] = sq;
+      norms[i] = sq;
     }
   });
   if (bad.load()) throw_faults(rows, norms);
   parallel.run(rows.count, 1 << 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      norms[static_cast<size_t>(i)] = std::sqrt(norms[static_cast<size_t>(i)]);
+      norms[i] = std::sqrt(norms[i]);
     }
   });
   return norms;
@@ -101,18 +101,18 @@ std::vector<double> checked_norms(const Rows& rows, Parallel& parallel) {
 
 std::vector<double> column_mean(const Rows& rows, Parallel& parallel) {
   constexpr int64_t kBlock = 1024;
-  const size_t dim = static_cast<size_t>(rows.dim);
+  const size_t dim = rows.dim;
   const int64_t blocks = (rows.count + kBlock - 1) / kBlock;
   std::vector<double> mean(dim, 0.0);
   // A bounded batch of partial sums at a time keeps memory small; the order of additions is fixed.
   const int64_t batch = std::max<int64_t>(1, 4 * parallel.threads());
-  std::vector<double> partial(static_cast<size_t>(batch) * dim);
+  std::vector<double> partial(batch * dim);
   for (int64_t base = 0; base < blocks; base += batch) {
     const int64_t here = std::min(batch, blocks - base);
     parallel.run(here, 1, [&](int64_t begin, int64_t end, int) {
       std::vector<double> row(dim);
       for (int64_t b = begin; b < end; ++b) {
-        double* sum = partial.data() + static_cast<size_t>(b) * dim;
+        double* sum = partial.data() + b * dim;
         std::fill(sum, sum + dim, 0.0);
         const int64_t stop = std::min(rows.count, (base + b + 1) * kBlock);
         for (int64_t i = (base + b) * kBlock; i < stop; ++i) {
@@ -122,7 +122,7 @@ std::vector<double> column_mean(const Rows& rows, Parallel& parallel) {
       }
     });
     for (int64_t b = 0; b < here; ++b) {
-      const double* sum = partial.data() + static_cast<size_t>(b) * dim;
+      const double* sum = partial.data() + b * dim;
       for (size_t k = 0; k < dim; ++k) mean[k] += sum[k];
     }
   }

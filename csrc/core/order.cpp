@@ -76,7 +76,7 @@ void sort_items(Item* items, Item* scratch, int64_t n) {
 std::vector<int32_t> sorted_by_norm(const std::vector<int32_t>& rows,
                                     const std::vector<double>& norms, bool descending,
                                     Parallel& parallel) {
-  const int64_t n = static_cast<int64_t>(rows.size());
+  const int64_t n = std::ssize(rows);
   std::vector<int32_t> order(rows.size());
   if (n == 0) return order;
   std::vector<Item> items(rows.size()), sorted(rows.size());
@@ -87,11 +87,11 @@ std::vector<int32_t> sorted_by_norm(const std::vector<int32_t>& rows,
   std::mutex mutex;
   parallel.run(n, kChunk, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      const int32_t row = rows[static_cast<size_t>(i)];
-      const double norm = norms[static_cast<size_t>(row)];
-      items[static_cast<size_t>(i)] = {std::bit_cast<uint64_t>(norm) ^ flip, row};
+      const int32_t row = rows[i];
+      const double norm = norms[row];
+      items[i] = {std::bit_cast<uint64_t>(norm) ^ flip, row};
     }
-    const auto [low, high] = range_of(&items[static_cast<size_t>(begin)], &items[0] + end);
+    const auto [low, high] = range_of(&items[begin], &items[0] + end);
     std::lock_guard lock(mutex);
     least = std::min(least, low);
     most = std::max(most, high);
@@ -100,10 +100,10 @@ std::vector<int32_t> sorted_by_norm(const std::vector<int32_t>& rows,
   const Buckets buckets(least, most, n);
   const int64_t chunks = (n + kChunk - 1) / kChunk;
   const size_t count = buckets.count();
-  std::vector<int64_t> place(static_cast<size_t>(chunks) * count, 0);  // [chunk][bucket]
+  std::vector<int64_t> place(chunks * count, 0);  // [chunk][bucket]
   parallel.run(n, kChunk, [&](int64_t begin, int64_t end, int) {
-    int64_t* counts = &place[static_cast<size_t>(begin / kChunk) * count];
-    for (int64_t i = begin; i < end; ++i) ++counts[buckets.of(items[static_cast<size_t>(i)])];
+    int64_t* counts = &place[(begin / kChunk) * count];
+    for (int64_t i = begin; i < end; ++i) ++counts[buckets.of(items[i])];
   });
   std::vector<int64_t> start(count + 1, n);
   int64_t total = 0;
@@ -116,15 +116,15 @@ std::vector<int32_t> sorted_by_norm(const std::vector<int32_t>& rows,
     }
   }
   parallel.run(n, kChunk, [&](int64_t begin, int64_t end, int) {
-    int64_t* at = &place[static_cast<size_t>(begin / kChunk) * count];
+    int64_t* at = &place[(begin / kChunk) * count];
     for (int64_t i = begin; i < end; ++i) {
-      const Item& item = items[static_cast<size_t>(i)];
-      sorted[static_cast<size_t>(at[buckets.of(item)]++)] = item;
+      const Item& item = items[i];
+      sorted[at[buckets.of(item)]++] = item;
     }
   });
-  parallel.run(static_cast<int64_t>(count), 16, [&](int64_t begin, int64_t end, int) {
-    for (auto b = static_cast<size_t>(begin); b < static_cast<size_t>(end); ++b) {
-      const auto from = static_cast<size_t>(start[b]);
+  parallel.run(count, 16, [&](int64_t begin, int64_t end, int) {
+    for (size_t b = begin; b < static_cast<size_t>(end); ++b) {
+      const size_t from = start[b];
       const int64_t size = start[b + 1] - start[b];
       if (size > 1) sort_items(&sorted[from], &items[from], size);
       for (size_t i = from; i < from + static_cast<size_t>(size); ++i) order[i] = sorted[i].row;

@@ -62,7 +62,7 @@ class Parallel::Team {
 };
 
 Parallel::Team::Team(int threads, Poll poll) : poll_(poll) {
-  workers_.reserve(static_cast<size_t>(std::max(0, threads - 1)));
+  workers_.reserve(std::max(0, threads - 1));
   try {
     for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { worker(t); });
   } catch (...) {  // the system is out of threads: end those that started, then report

@@ -13,7 +13,7 @@ namespace gtn {
 namespace {
 
 std::vector<int32_t> all_rows(int64_t count) {
-  std::vector<int32_t> rows(static_cast<size_t>(count));
+  std::vector<int32_t> rows(count);
   std::iota(rows.begin(), rows.end(), 0);
   return rows;
 }
@@ -94,27 +94,27 @@ void Problem::for_each_group(FunctionRef<void(const Scorer&, const Group&)> run)
       std::vector<int32_t>().swap(part.sources);
     }
     stats_.distinct += group.distinct->count();
-    offset += static_cast<int64_t>(group.sources.size());
+    offset += std::ssize(group.sources);
     run(scorer, group);
   }
 }
 
 Replay::Replay(const Problem::Group& group, std::span<const int64_t> visited, int64_t latents)
     : group_(group),
-      visited_(visited.subspan(static_cast<size_t>(group.offset), group.sources.size())),
-      id_of_row_(static_cast<size_t>(latents), -1) {
+      visited_(visited.subspan(group.offset, group.sources.size())),
+      id_of_row_(latents, -1) {
   const DistinctLatents& distinct = *group.distinct;
   for (int32_t id = 0; id < distinct.count(); ++id) {
     for (int32_t j = 0; j < distinct.members(id); ++j) {
-      id_of_row_[static_cast<size_t>(distinct.row_of_rank(distinct.member(id, j)))] = id;
+      id_of_row_[distinct.row_of_rank(distinct.member(id, j))] = id;
     }
   }
 }
 
 int32_t Replay::id_taken(int64_t position, const FreeLatents& free) const {
-  const int64_t row = visited_[static_cast<size_t>(position)];
-  const bool known = row >= 0 && row < static_cast<int64_t>(id_of_row_.size());
-  const int32_t id = known ? id_of_row_[static_cast<size_t>(row)] : -1;
+  const int64_t row = visited_[position];
+  const bool known = row >= 0 && row < std::ssize(id_of_row_);
+  const int32_t id = known ? id_of_row_[row] : -1;
   if (id < 0 || !free.is_free(id) || group_.distinct->row_of_rank(free.rank(id)) != row) {
     refuse_visited(group_.offset + position, row);
   }

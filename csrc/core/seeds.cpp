@@ -25,9 +25,9 @@ float squared_distance(const float* a, const float* b, int64_t dim) {
 
 std::vector<float> find_seeds(const std::vector<float>& rows, int64_t dim, int64_t latents,
                               Parallel& parallel) {
-  const auto width = static_cast<size_t>(dim);
+  const size_t width = dim;
   const size_t sample = rows.size() / width;
-  const auto most = static_cast<size_t>(most_seeds(latents));
+  const size_t most = most_seeds(latents);
   double whole = 0.0;
   std::vector<float> distance(sample);
   const std::vector<float> origin(width, 0.0f);
@@ -46,7 +46,7 @@ std::vector<float> find_seeds(const std::vector<float>& rows, int64_t dim, int64
   std::fill(distance.begin(), distance.end(), std::numeric_limits<float>::max());
   size_t count = 0;
   while (count < most) {
-    size_t pick = static_cast<size_t>(random() % sample);
+    size_t pick = random() % sample;
     if (count > 0) {
       const double mark = left * (static_cast<double>(random() >> 11) * 0x1p-53);
       double at = 0.0;

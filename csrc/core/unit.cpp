@@ -44,16 +44,15 @@ void unit_row(const Rows& rows, int64_t row, double* unit) {
 }
 
 std::vector<double> mean_direction(const Rows& rows, int64_t count,
-                                   FunctionRef<int64_t(int64_t)> row_at,
-                                   Parallel& parallel) {
+                                   FunctionRef<int64_t(int64_t)> row_at, Parallel& parallel) {
   constexpr int64_t kSample = 8192;
   constexpr int64_t kPart = 512;  // summed apart, so that threads change nothing
-  const auto dim = static_cast<size_t>(rows.dim);
+  const size_t dim = rows.dim;
   const int64_t sample = std::min(count, kSample);
   std::vector<double> parts(static_cast<size_t>((sample + kPart - 1) / kPart) * dim, 0.0);
   parallel.run(sample, kPart, [&](int64_t begin, int64_t end, int) {
     std::vector<double> v(dim);
-    double* part = &parts[static_cast<size_t>(begin / kPart) * dim];
+    double* part = &parts[(begin / kPart) * dim];
     for (int64_t i = begin; i < end; ++i) {
       if (i + kRowsAhead < end) prefetch_row(rows, row_at(i + kRowsAhead));
       unit_row(rows, row_at(i), v.data());

@@ -26,7 +26,6 @@ void unit_row(const Rows& rows, int64_t row, double* unit);
 // About the mean of x/|x| of the rows row_at(0), ..., row_at(count - 1): the mean of a sample, the
 // same in every run. To subtract it from all unit vectors adds the same to every score.
 std::vector<double> mean_direction(const Rows& rows, int64_t count,
-                                   FunctionRef<int64_t(int64_t)> row_at,
-                                   Parallel& parallel);
+                                   FunctionRef<int64_t(int64_t)> row_at, Parallel& parallel);
 
 }  // namespace gtn

@@ -17,7 +17,7 @@ class Seeding {
         distinct_(distinct),
         ids_(ids),
         parallel_(parallel),
-        dim_(static_cast<size_t>(scorer.latents().dim)) {}
+        dim_(scorer.latents().dim) {}
 
   // Finds centres; false if the latents are not worth splitting.
   bool find();
@@ -42,8 +42,8 @@ class Seeding {
 };
 
 bool Seeding::find() {
-  const int64_t n = static_cast<int64_t>(ids_.size());
-  const size_t sample = static_cast<size_t>(std::min(kSeedSample, n / 8));
+  const int64_t n = std::ssize(ids_);
+  const size_t sample = std::min(kSeedSample, n / 8);
   std::vector<double> wide(dim_);
   std::vector<double> sum(dim_, 0.0);
   middle_.assign(dim_, 0.0);
@@ -79,12 +79,12 @@ std::vector<std::vector<int32_t>> Seeding::assign() const {
   std::vector<double> total(count_, 0.0);
   std::vector<int64_t> members(count_, 0);
   std::mutex mutex;
-  parallel_.run(static_cast<int64_t>(ids_.size()), 512, [&](int64_t begin, int64_t end, int) {
+  parallel_.run(std::ssize(ids_), 512, [&](int64_t begin, int64_t end, int) {
     std::vector<double> wide(dim_), sums(count_, 0.0);
     std::vector<int64_t> counts(count_, 0);
     std::vector<float> v(dim_);
     for (int64_t i = begin; i < end; ++i) {
-      const auto at = static_cast<size_t>(i);
+      const size_t at = i;
       unit_row(ids_[at], wide, v.data());
       const size_t c = nearest(v.data(), distance[at]);
       cell[at] = static_cast<int32_t>(c);
@@ -100,7 +100,7 @@ std::vector<std::vector<int32_t>> Seeding::assign() const {
   // A stray would coarsen the codes of its whole cell: strays share one of their own.
   std::vector<std::vector<int32_t>> cells(count_ + 1);
   for (size_t i = 0; i < ids_.size(); ++i) {
-    const auto c = static_cast<size_t>(cell[i]);
+    const size_t c = cell[i];
     const double mean = total[c] / static_cast<double>(members[c]);
     const bool stray = static_cast<double>(distance[i]) > kStray * mean;
     cells[stray ? count_ : c].push_back(ids_[i]);
@@ -114,7 +114,7 @@ std::vector<std::vector<int32_t>> Seeding::assign() const {
 std::vector<std::vector<int32_t>> choose_cells(const Scorer& scorer,
                                                const DistinctLatents& distinct,
                                                std::vector<int32_t> ids, Parallel& parallel) {
-  if (static_cast<int64_t>(ids.size()) >= kFewestToSplit) {
+  if (std::ssize(ids) >= kFewestToSplit) {
     Seeding seeding(scorer, distinct, ids, parallel);
     if (seeding.find()) return seeding.assign();
   }

@@ -48,11 +48,11 @@ struct ClassExtent {
 std::vector<int32_t> spread_ids(const FreeLatents& free) {
   constexpr int64_t kRun = 32;
   std::vector<int32_t> ids;
-  ids.reserve(static_cast<size_t>(free.ids()));
+  ids.reserve(free.ids());
   for (int32_t id = 0; id < free.distinct().count(); ++id) {
     if (free.is_free(id)) ids.push_back(id);
   }
-  const int64_t n = static_cast<int64_t>(ids.size());
+  const int64_t n = std::ssize(ids);
   const int64_t runs = (n + kRun - 1) / kRun;
   int64_t stride = static_cast<int64_t>(static_cast<double>(runs) * 0.6180339887498949) | 1;
   while (std::gcd(stride, runs) != 1) stride += 2;
@@ -83,8 +83,7 @@ int64_t LatentCodes::bytes_for(int64_t n, int64_t dim, Arithmetic arithmetic) {
 }
 
 int64_t LatentCodes::bytes() const {
-  return panel_count_ * (panel_bytes() + 4 * kPanelLatents) +
-         static_cast<int64_t>(position_of_.size()) * 4;
+  return panel_count_ * (panel_bytes() + 4 * kPanelLatents) + std::ssize(position_of_) * 4;
 }
 
 LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmetic arithmetic,
@@ -99,11 +98,8 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
   cells_.resize(members.size());
   for (size_t c = 0; c < members.size(); ++c) {
     // Any fixed vector gives valid bounds.
-    const auto row_at = [&](int64_t i) {
-      return distinct_.row(members[c][static_cast<size_t>(i)]);
-    };
-    cells_[c].centre =
-        mean_direction(scorer.latents(), static_cast<int64_t>(members[c].size()), row_at, parallel);
+    const auto row_at = [&](int64_t i) { return distinct_.row(members[c][i]); };
+    cells_[c].centre = mean_direction(scorer.latents(), std::ssize(members[c]), row_at, parallel);
     make_bands(members[c], cells_[c], parallel);
   }
   // Kernels may read a little past the last panel (kernels.hpp).
@@ -113,13 +109,13 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
   if (!panels_) throw std::bad_alloc();
   std::memset(panels_.get() + bytes - kPast, 0, kPast);
   id_at_.assign(static_cast<size_t>(panel_count_) * kPanelLatents, -1);
-  position_of_.assign(static_cast<size_t>(distinct_.count()), -1);
+  position_of_.assign(distinct_.count(), -1);
   for (size_t c = 0; c < members.size(); ++c) {
     std::span<const int32_t> ids(members[c]);
     for (int32_t b = cells_[c].first_band; b < cells_[c].end_band; ++b) {
-      Band& band = bands_[static_cast<size_t>(b)];
-      encode_band(ids.first(static_cast<size_t>(band.live)), cells_[c], band, parallel);
-      ids = ids.subspan(static_cast<size_t>(band.live));
+      Band& band = bands_[b];
+      encode_band(ids.first(band.live), cells_[c], band, parallel);
+      ids = ids.subspan(band.live);
     }
   }
 }
@@ -127,31 +123,31 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
 // v = x/|x| - c
 void LatentCodes::offset_row(std::span<const int32_t> ids, int64_t i, const Cell& cell,
                              double* out) const {
-  const auto ahead = static_cast<size_t>(i + kRowsAhead);
+  const size_t ahead = i + kRowsAhead;
   if (ahead < ids.size()) prefetch_row(scorer_.latents(), distinct_.row(ids[ahead]));
-  unit_row(scorer_.latents(), distinct_.row(ids[static_cast<size_t>(i)]), out);
+  unit_row(scorer_.latents(), distinct_.row(ids[i]), out);
   const double* centre = cell.centre.data();
   for (int64_t k = 0; k < dim_; ++k) out[k] -= centre[k];
 }
 
 // Orders the cell's ids by band, and appends the bands with their steps, radii and places.
 void LatentCodes::make_bands(std::vector<int32_t>& ids, Cell& cell, Parallel& parallel) {
-  const int64_t n = static_cast<int64_t>(ids.size());
+  const int64_t n = std::ssize(ids);
   std::vector<uint16_t> class_of_id(ids.size());
   std::vector<ClassExtent> classes(kClasses);
   std::mutex mutex;
   parallel.run(n, 1024, [&](int64_t begin, int64_t end, int) {
-    std::vector<double> v(static_cast<size_t>(dim_));
+    std::vector<double> v(dim_);
     std::vector<Extent> extents;
-    extents.reserve(static_cast<size_t>(end - begin));
+    extents.reserve(end - begin);
     for (int64_t i = begin; i < end; ++i) {
       offset_row(ids, i, cell, v.data());
       extents.push_back(extent_of(v.data(), dim_));
-      class_of_id[static_cast<size_t>(i)] = static_cast<uint16_t>(class_of(extents.back().largest));
+      class_of_id[i] = static_cast<uint16_t>(class_of(extents.back().largest));
     }
     std::lock_guard lock(mutex);
     for (int64_t i = begin; i < end; ++i) {
-      classes[class_of_id[static_cast<size_t>(i)]].add(extents[static_cast<size_t>(i - begin)], 1);
+      classes[class_of_id[i]].add(extents[i - begin], 1);
     }
   });
 
@@ -182,7 +178,7 @@ void LatentCodes::make_bands(std::vector<int32_t>& ids, Cell& cell, Parallel& pa
     band.step = step_for(bands[b].extent, code_limit(arithmetic_), dim_);
     band.radius = bands[b].extent.norm;
     panel_count_ += band.panels();
-    band_of_panel_.resize(static_cast<size_t>(panel_count_), static_cast<int32_t>(bands_.size()));
+    band_of_panel_.resize(panel_count_, static_cast<int32_t>(bands_.size()));
     bands_.push_back(band);
   }
   cell.end_band = static_cast<int32_t>(bands_.size());
@@ -200,18 +196,18 @@ void LatentCodes::encode_band(std::span<const int32_t> ids, const Cell& cell, Ba
   std::mutex mutex;
   double left = 0.0;
   parallel.run(band.panels(), 8, [&](int64_t begin, int64_t end, int) {
-    std::vector<double> v(static_cast<size_t>(dim_));
+    std::vector<double> v(dim_);
     // int8 latents carry 128 in every code, also in the dimensions that fill up the last step.
     std::vector<std::byte> rows(kWoven * row_bytes, std::byte{static_cast<uint8_t>(narrow * 128)});
     double most = 0.0;
     for (int64_t at = begin * kPanelLatents; at < end * kPanelLatents; at += kWoven) {
       const int64_t position = band.first_panel * kPanelLatents + at;
       for (int64_t i = 0; i < kWoven && at + i < n; ++i) {
-        const int32_t id = ids[static_cast<size_t>(at + i)];
-        id_at_[static_cast<size_t>(position + i)] = id;
-        position_of_[static_cast<size_t>(id)] = static_cast<int32_t>(position + i);
+        const int32_t id = ids[at + i];
+        id_at_[position + i] = id;
+        position_of_[id] = static_cast<int32_t>(position + i);
         offset_row(ids, at + i, cell, v.data());
-        std::byte* row = rows.data() + static_cast<size_t>(i) * row_bytes;
+        std::byte* row = rows.data() + i * row_bytes;
         most = std::max(
             most, narrow ? quantise(v.data(), dim_, band.step, 128, reinterpret_cast<uint8_t*>(row))
                          : quantise(v.data(), dim_, band.step, 0, reinterpret_cast<int16_t*>(row)));
@@ -219,7 +215,7 @@ void LatentCodes::encode_band(std::span<const int32_t> ids, const Cell& cell, Ba
       std::byte* out = lane(position);
       for (int32_t s = 0; s < steps_; ++s, out += 4 * kPanelLatents) {
         for (int64_t i = 0; i < kWoven; ++i) {
-          std::memcpy(out + 4 * i, rows.data() + static_cast<size_t>(i) * row_bytes + 4 * s, 4);
+          std::memcpy(out + 4 * i, rows.data() + i * row_bytes + 4 * s, 4);
         }
       }
     }
@@ -236,10 +232,10 @@ void LatentCodes::remove(std::span<const int32_t> ids, Parallel& parallel) {
   std::vector<int64_t> ends;  // of the bands, before the removal
   for (const Band& band : bands_) ends.push_back(band.live);
   for (const int32_t id : ids) {
-    const int32_t hole = position_of_[static_cast<size_t>(id)];
+    const int32_t hole = position_of_[id];
     if (hole < 0) continue;
-    position_of_[static_cast<size_t>(id)] = -1;
-    id_at_[static_cast<size_t>(hole)] = -1;
+    position_of_[id] = -1;
+    id_at_[hole] = -1;
     --bands_[band_of(hole)].live;
     --live_;
     moves_.push_back({-1, hole});
@@ -252,17 +248,17 @@ void LatentCodes::remove(std::span<const int32_t> ids, Parallel& parallel) {
     int64_t& end = ends[b];
     do {
       --end;
-    } while (id_at_[static_cast<size_t>(first + end)] < 0);
+    } while (id_at_[first + end] < 0);
     const auto from = static_cast<int32_t>(first + end);
-    const int32_t moved = std::exchange(id_at_[static_cast<size_t>(from)], -1);
-    id_at_[static_cast<size_t>(move.to)] = moved;
-    position_of_[static_cast<size_t>(moved)] = move.to;
+    const int32_t moved = std::exchange(id_at_[from], -1);
+    id_at_[move.to] = moved;
+    position_of_[moved] = move.to;
     moves_[kept++] = {from, move.to};
   }
   moves_.resize(kept);
-  parallel.run(static_cast<int64_t>(kept), 64, [&](int64_t begin, int64_t end, int) {
+  parallel.run(kept, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      const Move& move = moves_[static_cast<size_t>(i)];
+      const Move& move = moves_[i];
       std::byte* to = lane(move.to);
       const std::byte* from = lane(move.from);
       for (int32_t s = 0; s < steps_; ++s) std::memcpy(to + s * 256, from + s * 256, 4);

@@ -55,7 +55,7 @@ class LatentCodes {
   const std::vector<Cell>& cells() const { return cells_; }
   const std::vector<Band>& bands() const { return bands_; }
   const void* panels() const { return panels_.get(); }
-  int32_t id_at(int32_t position) const { return id_at_[static_cast<size_t>(position)]; }
+  int32_t id_at(int32_t position) const { return id_at_[position]; }
   void remove(std::span<const int32_t> ids, Parallel& parallel);
   int64_t bytes() const;
   // What the codes of n latents take, for budgets.
@@ -78,7 +78,7 @@ class LatentCodes {
     return panels_.get() + position / kPanelLatents * panel_bytes() + position % kPanelLatents * 4;
   }
   size_t band_of(int32_t position) const {
-    return static_cast<size_t>(band_of_panel_[static_cast<size_t>(position / kPanelLatents)]);
+    return static_cast<size_t>(band_of_panel_[position / kPanelLatents]);
   }
 
   const Scorer& scorer_;

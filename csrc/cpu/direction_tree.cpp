@@ -61,23 +61,23 @@ DirectionTree::DirectionTree(const Scorer& scorer, const FreeLatents& free, Para
       dim_(scorer.latents().dim),
       leaf_bytes_(head_bytes(dim_) + 4 * kLeafLatents * dim_) {
   std::vector<int32_t> ids;
-  ids.reserve(static_cast<size_t>(free.ids()));
+  ids.reserve(free.ids());
   for (int32_t id = 0; id < distinct_.count(); ++id) {
     if (free.is_free(id)) ids.push_back(id);
   }
-  live_ = built_ = static_cast<int64_t>(ids.size());
+  live_ = built_ = std::ssize(ids);
   leaf_count_ = leaves_for(built_);
 
   for (int64_t slots = leaf_count_; boxes_.empty() || slots > 1;) {
     slots = (slots + kGroupBoxes - 1) / kGroupBoxes;
-    boxes_.emplace(boxes_.begin(), static_cast<size_t>(slots * group_floats()), kFar);
+    boxes_.emplace(boxes_.begin(), slots * group_floats(), kFar);
   }
-  const auto bytes = static_cast<size_t>(leaf_count_ * leaf_bytes_);
+  const size_t bytes = leaf_count_ * leaf_bytes_;
   leaves_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
   if (!leaves_) throw std::bad_alloc();
   std::memset(leaves_.get(), 0, bytes);
   ids_.resize(static_cast<size_t>(leaf_count_) * kLeafLatents);
-  position_of_.assign(static_cast<size_t>(distinct_.count()), -1);
+  position_of_.assign(distinct_.count(), -1);
   fill_leaves(ids, parallel);
   for (size_t level = boxes_.size() - 1; level > 0; --level) {
     for (int64_t g = 0; g < groups(level); ++g) shrink_group(level, g);
@@ -85,14 +85,14 @@ DirectionTree::DirectionTree(const Scorer& scorer, const FreeLatents& free, Para
 }
 
 void DirectionTree::fill_leaves(const std::vector<int32_t>& ids, Parallel& parallel) {
-  const auto dim = static_cast<size_t>(dim_);
+  const size_t dim = dim_;
   std::vector<float> units(ids.size() * dim);
   parallel.run(built_, 1024, [&](int64_t begin, int64_t end, int) {
     std::vector<double> v(dim);
     for (int64_t i = begin; i < end; ++i) {
-      const int32_t id = ids[static_cast<size_t>(i)];
+      const int32_t id = ids[i];
       widen_row(scorer_.latents(), distinct_.row(id), v.data());
-      float* unit = &units[static_cast<size_t>(i) * dim];
+      float* unit = &units[i * dim];
       for (size_t k = 0; k < dim; ++k) unit[k] = static_cast<float>(v[k] / distinct_.norm(id));
     }
   });
@@ -113,10 +113,10 @@ void DirectionTree::fill_leaves(const std::vector<int32_t>& ids, Parallel& paral
     halve_all({middle, r.end});
   };
   std::vector<Range> ranges = {{0, leaf_count_}};
-  while (static_cast<int64_t>(ranges.size()) < std::min(kSubtrees, leaf_count_)) {
+  while (std::ssize(ranges) < std::min(kSubtrees, leaf_count_)) {
     std::vector<Range> halves(2 * ranges.size());
-    parallel.run(static_cast<int64_t>(ranges.size()), 1, [&](int64_t begin, int64_t end, int) {
-      for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+    parallel.run(std::ssize(ranges), 1, [&](int64_t begin, int64_t end, int) {
+      for (size_t i = begin; i < static_cast<size_t>(end); ++i) {
         const Range r = ranges[i];
         const int64_t middle = r.end - r.begin < 2 ? r.end : halve(r);
         halves[2 * i] = {r.begin, middle};
@@ -128,14 +128,14 @@ void DirectionTree::fill_leaves(const std::vector<int32_t>& ids, Parallel& paral
       if (r.begin < r.end) ranges.push_back(r);
     }
   }
-  parallel.run(static_cast<int64_t>(ranges.size()), 1, [&](int64_t begin, int64_t end, int) {
+  parallel.run(std::ssize(ranges), 1, [&](int64_t begin, int64_t end, int) {
     std::vector<int32_t> members;
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+    for (size_t i = begin; i < static_cast<size_t>(end); ++i) {
       halve_all(ranges[i]);
       for (int64_t slot = ranges[i].begin; slot < ranges[i].end; ++slot) {
         members.clear();
         for (int64_t at = first(slot); at < first(slot + 1); ++at) {
-          members.push_back(ids[static_cast<size_t>(divider.row(at))]);
+          members.push_back(ids[divider.row(at)]);
         }
         fill_leaf(slot, members);
       }
@@ -144,8 +144,8 @@ void DirectionTree::fill_leaves(const std::vector<int32_t>& ids, Parallel& paral
 }
 
 void DirectionTree::fill_leaf(int64_t slot, std::span<const int32_t> ids) {
-  const auto dim = static_cast<size_t>(dim_);
-  const auto at = static_cast<size_t>(slot);
+  const size_t dim = dim_;
+  const size_t at = slot;
   Leaf& head = leaf_at(slot);
   double* centre = reinterpret_cast<double*>(&head + 1);
   std::vector<double> v(ids.size() * dim);
@@ -169,7 +169,7 @@ void DirectionTree::fill_leaf(int64_t slot, std::span<const int32_t> ids) {
     }
     radius = std::max(radius, squared);
     ids_[at * kLeafLatents + i] = ids[i];
-    position_of_[static_cast<size_t>(ids[i])] = static_cast<int32_t>(at * kLeafLatents + i);
+    position_of_[ids[i]] = static_cast<int32_t>(at * kLeafLatents + i);
   }
   head.live = static_cast<int32_t>(ids.size());
   // Rounding of w, of the source and of dim products and sums in float32, each relative to |w|;
@@ -196,7 +196,7 @@ bool DirectionTree::set_box(size_t level, int64_t slot, const float* lowest, con
 // Fits the box of a leaf to its latents, and the boxes above to those below.
 void DirectionTree::shrink_leaf(int64_t slot) {
   const Leaf& l = leaf(slot);
-  std::vector<float> lowest(static_cast<size_t>(dim_), kFar), highest(lowest.size(), kFar);
+  std::vector<float> lowest(dim_, kFar), highest(lowest.size(), kFar);
   for (int64_t k = 0; k < dim_ && l.live > 0; ++k) {
     const float* w = offsets(slot) + k * kLeafLatents;
     float low = w[0], high = w[0];
@@ -204,15 +204,15 @@ void DirectionTree::shrink_leaf(int64_t slot) {
       low = std::min(low, w[i]);
       high = std::max(high, w[i]);
     }
-    lowest[static_cast<size_t>(k)] = round_down(l.centre()[k] + static_cast<double>(low) - l.error);
-    highest[static_cast<size_t>(k)] = round_up(l.centre()[k] + static_cast<double>(high) + l.error);
+    lowest[k] = round_down(l.centre()[k] + static_cast<double>(low) - l.error);
+    highest[k] = round_up(l.centre()[k] + static_cast<double>(high) + l.error);
   }
   set_box(boxes_.size() - 1, slot, lowest.data(), highest.data());
 }
 
 // Fits the box of a group, in the level above, to the boxes in it. An empty box begins at infinity.
 bool DirectionTree::shrink_group(size_t level, int64_t group) {
-  std::vector<float> lowest(static_cast<size_t>(dim_)), highest(lowest.size());
+  std::vector<float> lowest(dim_), highest(lowest.size());
   const float* boxes = this->group(level, group);
   for (size_t k = 0; k < lowest.size(); ++k) {
     const float* low = boxes + 2 * k * kGroupBoxes;
@@ -264,10 +264,10 @@ void DirectionTree::remove(std::span<const int32_t> ids, Parallel& parallel) {
   // Leaves lie far apart: their memory is asked for some removals ahead.
   constexpr size_t kAhead = 8;
   for (size_t i = 0; i < ids.size() + kAhead; ++i) {
-    if (i < ids.size()) fetch(position_of_[static_cast<size_t>(ids[i])]);
+    if (i < ids.size()) fetch(position_of_[ids[i]]);
     if (i < kAhead) continue;
     const int32_t id = ids[i - kAhead];
-    const int32_t position = position_of_[static_cast<size_t>(id)];
+    const int32_t position = position_of_[id];
     if (position < 0) continue;
     const int64_t slot = position / kLeafLatents;
     const int64_t hole = position % kLeafLatents;
@@ -276,10 +276,10 @@ void DirectionTree::remove(std::span<const int32_t> ids, Parallel& parallel) {
     if (dirty || last == 0) dirty_.push_back(slot);
     float* w = offsets_at(slot);
     for (int64_t k = 0; k < dim_; ++k, w += kLeafLatents) w[hole] = w[last];
-    int32_t* members = &ids_[static_cast<size_t>(slot * kLeafLatents)];
+    int32_t* members = &ids_[slot * kLeafLatents];
     members[hole] = members[last];
-    position_of_[static_cast<size_t>(members[hole])] = position;
-    position_of_[static_cast<size_t>(id)] = -1;
+    position_of_[members[hole]] = position;
+    position_of_[id] = -1;
     --live_;
   }
   const auto drop_repeats = [&] {
@@ -287,8 +287,8 @@ void DirectionTree::remove(std::span<const int32_t> ids, Parallel& parallel) {
     dirty_.erase(std::unique(dirty_.begin(), dirty_.end()), dirty_.end());
   };
   drop_repeats();
-  parallel.run(static_cast<int64_t>(dirty_.size()), 128, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) shrink_leaf(dirty_[static_cast<size_t>(i)]);
+  parallel.run(std::ssize(dirty_), 128, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) shrink_leaf(dirty_[i]);
   });
   for (size_t level = boxes_.size() - 1; level > 0; --level) {
     for (int64_t& slot : dirty_) slot /= kGroupBoxes;

@@ -41,9 +41,7 @@ class DirectionTree {
   const float* group(size_t level, int64_t group) const {
     return boxes_[level].data() + group * group_floats();
   }
-  int64_t groups(size_t level) const {
-    return static_cast<int64_t>(boxes_[level].size()) / group_floats();
-  }
+  int64_t groups(size_t level) const { return std::ssize(boxes_[level]) / group_floats(); }
   int64_t leaf_count() const { return leaf_count_; }
   int64_t group_floats() const { return dim_ * 2 * kGroupBoxes; }
 

@@ -29,8 +29,8 @@ void Divider::divide(int64_t begin, int64_t middle, int64_t end) {
       widest = k;
     }
   }
-  for (int64_t i = begin; i < end; ++i) entries_[static_cast<size_t>(i)].key = point(i)[widest];
-  const auto place = [&](int64_t i) { return entries_.begin() + static_cast<std::ptrdiff_t>(i); };
+  for (int64_t i = begin; i < end; ++i) entries_[i].key = point(i)[widest];
+  const auto place = [&](int64_t i) { return entries_.begin() + i; };
   std::nth_element(place(begin), place(middle), place(end),
                    [](const Entry& a, const Entry& b) { return a.key < b.key; });
 }

@@ -20,16 +20,14 @@ class Divider {
   // Divides [begin, end) in halves until parts have at most `most` points.
   void divide_all(int64_t begin, int64_t end, int64_t most);
   // The original row of the point that is now at `place`.
-  int32_t row(int64_t place) const { return entries_[static_cast<size_t>(place)].row; }
+  int32_t row(int64_t place) const { return entries_[place].row; }
 
  private:
   struct Entry {
     float key;
     int32_t row;
   };
-  const float* point(int64_t place) const {
-    return &points_[static_cast<size_t>(row(place) * dim_)];
-  }
+  const float* point(int64_t place) const { return &points_[row(place) * dim_]; }
 
   std::vector<float> points_;
   int64_t dim_;

@@ -1,5 +1,5 @@
-// Why this processor and its operating system cannot run the instructions of a kernel; empty if they
-// can. Compiled without instruction-set flags, so that asking is safe everywhere.
+// Why this processor and its operating system cannot run the instructions of a kernel; empty if
+// they can. Compiled without instruction-set flags, so that asking is safe everywhere.
 #pragma once
 
 #include <string>

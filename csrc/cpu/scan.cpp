@@ -36,7 +36,7 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
   codes_ = &codes;
   kernel_ = &kernel;
   settings_ = settings;
-  slack_ = 4.0 * rounding_slack(static_cast<int64_t>(codes.cells().front().centre.size()));
+  slack_ = 4.0 * rounding_slack(std::ssize(codes.cells().front().centre));
   count_ = sources.size();
   tile_sources_ = static_cast<size_t>(kernel.tile_sources);
   tiles_ = (count_ + tile_sources_ - 1) / tile_sources_;
@@ -58,7 +58,7 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
     row.source = &source;
     row.bar = std::max(settings.guess + source.level, source.floor - 4.0 * kBarSlack);
     row.truncated = false;
-    row.room = std::max(kFirstRoom, static_cast<size_t>(4 * settings.depth));
+    row.room = std::max<size_t>(kFirstRoom, 4 * settings.depth);
     row.settled = 0;
     row.entries.clear();
   }
@@ -80,7 +80,7 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
   for (const auto& [_, c] : cells_by_reach()) {
     const Cell& cell = codes.cells()[c];
     for (int32_t b = cell.first_band; b < cell.end_band; ++b) {
-      scan_band(static_cast<size_t>(b), part, parts);
+      scan_band(b, part, parts);
     }
     for (size_t i = 0; i < count_; ++i) {  // higher bars skip more of the cells to come
       Row& row = rows_[i];
@@ -99,7 +99,7 @@ std::vector<std::pair<double, size_t>> Scan::cells_by_reach() const {
     const Cell& cell = codes_->cells()[c];
     double radius = -kInfinity;
     for (int32_t b = cell.first_band; b < cell.end_band; ++b) {
-      const Band& band = codes_->bands()[static_cast<size_t>(b)];
+      const Band& band = codes_->bands()[b];
       if (band.live > 0) radius = std::max(radius, band.radius);
     }
     if (radius == -kInfinity) continue;
@@ -130,7 +130,7 @@ void Scan::scan_band(size_t b, int64_t part, int64_t parts) {
   for (size_t i = 0; i < count_; ++i) thresholds_[i] = threshold(rows_[i], b);
   open_.clear();
   for (size_t t = 0; t < tiles_; ++t) {
-    const auto first = thresholds_.begin() + static_cast<std::ptrdiff_t>(t * tile_sources_);
+    const auto first = thresholds_.begin() + (t * tile_sources_);
     if (*std::min_element(first, first + kernel_->tile_sources) < INT32_MAX) open_.push_back(t);
   }
   const int64_t panel_bytes = int64_t{4} * kPanelLatents * codes_->steps();
@@ -174,7 +174,7 @@ void Scan::take_hits(Row& row, size_t b, const int32_t* sums, const int32_t* pos
 }
 
 double Scan::nth_largest(size_t n) {
-  const auto at = scratch_.begin() + static_cast<std::ptrdiff_t>(n - 1);
+  const auto at = scratch_.begin() + (n - 1);
   std::nth_element(scratch_.begin(), at, scratch_.end(), std::greater<>());
   return *at;
 }
@@ -206,7 +206,7 @@ void Scan::keep_above(Row& row) {
 
 // Raises the bar to what `depth` entries reach, and drops those that do not reach it.
 void Scan::prune(Row& row) {
-  const size_t depth = static_cast<size_t>(settings_.depth);
+  const size_t depth = settings_.depth;
   if (row.entries.size() >= depth) {
     scratch_.clear();
     int32_t b = -1;
@@ -214,7 +214,7 @@ void Scan::prune(Row& row) {
     for (const Entry& e : row.entries) {
       if (e.band != b) {
         b = e.band;
-        discount = (1.0 + settings_.caution) * error(row, codes_->bands()[static_cast<size_t>(b)]);
+        discount = (1.0 + settings_.caution) * error(row, codes_->bands()[b]);
       }
       scratch_.push_back(e.upper - discount);
     }
@@ -246,7 +246,7 @@ Scanned Scan::deliver(size_t i, CandidateList& list) const {
   Scanned scanned{row.bar, 0, row.truncated};
   double top = -kInfinity;  // the best latent's score is about this
   for (const Entry& e : row.entries) {
-    const double within = error(row, codes_->bands()[static_cast<size_t>(e.band)]);
+    const double within = error(row, codes_->bands()[e.band]);
     list.items.push_back({.id = codes_->id_at(e.position),
                           .upper = e.upper * norm,
                           .lower = (e.upper - 2.0 * within - kBarSlack) * norm});

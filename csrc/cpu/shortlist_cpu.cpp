@@ -31,7 +31,7 @@ CpuShortlist::CpuShortlist(const Scorer& scorer, const FreeLatents& free, const 
       kernel_(kernel),
       int16_allowed_(int16_allowed),
       parallel_(parallel),
-      scans_(static_cast<size_t>(parallel.threads())) {
+      scans_(parallel.threads()) {
   codes_ = std::make_unique<LatentCodes>(scorer, free, coarsest(scorer.latents().dim), parallel);
 }
 
@@ -57,13 +57,13 @@ void CpuShortlist::search(std::span<const Query> queries, int64_t depth, bool gu
     learn();
     choose_arithmetic(lists);
   } else if (queries.size() > 1) {  // the last window's sources whose lists were too short
-    missed_ = static_cast<int64_t>(queries.size());
+    missed_ = std::ssize(queries);
   }
 }
 
 // Fills sources_. Sources of one direction follow each other, so that their tiles skip most cells.
 void CpuShortlist::code_sources(std::span<const Query> queries) {
-  const int64_t count = static_cast<int64_t>(queries.size());
+  const int64_t count = std::ssize(queries);
   const int64_t dim = scorer_.latents().dim;
   const auto& cells = codes_->cells();
   const size_t bytes = static_cast<size_t>(codes_->steps()) * 4;
@@ -74,9 +74,9 @@ void CpuShortlist::code_sources(std::span<const Query> queries) {
   const int64_t grain =
       std::max<int64_t>(8, 32768 / (dim * static_cast<int64_t>(cells.size() + 4)));
   parallel_.run(count, grain, [&](int64_t begin, int64_t end, int) {
-    std::vector<double> unit(static_cast<size_t>(dim));
+    std::vector<double> unit(dim);
     for (int64_t i = begin; i < end; ++i) {
-      const auto at = static_cast<size_t>(i);
+      const size_t at = i;
       const Query& q = queries[at];
       CodedSource& s = sources_[at];
       double* base = &bases_[at * cells.size()];
@@ -111,7 +111,7 @@ void CpuShortlist::code_sources(std::span<const Query> queries) {
 void CpuShortlist::scan_all(const ScanSettings& settings, std::span<CandidateList> lists) {
   // Tasks: groups of whole tiles, times parts of the panels where groups are few or scans long.
   const ScanKernel& kernel = scan_kernel();
-  const int64_t count = static_cast<int64_t>(sources_.size());
+  const int64_t count = std::ssize(sources_);
   const int64_t threads = parallel_.threads();
   const int64_t live = codes_->live();
   const int64_t tiles = ceil_div(count, kernel.tile_sources);
@@ -128,18 +128,17 @@ void CpuShortlist::scan_all(const ScanSettings& settings, std::span<CandidateLis
 
   scanned_.assign(sources_.size(), {});
   reached_.assign(sources_.size(), -kInfinity);
-  std::vector<std::mutex> locks(static_cast<size_t>(parts > 1 ? groups : 0));
+  std::vector<std::mutex> locks(parts > 1 ? groups : 0);
   parallel_.run(groups * parts, 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t group = t / parts;
-      const auto first = static_cast<size_t>(tiles * group / groups * kernel.tile_sources);
-      const auto last =
-          static_cast<size_t>(std::min(count, tiles * (group + 1) / groups * kernel.tile_sources));
-      Scan& scan = scans_[static_cast<size_t>(thread)];
+      const size_t first = tiles * group / groups * kernel.tile_sources;
+      const size_t last = std::min(count, tiles * (group + 1) / groups * kernel.tile_sources);
+      Scan& scan = scans_[thread];
       scan.run(*codes_, kernel, settings, std::span(sources_).subspan(first, last - first),
                t % parts, parts);
       std::unique_lock<std::mutex> lock;
-      if (parts > 1) lock = std::unique_lock(locks[static_cast<size_t>(group)]);
+      if (parts > 1) lock = std::unique_lock(locks[group]);
       for (size_t i = first; i < last; ++i) {
         const size_t at = sources_[i].query;
         const Scanned one = scan.deliver(i - first, lists[at]);

@@ -35,10 +35,7 @@ constexpr double kFollow = 0.25;  // how fast the cost follows the windows'
 class TreeShortlist::Walk {
  public:
   Walk(const Scorer& scorer, const TreeKernel& kernel)
-      : scorer_(scorer),
-        kernel_(kernel),
-        unit_(static_cast<size_t>(scorer.latents().dim)),
-        point_(unit_.size()) {}
+      : scorer_(scorer), kernel_(kernel), unit_(scorer.latents().dim), point_(unit_.size()) {}
   void run(const DirectionTree& tree, const Query& query, int64_t depth, CandidateList& list);
   int64_t leaves = 0, groups = 0;  // seen since the last window
 
@@ -178,12 +175,12 @@ void TreeShortlist::search(std::span<const Query> queries, int64_t depth, bool,
     return;
   }
   // Sources of one direction in turn: they meet the same leaves, which then are in cache.
-  const auto count = static_cast<int64_t>(queries.size());
-  const auto dim = static_cast<size_t>(scorer_.latents().dim);
+  const int64_t count = std::ssize(queries);
+  const size_t dim = scorer_.latents().dim;
   std::vector<float> points(queries.size() * dim);
   parallel_.run(count, 256, [&](int64_t begin, int64_t end, int) {
     std::vector<double> unit(dim);
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+    for (size_t i = begin; i < static_cast<size_t>(end); ++i) {
       unit_row(scorer_.sources(), queries[i].source_row, queries[i].source_norm, unit.data());
       for (size_t k = 0; k < dim; ++k) points[i * dim + k] = static_cast<float>(unit[k]);
     }
@@ -192,8 +189,8 @@ void TreeShortlist::search(std::span<const Query> queries, int64_t depth, bool,
   divider.divide_all(0, count, 4);
   parallel_.run(count, kSourcesPerTask, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto at = static_cast<size_t>(divider.row(i));
-      walks_[static_cast<size_t>(thread)]->run(*tree_, queries[at], depth, lists[at]);
+      const size_t at = divider.row(i);
+      walks_[thread]->run(*tree_, queries[at], depth, lists[at]);
     }
   });
   // What is searched alone costs a scan many times its share.

@@ -29,7 +29,7 @@ int64_t ceil_div(int64_t a, int64_t b) {
 BlockSearch::BlockSearch(InnerProductIndex& index, Parallel& parallel)
     : index_(index),
       parallel_(parallel),
-      scratch_(static_cast<size_t>(parallel.threads())),
+      scratch_(parallel.threads()),
       products_a_second_(kFirstRate) {
   if (index.most_k() < 1) {
     throw std::invalid_argument("most_k of an index must be >= 1, got " +
@@ -54,7 +54,7 @@ void BlockSearch::run(const FloatRows& rows, const FloatRows& queries, int64_t k
   }
   blocks = std::clamp<int64_t>(ceil_div(calls, parts), 1, queries.count);
 
-  std::vector<std::mutex> locks(static_cast<size_t>(blocks));
+  std::vector<std::mutex> locks(blocks);
   std::atomic<double> rate{0.0};
   const auto task = [&](int64_t t, int thread) {
     const int64_t block = t / parts, part = t % parts;
@@ -65,13 +65,13 @@ void BlockSearch::run(const FloatRows& rows, const FloatRows& queries, int64_t k
     Found found;
     const auto began = std::chrono::steady_clock::now();
     call(rows.part(first_row, end_row - first_row), queries.part(first, last - first), first,
-         first_row, k, scratch_[static_cast<size_t>(thread)], found);
+         first_row, k, scratch_[thread], found);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
     if (took.count() > 0.0) {
       rate.store(static_cast<double>((end_row - first_row) * (last - first) * rows.dim) /
                  took.count());
     }
-    const std::lock_guard lock(locks[static_cast<size_t>(block)]);
+    const std::lock_guard lock(locks[block]);
     on_found(found);
   };
   if (share) {
@@ -91,7 +91,7 @@ void BlockSearch::run(const FloatRows& rows, const FloatRows& queries, int64_t k
 void BlockSearch::call(const FloatRows& rows, const FloatRows& queries, int64_t first,
                        int64_t first_row, int64_t k, Scratch& scratch, Found& found) {
   const int64_t few = std::min({k, rows.count, index_.most_k()});
-  const auto size = static_cast<size_t>(queries.count * few);
+  const size_t size = queries.count * few;
   scratch.scores.resize(std::max(scratch.scores.size(), size));
   scratch.positions.resize(std::max(scratch.positions.size(), size));
   const std::span scores = std::span(scratch.scores).first(size);

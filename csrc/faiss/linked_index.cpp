@@ -104,9 +104,8 @@ void LinkedFlatIndex::search(const FloatRows& rows, const FloatRows& queries, in
   const OneThread one;
   const Inside on_one_thread(openblas_threads());
   const auto find = [&] {
-    faiss::knn_inner_product(queries.data, rows.data, static_cast<size_t>(rows.dim),
-                             static_cast<size_t>(queries.count), static_cast<size_t>(rows.count),
-                             static_cast<size_t>(k), scores.data(), positions.data());
+    faiss::knn_inner_product(queries.data, rows.data, rows.dim, queries.count, rows.count, k,
+                             scores.data(), positions.data());
   };
   if (queries.count < kFewestQueriesForBlas) return find();
   const Inside multiplying(blas_threshold());

@@ -60,8 +60,7 @@ void ApproxShortlist::search(std::span<const Query> queries, int64_t depth, bool
   const double left = 1.0 - static_cast<double>(gone_) / static_cast<double>(rows_->count());
   const int64_t wanted = std::max(2 * depth, kFewest);
   const auto k = static_cast<int64_t>(static_cast<double>(wanted) / left);
-  const FloatRows vectors{queries_.vectors.data(), static_cast<int64_t>(queries.size()),
-                          scorer_.latents().dim};
+  const FloatRows vectors{queries_.vectors.data(), std::ssize(queries), scorer_.latents().dim};
   blocks_.run(rows_->rows(), vectors, k, [&](const BlockSearch::Found& found) {
     for (size_t at = 0; at < found.positions.size(); ++at) {
       const int64_t position = found.positions[at];
@@ -82,7 +81,7 @@ void ApproxShortlist::search(std::span<const Query> queries, int64_t depth, bool
 }
 
 void ApproxShortlist::remove(std::span<const int32_t> ids) {
-  gone_ += static_cast<int64_t>(ids.size());
+  gone_ += std::ssize(ids);
   if (exact_) exact_->remove(ids);
 }
 

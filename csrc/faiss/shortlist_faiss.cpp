@@ -41,7 +41,7 @@ void FaissShortlist::search(std::span<const Query> queries, int64_t depth, bool 
     list.clear();
     list.outside = -kInfinity;
   }
-  const auto count = static_cast<int64_t>(queries.size());
+  const int64_t count = std::ssize(queries);
   int64_t k = std::max(2 * depth, guess ? kFewest : kAgain);
   k += std::min(gone_, k / 2);
   blocks_.run(rows_->rows(), {queries_.vectors.data(), count, scorer_.latents().dim}, k,
@@ -51,7 +51,7 @@ void FaissShortlist::search(std::span<const Query> queries, int64_t depth, bool 
 void FaissShortlist::add(const BlockSearch::Found& found, std::span<const Query> queries,
                          std::span<CandidateList> lists) const {
   const double error = rows_->error();
-  const auto k = static_cast<size_t>(found.k);
+  const size_t k = found.k;
   for (size_t i = 0; i * k < found.scores.size(); ++i) {
     const size_t at = static_cast<size_t>(found.first) + i;
     CandidateList& list = lists[at];
@@ -92,7 +92,7 @@ void FaissShortlist::remove(std::span<const int32_t> ids) {
   if (index_.reads_rows()) {
     rows_->remove(ids);
   } else {
-    gone_ += static_cast<int64_t>(ids.size());
+    gone_ += std::ssize(ids);
   }
 }
 

@@ -22,9 +22,9 @@ UnitRows::UnitRows(const Scorer& scorer, const FreeLatents& free, Parallel& para
     : scorer_(scorer),
       dim_(scorer.latents().dim),
       count_(free.ids()),
-      rows_(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count_ * dim_))) {
+      rows_(std::make_unique_for_overwrite<float[]>(count_ * dim_)) {
   const DistinctLatents& distinct = free.distinct();
-  id_at_.reserve(static_cast<size_t>(count_));
+  id_at_.reserve(count_);
   for (int32_t id = 0; id < distinct.count(); ++id) {
     if (free.is_free(id)) id_at_.push_back(id);
   }
@@ -36,12 +36,12 @@ UnitRows::UnitRows(const Scorer& scorer, const FreeLatents& free, Parallel& para
   double radius = 0.0;
   std::mutex mutex;
   parallel.run(count_, 1024, [&](int64_t begin, int64_t end, int) {
-    std::vector<double> v(static_cast<size_t>(dim_));
+    std::vector<double> v(dim_);
     double largest = 0.0;
     for (int64_t at = begin; at < end; ++at) {
       if (at + kRowsAhead < end) prefetch_row(scorer_.latents(), row_at(at + kRowsAhead));
       unit_row(scorer_.latents(), row_at(at), v.data());
-      float* row = &rows_[static_cast<size_t>(at * dim_)];
+      float* row = &rows_[at * dim_];
       for (size_t k = 0; k < v.size(); ++k) {
         v[k] -= centre_[k];
         row[k] = static_cast<float>(v[k]);
@@ -59,17 +59,17 @@ void UnitRows::remove(std::span<const int32_t> ids) {
     position_of_.assign(static_cast<size_t>(*std::max_element(id_at_.begin(), id_at_.end())) + 1,
                         -1);
     for (size_t at = 0; at < id_at_.size(); ++at) {
-      position_of_[static_cast<size_t>(id_at_[at])] = static_cast<int32_t>(at);
+      position_of_[id_at_[at]] = static_cast<int32_t>(at);
     }
   }
-  const auto dim = static_cast<size_t>(dim_);
+  const size_t dim = dim_;
   for (const int32_t id : ids) {
-    const auto hole = static_cast<size_t>(position_of_[static_cast<size_t>(id)]);
-    const auto last = static_cast<size_t>(--count_);
+    const size_t hole = position_of_[id];
+    const size_t last = --count_;
     if (hole == last) continue;
     std::memcpy(&rows_[hole * dim], &rows_[last * dim], dim * sizeof(float));
     id_at_[hole] = id_at_[last];
-    position_of_[static_cast<size_t>(id_at_[hole])] = static_cast<int32_t>(hole);
+    position_of_[id_at_[hole]] = static_cast<int32_t>(hole);
   }
 }
 
@@ -78,18 +78,18 @@ int64_t UnitRows::bytes_for(int64_t n, int64_t dim) {
 }
 
 int64_t UnitRows::bytes() const {
-  return (rows_ ? static_cast<int64_t>(id_at_.size()) * dim_ * 4 : 0) +
+  return (rows_ ? std::ssize(id_at_) * dim_ * 4 : 0) +
          4 * static_cast<int64_t>(id_at_.size() + position_of_.size());
 }
 
 void UnitRows::make_queries(std::span<const Query> queries, Parallel& parallel,
                             Queries& out) const {
-  const auto dim = static_cast<size_t>(dim_);
+  const size_t dim = dim_;
   out.vectors.resize(queries.size() * dim);
   out.bases.resize(queries.size());
-  parallel.run(static_cast<int64_t>(queries.size()), 32, [&](int64_t begin, int64_t end, int) {
+  parallel.run(std::ssize(queries), 32, [&](int64_t begin, int64_t end, int) {
     std::vector<double> unit(dim);
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+    for (size_t i = begin; i < static_cast<size_t>(end); ++i) {
       unit_row(scorer_.sources(), queries[i].source_row, queries[i].source_norm, unit.data());
       float* q = &out.vectors[i * dim];
       for (size_t k = 0; k < dim; ++k) q[k] = static_cast<float>(unit[k]);

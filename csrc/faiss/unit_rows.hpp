@@ -29,7 +29,7 @@ class UnitRows {
   // [count, dim]; the rows that are not removed, in no particular order.
   FloatRows rows() const { return {rows_.get(), count_, dim_}; }
   int64_t count() const { return count_; }
-  int32_t id_at(int64_t position) const { return id_at_[static_cast<size_t>(position)]; }
+  int32_t id_at(int64_t position) const { return id_at_[position]; }
   // Takes out ids, filling each hole with the last row, so that rows stay dense.
   void remove(std::span<const int32_t> ids);
   // Gives the rows back to the system; ids by position remain.

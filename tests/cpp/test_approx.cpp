@@ -12,8 +12,8 @@
 #include "cpu/backend_cpu.hpp"
 #include "double_index.hpp"
 #include "faiss/backend_faiss.hpp"
-#include "sets_to_test.hpp"
 #include "reference.hpp"
+#include "sets_to_test.hpp"
 
 using reference::Data;
 using reference::Kind;

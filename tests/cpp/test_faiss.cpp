@@ -13,8 +13,8 @@
 #include "double_index.hpp"
 #include "faiss/backend_faiss.hpp"
 #include "faiss/shortlist_faiss.hpp"
-#include "sets_to_test.hpp"
 #include "promise.hpp"
+#include "sets_to_test.hpp"
 
 #if defined(GTN_FAISS_LINKED)
 #include <faiss/utils/distances.h>

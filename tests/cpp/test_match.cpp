@@ -14,8 +14,8 @@
 
 #include "core/match.hpp"
 #include "cpu/backend_cpu.hpp"
-#include "sets_to_test.hpp"
 #include "reference.hpp"
+#include "sets_to_test.hpp"
 
 using reference::Data;
 using reference::Kind;

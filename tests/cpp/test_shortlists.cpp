@@ -6,8 +6,8 @@
 #include "core/decide.hpp"
 #include "core/exact_scan.hpp"
 #include "cpu/shortlist_cpu.hpp"
-#include "sets_to_test.hpp"
 #include "promise.hpp"
+#include "sets_to_test.hpp"
 
 using promise::Bench;
 using reference::Kind;
