@@ -32,7 +32,7 @@ void audit_rows(const MatchInput& input, const Backend& backend, std::span<const
     CandidateList list;
     for (int64_t p = 0; p < std::ssize(group.sources); ++p) {
       if (done < count && positions[done] == group.offset + p) {
-        const int32_t source = group.sources[p];
+        const SourceRow source = group.sources[p];
         const double norm = problem.source_norms()[source];
         const Decision d = shortlists.choose({source, norm}, input.cone + kSpare, input.cone, list,
                                              stats.full_scans);

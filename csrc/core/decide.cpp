@@ -21,7 +21,7 @@ constexpr auto higher = [](const Candidate& a, const Candidate& b) { return uppe
 
 class Decider {
  public:
-  Decider(const Scorer& scorer, const FreeLatents& free, int32_t source_row, CandidateList& list,
+  Decider(const Scorer& scorer, const FreeLatents& free, SourceRow source_row, CandidateList& list,
           int64_t& rescored)
       : scorer_(scorer), free_(free), source_(source_row), list_(list), rescored_(rescored) {}
 
@@ -38,13 +38,13 @@ class Decider {
   void consider(const Candidate& c, Decision& d) const;
   bool lead(int64_t k);
   double kth_score(int64_t k, double sure);
-  bool certifies(double score, int32_t rank) const {
+  bool certifies(double score, Rank rank) const {
     return score > list_.outside || (score == list_.outside && rank <= list_.outside_rank);
   }
 
   const Scorer& scorer_;
   const FreeLatents& free_;
-  int32_t source_;
+  SourceRow source_;
   CandidateList& list_;
   int64_t& rescored_;
 };
@@ -82,7 +82,7 @@ void Decider::rescore(Items begin, Items end, Wanted wanted) {
 // Takes the free latent c for the choice if it is better.
 void Decider::consider(const Candidate& c, Decision& d) const {
   if (c.score < d.score) return;
-  const int32_t rank = free_.rank(c.id);
+  const Rank rank = free_.rank(c.id);
   if (c.score > d.score || d.id < 0 || rank < d.rank) {
     d.id = c.id;
     d.score = c.score;
@@ -204,7 +204,7 @@ Decision Decider::lowest_rank_of(int64_t cone) {
     d.id = -1;
     for (const Candidate& c : items) {
       if (lower(c) < bar || !free_.is_free(c.id)) continue;
-      const int32_t rank = free_.rank(c.id);
+      const Rank rank = free_.rank(c.id);
       if (d.id < 0 || rank < d.rank) {
         d.id = c.id;
         d.rank = rank;
@@ -237,7 +237,7 @@ Decision Decider::lowest_rank_of(int64_t cone) {
 
 }  // namespace
 
-Decision decide(const Scorer& scorer, const FreeLatents& free, int32_t source_row, int64_t cone,
+Decision decide(const Scorer& scorer, const FreeLatents& free, SourceRow source_row, int64_t cone,
                 CandidateList& list, int64_t& rescored) {
   Decider decider(scorer, free, source_row, list, rescored);
   return cone == 1 ? decider.best() : decider.lowest_rank_of(cone);

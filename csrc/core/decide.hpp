@@ -9,8 +9,8 @@
 namespace gtn {
 
 struct Decision {
-  int32_t id = -1;
-  int32_t rank = -1;  // of the member that would be taken
+  LatentId id = -1;
+  Rank rank;  // of the member that would be taken
   double score = -kInfinity;
   bool certified = false;
   // A score that the source's best free latents are known to reach: what a new search may skip
@@ -20,7 +20,7 @@ struct Decision {
 
 // Contract rules 3 and 4 over the free latents of the list. Rescored entries are kept in the list.
 // `rescored` counts the exact scores computed.
-Decision decide(const Scorer& scorer, const FreeLatents& free, int32_t source_row, int64_t cone,
+Decision decide(const Scorer& scorer, const FreeLatents& free, SourceRow source_row, int64_t cone,
                 CandidateList& list, int64_t& rescored);
 
 }  // namespace gtn

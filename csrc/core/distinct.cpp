@@ -33,7 +33,7 @@ Bytes bytes_of(const Rows& rows, int64_t row) {
 // leader[rank] = rank of the first row that is equal to it.
 class RunLeaders {
  public:
-  RunLeaders(const Rows& rows, const std::vector<int32_t>& row_of_rank,
+  RunLeaders(const Rows& rows, const std::vector<LatentRow>& row_of_rank,
              std::vector<int32_t>& leader)
       : rows_(rows), row_of_rank_(row_of_rank), leader_(leader) {}
 
@@ -71,12 +71,12 @@ class RunLeaders {
   }
 
   const Rows& rows_;
-  const std::vector<int32_t>& row_of_rank_;
+  const std::vector<LatentRow>& row_of_rank_;
   std::vector<int32_t>& leader_;
   std::vector<std::pair<uint64_t, int32_t>> run_;
 };
 
-void lead_equal_rows(const Rows& rows, const std::vector<int32_t>& row_of_rank,
+void lead_equal_rows(const Rows& rows, const std::vector<LatentRow>& row_of_rank,
                      const std::vector<double>& norms, std::vector<int32_t>& leader,
                      Parallel& parallel) {
   const int64_t n = std::ssize(row_of_rank);
@@ -96,7 +96,7 @@ void lead_equal_rows(const Rows& rows, const std::vector<int32_t>& row_of_rank,
 }
 
 // One dimension with exact products: one class a sign.
-void lead_signs(const Rows& rows, const std::vector<int32_t>& row_of_rank,
+void lead_signs(const Rows& rows, const std::vector<LatentRow>& row_of_rank,
                 std::vector<int32_t>& leader) {
   int32_t head[2] = {-1, -1};
   for (size_t r = 0; r < row_of_rank.size(); ++r) {
@@ -108,7 +108,7 @@ void lead_signs(const Rows& rows, const std::vector<int32_t>& row_of_rank,
 
 }  // namespace
 
-DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<int32_t> row_of_rank,
+DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<LatentRow> row_of_rank,
                                  const std::vector<double>& norms, Parallel& parallel)
     : row_of_rank_(std::move(row_of_rank)), norms_(norms) {
   const size_t n = row_of_rank_.size();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/contract.hpp"
+#include "core/indices.hpp"
 #include "core/parallel.hpp"
 
 namespace gtn {
@@ -17,28 +18,28 @@ namespace gtn {
 class DistinctLatents {
  public:
   // row_of_rank: rank -> latent row; norms: indexed by latent row.
-  DistinctLatents(const Scorer& scorer, std::vector<int32_t> row_of_rank,
+  DistinctLatents(const Scorer& scorer, std::vector<LatentRow> row_of_rank,
                   const std::vector<double>& norms, Parallel& parallel);
 
   int32_t count() const { return count_; }
   int64_t latents() const { return std::ssize(row_of_rank_); }
   bool all_different() const { return start_.empty(); }
 
-  int32_t row_of_rank(int32_t rank) const { return row_of_rank_[rank]; }
+  LatentRow row_of_rank(Rank rank) const { return row_of_rank_[rank.value]; }
   // The row that stands for all members of an id, and its norm.
-  int32_t row(int32_t id) const { return row_of_rank(member(id, 0)); }
-  double norm(int32_t id) const { return norms_[row(id)]; }
+  LatentRow row(LatentId id) const { return row_of_rank(member(id, 0)); }
+  double norm(LatentId id) const { return norms_[row(id)]; }
 
-  int32_t members(int32_t id) const {
+  int32_t members(LatentId id) const {
     return all_different() ? 1 : start_[static_cast<size_t>(id) + 1] - start_[id];
   }
   // Rank of the j-th member.
-  int32_t member(int32_t id, int32_t j) const {
-    return all_different() ? id : ranks_[start_[id] + j];
+  Rank member(LatentId id, int32_t j) const {
+    return {all_different() ? id : ranks_[start_[id] + j]};
   }
 
  private:
-  std::vector<int32_t> row_of_rank_;
+  std::vector<LatentRow> row_of_rank_;
   const std::vector<double>& norms_;
   int32_t count_ = 0;
   std::vector<int32_t> start_;  // [count + 1], empty if all rows differ

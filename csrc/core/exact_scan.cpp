@@ -12,8 +12,8 @@ namespace {
 
 struct Scored {
   double score;
-  int32_t rank;
-  int32_t id;
+  Rank rank;
+  LatentId id;
   // The contract's preference: larger score, then lower rank.
   bool operator<(const Scored& o) const {
     return score != o.score ? score > o.score : rank < o.rank;
@@ -59,15 +59,15 @@ class ExactScan::Best {
   int32_t size() const { return size_; }
   int32_t room() const { return room_; }
 
-  void add(double score, int32_t id, const FreeLatents& free) {
+  void add(double score, LatentId id, const FreeLatents& free) {
     scores_[size_] = score;
     ids_[size_++] = id;
     if (size_ > room_) prune(free);
   }
   // Tells of entries that a kernel appended, with positions in `ids` instead of ids.
-  void appended(int32_t size, std::span<const int32_t> ids, const FreeLatents& free) {
+  void appended(int32_t size, std::span<const LatentId> ids, const FreeLatents& free) {
     for (; size_ < size; ++size_) {
-      int32_t& id = ids_[size_];
+      LatentId& id = ids_[size_];
       id = ids[id];
     }
     if (size_ > room_) prune(free);
@@ -113,7 +113,7 @@ class ExactScan::Best {
   std::atomic<double>* shared_ = nullptr;
   int32_t size_ = 0, room_ = 0;
   std::vector<double> scores_;
-  std::vector<int32_t> ids_;
+  std::vector<LatentId> ids_;
 };
 
 struct ExactScan::Panels {
@@ -129,7 +129,7 @@ ExactScan::ExactScan(const Scorer& scorer, const FreeLatents& free, Parallel& pa
           kExactLanes)),
       live_(free.ids()) {
   ids_.reserve(free.ids());
-  for (int32_t id = 0; id < free.distinct().count(); ++id) {
+  for (LatentId id = 0; id < free.distinct().count(); ++id) {
     if (free.is_free(id)) ids_.push_back(id);
   }
 }
@@ -137,7 +137,7 @@ ExactScan::ExactScan(const Scorer& scorer, const FreeLatents& free, Parallel& pa
 void ExactScan::search(std::span<const Query> queries, int64_t depth, bool,
                        std::span<CandidateList> lists) {
   if (live_ < std::ssize(ids_)) {
-    std::erase_if(ids_, [&](int32_t id) { return !free_.is_free(id); });
+    std::erase_if(ids_, [&](LatentId id) { return !free_.is_free(id); });
     live_ = std::ssize(ids_);
   }
   // Spare entries serve sources whose first choices go to earlier ones of the window.
@@ -209,7 +209,7 @@ void ExactScan::search_batch(std::span<const Query> queries, size_t keep,
   }
 }
 
-void ExactScan::scan_rows(std::span<const Query> queries, std::span<const int32_t> ids,
+void ExactScan::scan_rows(std::span<const Query> queries, std::span<const LatentId> ids,
                           Best* best) const {
   const DistinctLatents& distinct = free_.distinct();
   const void* rows[kRowsPerPass];
@@ -227,7 +227,7 @@ void ExactScan::scan_rows(std::span<const Query> queries, std::span<const int32_
   }
 }
 
-void ExactScan::scan_panels(std::span<const Query> queries, std::span<const int32_t> ids,
+void ExactScan::scan_panels(std::span<const Query> queries, std::span<const LatentId> ids,
                             const std::vector<double>& sources, Panels& p, Best* best) const {
   const DistinctLatents& distinct = free_.distinct();
   const int64_t dim = scorer_.latents().dim;
@@ -285,7 +285,7 @@ void ExactScan::scan_panels(std::span<const Query> queries, std::span<const int3
   }
 }
 
-void ExactScan::remove(std::span<const int32_t> ids) {
+void ExactScan::remove(std::span<const LatentId> ids) {
   live_ -= std::ssize(ids);
 }
 

@@ -9,8 +9,8 @@ FreeLatents::FreeLatents(const DistinctLatents& distinct)
       free_(distinct.latents()),
       free_ids_(distinct.count()) {}
 
-int32_t FreeLatents::take(int32_t id) {
-  const int32_t taken_rank = rank(id);
+Rank FreeLatents::take(LatentId id) {
+  const Rank taken_rank = rank(id);
   ++taken_[id];
   --free_;
   if (!is_free(id)) --free_ids_;

@@ -16,12 +16,12 @@ class FreeLatents {
   const DistinctLatents& distinct() const { return distinct_; }
   int64_t count() const { return free_; }    // free latents
   int32_t ids() const { return free_ids_; }  // ids with a free member
-  int32_t remaining(int32_t id) const { return distinct_.members(id) - taken_[id]; }
-  bool is_free(int32_t id) const { return remaining(id) > 0; }
+  int32_t remaining(LatentId id) const { return distinct_.members(id) - taken_[id]; }
+  bool is_free(LatentId id) const { return remaining(id) > 0; }
   // Lowest free rank of an id that is free.
-  int32_t rank(int32_t id) const { return distinct_.member(id, taken_[id]); }
+  Rank rank(LatentId id) const { return distinct_.member(id, taken_[id]); }
   // Takes the member of lowest rank and returns its rank.
-  int32_t take(int32_t id);
+  Rank take(LatentId id);
 
  private:
   const DistinctLatents& distinct_;

@@ -45,7 +45,7 @@ int64_t Greedy::window_size() const {
   return std::clamp<int64_t>(free_.ids() / 16, kSmallestWindow, most);
 }
 
-void Greedy::run(std::span<const int32_t> sources, int64_t start, OnPair on_pair,
+void Greedy::run(std::span<const SourceRow> sources, int64_t start, OnPair on_pair,
                  FunctionRef<void(int64_t)> on_window) {
   const int64_t n = std::ssize(sources);
   Window w;
@@ -152,7 +152,7 @@ void Greedy::walk(Window& w, OnPair on_pair) {
         d = search_again(w, i);
       }
     }
-    const int32_t rank = shortlists_.take(d.id);
+    const Rank rank = shortlists_.take(d.id);
     on_pair(w.begin + w.decided++, rank, d.score);
     if (w.rescans > most_rescans) break;
   }

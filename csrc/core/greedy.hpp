@@ -20,14 +20,14 @@ namespace gtn {
 class Greedy {
  public:
   // on_pair(position, latent rank, score) is called in visiting order.
-  using OnPair = FunctionRef<void(int64_t position, int32_t rank, double score)>;
+  using OnPair = FunctionRef<void(int64_t position, Rank rank, double score)>;
 
   Greedy(const Scorer& scorer, FreeLatents& free, const std::vector<double>& source_norms,
          int64_t cone, const ShortlistFactory& make_shortlist, Parallel& parallel, Stats& stats);
 
   // Matches sources[start...], source rows in visiting order. on_window(position) follows each
   // window, with the number of sources that are final.
-  void run(std::span<const int32_t> sources, int64_t start, OnPair on_pair,
+  void run(std::span<const SourceRow> sources, int64_t start, OnPair on_pair,
            FunctionRef<void(int64_t)> on_window);
 
  private:

@@ -25,7 +25,7 @@ LineScan::LineScan(const Scorer& scorer, const FreeLatents& free, Parallel& para
     : scorer_(scorer), free_(free), parallel_(parallel) {
   const DistinctLatents& distinct = free.distinct();
   position_.resize(distinct.count());
-  for (int32_t id = 0; id < distinct.count(); ++id) {
+  for (LatentId id = 0; id < distinct.count(); ++id) {
     Side& side = sides_[side_of(id)];
     position_[id] = static_cast<int32_t>(side.ids.size());
     side.ids.push_back(id);
@@ -43,7 +43,7 @@ LineScan::LineScan(const Scorer& scorer, const FreeLatents& free, Parallel& para
   }
 }
 
-size_t LineScan::side_of(int32_t id) const {
+size_t LineScan::side_of(LatentId id) const {
   return value(scorer_.latents(), free_.distinct().row(id)) > 0.0;
 }
 
@@ -156,8 +156,8 @@ void LineScan::search(std::span<const Query> queries, int64_t depth, bool,
   });
 }
 
-void LineScan::remove(std::span<const int32_t> ids) {
-  for (const int32_t id : ids) {
+void LineScan::remove(std::span<const LatentId> ids) {
+  for (const LatentId id : ids) {
     sides_[side_of(id)].free.remove(position_[id]);
   }
 }

@@ -29,7 +29,7 @@ class LineScan final : public Shortlist {
 
   void search(std::span<const Query> queries, int64_t depth, bool guess,
               std::span<CandidateList> lists) override;
-  void remove(std::span<const int32_t> ids) override;
+  void remove(std::span<const LatentId> ids) override;
 
  private:
   struct Octave {
@@ -38,13 +38,13 @@ class LineScan final : public Shortlist {
   };
   // The latents of one sign, by ascending id.
   struct Side {
-    std::vector<int32_t> ids;
+    std::vector<LatentId> ids;
     std::vector<double> norms;  // |x|: in one dimension the computed norm is exact
     std::vector<Octave> octaves;
     FreeBits free;
   };
   class Finder;
-  size_t side_of(int32_t id) const;
+  size_t side_of(LatentId id) const;
   void make_octaves(Side& side) const;
 
   const Scorer& scorer_;

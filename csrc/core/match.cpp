@@ -20,7 +20,7 @@ class Run {
 
  private:
   void run_group(const Problem& problem, const Scorer& scorer, const Problem::Group& group);
-  void set_pair(const Problem& problem, int32_t source, int32_t latent, double score) {
+  void set_pair(const Problem& problem, SourceRow source, LatentRow latent, double score) {
     out_.assignment[source] = latent;
     out_.cosine[source] = score / problem.source_norms()[source];
   }
@@ -56,8 +56,8 @@ void Run::run_group(const Problem& problem, const Scorer& scorer, const Problem:
     const Replay earlier(group, {out_.visited, static_cast<size_t>(in_.sources.count)},
                          in_.latents.count);
     for (int64_t p = 0; p < start; ++p) {
-      const int32_t row = distinct.row_of_rank(free.take(earlier.id_taken(p, free)));
-      const int32_t source = group.sources[p];
+      const LatentRow row = distinct.row_of_rank(free.take(earlier.id_taken(p, free)));
+      const SourceRow source = group.sources[p];
       const double norm = problem.latent_norms()[row];
       set_pair(problem, source, row, scorer.score(row, norm, source));
     }
@@ -70,8 +70,8 @@ void Run::run_group(const Problem& problem, const Scorer& scorer, const Problem:
   Greedy greedy(scorer, free, problem.source_norms(), in_.cone, make, parallel_, stats_);
   greedy.run(
       group.sources, start,
-      [&](int64_t position, int32_t rank, double score) {
-        const int32_t latent = distinct.row_of_rank(rank);
+      [&](int64_t position, Rank rank, double score) {
+        const LatentRow latent = distinct.row_of_rank(rank);
         out_.visited[group.offset + position] = latent;
         set_pair(problem, group.sources[position], latent, score);
       },

@@ -104,7 +104,7 @@ Replay::Replay(const Problem::Group& group, std::span<const int64_t> visited, in
       visited_(visited.subspan(group.offset, group.sources.size())),
       id_of_row_(latents, -1) {
   const DistinctLatents& distinct = *group.distinct;
-  for (int32_t id = 0; id < distinct.count(); ++id) {
+  for (LatentId id = 0; id < distinct.count(); ++id) {
     for (int32_t j = 0; j < distinct.members(id); ++j) {
       id_of_row_[distinct.row_of_rank(distinct.member(id, j))] = id;
     }
@@ -114,7 +114,7 @@ Replay::Replay(const Problem::Group& group, std::span<const int64_t> visited, in
 int32_t Replay::id_taken(int64_t position, const FreeLatents& free) const {
   const int64_t row = visited_[position];
   const bool known = row >= 0 && row < std::ssize(id_of_row_);
-  const int32_t id = known ? id_of_row_[row] : -1;
+  const LatentId id = known ? id_of_row_[row] : -1;
   if (id < 0 || !free.is_free(id) || group_.distinct->row_of_rank(free.rank(id)) != row) {
     refuse_visited(group_.offset + position, row);
   }

@@ -33,8 +33,8 @@ struct MatchInput {
 
 // A group's sources and latents, rows ascending.
 struct GroupRows {
-  std::vector<int32_t> sources;
-  std::vector<int32_t> latents;
+  std::vector<SourceRow> sources;
+  std::vector<LatentRow> latents;
 };
 
 // The groups that have sources, labels ascending; one of everything where there are no labels.
@@ -48,8 +48,8 @@ class Problem {
  public:
   // One group, its rows in order.
   struct Group {
-    int64_t offset = 0;            // sources of the groups before it
-    std::vector<int32_t> sources;  // source rows in visiting order
+    int64_t offset = 0;              // sources of the groups before it
+    std::vector<SourceRow> sources;  // source rows in visiting order
     std::unique_ptr<DistinctLatents> distinct;
   };
 
@@ -77,12 +77,12 @@ class Replay {
 
   // The id that the source at a position of the group took. Throws std::invalid_argument if it
   // cannot have taken it while these latents are free.
-  int32_t id_taken(int64_t position, const FreeLatents& free) const;
+  LatentId id_taken(int64_t position, const FreeLatents& free) const;
 
  private:
   const Problem::Group& group_;
   std::span<const int64_t> visited_;
-  std::vector<int32_t> id_of_row_;
+  std::vector<LatentId> id_of_row_;
 };
 
 }  // namespace gtn

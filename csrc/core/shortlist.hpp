@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "core/indices.hpp"
 #include "core/stats.hpp"
 
 namespace gtn {
@@ -17,7 +18,7 @@ namespace gtn {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Candidate {
-  int32_t id;
+  LatentId id;
   double upper;                                             // >= score, in score units
   double score = std::numeric_limits<double>::quiet_NaN();  // exact; NaN until rescored
   double lower = -kInfinity;                                // <= score; spares exact scores
@@ -26,22 +27,22 @@ struct Candidate {
 struct CandidateList {
   std::vector<Candidate> items;  // in no particular order
   // Every free latent that is not listed scores below `outside`, or equal to it with a rank above
-  // outside_rank (-1: nothing is known about ranks).
+  // outside_rank (none: nothing is known about ranks).
   double outside = kInfinity;
-  int32_t outside_rank = -1;
+  Rank outside_rank;
   // The decision's own: so many items have the largest upper bounds, and come first.
   size_t leading = 0;
 
   void clear() {
     items.clear();
     outside = kInfinity;
-    outside_rank = -1;
+    outside_rank = {};
     leading = 0;
   }
 };
 
 struct Query {
-  int32_t source_row;
+  SourceRow source_row;
   double source_norm;
   // Latents that score below this are of no interest; with a finite floor the list holds every free
   // latent that may reach it, unless there are too many.
@@ -59,7 +60,7 @@ class Shortlist {
                       std::span<CandidateList> lists) = 0;
 
   // These ids have no free member left.
-  virtual void remove(std::span<const int32_t> ids) = 0;
+  virtual void remove(std::span<const LatentId> ids) = 0;
 
   // Whether a search for one source costs no more than its share of a block: conflicts are then
   // simply searched again.

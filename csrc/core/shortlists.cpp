@@ -29,8 +29,8 @@ Shortlists::Shortlists(const Scorer& scorer, FreeLatents& free,
       parallel_(parallel),
       stats_(stats) {}
 
-int32_t Shortlists::take(int32_t id) {
-  const int32_t rank = free_.take(id);
+Rank Shortlists::take(LatentId id) {
+  const Rank rank = free_.take(id);
   if (!free_.is_free(id)) exhausted_.push_back(id);
   return rank;
 }

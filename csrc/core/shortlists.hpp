@@ -26,7 +26,7 @@ class Shortlists {
              Parallel& parallel, Stats& stats);
 
   // Takes the lowest free rank of an id.
-  int32_t take(int32_t id);
+  Rank take(LatentId id);
   // The one to search with. Has been told what is taken.
   Shortlist& current();
   // The one that certifies everything. Has been told what is taken.
@@ -54,7 +54,7 @@ class Shortlists {
   Stats& stats_;
   std::unique_ptr<Shortlist> shortlist_;  // the backend's; none while few latents are free
   std::unique_ptr<Shortlist> exact_;      // made when first needed
-  std::vector<int32_t> exhausted_;  // ids without a free member, of which neither has been told
+  std::vector<LatentId> exhausted_;  // ids without a free member, of which neither has been told
   bool hopeless_ = false;
 };
 

@@ -31,7 +31,7 @@ class CpuSearch final : public Shortlist {
     tree_->search(queries, depth, guess, lists);
     if (guess) scan_unless_tree_pays();
   }
-  void remove(std::span<const int32_t> ids) override {
+  void remove(std::span<const LatentId> ids) override {
     tree_ ? tree_->remove(ids) : scan_->remove(ids);
   }
   void describe(Stats& stats) const override {

@@ -11,7 +11,7 @@ namespace {
 
 class Seeding {
  public:
-  Seeding(const Scorer& scorer, const DistinctLatents& distinct, const std::vector<int32_t>& ids,
+  Seeding(const Scorer& scorer, const DistinctLatents& distinct, const std::vector<LatentId>& ids,
           Parallel& parallel)
       : scorer_(scorer),
         distinct_(distinct),
@@ -24,7 +24,7 @@ class Seeding {
   std::vector<std::vector<int32_t>> assign() const;
 
  private:
-  void unit_row(int32_t id, std::vector<double>& wide, float* out) const {
+  void unit_row(LatentId id, std::vector<double>& wide, float* out) const {
     widen_row(scorer_.latents(), distinct_.row(id), wide.data());
     const double norm = distinct_.norm(id);
     for (size_t k = 0; k < dim_; ++k) out[k] = static_cast<float>(wide[k] / norm - middle_[k]);
@@ -33,7 +33,7 @@ class Seeding {
 
   const Scorer& scorer_;
   const DistinctLatents& distinct_;
-  const std::vector<int32_t>& ids_;
+  const std::vector<LatentId>& ids_;
   Parallel& parallel_;
   size_t dim_;
   std::vector<double> middle_;  // subtracted before the differences are taken in float32
@@ -113,7 +113,7 @@ std::vector<std::vector<int32_t>> Seeding::assign() const {
 
 std::vector<std::vector<int32_t>> choose_cells(const Scorer& scorer,
                                                const DistinctLatents& distinct,
-                                               std::vector<int32_t> ids, Parallel& parallel) {
+                                               std::vector<LatentId> ids, Parallel& parallel) {
   if (std::ssize(ids) >= kFewestToSplit) {
     Seeding seeding(scorer, distinct, ids, parallel);
     if (seeding.find()) return seeding.assign();

@@ -20,6 +20,6 @@ constexpr int64_t kMostCells = kMostSeeds + 1;  // one is for strays
 // Members keep their order.
 std::vector<std::vector<int32_t>> choose_cells(const Scorer& scorer,
                                                const DistinctLatents& distinct,
-                                               std::vector<int32_t> ids, Parallel& parallel);
+                                               std::vector<LatentId> ids, Parallel& parallel);
 
 }  // namespace gtn

@@ -45,11 +45,11 @@ struct ClassExtent {
 
 // The free ids, spread so that every stretch is a fair sample and thresholds settle early whatever
 // the order of the ids means; in short runs, because what is known of ids lies in their order.
-std::vector<int32_t> spread_ids(const FreeLatents& free) {
+std::vector<LatentId> spread_ids(const FreeLatents& free) {
   constexpr int64_t kRun = 32;
-  std::vector<int32_t> ids;
+  std::vector<LatentId> ids;
   ids.reserve(free.ids());
-  for (int32_t id = 0; id < free.distinct().count(); ++id) {
+  for (LatentId id = 0; id < free.distinct().count(); ++id) {
     if (free.is_free(id)) ids.push_back(id);
   }
   const int64_t n = std::ssize(ids);
@@ -111,7 +111,7 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
   id_at_.assign(static_cast<size_t>(panel_count_) * kPanelLatents, -1);
   position_of_.assign(distinct_.count(), -1);
   for (size_t c = 0; c < members.size(); ++c) {
-    std::span<const int32_t> ids(members[c]);
+    std::span<const LatentId> ids(members[c]);
     for (int32_t b = cells_[c].first_band; b < cells_[c].end_band; ++b) {
       Band& band = bands_[b];
       encode_band(ids.first(band.live), cells_[c], band, parallel);
@@ -121,7 +121,7 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
 }
 
 // v = x/|x| - c
-void LatentCodes::offset_row(std::span<const int32_t> ids, int64_t i, const Cell& cell,
+void LatentCodes::offset_row(std::span<const LatentId> ids, int64_t i, const Cell& cell,
                              double* out) const {
   const size_t ahead = i + kRowsAhead;
   if (ahead < ids.size()) prefetch_row(scorer_.latents(), distinct_.row(ids[ahead]));
@@ -131,7 +131,7 @@ void LatentCodes::offset_row(std::span<const int32_t> ids, int64_t i, const Cell
 }
 
 // Orders the cell's ids by band, and appends the bands with their steps, radii and places.
-void LatentCodes::make_bands(std::vector<int32_t>& ids, Cell& cell, Parallel& parallel) {
+void LatentCodes::make_bands(std::vector<LatentId>& ids, Cell& cell, Parallel& parallel) {
   const int64_t n = std::ssize(ids);
   std::vector<uint16_t> class_of_id(ids.size());
   std::vector<ClassExtent> classes(kClasses);
@@ -188,7 +188,7 @@ void LatentCodes::make_bands(std::vector<int32_t>& ids, Cell& cell, Parallel& pa
   ids.swap(ordered);
 }
 
-void LatentCodes::encode_band(std::span<const int32_t> ids, const Cell& cell, Band& band,
+void LatentCodes::encode_band(std::span<const LatentId> ids, const Cell& cell, Band& band,
                               Parallel& parallel) {
   const int64_t n = band.live;
   const bool narrow = arithmetic_ == Arithmetic::int8;
@@ -203,7 +203,7 @@ void LatentCodes::encode_band(std::span<const int32_t> ids, const Cell& cell, Ba
     for (int64_t at = begin * kPanelLatents; at < end * kPanelLatents; at += kWoven) {
       const int64_t position = band.first_panel * kPanelLatents + at;
       for (int64_t i = 0; i < kWoven && at + i < n; ++i) {
-        const int32_t id = ids[at + i];
+        const LatentId id = ids[at + i];
         id_at_[position + i] = id;
         position_of_[id] = static_cast<int32_t>(position + i);
         offset_row(ids, at + i, cell, v.data());
@@ -225,13 +225,13 @@ void LatentCodes::encode_band(std::span<const int32_t> ids, const Cell& cell, Ba
   band.residual = residual_bound(left, band.step, band.radius, dim_);
 }
 
-void LatentCodes::remove(std::span<const int32_t> ids, Parallel& parallel) {
+void LatentCodes::remove(std::span<const LatentId> ids, Parallel& parallel) {
   // First who goes where: the latents behind a band's new end fill its holes before that. Then the
   // moves, of which none reads what another writes.
   moves_.clear();
   std::vector<int64_t> ends;  // of the bands, before the removal
   for (const Band& band : bands_) ends.push_back(band.live);
-  for (const int32_t id : ids) {
+  for (const LatentId id : ids) {
     const int32_t hole = position_of_[id];
     if (hole < 0) continue;
     position_of_[id] = -1;

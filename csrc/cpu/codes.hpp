@@ -55,8 +55,8 @@ class LatentCodes {
   const std::vector<Cell>& cells() const { return cells_; }
   const std::vector<Band>& bands() const { return bands_; }
   const void* panels() const { return panels_.get(); }
-  int32_t id_at(int32_t position) const { return id_at_[position]; }
-  void remove(std::span<const int32_t> ids, Parallel& parallel);
+  LatentId id_at(int32_t position) const { return id_at_[position]; }
+  void remove(std::span<const LatentId> ids, Parallel& parallel);
   int64_t bytes() const;
   // What the codes of n latents take, for budgets.
   static int64_t bytes_for(int64_t n, int64_t dim, Arithmetic arithmetic);
@@ -69,10 +69,10 @@ class LatentCodes {
   struct Move {
     int32_t from, to;
   };
-  void make_bands(std::vector<int32_t>& ids, Cell& cell, Parallel& parallel);
-  void encode_band(std::span<const int32_t> ids, const Cell& cell, Band& band, Parallel& parallel);
+  void make_bands(std::vector<LatentId>& ids, Cell& cell, Parallel& parallel);
+  void encode_band(std::span<const LatentId> ids, const Cell& cell, Band& band, Parallel& parallel);
   // Writes v of ids[i].
-  void offset_row(std::span<const int32_t> ids, int64_t i, const Cell& cell, double* out) const;
+  void offset_row(std::span<const LatentId> ids, int64_t i, const Cell& cell, double* out) const;
   int64_t panel_bytes() const { return int64_t{4} * kPanelLatents * steps_; }
   std::byte* lane(int64_t position) const {
     return panels_.get() + position / kPanelLatents * panel_bytes() + position % kPanelLatents * 4;
@@ -92,7 +92,7 @@ class LatentCodes {
   std::vector<Cell> cells_;
   std::vector<Band> bands_;
   std::vector<int32_t> band_of_panel_;
-  std::vector<int32_t> id_at_;        // [panels * 64]
+  std::vector<LatentId> id_at_;       // [panels * 64]
   std::vector<int32_t> position_of_;  // by id, -1 if not coded
   std::vector<Move> moves_;           // of the removal at hand
 };

@@ -60,9 +60,9 @@ DirectionTree::DirectionTree(const Scorer& scorer, const FreeLatents& free, Para
       distinct_(free.distinct()),
       dim_(scorer.latents().dim),
       leaf_bytes_(head_bytes(dim_) + 4 * kLeafLatents * dim_) {
-  std::vector<int32_t> ids;
+  std::vector<LatentId> ids;
   ids.reserve(free.ids());
-  for (int32_t id = 0; id < distinct_.count(); ++id) {
+  for (LatentId id = 0; id < distinct_.count(); ++id) {
     if (free.is_free(id)) ids.push_back(id);
   }
   live_ = built_ = std::ssize(ids);
@@ -84,13 +84,13 @@ DirectionTree::DirectionTree(const Scorer& scorer, const FreeLatents& free, Para
   }
 }
 
-void DirectionTree::fill_leaves(const std::vector<int32_t>& ids, Parallel& parallel) {
+void DirectionTree::fill_leaves(const std::vector<LatentId>& ids, Parallel& parallel) {
   const size_t dim = dim_;
   std::vector<float> units(ids.size() * dim);
   parallel.run(built_, 1024, [&](int64_t begin, int64_t end, int) {
     std::vector<double> v(dim);
     for (int64_t i = begin; i < end; ++i) {
-      const int32_t id = ids[i];
+      const LatentId id = ids[i];
       widen_row(scorer_.latents(), distinct_.row(id), v.data());
       float* unit = &units[i * dim];
       for (size_t k = 0; k < dim; ++k) unit[k] = static_cast<float>(v[k] / distinct_.norm(id));
@@ -143,7 +143,7 @@ void DirectionTree::fill_leaves(const std::vector<int32_t>& ids, Parallel& paral
   });
 }
 
-void DirectionTree::fill_leaf(int64_t slot, std::span<const int32_t> ids) {
+void DirectionTree::fill_leaf(int64_t slot, std::span<const LatentId> ids) {
   const size_t dim = dim_;
   const size_t at = slot;
   Leaf& head = leaf_at(slot);
@@ -259,14 +259,14 @@ bool DirectionTree::holds_box(int64_t slot, int64_t lane) const {
   return false;
 }
 
-void DirectionTree::remove(std::span<const int32_t> ids, Parallel& parallel) {
+void DirectionTree::remove(std::span<const LatentId> ids, Parallel& parallel) {
   dirty_.clear();
   // Leaves lie far apart: their memory is asked for some removals ahead.
   constexpr size_t kAhead = 8;
   for (size_t i = 0; i < ids.size() + kAhead; ++i) {
     if (i < ids.size()) fetch(position_of_[ids[i]]);
     if (i < kAhead) continue;
-    const int32_t id = ids[i - kAhead];
+    const LatentId id = ids[i - kAhead];
     const int32_t position = position_of_[id];
     if (position < 0) continue;
     const int64_t slot = position / kLeafLatents;

@@ -30,7 +30,7 @@ class DirectionTree {
   int64_t dim() const { return dim_; }
   int64_t live() const { return live_; }
   int64_t built() const { return built_; }  // latents that the tree was made of
-  void remove(std::span<const int32_t> ids, Parallel& parallel);
+  void remove(std::span<const LatentId> ids, Parallel& parallel);
   int64_t bytes() const;
   static int64_t bytes_for(int64_t n, int64_t dim);
 
@@ -64,7 +64,7 @@ class DirectionTree {
   struct FreeDeleter {
     void operator()(std::byte* p) const;
   };
-  void fill_leaves(const std::vector<int32_t>& ids, Parallel& parallel);
+  void fill_leaves(const std::vector<LatentId>& ids, Parallel& parallel);
   static int64_t head_bytes(int64_t dim) {
     return (static_cast<int64_t>(sizeof(Leaf)) + 8 * dim + 63) / 64 * 64;
   }
@@ -74,7 +74,7 @@ class DirectionTree {
   float* offsets_at(int64_t slot) {
     return reinterpret_cast<float*>(leaves_.get() + slot * leaf_bytes_ + head_bytes(dim_));
   }
-  void fill_leaf(int64_t slot, std::span<const int32_t> ids);
+  void fill_leaf(int64_t slot, std::span<const LatentId> ids);
   void fetch(int32_t position) const;
   bool holds_box(int64_t slot, int64_t lane) const;
   void shrink_leaf(int64_t slot);
@@ -88,7 +88,7 @@ class DirectionTree {
   std::vector<std::vector<float>> boxes_;
   int64_t leaf_bytes_, leaf_count_ = 0;
   std::unique_ptr<std::byte[], FreeDeleter> leaves_;  // 64-byte aligned, each a head and offsets
-  std::vector<int32_t> ids_;                          // [leaves][64]
+  std::vector<LatentId> ids_;                         // [leaves][64]
   std::vector<int32_t> position_of_;  // by id: leaf * 64 + lane, -1 if not in the tree
   std::vector<int64_t> dirty_;        // leaves whose boxes may be too large
 };

@@ -195,7 +195,7 @@ void CpuShortlist::choose_arithmetic(std::span<const CandidateList> lists) {
   }
 }
 
-void CpuShortlist::remove(std::span<const int32_t> ids) {
+void CpuShortlist::remove(std::span<const LatentId> ids) {
   codes_->remove(ids, parallel_);
 }
 

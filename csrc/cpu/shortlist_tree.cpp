@@ -223,7 +223,7 @@ void TreeShortlist::try_out() {
   cost_ = cost_of_walks(count);
 }
 
-void TreeShortlist::remove(std::span<const int32_t> ids) {
+void TreeShortlist::remove(std::span<const LatentId> ids) {
   tree_->remove(ids, parallel_);
   if (static_cast<double>(tree_->live()) < kRenew * static_cast<double>(tree_->built())) {
     tree_.reset();

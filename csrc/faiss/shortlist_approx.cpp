@@ -69,7 +69,7 @@ void ApproxShortlist::search(std::span<const Query> queries, int64_t depth, bool
         throw std::runtime_error("FAISS returned row " + std::to_string(position) + " of " +
                                  std::to_string(found.rows));
       }
-      const int32_t id = rows_->id_at(position);
+      const LatentId id = rows_->id_at(position);
       if (!free_.is_free(id)) continue;
       // What an index computes may be far from the score, so nothing is known of it.
       CandidateList& list =
@@ -80,7 +80,7 @@ void ApproxShortlist::search(std::span<const Query> queries, int64_t depth, bool
   });
 }
 
-void ApproxShortlist::remove(std::span<const int32_t> ids) {
+void ApproxShortlist::remove(std::span<const LatentId> ids) {
   gone_ += std::ssize(ids);
   if (exact_) exact_->remove(ids);
 }

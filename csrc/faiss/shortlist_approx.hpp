@@ -31,7 +31,7 @@ class ApproxShortlist final : public Shortlist {
 
   void search(std::span<const Query> queries, int64_t depth, bool guess,
               std::span<CandidateList> lists) override;
-  void remove(std::span<const int32_t> ids) override;
+  void remove(std::span<const LatentId> ids) override;
   void describe(Stats& stats) const override;
 
  private:

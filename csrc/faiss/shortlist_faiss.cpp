@@ -71,7 +71,7 @@ void FaissShortlist::add(const BlockSearch::Found& found, std::span<const Query>
                                  std::to_string(found.rows) + " rows of norm at most 2");
       }
       least = std::min(least, score);
-      const int32_t id = rows_->id_at(found.first_row + position);
+      const LatentId id = rows_->id_at(found.first_row + position);
       if (!free_.is_free(id)) continue;
       const double cosine = base + static_cast<double>(score);
       list.items.push_back(
@@ -88,7 +88,7 @@ void FaissShortlist::add(const BlockSearch::Found& found, std::span<const Query>
   }
 }
 
-void FaissShortlist::remove(std::span<const int32_t> ids) {
+void FaissShortlist::remove(std::span<const LatentId> ids) {
   if (index_.reads_rows()) {
     rows_->remove(ids);
   } else {

@@ -25,7 +25,7 @@ UnitRows::UnitRows(const Scorer& scorer, const FreeLatents& free, Parallel& para
       rows_(std::make_unique_for_overwrite<float[]>(count_ * dim_)) {
   const DistinctLatents& distinct = free.distinct();
   id_at_.reserve(count_);
-  for (int32_t id = 0; id < distinct.count(); ++id) {
+  for (LatentId id = 0; id < distinct.count(); ++id) {
     if (free.is_free(id)) id_at_.push_back(id);
   }
   const auto row_at = [&](int64_t position) { return distinct.row(id_at(position)); };
@@ -54,7 +54,7 @@ UnitRows::UnitRows(const Scorer& scorer, const FreeLatents& free, Parallel& para
   error_ = float32_error(radius * (1.0 + 0x1p-22), dim_) + 4.0 * rounding_slack(dim_);
 }
 
-void UnitRows::remove(std::span<const int32_t> ids) {
+void UnitRows::remove(std::span<const LatentId> ids) {
   if (position_of_.empty()) {
     position_of_.assign(static_cast<size_t>(*std::max_element(id_at_.begin(), id_at_.end())) + 1,
                         -1);
@@ -63,7 +63,7 @@ void UnitRows::remove(std::span<const int32_t> ids) {
     }
   }
   const size_t dim = dim_;
-  for (const int32_t id : ids) {
+  for (const LatentId id : ids) {
     const size_t hole = position_of_[id];
     const size_t last = --count_;
     if (hole == last) continue;

@@ -29,9 +29,9 @@ class UnitRows {
   // [count, dim]; the rows that are not removed, in no particular order.
   FloatRows rows() const { return {rows_.get(), count_, dim_}; }
   int64_t count() const { return count_; }
-  int32_t id_at(int64_t position) const { return id_at_[position]; }
+  LatentId id_at(int64_t position) const { return id_at_[position]; }
   // Takes out ids, filling each hole with the last row, so that rows stay dense.
-  void remove(std::span<const int32_t> ids);
+  void remove(std::span<const LatentId> ids);
   // Gives the rows back to the system; ids by position remain.
   void drop_rows() { rows_.reset(); }
   int64_t bytes() const;
@@ -51,7 +51,7 @@ class UnitRows {
   int64_t dim_;
   int64_t count_;
   std::unique_ptr<float[]> rows_;
-  std::vector<int32_t> id_at_;        // by position
+  std::vector<LatentId> id_at_;       // by position
   std::vector<int32_t> position_of_;  // by id; made when something is removed
   std::vector<double> centre_;
   double error_ = 0.0;

@@ -134,13 +134,13 @@ TEST_CASE("equal rows share an id, and its members go in rank order") {
   CHECK(distinct.count() == 26);
   gtn::FreeLatents free(distinct);
   CHECK(free.count() == 500);
-  int32_t last = -1;
+  gtn::Rank last;
   for (int32_t id = 0; id < distinct.count(); ++id) {
     CHECK(free.rank(id) > last);  // ids ascend with the rank of their first member
     last = free.rank(id);
-    int32_t previous = -1;
+    gtn::Rank previous;
     while (free.is_free(id)) {
-      const int32_t rank = free.take(id);
+      const gtn::Rank rank = free.take(id);
       CHECK(rank > previous);
       for (int64_t k = 0; k < 3; ++k) {
         CHECK(x.at(distinct.row_of_rank(rank), k) == x.at(distinct.row(id), k));
@@ -168,7 +168,7 @@ TEST_CASE("one long run of equal norms across chunks") {
   REQUIRE(distinct.count() == 8);
   for (int32_t id = 0; id < 8; ++id) {
     CHECK(distinct.members(id) == 6250);
-    CHECK(distinct.member(id, 6249) == 49'992 + id);
+    CHECK(distinct.member(id, 6249).value == 49'992 + id);
   }
 }
 

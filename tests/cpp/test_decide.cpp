@@ -37,8 +37,8 @@ struct Scene {
   double score(int32_t id) const { return scorer.score(distinct.row(id), distinct.norm(id), 0); }
 
   // Rank of the latent that the contract takes.
-  int32_t choice(int64_t cone) const {
-    std::vector<std::pair<double, int32_t>> members;  // -score, rank
+  gtn::Rank choice(int64_t cone) const {
+    std::vector<std::pair<double, gtn::Rank>> members;  // -score, rank
     for (int32_t id = 0; id < distinct.count(); ++id) {
       const int32_t taken = distinct.members(id) - free.remaining(id);
       for (int32_t j = taken; j < distinct.members(id); ++j) {
@@ -47,7 +47,7 @@ struct Scene {
     }
     std::sort(members.begin(), members.end());
     members.resize(std::min(members.size(), static_cast<size_t>(cone)));
-    int32_t lowest = members[0].second;
+    gtn::Rank lowest = members[0].second;
     for (const auto& m : members) lowest = std::min(lowest, m.second);
     return lowest;
   }

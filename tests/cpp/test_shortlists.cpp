@@ -44,7 +44,7 @@ TEST_CASE("a decision is certified only against everything that is not listed") 
   std::sort(ranked.begin(), ranked.end());
   const double best = -ranked[0].first, second = -ranked[1].first;
   int64_t rescored = 0;
-  const auto decide = [&](std::vector<gtn::Candidate> items, double outside, int32_t rank = -1) {
+  const auto decide = [&](std::vector<gtn::Candidate> items, double outside, gtn::Rank rank = {}) {
     gtn::CandidateList list{std::move(items), outside, rank};
     return gtn::decide(b.scorer, b.free, 0, 1, list, rescored);
   };
