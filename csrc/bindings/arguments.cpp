@@ -1,4 +1,3 @@
-// Implements arguments.hpp.
 #include "bindings/arguments.hpp"
 
 #include "bindings/device_rows.hpp"

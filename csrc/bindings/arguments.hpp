@@ -1,5 +1,5 @@
-// What match_rows and audit_rows take: arrays, or rows on a device, checked for type and shape, and
-// the way back to Python while the engine runs without the GIL.
+// Checks the arguments of match_rows and audit_rows, arrays or rows on a device, for type and
+// shape; calls back to Python while the engine runs without the GIL.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -16,7 +16,7 @@ namespace gtn {
 
 using Labels = pybind11::array_t<int64_t, pybind11::array::c_style>;
 
-// What an engine reads: nothing here is Python's.
+// Input of an engine. Holds no Python object.
 struct Task {
   MatchInput in;  // views of the arrays, which must outlive it
   bool latents_on_device;
@@ -44,8 +44,8 @@ struct Arguments {
   Task task() const;
 };
 
-// What the engine calls about every 50 ms: takes the GIL for signals, and every now and then for
-// the caller's poll(done).
+// The engine calls this about every 50 ms. Takes the GIL for signals, and every 100 ms for the
+// caller's poll(done).
 class PythonPoll {
  public:
   PythonPoll(const pybind11::object& poll, const int64_t& done) : poll_(poll), done_(done) {}

@@ -1,4 +1,3 @@
-// Implements device_tensor.hpp.
 #include "bindings/device_tensor.hpp"
 
 #include <algorithm>

@@ -1,4 +1,3 @@
-// Implements dlpack.hpp.
 #include "bindings/dlpack.hpp"
 
 #include <cstring>

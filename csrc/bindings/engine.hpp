@@ -1,5 +1,5 @@
-// Engine: what computes a run, as match_rows takes it, with what its backend needs beside the
-// arguments that all have. The classes are in register_engines.cpp.
+// Engine: computes a run for match_rows. Holds what its backend needs beside the arguments that all
+// have. The classes are in register_engines.cpp.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace gtn {
 
 struct Ran {
   Stats stats;  // Stats::instruction_set says what ran
-  // What this backend alone has to say, by the name in Matching.stats.
+  // Statistics of this backend alone, by their names in Matching.stats.
   std::map<std::string, std::variant<bool, double>> more;
 };
 

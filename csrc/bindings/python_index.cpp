@@ -1,4 +1,3 @@
-// Implements python_index.hpp.
 #include "bindings/python_index.hpp"
 
 #include <pybind11/numpy.h>

@@ -1,8 +1,7 @@
-// Implements audit.hpp.
 #include "core/audit.hpp"
 
 #include "core/float_mode.hpp"
-#include "core/shortlists.hpp"
+#include "core/searcher.hpp"
 
 namespace gtn {
 namespace {
@@ -27,21 +26,21 @@ void audit_rows(const MatchInput& input, const Backend& backend, std::span<const
     const ShortlistFactory make = [&](const FreeLatents& f) {
       return backend(scorer, f, parallel);
     };
-    Shortlists shortlists(scorer, free, make, parallel, stats);
+    Searcher searcher(scorer, free, make, parallel, stats);
     const Replay run(group, visited, input.latents.count);
     CandidateList list;
     for (int64_t p = 0; p < std::ssize(group.sources); ++p) {
       if (done < count && positions[done] == group.offset + p) {
         const SourceRow source = group.sources[p];
         const double norm = problem.source_norms()[source];
-        const Decision d = shortlists.choose({source, norm}, input.cone + kSpare, input.cone, list,
-                                             stats.full_scans);
+        const Decision d = searcher.choose({source, norm}, input.cone + kSpare, input.cone, list,
+                                           stats.full_scans);
         output.source[done] = source;
         output.latent[done] = distinct.row_of_rank(d.rank);
         output.cosine[done] = d.score / norm;
         ++done;
       }
-      shortlists.take(run.id_taken(p, free));
+      searcher.take(run.id_taken(p, free));
       if (p % kTakenPerPoll == 0) parallel.poll_if_due();
     }
   });

@@ -1,5 +1,4 @@
-// Implements contract.hpp. contract_dot.hpp holds the order of operations; everything else calls
-// it.
+// contract_dot.hpp holds the order of operations; everything here calls it.
 #include "core/contract.hpp"
 
 #include "core/contract_dot.hpp"
@@ -41,7 +40,7 @@ int64_t scan_portable(ExactTile* t) {
       const double dot =
           ((s[0][i] + s[4][i]) + (s[2][i] + s[6][i])) + ((s[1][i] + s[5][i]) + (s[3][i] + s[7][i]));
       const double score = dot / t->norms[p * kExactLanes + i];
-      if (!(score >= t->bar[0])) continue;
+      if (!(score >= t->threshold[0])) continue;
       t->hit_scores[0][t->hits[0]] = score;
       t->hit_positions[0][t->hits[0]] = static_cast<int32_t>(p * kExactLanes + i);
       ++t->hits[0];

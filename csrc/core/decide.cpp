@@ -1,4 +1,3 @@
-// Implements decide.hpp.
 #include "core/decide.hpp"
 
 #include <algorithm>
@@ -107,10 +106,10 @@ Decision Decider::best() {
     const auto within_reach = [&](const Candidate& c) {
       return c.upper >= d.score && free_.is_free(c.id);
     };
-    const double bar = d.score;
+    const double threshold = d.score;
     rescore(list_.items.begin(), list_.items.end(), within_reach);
     for (const Candidate& c : list_.items) {
-      if (c.upper >= bar && is_exact(c) && free_.is_free(c.id)) consider(c, d);
+      if (c.upper >= threshold && is_exact(c) && free_.is_free(c.id)) consider(c, d);
     }
   }
   d.floor = d.score;
@@ -200,10 +199,10 @@ Decision Decider::lowest_rank_of(int64_t cone) {
     bounds(most, least);
   }
 
-  const auto lowest = [&](double bar) {
+  const auto lowest = [&](double threshold) {
     d.id = -1;
     for (const Candidate& c : items) {
-      if (lower(c) < bar || !free_.is_free(c.id)) continue;
+      if (lower(c) < threshold || !free_.is_free(c.id)) continue;
       const Rank rank = free_.rank(c.id);
       if (d.id < 0 || rank < d.rank) {
         d.id = c.id;

@@ -1,4 +1,4 @@
-// Implements distinct.hpp. Equal rows have equal norms, so they are found inside runs of equal norm
+// Equal rows have equal norms, so they are found inside runs of equal norm
 // in rank order; runs are searched in parallel.
 #include "core/distinct.hpp"
 

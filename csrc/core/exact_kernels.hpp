@@ -23,7 +23,7 @@ struct ExactTile {
   const double* inverses;  // [panel][8]: 1 / norm
   int64_t panel_begin, panel_end, dim;
   const double* sources;                      // [tile_sources][dim]
-  double bar[kMostExactSources];              // scores >= bar are hits; +inf: no source here
+  double threshold[kMostExactSources];        // scores >= threshold are hits; +inf: no source here
   double* hit_scores[kMostExactSources];      // where hits go, with their position
   int32_t* hit_positions[kMostExactSources];  // (8 * panel + lane); room for limit + 8 entries
   int32_t hits[kMostExactSources];            // entries present; advanced by the kernel

@@ -1,6 +1,6 @@
-// Implements exact_scan.hpp. A task takes a chunk of latents, packs it into panels of float64 once
+// A task takes a chunk of latents, packs it into panels of float64 once
 // for all sources, and scans the panels with the exact kernels. What each thread found best goes on
-// from chunk to chunk, and sources share the highest bar that any thread reached.
+// from chunk to chunk, and sources share the highest threshold that any thread reached.
 #include "core/exact_scan.hpp"
 
 #include <algorithm>
@@ -30,9 +30,9 @@ constexpr size_t kFirstRoom = 64;
 constexpr size_t kFewSources = 4;
 constexpr int64_t kRowsPerPass = 256;
 
-void raise(std::atomic<double>& bar, double to) {
-  double now = bar.load(std::memory_order_relaxed);
-  while (now < to && !bar.compare_exchange_weak(now, to, std::memory_order_relaxed)) {
+void raise(std::atomic<double>& threshold, double to) {
+  double now = threshold.load(std::memory_order_relaxed);
+  while (now < to && !threshold.compare_exchange_weak(now, to, std::memory_order_relaxed)) {
   }
 }
 
@@ -47,13 +47,15 @@ class ExactScan::Best {
  public:
   void start(size_t keep, double floor, std::atomic<double>* shared) {
     keep_ = keep;
-    bar_ = floor;
+    threshold_ = floor;
     shared_ = shared;
     size_ = 0;
     make_room(std::min(kFirstRoom, 2 * keep_));
   }
   // Scores below this are of no use.
-  double bar() const { return std::max(bar_, shared_->load(std::memory_order_relaxed)); }
+  double threshold() const {
+    return std::max(threshold_, shared_->load(std::memory_order_relaxed));
+  }
   double* scores() { return scores_.data(); }
   int32_t* ids() { return ids_.data(); }
   int32_t size() const { return size_; }
@@ -86,7 +88,7 @@ class ExactScan::Best {
     scores_.resize(size);
     ids_.resize(size);
   }
-  // Keeps the best `keep_` and raises the bar to the worst of them.
+  // Keeps the best `keep_` and raises the threshold to the worst of them.
   void prune(const FreeLatents& free) {
     const size_t size = size_;
     if (size < 2 * keep_) {
@@ -105,11 +107,11 @@ class ExactScan::Best {
     const double least = all[keep_ - 1].score;
     raise(*shared_, least);
     // A thread sees ids in ascending order. If ids are ranks, what ties from now on ranks behind.
-    bar_ = free.distinct().all_different() ? std::nextafter(least, kInfinity) : least;
+    threshold_ = free.distinct().all_different() ? std::nextafter(least, kInfinity) : least;
   }
 
   size_t keep_ = 0;
-  double bar_ = -kInfinity;
+  double threshold_ = -kInfinity;
   std::atomic<double>* shared_ = nullptr;
   int32_t size_ = 0, room_ = 0;
   std::vector<double> scores_;
@@ -221,7 +223,7 @@ void ExactScan::scan_rows(std::span<const Query> queries, std::span<const Latent
       scorer_.dots(rows, size, queries[q].source_row, dots);
       for (size_t i = 0; i < size; ++i) {
         const double score = dots[i] / distinct.norm(ids[from + i]);
-        if (score >= best[q].bar()) best[q].add(score, ids[from + i], free_);
+        if (score >= best[q].threshold()) best[q].add(score, ids[from + i], free_);
       }
     }
   }
@@ -265,12 +267,12 @@ void ExactScan::scan_panels(std::span<const Query> queries, std::span<const Late
     for (int64_t at = 0; at < tile.panel_end;) {
       for (size_t r = 0; r < places; ++r) {
         if (q + r >= queries.size()) {
-          tile.bar[r] = kInfinity;
+          tile.threshold[r] = kInfinity;
           tile.hits[r] = tile.limit[r] = 0;
           continue;
         }
         Best& b = best[q + r];
-        tile.bar[r] = b.bar();
+        tile.threshold[r] = b.threshold();
         tile.hit_scores[r] = b.scores();
         tile.hit_positions[r] = b.ids();
         tile.hits[r] = b.size();

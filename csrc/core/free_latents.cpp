@@ -1,4 +1,3 @@
-// Implements free_latents.hpp.
 #include "core/free_latents.hpp"
 
 namespace gtn {

@@ -31,7 +31,7 @@ class FunctionRef<Result(Arguments...)> {
   Result (*call_)(const void*, Arguments...) = nullptr;
 };
 
-// What long work calls every now and then, to be interrupted by an exception.
+// Long work calls this every now and then; an exception from it ends the work.
 using Poll = FunctionRef<void()>;
 
 }  // namespace gtn

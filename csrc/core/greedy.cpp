@@ -1,4 +1,3 @@
-// Implements greedy.hpp.
 #include "core/greedy.hpp"
 
 #include <algorithm>
@@ -35,7 +34,7 @@ Greedy::Greedy(const Scorer& scorer, FreeLatents& free, const std::vector<double
       cone_(cone),
       parallel_(parallel),
       stats_(stats),
-      shortlists_(scorer, free, make_shortlist, parallel, stats),
+      searcher_(scorer, free, make_shortlist, parallel, stats),
       depth_(base_depth(cone)),
       window_limit_(kLargestWindow) {}
 
@@ -60,7 +59,7 @@ void Greedy::run(std::span<const SourceRow> sources, int64_t start, OnPair on_pa
     walk(w, on_pair);
     {
       PhaseTimer timer(stats_.seconds.remove);
-      shortlists_.flush_removals();
+      searcher_.flush_removals();
     }
     stats_.conflicts += w.conflicts;
     stats_.rescans += w.rescans;
@@ -78,7 +77,7 @@ void Greedy::fill(Window& w) {
   w.lists.resize(std::max(w.lists.size(), count));
   w.decisions.assign(count, {});
   w.full_scans = 0;
-  Shortlist& shortlist = shortlists_.current();
+  Shortlist& shortlist = searcher_.current();
   {
     PhaseTimer timer(stats_.seconds.search);
     shortlist.search(w.queries, depth_, true, std::span(w.lists).first(count));
@@ -120,7 +119,7 @@ void Greedy::retry_uncertified(Window& w) {
     }
     if (which.empty()) return;
     (full ? w.full_scans : stats_.retries) += std::ssize(which);
-    Shortlist& shortlist = full ? shortlists_.exact() : shortlists_.current();
+    Shortlist& shortlist = full ? searcher_.exact() : searcher_.current();
     std::vector<CandidateList> lists(which.size());
     shortlist.search(queries, depth_, false, lists);
     for (size_t j = 0; j < which.size(); ++j) w.lists[which[j]] = std::move(lists[j]);
@@ -135,7 +134,7 @@ void Greedy::walk(Window& w, OnPair on_pair) {
   w.lost.clear();
   // Past this, lists are too short for the conflicts of the window: the rest starts a new one.
   const int64_t size = std::ssize(w.queries);
-  const bool cheap = shortlists_.cheap_alone();
+  const bool cheap = searcher_.cheap_alone();
   const int64_t most_rescans = cheap ? size : 8 + size / 32;
   for (size_t i = 0; i < w.queries.size(); ++i) {
     Decision d = w.decisions[i];
@@ -152,13 +151,13 @@ void Greedy::walk(Window& w, OnPair on_pair) {
         d = search_again(w, i);
       }
     }
-    const Rank rank = shortlists_.take(d.id);
+    const Rank rank = searcher_.take(d.id);
     on_pair(w.begin + w.decided++, rank, d.score);
     if (w.rescans > most_rescans) break;
   }
 }
 
-// How many latents of the list that may beat the score are taken.
+// Counts the taken latents of the list whose upper bound beats the score.
 int32_t Greedy::taken_above(const CandidateList& list, double score) const {
   int32_t taken = 0;
   for (const Candidate& c : list.items) taken += c.upper > score && !free_.is_free(c.id);
@@ -167,7 +166,7 @@ int32_t Greedy::taken_above(const CandidateList& list, double score) const {
 
 Decision Greedy::search_again(Window& w, size_t i) {
   ++w.rescans;
-  return shortlists_.choose(w.queries[i], depth_, cone_, w.lists[i], w.full_scans);
+  return searcher_.choose(w.queries[i], depth_, cone_, w.lists[i], w.full_scans);
 }
 
 // Sources that ask for the same latents (equal sources, hubs, sources that see the latents from one
@@ -175,8 +174,8 @@ Decision Greedy::search_again(Window& w, size_t i) {
 // rare. Both relax only when conflicts do, or they would swing.
 void Greedy::adapt(Window& w) {
   const int64_t size = std::ssize(w.queries);
-  if (shortlists_.from_backend() && 2 * w.full_scans > size) shortlists_.give_up_backend();
-  if (shortlists_.cheap_alone()) {
+  if (searcher_.from_backend() && 2 * w.full_scans > size) searcher_.give_up_backend();
+  if (searcher_.cheap_alone()) {
     // Longer lists are not worth it: smaller windows are, once threads wait for the walk.
     if (4 * w.rescans > size) {
       window_limit_ = std::max(kSmallestWindow, std::min(window_limit_, size) / 2);

@@ -12,7 +12,7 @@
 #include "core/free_latents.hpp"
 #include "core/function_ref.hpp"
 #include "core/parallel.hpp"
-#include "core/shortlists.hpp"
+#include "core/searcher.hpp"
 #include "core/stats.hpp"
 
 namespace gtn {
@@ -48,7 +48,7 @@ class Greedy {
   Parallel& parallel_;
   Stats& stats_;
 
-  Shortlists shortlists_;
+  Searcher searcher_;
   int64_t depth_;  // best latents a shortlist should be able to certify
   int64_t window_limit_;
 };

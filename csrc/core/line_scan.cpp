@@ -1,4 +1,3 @@
-// Implements line_scan.hpp.
 #include "core/line_scan.hpp"
 
 #include <algorithm>

@@ -1,4 +1,3 @@
-// Implements match.hpp.
 #include "core/match.hpp"
 
 #include <algorithm>

@@ -21,7 +21,7 @@ struct MatchOutput {
 using Backend =
     std::function<std::unique_ptr<Shortlist>(const Scorer&, const FreeLatents&, Parallel&)>;
 
-// What a run over m latents and n sources takes besides the inputs, the outputs and the backend:
+// Bytes of a run over m latents and n sources, besides the inputs, the outputs and the backend:
 // norms, orders, ranks, the free list and a window's lists.
 inline int64_t work_bytes(int64_t m, int64_t n) {
   return 40 * m + 16 * n + (int64_t{4} << 20);

@@ -1,4 +1,3 @@
-// Implements norms.hpp.
 #include "core/norms.hpp"
 
 #include <algorithm>
@@ -16,7 +15,7 @@ namespace {
 
 enum class Fault { none, not_finite, zero, overflow, underflow };
 
-// Why a row whose squared norm is out of range is undefined.
+// Says why a row whose squared norm is out of range is undefined.
 Fault diagnose(const Rows& rows, int64_t row, std::vector<double>& values) {
   values.resize(rows.dim);
   Rows plain = rows;

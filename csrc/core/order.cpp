@@ -1,4 +1,4 @@
-// Implements order.hpp: a parallel bucket sort of (key, row) pairs. Buckets are equal stretches of
+// A parallel bucket sort of (key, row) pairs. Buckets are equal stretches of
 // the range of keys; one that catches too much is split again by its own range, so that keys of any
 // distribution take a few passes.
 #include "core/order.hpp"

@@ -1,4 +1,3 @@
-// Implements problem.hpp.
 #include "core/problem.hpp"
 
 #include <algorithm>

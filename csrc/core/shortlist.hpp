@@ -44,8 +44,8 @@ struct CandidateList {
 struct Query {
   SourceRow source_row;
   double source_norm;
-  // Latents that score below this are of no interest; with a finite floor the list holds every free
-  // latent that may reach it, unless there are too many.
+  // Known lower bound on the best score; the search may ignore latents below it. With a finite
+  // floor the list holds every free latent that may reach it, unless there are too many.
   double floor = -kInfinity;
 };
 
@@ -62,7 +62,7 @@ class Shortlist {
   // These ids have no free member left.
   virtual void remove(std::span<const LatentId> ids) = 0;
 
-  // Whether a search for one source costs no more than its share of a block: conflicts are then
+  // True if a search for one source costs no more than its share of a block: conflicts are then
   // simply searched again.
   virtual bool cheap_alone() const { return false; }
 

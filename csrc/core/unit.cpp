@@ -1,4 +1,4 @@
-// Implements unit.hpp. Loops run over lanes of fixed number, so that compilers vectorise them for
+// Loops run over lanes of fixed number, so that compilers vectorise them for
 // any baseline without being allowed to reorder additions.
 #include "core/unit.hpp"
 

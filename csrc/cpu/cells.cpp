@@ -1,4 +1,4 @@
-// Implements cells.hpp: seeds from a sample (core/seeds.hpp), latents to the nearest.
+// Seeds come from a sample (core/kmeans_pp.hpp); a latent belongs to the nearest seed.
 #include "cpu/cells.hpp"
 
 #include <algorithm>
@@ -55,7 +55,7 @@ bool Seeding::find() {
   }
   for (size_t k = 0; k < dim_; ++k) middle_[k] = sum[k] / static_cast<double>(sample);
   for (size_t i = 0; i < sample; ++i) unit_row(ids_[i], wide, &rows[i * dim_]);
-  centres_ = find_seeds(rows, scorer_.latents().dim, n, parallel_);
+  centres_ = kmeans_pp_seeds(rows, scorer_.latents().dim, n, parallel_);
   count_ = centres_.size() / dim_;
   return count_ > 0;
 }

@@ -1,7 +1,7 @@
 // Cells: the free latents grouped by direction, when grouping helps. A cell's latents are coded
 // relative to its own centre, so tight clusters keep their resolution, and a cell whose bound stays
-// below a source's bar is not scanned. Where latents have no such structure there is one cell.
-// Any grouping gives the same matching; this file only has to be good, not exact.
+// below a source's threshold is not scanned. Where latents have no such structure there is one
+// cell. Any grouping gives the same matching; this file only has to be good, not exact.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 #include "core/contract.hpp"
 #include "core/distinct.hpp"
+#include "core/kmeans_pp.hpp"
 #include "core/parallel.hpp"
-#include "core/seeds.hpp"
 
 namespace gtn {
 

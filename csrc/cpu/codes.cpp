@@ -1,4 +1,3 @@
-// Implements codes.hpp.
 #include "cpu/codes.hpp"
 
 #include <algorithm>

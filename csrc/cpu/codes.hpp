@@ -58,7 +58,7 @@ class LatentCodes {
   LatentId id_at(int32_t position) const { return id_at_[position]; }
   void remove(std::span<const LatentId> ids, Parallel& parallel);
   int64_t bytes() const;
-  // What the codes of n latents take, for budgets.
+  // Bytes of the codes of n latents, for budgets.
   static int64_t bytes_for(int64_t n, int64_t dim, Arithmetic arithmetic);
 
  private:

@@ -1,4 +1,3 @@
-// Implements direction_tree.hpp.
 #include "cpu/direction_tree.hpp"
 
 #include <algorithm>
@@ -242,7 +241,7 @@ void DirectionTree::fetch(int32_t position) const {
   }
 }
 
-// Whether the box of its leaf may be smaller without this latent.
+// True if the box of its leaf may be smaller without this latent.
 bool DirectionTree::holds_box(int64_t slot, int64_t lane) const {
   const Leaf& l = leaf(slot);
   const float* box = group(boxes_.size() - 1, slot / kGroupBoxes) + slot % kGroupBoxes;

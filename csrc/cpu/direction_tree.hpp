@@ -45,7 +45,7 @@ class DirectionTree {
   int64_t leaf_count() const { return leaf_count_; }
   int64_t group_floats() const { return dim_ * 2 * kGroupBoxes; }
 
-  // What a walk reads of a leaf, together in memory.
+  // The part of a leaf that a walk reads, together in memory.
   struct Leaf {
     double error;
     int32_t live;

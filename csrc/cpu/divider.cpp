@@ -1,4 +1,3 @@
-// Implements divider.hpp.
 #include "cpu/divider.hpp"
 
 #include <algorithm>

@@ -100,11 +100,12 @@ void dots(const void* const* rows, int64_t count, const void* source, const doub
   }
 }
 
-// Appends the lanes whose score reaches the bar. Out of line, so that the sums of the hot loop stay
-// in registers.
+// Appends the lanes whose score reaches the threshold. Out of line, so that the sums of the hot
+// loop stay in registers.
 __attribute__((noinline)) bool append(ExactTile* t, __m256d dot, int64_t position) {
   const __m256d score = _mm256_div_pd(dot, _mm256_loadu_pd(t->norms + position));
-  const int hit = _mm256_movemask_pd(_mm256_cmp_pd(score, _mm256_set1_pd(t->bar[0]), _CMP_GE_OQ));
+  const int hit =
+      _mm256_movemask_pd(_mm256_cmp_pd(score, _mm256_set1_pd(t->threshold[0]), _CMP_GE_OQ));
   if (!hit) return false;
   double lanes[4];
   _mm256_storeu_pd(lanes, score);
@@ -125,8 +126,9 @@ int64_t scan(ExactTile* t) {
   const int64_t dim = t->dim;
   // A product with the inverse is within three roundings of the quotient: most lanes are spared the
   // division. Quotients below the normal range differ by less than 2^-1022.
-  const double bar = t->bar[0];
-  const __m256d least = _mm256_set1_pd(bar - ((bar < 0.0 ? -bar : bar) * 0x1p-50 + 0x1p-1021));
+  const double threshold = t->threshold[0];
+  const __m256d least = _mm256_set1_pd(
+      threshold - ((threshold < 0.0 ? -threshold : threshold) * 0x1p-50 + 0x1p-1021));
   for (int64_t p = t->panel_begin; p < t->panel_end; ++p) {
     bool full = false;
     for (int half = 0; half < kExactLanes; half += 4) {

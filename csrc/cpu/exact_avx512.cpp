@@ -110,11 +110,11 @@ inline __m512d tree(const Sums& v) {
                        _mm512_add_pd(_mm512_add_pd(v.s[1], v.s[5]), _mm512_add_pd(v.s[3], v.s[7])));
 }
 
-// Appends the lanes whose score reaches the bar. Out of line, so that the sums of the hot loop stay
-// in registers.
+// Appends the lanes whose score reaches the threshold. Out of line, so that the sums of the hot
+// loop stay in registers.
 __attribute__((noinline)) bool append(ExactTile* t, int r, __m512d dot, int64_t panel) {
   const __m512d score = _mm512_div_pd(dot, _mm512_loadu_pd(t->norms + panel * kExactLanes));
-  const __mmask8 hit = _mm512_cmp_pd_mask(score, _mm512_set1_pd(t->bar[r]), _CMP_GE_OQ);
+  const __mmask8 hit = _mm512_cmp_pd_mask(score, _mm512_set1_pd(t->threshold[r]), _CMP_GE_OQ);
   if (!hit) return false;
   double lanes[kExactLanes];
   _mm512_storeu_pd(lanes, score);
@@ -143,8 +143,9 @@ int64_t scan(ExactTile* t) {
   // division. Quotients below the normal range differ by less than 2^-1022.
   __m512d least[kSources];
   for (int r = 0; r < kSources; ++r) {
-    const double bar = t->bar[r];
-    least[r] = _mm512_set1_pd(bar - ((bar < 0.0 ? -bar : bar) * 0x1p-50 + 0x1p-1021));
+    const double threshold = t->threshold[r];
+    least[r] = _mm512_set1_pd(threshold -
+                              ((threshold < 0.0 ? -threshold : threshold) * 0x1p-50 + 0x1p-1021));
   }
   for (int64_t p = t->panel_begin; p < t->panel_end; ++p) {
     const double* x = t->panels + p * dim * kExactLanes;

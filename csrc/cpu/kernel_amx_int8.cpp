@@ -34,7 +34,7 @@ struct alignas(64) Block {
   int32_t sums[kTileSources][kBlockLatents];
 };
 
-// Of every source: what is subtracted from its sums, its threshold as far as signs can tell.
+// For every source: the part subtracted from its sums, and its threshold as far as signs can tell.
 struct Base {
   bool signs;  // whether signs decide
   int32_t of[kTileSources];

@@ -1,4 +1,3 @@
-// Implements kernel_rate.hpp.
 #include "cpu/kernel_rate.hpp"
 
 #include <algorithm>

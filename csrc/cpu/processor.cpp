@@ -30,7 +30,7 @@ bool bit(unsigned word, int place) {
   return (word >> place & 1) != 0;
 }
 
-// Whether the operating system saves all these state components (bits of XCR0).
+// True if the operating system saves all these state components (bits of XCR0).
 bool saves(unsigned components) {
   if (!bit(CpuId(1, 0).c, 27)) return false;  // OSXSAVE: xgetbv may be used
   unsigned low = 0, high = 0;

@@ -1,4 +1,4 @@
-// Implements quantise.hpp. Loops run over lanes of fixed number, so that compilers vectorise them
+// Loops run over lanes of fixed number, so that compilers vectorise them
 // for any baseline without being allowed to reorder additions.
 #include "cpu/quantise.hpp"
 

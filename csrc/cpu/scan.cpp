@@ -1,4 +1,3 @@
-// Implements scan.hpp.
 #include "cpu/scan.hpp"
 
 #include <algorithm>
@@ -22,8 +21,8 @@ constexpr size_t kLargestRoom = 4096;
 // More values than these are counted, not sorted.
 constexpr size_t kFewValues = 32;
 constexpr size_t kBuckets = 128;
-// Rounding of bars against bounds, in cosines.
-constexpr double kBarSlack = 1e-14;
+// Rounding of thresholds against bounds, in cosines.
+constexpr double kThresholdSlack = 1e-14;
 
 }  // namespace
 
@@ -45,7 +44,7 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
   const size_t multiple = static_cast<size_t>(kernel.step_multiple) * 4;
   source_bytes_ = (bytes + multiple - 1) / multiple * multiple;
   sources_.assign((places * source_bytes_ + sizeof(Line) - 1) / sizeof(Line), Line{});
-  thresholds_.assign(places, INT32_MAX);  // nothing reaches an empty place in the last tile
+  least_sums_.assign(places, INT32_MAX);  // nothing reaches an empty place in the last tile
   starts_.assign(places, 0);
   hit_sums_.resize(tile_sources_ * kHitsStride);
   hit_positions_.resize(hit_sums_.size());
@@ -56,7 +55,7 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
     starts_[i] = source.code.start;
     Row& row = rows_[i];
     row.source = &source;
-    row.bar = std::max(settings.guess + source.level, source.floor - 4.0 * kBarSlack);
+    row.threshold = std::max(settings.guess + source.level, source.floor - 4.0 * kThresholdSlack);
     row.truncated = false;
     row.room = std::max<size_t>(kFirstRoom, 4 * settings.depth);
     row.settled = 0;
@@ -82,7 +81,7 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
     for (int32_t b = cell.first_band; b < cell.end_band; ++b) {
       scan_band(b, part, parts);
     }
-    for (size_t i = 0; i < count_; ++i) {  // higher bars skip more of the cells to come
+    for (size_t i = 0; i < count_; ++i) {  // higher thresholds skip more of the cells to come
       Row& row = rows_[i];
       if (row.entries.size() > row.settled + row.settled / 2) prune(row);
     }
@@ -92,7 +91,8 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
   }
 }
 
-// Cells that reach furthest towards the sources first: the sooner bars rise, the more is skipped.
+// Cells that reach furthest towards the sources first: the sooner thresholds rise, the more is
+// skipped.
 std::vector<std::pair<double, size_t>> Scan::cells_by_reach() const {
   std::vector<std::pair<double, size_t>> order;
   for (size_t c = 0; c < codes_->cells().size(); ++c) {
@@ -111,13 +111,13 @@ std::vector<std::pair<double, size_t>> Scan::cells_by_reach() const {
   return order;
 }
 
-// The least sum whose upper bound reaches the row's bar; INT32_MAX if nothing in the band can, by
-// Cauchy-Schwarz.
-int32_t Scan::threshold(const Row& row, size_t b) const {
+// The least sum whose upper bound reaches the row's threshold; INT32_MAX if nothing in the band
+// can, by Cauchy-Schwarz.
+int32_t Scan::least_sum(const Row& row, size_t b) const {
   const Band& band = codes_->bands()[b];
   const double base = row.source->base[cell_of_band_[b]];
-  if (base + band.radius + slack_ < row.bar) return INT32_MAX;
-  const double least = std::ceil((row.bar - error(row, band) - base) / unit(row, band));
+  if (base + band.radius + slack_ < row.threshold) return INT32_MAX;
+  const double least = std::ceil((row.threshold - error(row, band) - base) / unit(row, band));
   if (!(least > -2147483647.0)) return INT32_MIN + 1;
   return least >= 2147483647.0 ? INT32_MAX : static_cast<int32_t>(least);
 }
@@ -127,10 +127,10 @@ void Scan::scan_band(size_t b, int64_t part, int64_t parts) {
   const int64_t begin = band.first_panel + band.panels() * part / parts;
   const int64_t end = band.first_panel + band.panels() * (part + 1) / parts;
   if (begin == end) return;
-  for (size_t i = 0; i < count_; ++i) thresholds_[i] = threshold(rows_[i], b);
+  for (size_t i = 0; i < count_; ++i) least_sums_[i] = least_sum(rows_[i], b);
   open_.clear();
   for (size_t t = 0; t < tiles_; ++t) {
-    const auto first = thresholds_.begin() + (t * tile_sources_);
+    const auto first = least_sums_.begin() + (t * tile_sources_);
     if (*std::min_element(first, first + kernel_->tile_sources) < INT32_MAX) open_.push_back(t);
   }
   const int64_t panel_bytes = int64_t{4} * kPanelLatents * codes_->steps();
@@ -143,7 +143,7 @@ void Scan::scan_band(size_t b, int64_t part, int64_t parts) {
 void Scan::scan_tile(size_t t, size_t b, int64_t begin, int64_t end) {
   const size_t first = t * tile_sources_;
   std::memcpy(tile_.start, &starts_[first], tile_sources_ * 4);
-  std::memcpy(tile_.threshold, &thresholds_[first], tile_sources_ * 4);
+  std::memcpy(tile_.threshold, &least_sums_[first], tile_sources_ * 4);
   tile_.sources = code(first);
   tile_.panel_end = end;
   while (begin < end) {
@@ -156,7 +156,7 @@ void Scan::scan_tile(size_t t, size_t b, int64_t begin, int64_t end) {
       take_hits(row, b, tile_.hit_sums[r], tile_.hit_positions[r], tile_.hits[r]);
       if (row.entries.size() <= row.room) continue;
       prune(row);
-      thresholds_[first + r] = tile_.threshold[r] = threshold(row, b);
+      least_sums_[first + r] = tile_.threshold[r] = least_sum(row, b);
     }
   }
 }
@@ -200,11 +200,11 @@ double Scan::reached_by(size_t n) {
 }
 
 void Scan::keep_above(Row& row) {
-  const double bar = row.bar;
-  std::erase_if(row.entries, [bar](const Entry& e) { return e.upper < bar; });
+  const double threshold = row.threshold;
+  std::erase_if(row.entries, [threshold](const Entry& e) { return e.upper < threshold; });
 }
 
-// Raises the bar to what `depth` entries reach, and drops those that do not reach it.
+// Raises the pruning threshold to the depth-th largest lower bound, and drops entries below.
 void Scan::prune(Row& row) {
   const size_t depth = settings_.depth;
   if (row.entries.size() >= depth) {
@@ -219,8 +219,8 @@ void Scan::prune(Row& row) {
       scratch_.push_back(e.upper - discount);
     }
     const double reached = reached_by(depth);
-    if (reached > row.bar) {
-      row.bar = reached;
+    if (reached > row.threshold) {
+      row.threshold = reached;
       keep_above(row);
     }
   }
@@ -231,11 +231,11 @@ void Scan::prune(Row& row) {
     return;
   }
   // Too many latents that these codes cannot tell apart: keep a quarter and admit the loss in the
-  // bar.
+  // threshold.
   scratch_.clear();
   for (const Entry& e : row.entries) scratch_.push_back(e.upper);
   row.truncated = true;
-  row.bar = std::max(row.bar, std::nextafter(nth_largest(row.room / 4), kInfinity));
+  row.threshold = std::max(row.threshold, std::nextafter(nth_largest(row.room / 4), kInfinity));
   keep_above(row);
   row.settled = row.entries.size();
 }
@@ -243,17 +243,17 @@ void Scan::prune(Row& row) {
 Scanned Scan::deliver(size_t i, CandidateList& list) const {
   const Row& row = rows_[i];
   const double norm = row.source->norm;
-  Scanned scanned{row.bar, 0, row.truncated};
+  Scanned scanned{row.threshold, 0, row.truncated};
   double top = -kInfinity;  // the best latent's score is about this
   for (const Entry& e : row.entries) {
     const double within = error(row, codes_->bands()[e.band]);
     list.items.push_back({.id = codes_->id_at(e.position),
                           .upper = e.upper * norm,
-                          .lower = (e.upper - 2.0 * within - kBarSlack) * norm});
+                          .lower = (e.upper - 2.0 * within - kThresholdSlack) * norm});
     top = std::max(top, e.upper - within);
   }
   for (const Entry& e : row.entries) scanned.close += e.upper >= top;
-  list.outside = std::max(list.outside, (row.bar + kBarSlack) * norm);
+  list.outside = std::max(list.outside, (row.threshold + kThresholdSlack) * norm);
   return scanned;
 }
 

@@ -1,6 +1,6 @@
 // The scan of a group of sources over the panels of the codes: hits become entries, entries raise
-// the sources' bars, bars become the thresholds of the kernels. One Scan is one thread's work
-// space, used again and again; who scans what, and how lists go on, is shortlist_cpu.hpp's.
+// the sources' pruning thresholds, and these set the least sums that the kernels report. One Scan
+// is one thread's work space, used again and again. shortlist_cpu.hpp shares out the work.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@
 
 namespace gtn {
 
-// A source ready for scanning. Bars, bases and floors are cosines.
+// A source ready for scanning. Thresholds, bases and floors are cosines.
 struct CodedSource {
   SourceCode code;
   const std::byte* bytes = nullptr;  // its codes: [steps][4]
@@ -28,18 +28,18 @@ struct CodedSource {
 
 struct ScanSettings {
   int64_t depth = 1;          // latents a list should be able to certify
-  double guess = -kInfinity;  // starting bars, above the sources' levels
-  // A source's bar rises to what `depth` of its entries reach. Certain to reach it are those whose
-  // score less the full error of the codes does (caution 1). Errors are rarely that large: less
-  // caution makes shorter lists, of which a few in a hundred may then be too short.
+  double guess = -kInfinity;  // initial thresholds, above the sources' levels
+  // The pruning threshold is the depth-th largest lower bound of a source's entries, where
+  // lower = score - caution * error. caution = 1 is rigorous; smaller values prune harder and
+  // sometimes force a rescan.
   double caution = 1.0;
 };
 
-// What one source's scan came to.
+// Result of one source's scan.
 struct Scanned {
-  double bar = -kInfinity;  // every latent whose score may reach it is listed
-  int64_t close = 0;        // entries that may be the best
-  bool truncated = false;   // the bar had to rise above what a certificate needs
+  double threshold = -kInfinity;  // every latent whose score may reach it is listed
+  int64_t close = 0;              // entries that may be the best
+  bool truncated = false;  // the threshold rose above what a certificate needs, for lack of room
 };
 
 class Scan {
@@ -61,7 +61,7 @@ class Scan {
   };
   struct Row {
     const CodedSource* source = nullptr;
-    double bar = -kInfinity;
+    double threshold = -kInfinity;
     bool truncated = false;
     size_t room = 0;     // prune beyond
     size_t settled = 0;  // entries that the last pruning left
@@ -73,7 +73,7 @@ class Scan {
     const SourceCode& c = row.source->code;
     return c.coded_norm * band.residual + c.residual * band.radius + slack_;
   }
-  int32_t threshold(const Row& row, size_t band) const;
+  int32_t least_sum(const Row& row, size_t band) const;
   std::vector<std::pair<double, size_t>> cells_by_reach() const;
   void scan_band(size_t band, int64_t part, int64_t parts);
   void scan_tile(size_t tile, size_t band, int64_t begin, int64_t end);
@@ -99,7 +99,7 @@ class Scan {
   std::byte* code(size_t i) {
     return reinterpret_cast<std::byte*>(sources_.data()) + i * source_bytes_;
   }
-  std::vector<int32_t> thresholds_, starts_;
+  std::vector<int32_t> least_sums_, starts_;
   std::vector<int32_t> hit_sums_, hit_positions_;  // of the tile at hand
   std::vector<size_t> open_;                       // tiles that can reach the band at hand
   ScanTile tile_{};

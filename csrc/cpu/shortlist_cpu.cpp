@@ -1,4 +1,3 @@
-// Implements shortlist_cpu.hpp.
 #include "cpu/shortlist_cpu.hpp"
 
 #include <algorithm>
@@ -144,13 +143,13 @@ void CpuShortlist::scan_all(const ScanSettings& settings, std::span<CandidateLis
         const Scanned one = scan.deliver(i - first, lists[at]);
         scanned_[at].close += one.close;
         scanned_[at].truncated |= one.truncated;
-        reached_[at] = std::max(reached_[at], one.bar - sources_[i].level);
+        reached_[at] = std::max(reached_[at], one.threshold - sources_[i].level);
       }
     }
   });
 }
 
-// After a window: the bar and the caution to start the next one with.
+// Sets the initial threshold and the caution of the next window from the last one.
 void CpuShortlist::learn() {
   const size_t count = reached_.size();
   const auto quantile = [&](double q) {

@@ -1,5 +1,5 @@
 // The CPU backend's Shortlist: integer codes (codes.hpp), scan kernels (kernels.hpp) and scans
-// (scan.hpp) shared out among threads; what one window of sources teaches about the next. Starts
+// (scan.hpp) shared out among threads; guesses for the next window learnt from the last. Starts
 // with the coarse int8 codes and moves to int16 when lists grow so long that the finer, slower
 // arithmetic is cheaper.
 #pragma once
@@ -46,20 +46,20 @@ class CpuShortlist final : public Shortlist {
   Parallel& parallel_;
   std::unique_ptr<LatentCodes> codes_;
 
-  // Cosine, above that with the middle of the latents, that the depth-th best latent of most
-  // sources of the last window reached: the starting bar of the next. A source that nothing above
-  // it certifies is searched again without.
+  // Initial threshold for the next window: a low quantile, over the last window's sources, of the
+  // depth-th best cosine minus the cosine with the nearest cell centre. A source that no latent
+  // above the threshold certifies is searched again without a guess.
   double guess_ = -kInfinity;
   double guess_quantile_ = 0.25;
   double caution_ = 0.0;  // scan.hpp
   int64_t missed_ = 0;    // sources of the last window that had to be searched again
 
-  // Of the search at hand.
+  // State of the current search.
   std::vector<CodedSource> sources_;
   std::vector<std::byte> source_codes_;
   std::vector<double> bases_;
   std::vector<Scanned> scanned_;  // by query
-  std::vector<double> reached_;   // by source: bars above levels
+  std::vector<double> reached_;   // by source: thresholds above levels
   std::vector<Scan> scans_;       // by thread
 };
 

@@ -1,4 +1,3 @@
-// Implements shortlist_tree.hpp.
 #include "cpu/shortlist_tree.hpp"
 
 #include <algorithm>
@@ -16,8 +15,8 @@ namespace {
 
 // Any box but an empty one, which is at infinity.
 constexpr float kLargest = std::numeric_limits<float>::max();
-// Rounding of bars against bounds, in cosines.
-constexpr double kBarSlack = 1e-14;
+// Rounding of thresholds against bounds, in cosines.
+constexpr double kThresholdSlack = 1e-14;
 // More latents than this within rounding of one another: the list is cut and certifies nothing.
 constexpr size_t kMostItems = 4096;
 // The tree is made anew once this share of its latents is left.
@@ -42,7 +41,7 @@ class TreeShortlist::Walk {
  private:
   void visit(size_t level, int64_t group);
   void score(int64_t slot);
-  void raise_bar(double lower);
+  void raise_threshold(double lower);
   void set_limit();
 
   const Scorer& scorer_;
@@ -55,8 +54,9 @@ class TreeShortlist::Walk {
   size_t depth_ = 1;
   float products_[kLeafLatents + 16];
   int32_t places_[kLeafLatents + 16];
-  double bar_ = 0.0;        // cosine: latents whose upper bound is below are of no interest
-  float limit_ = kLargest;  // squared float32 distance: boxes beyond hold none that reaches the bar
+  double threshold_ = 0.0;  // cosine: latents whose upper bound is below are of no interest
+  float limit_ =
+      kLargest;  // squared float32 distance: boxes beyond hold none that reaches the threshold
 };
 
 void TreeShortlist::Walk::run(const DirectionTree& tree, const Query& query, int64_t depth,
@@ -68,24 +68,24 @@ void TreeShortlist::Walk::run(const DirectionTree& tree, const Query& query, int
   list.clear();
   unit_row(scorer_.sources(), query.source_row, query.source_norm, unit_.data());
   for (size_t k = 0; k < unit_.size(); ++k) point_[k] = static_cast<float>(unit_[k]);
-  bar_ = query.floor / query.source_norm - 4.0 * kBarSlack;
+  threshold_ = query.floor / query.source_norm - 4.0 * kThresholdSlack;
   set_limit();
   visit(0, 0);
   const double norm = query.source_norm;
-  std::erase_if(list.items, [&](const Candidate& c) { return c.upper < bar_; });
+  std::erase_if(list.items, [&](const Candidate& c) { return c.upper < threshold_; });
   for (Candidate& c : list.items) c.upper *= norm;
-  list.outside = (bar_ + kBarSlack) * norm;
+  list.outside = (threshold_ + kThresholdSlack) * norm;
 }
 
-// Unit vectors with a cosine of the bar or more are within sqrt(2 (1 - bar)) of each other. float32
-// rounds the source, and each of the dim differences, squares and sums.
+// Unit vectors with a cosine of the threshold or more are within sqrt(2 (1 - threshold)) of each
+// other. float32 rounds the source, and each of the dim differences, squares and sums.
 void TreeShortlist::Walk::set_limit() {
-  const double reach = std::sqrt(std::max(0.0, 2.0 * (1.0 - bar_) + 1e-14)) + 0x1p-23;
+  const double reach = std::sqrt(std::max(0.0, 2.0 * (1.0 - threshold_) + 1e-14)) + 0x1p-23;
   const double widened = reach * reach * (1.0 + static_cast<double>(unit_.size() + 8) * 0x1p-23);
   limit_ = widened < 1e30 ? static_cast<float>(widened * (1.0 + 0x1p-22)) : kLargest;
 }
 
-void TreeShortlist::Walk::raise_bar(double lower) {
+void TreeShortlist::Walk::raise_threshold(double lower) {
   if (lowers_.size() == depth_) {
     if (lower <= lowers_.front()) return;
     std::pop_heap(lowers_.begin(), lowers_.end(), std::greater<>());
@@ -94,8 +94,8 @@ void TreeShortlist::Walk::raise_bar(double lower) {
     lowers_.push_back(lower);
   }
   std::push_heap(lowers_.begin(), lowers_.end(), std::greater<>());
-  if (lowers_.size() < depth_ || lowers_.front() <= bar_) return;
-  bar_ = lowers_.front();
+  if (lowers_.size() < depth_ || lowers_.front() <= threshold_) return;
+  threshold_ = lowers_.front();
   set_limit();
 }
 
@@ -104,8 +104,8 @@ void TreeShortlist::Walk::visit(size_t level, int64_t group) {
   ++groups;
   uint32_t near =
       kernel_.near_boxes(tree_->group(level, group), point_.data(), tree_->dim(), limit_, distance);
-  // The nearest first: the sooner the bar rises, the more is skipped. Keys are a distance, whose
-  // bits order like it, over a place.
+  // The nearest first: the sooner the threshold rises, the more is skipped. Keys are a distance,
+  // whose bits order like it, over a place.
   uint64_t children[kGroupBoxes];
   int count = 0;
   for (; near; near &= near - 1) {
@@ -132,25 +132,25 @@ void TreeShortlist::Walk::score(int64_t slot) {
   ++leaves;
   const double base = product(unit_.data(), leaf.centre(), tree_->dim());
   // Rounding this to float32 is far less than an eighth of the error where it matters.
-  const auto least = static_cast<float>((bar_ - base - leaf.error) - 0.125 * leaf.error);
+  const auto least = static_cast<float>((threshold_ - base - leaf.error) - 0.125 * leaf.error);
   const int32_t hits = kernel_.leaf_hits(tree_->offsets(slot), point_.data(), tree_->dim(),
                                          leaf.live, least, products_, places_);
   for (int32_t h = 0; h < hits; ++h) {
     const double middle = base + static_cast<double>(products_[h]);
-    if (middle + leaf.error < bar_) continue;
+    if (middle + leaf.error < threshold_) continue;
     list_->items.push_back({tree_->ids(slot)[places_[h]], middle + leaf.error});
-    raise_bar(middle - leaf.error);
+    raise_threshold(middle - leaf.error);
   }
   if (list_->items.size() > kMostItems) {
     auto& items = list_->items;
-    std::erase_if(items, [&](const Candidate& c) { return c.upper < bar_; });
+    std::erase_if(items, [&](const Candidate& c) { return c.upper < threshold_; });
     if (items.size() <= kMostItems / 2) return;
     const auto keep = items.begin() + kMostItems / 4;
     std::nth_element(items.begin(), keep, items.end(),
                      [](const Candidate& a, const Candidate& b) { return a.upper > b.upper; });
-    bar_ = std::max(bar_, std::nextafter(keep->upper, kInfinity));
+    threshold_ = std::max(threshold_, std::nextafter(keep->upper, kInfinity));
     set_limit();
-    std::erase_if(items, [&](const Candidate& c) { return c.upper < bar_; });
+    std::erase_if(items, [&](const Candidate& c) { return c.upper < threshold_; });
   }
 }
 
@@ -193,7 +193,7 @@ void TreeShortlist::search(std::span<const Query> queries, int64_t depth, bool,
       walks_[thread]->run(*tree_, queries[at], depth, lists[at]);
     }
   });
-  // What is searched alone costs a scan many times its share.
+  // A scan for one source alone costs many times its share of a window.
   const double alone = static_cast<double>(alone_) / static_cast<double>(count);
   alone_ = 0;
   cost_ += kFollow * (cost_of_walks(count) / (1.0 + kScanAlone * alone) - cost_);

@@ -1,6 +1,7 @@
 // A Shortlist over a tree of directions (direction_tree.hpp): every source walks down to the
-// nearest leaves and back, skipping what its bar excludes. What few dimensions describe is searched
-// in a few leaves; elsewhere the scan of shortlist_cpu.hpp is faster, and `worthwhile` says so.
+// nearest leaves and back, skipping boxes below its pruning threshold. Latents that few dimensions
+// describe are found in a few leaves; elsewhere the scan of shortlist_cpu.hpp is faster, and
+// `worthwhile` says so.
 #pragma once
 
 #include <memory>
@@ -27,8 +28,8 @@ class TreeShortlist final : public Shortlist {
   void describe(Stats& stats) const override;
   bool cheap_alone() const override { return true; }
 
-  // Whether walks cost less than scanning all free latents: of some sources when the tree is made,
-  // later of the last windows.
+  // True if walks cost less than scanning all free latents, measured on some sources when the tree
+  // is made and on the last windows later.
   bool worthwhile() const { return cost_ < 1.0; }
 
  private:

@@ -32,7 +32,7 @@ uint32_t near_boxes(const float* boxes, const float* point, int64_t dim, float l
 int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t live, float least,
                   float* products, int32_t* places) {
   int32_t hits = 0;
-  const __m256 bar = _mm256_set1_ps(least);
+  const __m256 threshold = _mm256_set1_ps(least);
   for (int32_t base = 0; base < live; base += 32) {
     __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
                      _mm256_setzero_ps()};
@@ -44,7 +44,7 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
     for (int v = 0; v < 4; ++v) {
       const int32_t first = base + v * 8;
       unsigned mask =
-          static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(sum[v], bar, _CMP_GE_OQ)));
+          static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(sum[v], threshold, _CMP_GE_OQ)));
       if (!mask) continue;
       float lanes[8];
       _mm256_storeu_ps(lanes, sum[v]);

@@ -33,11 +33,11 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
     c = _mm512_fmadd_ps(_mm512_loadu_ps(offsets + 32), p, c);
     d = _mm512_fmadd_ps(_mm512_loadu_ps(offsets + 48), p, d);
   }
-  const __m512 bar = _mm512_set1_ps(least);
-  uint64_t mask = static_cast<uint64_t>(_mm512_cmp_ps_mask(a, bar, _CMP_GE_OQ)) |
-                  static_cast<uint64_t>(_mm512_cmp_ps_mask(b, bar, _CMP_GE_OQ)) << 16 |
-                  static_cast<uint64_t>(_mm512_cmp_ps_mask(c, bar, _CMP_GE_OQ)) << 32 |
-                  static_cast<uint64_t>(_mm512_cmp_ps_mask(d, bar, _CMP_GE_OQ)) << 48;
+  const __m512 threshold = _mm512_set1_ps(least);
+  uint64_t mask = static_cast<uint64_t>(_mm512_cmp_ps_mask(a, threshold, _CMP_GE_OQ)) |
+                  static_cast<uint64_t>(_mm512_cmp_ps_mask(b, threshold, _CMP_GE_OQ)) << 16 |
+                  static_cast<uint64_t>(_mm512_cmp_ps_mask(c, threshold, _CMP_GE_OQ)) << 32 |
+                  static_cast<uint64_t>(_mm512_cmp_ps_mask(d, threshold, _CMP_GE_OQ)) << 48;
   mask &= ~uint64_t{0} >> (kLeafLatents - live);
   if (!mask) return 0;
   alignas(64) float sums[kLeafLatents];

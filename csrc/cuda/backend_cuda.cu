@@ -1,5 +1,5 @@
-// Implements match_rows of backend_cuda.hpp: rows to the device, norms, orders, a Matcher a group,
-// results to the host.
+// A whole run: rows go to the device, norms and orders are computed there, a Matcher decides each
+// group, and results come back to the host.
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>

@@ -19,7 +19,7 @@ struct Device {
   int64_t memory;  // bytes
 };
 
-// Why no device can be used here; empty if one can. Never throws, and makes no context.
+// Says why no device can be used here; empty if one can. Never throws, and makes no context.
 std::string missing();
 // All devices, usable or not. Empty if missing().
 std::vector<Device> devices();
@@ -30,7 +30,7 @@ struct Kernel {
   std::string description;
 };
 std::span<const Kernel> kernels();
-// Why a kernel cannot run on a device; empty if it can.
+// Says why a kernel cannot run on a device; empty if it can.
 std::string missing(const std::string& kernel, const Device& device);
 
 struct Options {

@@ -1,4 +1,3 @@
-// Implements caps.hpp.
 #include <cfloat>
 
 #include "core/contract.hpp"

@@ -1,4 +1,3 @@
-// Implements cells.hpp.
 #include <algorithm>
 #include <vector>
 
@@ -91,7 +90,7 @@ void Cells::find(Budget& budget, const Problem& problem, Parallel& parallel, cud
   std::vector<float> middle(sum.size());
   for (size_t k = 0; k < sum.size(); ++k) middle[k] = static_cast<float>(sum[k] / sample);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] -= middle[i % middle.size()];
-  const std::vector<float> seeds = find_seeds(rows, dim, latents, parallel);
+  const std::vector<float> seeds = kmeans_pp_seeds(rows, dim, latents, parallel);
   if (seeds.empty()) return;
 
   const auto seed_count = static_cast<int32_t>(seeds.size() / middle.size());

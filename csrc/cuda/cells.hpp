@@ -1,13 +1,13 @@
-// Cells of latents by direction, on the device: the nearest of a few seeds (core/seeds.hpp), which
-// the host finds in a sample. Found once a run; any cells give the same matching.
+// Cells of latents by direction, on the device: the nearest of a few seeds (core/kmeans_pp.hpp),
+// which the host finds in a sample. Found once a run; any cells give the same matching.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
 
+#include "core/kmeans_pp.hpp"
 #include "core/parallel.hpp"
-#include "core/seeds.hpp"
 #include "cuda/device_memory.hpp"
 #include "cuda/rows_view.hpp"
 

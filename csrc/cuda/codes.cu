@@ -1,4 +1,4 @@
-// Implements codes.hpp: laying out, encoding, and the call of the scan.
+// Lays the codes out, encodes rows and calls the scan.
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
@@ -303,7 +303,7 @@ dim3 threads(int64_t count) {
   return dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads));
 }
 
-// What roundings in float64 can add to a cosine, with room to spare.
+// Bound on what roundings in float64 add to a cosine, with room to spare.
 double slack_for(int64_t dim) {
   return 8.0 * rounding_slack(dim);
 }

@@ -1,6 +1,6 @@
-// Implements device_memory.hpp.
-#include "cuda/backend_cuda.hpp"
 #include "cuda/device_memory.hpp"
+
+#include "cuda/backend_cuda.hpp"
 
 namespace gtn::cuda {
 

@@ -1,9 +1,9 @@
-// Implements device_rates.hpp.
+#include "cuda/device_rates.hpp"
+
 #include <algorithm>
 #include <stdexcept>
 
 #include "cuda/codes.hpp"
-#include "cuda/device_rates.hpp"
 #include "cuda/on_device.hpp"
 #include "cuda/scan_kernels.hpp"
 #include "cuda/scan_rate.hpp"

@@ -18,7 +18,7 @@ struct KernelRate {
   double bytes;
 };
 
-// Of `copied` bytes, each rate in about `seconds`.
+// Copies `copied` bytes; measures each rate in about `seconds`.
 DeviceRates device_rates(int device, int64_t copied, double seconds);
 
 // A kernel alone, laid out as the backend does it for this dim. Throws std::invalid_argument for a

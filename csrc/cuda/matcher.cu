@@ -1,4 +1,3 @@
-// Implements matcher.hpp.
 #include <algorithm>
 #include <stdexcept>
 

@@ -17,7 +17,7 @@
 
 namespace gtn::cuda {
 
-// What of a device a run uses.
+// The parts of a device that a run uses.
 struct Resources {
   Budget& budget;
   Sorter& sorter;

@@ -1,4 +1,3 @@
-// Implements norms.hpp.
 #include <cfloat>
 
 #include "cuda/norms.hpp"

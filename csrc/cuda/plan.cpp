@@ -1,9 +1,9 @@
-// Implements plan.hpp.
+#include "cuda/plan.hpp"
+
 #include <algorithm>
 
 #include "cuda/caps.hpp"
 #include "cuda/codes.hpp"
-#include "cuda/plan.hpp"
 #include "cuda/resolve.hpp"
 
 namespace gtn::cuda {

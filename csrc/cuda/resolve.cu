@@ -1,4 +1,3 @@
-// Implements resolve.hpp.
 #include "cuda/resolve.hpp"
 
 namespace gtn::cuda {
@@ -12,7 +11,7 @@ struct Choice {
   int32_t entry;
 };
 
-// What source `s` takes while others hold what `holder` says (contract, rules 3 and 4).
+// The latent that source `s` takes while others hold what `holder` says (contract, rules 3 and 4).
 __device__ Choice choose(const ResolveTask& t, int32_t s, int32_t first_entry, int32_t& broken) {
   const int32_t* ranks = t.lists.ranks + int64_t{s} * t.lists.room;
   const int32_t count = t.lists.count[s];

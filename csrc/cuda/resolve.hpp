@@ -14,7 +14,7 @@ namespace gtn::cuda {
 
 constexpr int32_t kMostWindow = 4096;
 
-// What the host reads after each window.
+// The host reads this after each window.
 struct WindowState {
   int32_t hungry;   // sources whose list ended before their choice: searched again
   int32_t settled;  // leading sources that are final

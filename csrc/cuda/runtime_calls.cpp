@@ -1,6 +1,6 @@
-// Implements runtime_calls.hpp.
-#include "cuda/on_device.hpp"
 #include "cuda/runtime_calls.hpp"
+
+#include "cuda/on_device.hpp"
 
 namespace gtn::cuda {
 

@@ -24,7 +24,7 @@ class Stream {
 // Copies bytes of a device's memory once all that the stream (cudaStream_t) was given is done.
 void copy_to_host(void* to, const void* from, int64_t bytes, int device, void* stream);
 
-// Of CUDA, as it writes them: 1000 * major + 10 * minor.
+// Versions of CUDA, as it writes them: 1000 * major + 10 * minor.
 struct Versions {
   int driver;   // the newest that the driver serves
   int runtime;  // of this build

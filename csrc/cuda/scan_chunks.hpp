@@ -42,7 +42,7 @@ inline ChunkPlan plan_chunks(int32_t stride, int32_t limit) {
 
 #ifdef GTN_DEVICE_CODE
 
-// Where piece `piece` of row `row` of a chunk lies.
+// Place of piece `piece` of row `row` of a chunk.
 __device__ inline uint32_t piece_at(int row, int piece) {
   return static_cast<uint32_t>(row * kChunk + (piece ^ (row / 2 % 4)) * 16);
 }
@@ -109,7 +109,7 @@ class ChunkStream {
   __device__ uint32_t sources(int stage, int32_t chunk) const {
     return chunk < plan_.kept ? memory_ + chunk * kSourceChunk : latents(stage) + kLatentChunk;
   }
-  // Of the tile whose first chunk the stage holds.
+  // Taken from the tile whose first chunk the stage holds.
   __device__ GroupCode* groups(int stage) const { return groups_ + stage * kTileGroups; }
 
  private:

@@ -1,4 +1,3 @@
-// Implements scan_rate.hpp.
 #include <algorithm>
 #include <functional>
 #include <vector>

@@ -8,8 +8,8 @@
 
 namespace gtn::cuda {
 
-// Of the current device, by its own clock: the median of runs after a warm-up, in about `seconds`.
-// A multiply-add is two operations. They throw Error and OutOfMemory.
+// Measure the current device by its own clock: the median of runs after a warm-up, in about
+// `seconds`. A multiply-add is two operations. They throw Error and OutOfMemory.
 
 // Operations a second of the tensor cores alone, with operands at hand that are neither zero nor
 // equal: by wgmma on 9.0, by mma.sync elsewhere (which on 10.0 is not the fastest way).

@@ -27,7 +27,7 @@ struct ScanWalk {
     const int32_t range = i / source_tiles;
     return {i % source_tiles, start(range), start(range + 1)};
   }
-  // Where a range begins: the first few are one longer than the others.
+  // Begin of a range: the first few are one longer than the others.
   GTN_HD int32_t start(int32_t range) const {
     const int32_t longer = superpanels % ranges;
     return range * (superpanels / ranges) + (range < longer ? range : longer);

@@ -1,4 +1,4 @@
-// Implements search.hpp: a block a source, a warp a group.
+// A block searches for a source, a warp opens a group.
 #include <cmath>
 
 #include "cuda/search.hpp"
@@ -55,8 +55,8 @@ size_t shared_bytes(int32_t depth) {
          (sizeof(double) + sizeof(int32_t));
 }
 
-// What the block knows of its source's best.
-struct Bar {
+// Best score and rank that the block has found for its source.
+struct Threshold {
   double score;  // no latent of a lower score matters
   int32_t rank;  // nor one of this score and a higher rank
 };
@@ -114,10 +114,11 @@ class Search {
     return first_of_warp(best);
   }
 
-  __device__ bool hopeful(const Next& n, const Bar& bar) const {
+  __device__ bool hopeful(const Next& n, const Threshold& threshold) const {
     if (n.group < 0) return false;
     const double score = score_of(n.upper);
-    return score > bar.score || (score == bar.score && t_.groups.low_rank[n.group] < bar.rank);
+    return score > threshold.score ||
+           (score == threshold.score && t_.groups.low_rank[n.group] < threshold.rank);
   }
 
   // Fills the lane's members of a group.
@@ -267,13 +268,13 @@ __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   Search source(t, at);
   Candidates candidates(dynamic_shared(), t.depth);
-  Bar bar{-INFINITY, INT32_MAX};
+  Threshold threshold{-INFINITY, INT32_MAX};
   int32_t count = 0;
   unsigned long long rescored = 0, opened = 0;
   Next mine = source.best_of_column();
   for (;;) {
     const Next next = first_of_warp(mine);
-    const bool open = source.hopeful(next, bar);
+    const bool open = source.hopeful(next, threshold);
     const int opening = __syncthreads_count(open && lane == 0);
     if (opening == 0) break;
     opened += static_cast<unsigned long long>(opening);
@@ -292,10 +293,10 @@ __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
     __syncthreads();
     find_least(sure, t.depth, &least);
     __syncthreads();
-    if (least > bar.score) bar = {least, INT32_MAX};
+    if (least > threshold.score) threshold = {least, INT32_MAX};
     if (open) {
       for (int i = 0; i < kMembersPerLane; ++i) {
-        if (members.rank[i] < 0 || members.upper[i] < bar.score) continue;
+        if (members.rank[i] < 0 || members.upper[i] < threshold.score) continue;
         const int32_t place = atomicAdd(&appended, 1);
         candidates.ranks[place] = members.rank[i];
         candidates.scores[place] = members.upper[i];  // exact already where there are no codes
@@ -319,7 +320,7 @@ __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
         __syncthreads();
       }
       count = keep_best(candidates, total, t.depth);
-      if (count == t.depth) bar = {candidates.scores[count - 1], candidates.ranks[count - 1]};
+      if (count == t.depth) threshold = {candidates.scores[count - 1], candidates.ranks[count - 1]};
     }
   }
   for (int32_t i = static_cast<int32_t>(threadIdx.x); i < count; i += kThreads) {

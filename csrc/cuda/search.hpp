@@ -23,7 +23,7 @@ struct Lists {
   int32_t room;
 };
 
-// What the device counts, and what it found wrong.
+// The device's counts, and the faults that it found.
 struct Counters {
   unsigned long long rescored;    // exact scores
   unsigned long long opened;      // groups

@@ -28,7 +28,7 @@ inline void check(cudaError_t status, const char* what) {
               cudaGetErrorString(status));
 }
 
-// Whether device code is compiled: by nvcc, or by the tests over their emulator.
+// Defined if device code is compiled: by nvcc, or by the tests over their emulator.
 #if defined(__CUDACC__) || defined(GTN_CUDA_EMULATED)
 #define GTN_DEVICE_CODE
 #endif

@@ -1,4 +1,3 @@
-// Implements sort.hpp.
 #include <cub/cub.cuh>
 
 #include "cuda/sort.hpp"

@@ -1,4 +1,3 @@
-// Implements widen.hpp.
 #include "cuda/device_memory.hpp"
 #include "cuda/on_device.hpp"
 #include "cuda/widen.hpp"

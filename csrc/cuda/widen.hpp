@@ -58,7 +58,7 @@ struct StridedRows {
   int64_t column_stride;  // of either sign, or 0
 
   DType engine_type() const { return element <= Element::f32 ? DType::f32 : DType::f64; }
-  // Whether the engine can take the rows as they are.
+  // True if the engine can take the rows as they are.
   bool is_engine_layout() const {
     return (element == Element::f32 || element == Element::f64) &&
            (dim == 1 || column_stride == 1) && (count == 1 || row_stride == dim);

@@ -1,4 +1,3 @@
-// Implements backend_faiss.hpp.
 #include "faiss/backend_faiss.hpp"
 
 #include <utility>

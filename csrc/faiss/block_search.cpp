@@ -1,4 +1,3 @@
-// Implements block_search.hpp.
 #include "faiss/block_search.hpp"
 
 #include <algorithm>

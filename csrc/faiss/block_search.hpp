@@ -15,7 +15,7 @@ namespace gtn {
 
 class BlockSearch {
  public:
-  // What one call found for queries [first, first + scores.size() / k) among the rows from
+  // Results of one call for queries [first, first + scores.size() / k) among the rows from
   // first_row on; positions count from there. Calls for the same queries come one at a time.
   struct Found {
     int64_t first;

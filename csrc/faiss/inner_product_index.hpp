@@ -22,10 +22,10 @@ class InnerProductIndex {
  public:
   virtual ~InnerProductIndex() = default;
 
-  // Whether search() reads the rows that it is given. Otherwise it searches the copy that load()
+  // True if search() reads the rows that it is given. Otherwise it searches the copy that load()
   // made, and every search is over all of them.
   virtual bool reads_rows() const = 0;
-  // Whether several threads may call search() at once; each call then takes one thread.
+  // True if several threads may call search() at once; each call then takes one thread.
   virtual bool concurrent() const = 0;
   // The most rows a search may ask for.
   virtual int64_t most_k() const = 0;

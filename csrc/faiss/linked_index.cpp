@@ -1,4 +1,3 @@
-// Implements linked_index.hpp.
 #include "faiss/linked_index.hpp"
 
 #include <dlfcn.h>

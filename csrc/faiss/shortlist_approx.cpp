@@ -1,4 +1,3 @@
-// Implements shortlist_approx.hpp.
 #include "faiss/shortlist_approx.hpp"
 
 #include <algorithm>

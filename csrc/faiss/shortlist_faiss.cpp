@@ -1,4 +1,3 @@
-// Implements shortlist_faiss.hpp.
 #include "faiss/shortlist_faiss.hpp"
 
 #include <algorithm>

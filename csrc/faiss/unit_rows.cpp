@@ -1,4 +1,3 @@
-// Implements unit_rows.hpp.
 #include "faiss/unit_rows.hpp"
 
 #include <algorithm>

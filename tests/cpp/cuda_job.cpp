@@ -1,4 +1,3 @@
-// Implements cuda_job.hpp.
 #include "cuda_job.hpp"
 
 #include <algorithm>

@@ -1,4 +1,3 @@
-// Implements double_index.hpp.
 #include "double_index.hpp"
 
 #include <algorithm>

@@ -1,4 +1,3 @@
-// Implements reference.hpp.
 #include "reference.hpp"
 
 #include <algorithm>

@@ -84,13 +84,13 @@ struct Panels {
 
 // The hits of all sources, scanned in the tiles of the kernel.
 std::vector<Hits> scan(const gtn::ExactKernels& kernels, const Panels& p,
-                       const std::vector<double>& bars, int32_t limit) {
-  std::vector<Hits> hits(bars.size());
+                       const std::vector<double>& thresholds, int32_t limit) {
+  std::vector<Hits> hits(thresholds.size());
   const auto places = static_cast<size_t>(kernels.tile_sources);
   std::vector<double> padded = p.points;
-  padded.resize((bars.size() + places) * static_cast<size_t>(p.dim), 0.0);
+  padded.resize((thresholds.size() + places) * static_cast<size_t>(p.dim), 0.0);
   const auto room = static_cast<size_t>(limit) + gtn::kExactLanes;
-  for (size_t first = 0; first < bars.size(); first += places) {
+  for (size_t first = 0; first < thresholds.size(); first += places) {
     std::vector<std::vector<double>> scores(places, std::vector<double>(room));
     std::vector<std::vector<int32_t>> positions(places, std::vector<int32_t>(room));
     gtn::ExactTile tile{};
@@ -101,7 +101,7 @@ std::vector<Hits> scan(const gtn::ExactKernels& kernels, const Panels& p,
     tile.dim = p.dim;
     tile.sources = &padded[first * static_cast<size_t>(p.dim)];
     for (size_t r = 0; r < places; ++r) {
-      tile.bar[r] = first + r < bars.size() ? bars[first + r] : kInfinity;
+      tile.threshold[r] = first + r < thresholds.size() ? thresholds[first + r] : kInfinity;
       tile.hit_scores[r] = scores[r].data();
       tile.hit_positions[r] = positions[r].data();
       tile.limit[r] = limit;
@@ -197,24 +197,24 @@ TEST_CASE("exact kernels give the hits of portable scores") {
         }
         // Bars: below all, at a score, between two of them, above all.
         for (int round = 0; round < 4; ++round) {
-          std::vector<double> bars;
+          std::vector<double> thresholds;
           std::vector<Hits> expected(sources);
           for (size_t q = 0; q < sources; ++q) {
             auto sorted = scores[q];
             std::sort(sorted.begin(), sorted.end());
-            double bar = -kInfinity;
-            if (round == 1) bar = sorted[(q * 5) % sorted.size()];
-            if (round == 2) bar = std::nextafter(sorted[(q * 11) % sorted.size()], kInfinity);
-            if (round == 3) bar = std::nextafter(sorted.back(), kInfinity);
-            bars.push_back(bar);
+            double threshold = -kInfinity;
+            if (round == 1) threshold = sorted[(q * 5) % sorted.size()];
+            if (round == 2) threshold = std::nextafter(sorted[(q * 11) % sorted.size()], kInfinity);
+            if (round == 3) threshold = std::nextafter(sorted.back(), kInfinity);
+            thresholds.push_back(threshold);
             for (size_t i = 0; i < latents; ++i) {
-              if (!(scores[q][i] >= bar)) continue;
+              if (!(scores[q][i] >= threshold)) continue;
               expected[q].scores.push_back(scores[q][i]);
               expected[q].positions.push_back(static_cast<int32_t>(i));
             }
           }
           for (const int32_t limit : {0, 3, 1000}) {
-            const auto hits = scan(*kernels, p, bars, limit);
+            const auto hits = scan(*kernels, p, thresholds, limit);
             for (size_t q = 0; q < sources; ++q) {
               differing += hits[q].positions != expected[q].positions;
               differing += !same_bits(hits[q].scores, expected[q].scores);

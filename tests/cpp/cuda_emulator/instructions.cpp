@@ -1,4 +1,3 @@
-// Implements emulated_instructions.hpp.
 #include <array>
 #include <cmath>
 #include <cstring>

@@ -1,5 +1,4 @@
-// Implements shortlists.hpp.
-#include "core/shortlists.hpp"
+#include "core/searcher.hpp"
 
 #include <algorithm>
 #include <stdexcept>
@@ -21,21 +20,21 @@ void require_certified(const Decision& decision) {
   }
 }
 
-Shortlists::Shortlists(const Scorer& scorer, FreeLatents& free,
-                       const ShortlistFactory& make_shortlist, Parallel& parallel, Stats& stats)
+Searcher::Searcher(const Scorer& scorer, FreeLatents& free, const ShortlistFactory& make_shortlist,
+                   Parallel& parallel, Stats& stats)
     : scorer_(scorer),
       free_(free),
       make_shortlist_(make_shortlist),
       parallel_(parallel),
       stats_(stats) {}
 
-Rank Shortlists::take(LatentId id) {
+Rank Searcher::take(LatentId id) {
   const Rank rank = free_.take(id);
   if (!free_.is_free(id)) exhausted_.push_back(id);
   return rank;
 }
 
-Shortlist& Shortlists::exact() {
+Shortlist& Searcher::exact() {
   flush_removals();
   if (!exact_) {
     if (scorer_.latents().dim == 1) {
@@ -47,7 +46,7 @@ Shortlist& Shortlists::exact() {
   return *exact_;
 }
 
-Shortlist& Shortlists::current() {
+Shortlist& Searcher::current() {
   if (free_.ids() <= kFewIds || scorer_.latents().dim == 1 || hopeless_) {
     shortlist_.reset();
     return exact();
@@ -61,8 +60,8 @@ Shortlist& Shortlists::current() {
   return *shortlist_;
 }
 
-Decision Shortlists::choose(Query query, int64_t depth, int64_t cone, CandidateList& list,
-                            int64_t& full_scans) {
+Decision Searcher::choose(Query query, int64_t depth, int64_t cone, CandidateList& list,
+                          int64_t& full_scans) {
   current().search({&query, 1}, depth, false, {&list, 1});
   Decision d = decide(scorer_, free_, query.source_row, cone, list, stats_.rescored);
   if (!d.certified) {
@@ -75,8 +74,8 @@ Decision Shortlists::choose(Query query, int64_t depth, int64_t cone, CandidateL
   return d;
 }
 
-// What the last search ran with.
-void Shortlists::note_shortlist() {
+// Notes the arithmetic and the memory of the last search.
+void Searcher::note_shortlist() {
   Stats now;
   shortlist_->describe(now);
   stats_.work_bytes = std::max(stats_.work_bytes, now.work_bytes);
@@ -84,7 +83,7 @@ void Shortlists::note_shortlist() {
   stats_.arithmetic += (stats_.arithmetic.empty() ? "" : "+") + now.arithmetic;
 }
 
-void Shortlists::flush_removals() {
+void Searcher::flush_removals() {
   if (exhausted_.empty()) return;
   if (shortlist_) shortlist_->remove(exhausted_);
   if (exact_) exact_->remove(exhausted_);

@@ -1,6 +1,6 @@
-// Shortlists: which Shortlist searches the free latents now: the backend's, made when first needed,
-// or the exact scans, where few latents are left, in one dimension, and for a source that the
-// backend's bounds cannot certify. Tells both what is taken.
+// Searcher: searches the free latents with the backend's Shortlist, made when first needed, or with
+// the exact scans: where few latents are left, in one dimension, and for a source that the
+// backend's bounds cannot certify. Tells both which latents are taken.
 #pragma once
 
 #include <functional>
@@ -20,10 +20,10 @@ namespace gtn {
 // Makes the backend's shortlist over the latents that are free now.
 using ShortlistFactory = std::function<std::unique_ptr<Shortlist>(const FreeLatents&)>;
 
-class Shortlists {
+class Searcher {
  public:
-  Shortlists(const Scorer& scorer, FreeLatents& free, const ShortlistFactory& make_shortlist,
-             Parallel& parallel, Stats& stats);
+  Searcher(const Scorer& scorer, FreeLatents& free, const ShortlistFactory& make_shortlist,
+           Parallel& parallel, Stats& stats);
 
   // Takes the lowest free rank of an id.
   Rank take(LatentId id);
@@ -36,9 +36,9 @@ class Shortlists {
   Decision choose(Query query, int64_t depth, int64_t cone, CandidateList& list,
                   int64_t& full_scans);
 
-  // Whether the backend searches, and so for one source that it costs no more than its share of a
-  // block.
+  // True while the backend searches.
   bool from_backend() const { return shortlist_ != nullptr; }
+  // True if a search for one source costs no more than its share of a block.
   bool cheap_alone() const { return shortlist_ && shortlist_->cheap_alone(); }
   // Latents that nothing but the contract's own rounding tells apart: shortlists only cost time.
   void give_up_backend() { hopeless_ = true; }

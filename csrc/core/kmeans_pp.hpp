@@ -1,5 +1,6 @@
-// Seeds of cells: a few rows of a sample that stand for tight clusters, if there are any. What the
-// backends that group latents by direction have in common; assigning latents to seeds is theirs.
+// k-means++ seeding (Arthur and Vassilvitskii 2007): picks rows of a sample that stand for tight
+// clusters, if there are any. The Lloyd iterations are left out: they change little for tight
+// clusters. Backends that group latents by direction assign latents to the seeds themselves.
 #pragma once
 
 #include <algorithm>
@@ -20,8 +21,8 @@ constexpr double kStray = 9.0;  // squared distance to a seed, in means of its c
 
 // Seeds for `latents` latents of which rows [sample, dim] are a sample of unit vectors less their
 // mean. Returns [seeds, dim], empty if the latents are not worth splitting.
-std::vector<float> find_seeds(const std::vector<float>& rows, int64_t dim, int64_t latents,
-                              Parallel& parallel);
+std::vector<float> kmeans_pp_seeds(const std::vector<float>& rows, int64_t dim, int64_t latents,
+                                   Parallel& parallel);
 
 float squared_distance(const float* a, const float* b, int64_t dim);
 

@@ -1,6 +1,4 @@
-// Implements seeds.hpp: k-means++ seeding (Arthur and Vassilvitskii 2007), without the Lloyd
-// iterations, which change little for tight clusters.
-#include "core/seeds.hpp"
+#include "core/kmeans_pp.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -23,8 +21,8 @@ float squared_distance(const float* a, const float* b, int64_t dim) {
   return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
 }
 
-std::vector<float> find_seeds(const std::vector<float>& rows, int64_t dim, int64_t latents,
-                              Parallel& parallel) {
+std::vector<float> kmeans_pp_seeds(const std::vector<float>& rows, int64_t dim, int64_t latents,
+                                   Parallel& parallel) {
   const size_t width = dim;
   const size_t sample = rows.size() / width;
   const size_t most = most_seeds(latents);
