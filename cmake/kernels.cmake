@@ -1,5 +1,5 @@
-# Adds the kernels of the registry GTN_KERNELS to gtn_engine, and tells csrc/cpu/instruction_sets.cpp
-# by built_kernels.hpp which of them this build has, and why not the others.
+# Adds the kernels of the registry GTN_KERNELS to gtn_engine. built_kernels.hpp tells
+# csrc/cpu/instruction_sets.cpp which of them this build has, and why not the others.
 include(CheckCXXCompilerFlag)
 set(GTN_BUILT_KERNELS "")
 foreach(entry IN LISTS GTN_KERNELS)

@@ -136,7 +136,7 @@ bool Decider::lead(int64_t k) {
       if (free_end <= last) return false;
       std::nth_element(led, last, free_end, higher);
     }
-    list_.leading = static_cast<size_t>(k);
+    list_.leading = k;
     return true;
   }
   const auto free_end = std::partition(begin, items.end(), is_free);

@@ -26,7 +26,7 @@ struct Bytes {
 
 Bytes bytes_of(const Rows& rows, int64_t row) {
   const size_t size = static_cast<size_t>(rows.dim) * (rows.dtype == DType::f32 ? 4 : 8);
-  return {static_cast<const char*>(rows.data) + static_cast<size_t>(row) * size, size};
+  return {static_cast<const char*>(rows.data) + row * size, size};
 }
 
 // Finds equal rows inside a run of equal norm, ranks [begin, end).
@@ -114,10 +114,10 @@ DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<LatentRow> ro
   const size_t n = row_of_rank_.size();
   const bool by_sign = scorer.latents().dim == 1 && scorer.exact_products();
   std::atomic<bool> any{by_sign && n > 1};
-  parallel.run(static_cast<int64_t>(n) - 1, 1 << 16, [&](int64_t begin, int64_t end, int) {
+  parallel.run(std::ssize(row_of_rank_) - 1, 1 << 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       const size_t row = row_of_rank_[r];
-      const size_t next = row_of_rank_[static_cast<size_t>(r) + 1];
+      const size_t next = row_of_rank_[r + 1];
       if (norms_[row] == norms_[next]) any.store(true, std::memory_order_relaxed);
     }
   });
@@ -139,8 +139,8 @@ DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<LatentRow> ro
   }
   if (ids == count_) return;
   count_ = ids;
-  start_.assign(static_cast<size_t>(ids) + 1, 0);
-  for (size_t r = 0; r < n; ++r) ++start_[static_cast<size_t>(id_of_rank[r]) + 1];
+  start_.assign(ids + 1, 0);
+  for (size_t r = 0; r < n; ++r) ++start_[id_of_rank[r] + 1];
   for (size_t i = 1; i < start_.size(); ++i) start_[i] += start_[i - 1];
   ranks_.resize(n);
   std::vector<int32_t> fill(start_.begin(), start_.end() - 1);

@@ -30,9 +30,7 @@ class DistinctLatents {
   LatentRow row(LatentId id) const { return row_of_rank(member(id, 0)); }
   double norm(LatentId id) const { return norms_[row(id)]; }
 
-  int32_t members(LatentId id) const {
-    return all_different() ? 1 : start_[static_cast<size_t>(id) + 1] - start_[id];
-  }
+  int32_t members(LatentId id) const { return all_different() ? 1 : start_[id + 1] - start_[id]; }
   // Rank of the j-th member.
   Rank member(LatentId id, int32_t j) const {
     return {all_different() ? id : ranks_[start_[id] + j]};

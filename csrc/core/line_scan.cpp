@@ -124,7 +124,7 @@ void LineScan::search(std::span<const Query> queries, int64_t depth, bool,
   const size_t enough = static_cast<size_t>(depth) + kSpare;
   parallel_.run(std::ssize(queries), 32, [&](int64_t begin, int64_t end, int) {
     std::vector<int32_t> found;
-    for (size_t q = begin; q < static_cast<size_t>(end); ++q) {
+    for (int64_t q = begin; q < end; ++q) {
       const double y = queries[q].source_norm;
       const bool positive = value(scorer_.sources(), queries[q].source_row) > 0.0;
       CandidateList& list = lists[q];

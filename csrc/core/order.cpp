@@ -29,10 +29,10 @@ class Buckets {
     const uint64_t range = most - least;
     shift_ = std::max(
         0, static_cast<int>(std::bit_width(range)) - static_cast<int>(std::bit_width(wanted)));
-    count_ = static_cast<size_t>(range >> shift_) + 1;
+    count_ = (range >> shift_) + 1;
   }
   size_t count() const { return count_; }
-  size_t of(const Item& item) const { return static_cast<size_t>((item.key - least_) >> shift_); }
+  size_t of(const Item& item) const { return (item.key - least_) >> shift_; }
 
  private:
   uint64_t least_;
@@ -109,7 +109,7 @@ std::vector<int32_t> sorted_by_norm(const std::vector<int32_t>& rows,
   int64_t total = 0;
   for (size_t b = 0; b < count; ++b) {
     start[b] = total;
-    for (size_t c = 0; c < static_cast<size_t>(chunks); ++c) {
+    for (int64_t c = 0; c < chunks; ++c) {
       const int64_t size = place[c * count + b];
       place[c * count + b] = total;
       total += size;
@@ -123,11 +123,11 @@ std::vector<int32_t> sorted_by_norm(const std::vector<int32_t>& rows,
     }
   });
   parallel.run(count, 16, [&](int64_t begin, int64_t end, int) {
-    for (size_t b = begin; b < static_cast<size_t>(end); ++b) {
+    for (int64_t b = begin; b < end; ++b) {
       const size_t from = start[b];
       const int64_t size = start[b + 1] - start[b];
       if (size > 1) sort_items(&sorted[from], &items[from], size);
-      for (size_t i = from; i < from + static_cast<size_t>(size); ++i) order[i] = sorted[i].row;
+      for (size_t i = from; i < from + size; ++i) order[i] = sorted[i].row;
     }
   });
   return order;

@@ -9,7 +9,7 @@ namespace gtn {
 
 struct Stats {
   std::string instruction_set;
-  // Arithmetics of the shortlists, in the order of first use: "float32" (a tree), "int8", "int16",
+  // Arithmetic of the shortlists, in the order of first use: "float32" (a tree), "int8", "int16",
   // such as "int8+int16"; "float64" if every latent was scored exactly.
   std::string arithmetic;
   int threads = 1;

@@ -49,7 +49,7 @@ std::vector<double> mean_direction(const Rows& rows, int64_t count,
   constexpr int64_t kPart = 512;  // summed apart, so that threads change nothing
   const size_t dim = rows.dim;
   const int64_t sample = std::min(count, kSample);
-  std::vector<double> parts(static_cast<size_t>((sample + kPart - 1) / kPart) * dim, 0.0);
+  std::vector<double> parts((sample + kPart - 1) / kPart * dim, 0.0);
   parallel.run(sample, kPart, [&](int64_t begin, int64_t end, int) {
     std::vector<double> v(dim);
     double* part = &parts[(begin / kPart) * dim];

@@ -103,11 +103,11 @@ LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmet
   }
   // Kernels may read a little past the last panel (kernels.hpp).
   constexpr size_t kPast = size_t{kMostStepMultiple} * kPanelLatents * 4;
-  const size_t bytes = static_cast<size_t>(panel_count_ * panel_bytes()) + kPast;
+  const size_t bytes = panel_count_ * panel_bytes() + kPast;
   panels_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
   if (!panels_) throw std::bad_alloc();
   std::memset(panels_.get() + bytes - kPast, 0, kPast);
-  id_at_.assign(static_cast<size_t>(panel_count_) * kPanelLatents, -1);
+  id_at_.assign(panel_count_ * kPanelLatents, -1);
   position_of_.assign(distinct_.count(), -1);
   for (size_t c = 0; c < members.size(); ++c) {
     std::span<const LatentId> ids(members[c]);
@@ -170,7 +170,7 @@ void LatentCodes::make_bands(std::vector<LatentId>& ids, Cell& cell, Parallel& p
 
   std::vector<size_t> next(bands.size(), 0);
   for (size_t b = 0; b < bands.size(); ++b) {
-    if (b + 1 < bands.size()) next[b + 1] = next[b] + static_cast<size_t>(bands[b].count);
+    if (b + 1 < bands.size()) next[b + 1] = next[b] + bands[b].count;
     Band band;
     band.first_panel = panel_count_;
     band.live = bands[b].count;

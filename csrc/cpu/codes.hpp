@@ -77,9 +77,7 @@ class LatentCodes {
   std::byte* lane(int64_t position) const {
     return panels_.get() + position / kPanelLatents * panel_bytes() + position % kPanelLatents * 4;
   }
-  size_t band_of(int32_t position) const {
-    return static_cast<size_t>(band_of_panel_[position / kPanelLatents]);
-  }
+  size_t band_of(int32_t position) const { return band_of_panel_[position / kPanelLatents]; }
 
   const Scorer& scorer_;
   const DistinctLatents& distinct_;

@@ -75,7 +75,7 @@ DirectionTree::DirectionTree(const Scorer& scorer, const FreeLatents& free, Para
   leaves_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
   if (!leaves_) throw std::bad_alloc();
   std::memset(leaves_.get(), 0, bytes);
-  ids_.resize(static_cast<size_t>(leaf_count_) * kLeafLatents);
+  ids_.resize(leaf_count_ * kLeafLatents);
   position_of_.assign(distinct_.count(), -1);
   fill_leaves(ids, parallel);
   for (size_t level = boxes_.size() - 1; level > 0; --level) {
@@ -115,7 +115,7 @@ void DirectionTree::fill_leaves(const std::vector<LatentId>& ids, Parallel& para
   while (std::ssize(ranges) < std::min(kSubtrees, leaf_count_)) {
     std::vector<Range> halves(2 * ranges.size());
     parallel.run(std::ssize(ranges), 1, [&](int64_t begin, int64_t end, int) {
-      for (size_t i = begin; i < static_cast<size_t>(end); ++i) {
+      for (int64_t i = begin; i < end; ++i) {
         const Range r = ranges[i];
         const int64_t middle = r.end - r.begin < 2 ? r.end : halve(r);
         halves[2 * i] = {r.begin, middle};
@@ -129,7 +129,7 @@ void DirectionTree::fill_leaves(const std::vector<LatentId>& ids, Parallel& para
   }
   parallel.run(std::ssize(ranges), 1, [&](int64_t begin, int64_t end, int) {
     std::vector<int32_t> members;
-    for (size_t i = begin; i < static_cast<size_t>(end); ++i) {
+    for (int64_t i = begin; i < end; ++i) {
       halve_all(ranges[i]);
       for (int64_t slot = ranges[i].begin; slot < ranges[i].end; ++slot) {
         members.clear();

@@ -9,7 +9,7 @@ constexpr int64_t kExtents = 128;  // points looked at to choose the dimension
 }  // namespace
 
 Divider::Divider(std::vector<float> points, int64_t dim)
-    : points_(std::move(points)), dim_(dim), entries_(points_.size() / static_cast<size_t>(dim)) {
+    : points_(std::move(points)), dim_(dim), entries_(points_.size() / dim) {
   for (size_t i = 0; i < entries_.size(); ++i) entries_[i].row = static_cast<int32_t>(i);
 }
 

@@ -18,7 +18,7 @@ struct alignas(64) Line {
 };
 
 std::vector<Line> lines(int64_t bytes, uint8_t code) {
-  std::vector<Line> all(static_cast<size_t>(bytes + 63) / 64);
+  std::vector<Line> all((bytes + 63) / 64);
   for (Line& line : all) std::fill(std::begin(line.bytes), std::end(line.bytes), code);
   return all;
 }

@@ -37,7 +37,7 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
   settings_ = settings;
   slack_ = 4.0 * rounding_slack(std::ssize(codes.cells().front().centre));
   count_ = sources.size();
-  tile_sources_ = static_cast<size_t>(kernel.tile_sources);
+  tile_sources_ = kernel.tile_sources;
   tiles_ = (count_ + tile_sources_ - 1) / tile_sources_;
   const size_t places = tiles_ * tile_sources_;
   const size_t bytes = static_cast<size_t>(codes.steps()) * 4;

@@ -70,8 +70,7 @@ void CpuShortlist::code_sources(std::span<const Query> queries) {
   source_codes_.resize(queries.size() * bytes);
   bases_.resize(queries.size() * cells.size());
   // Chunks of some ten microseconds at least.
-  const int64_t grain =
-      std::max<int64_t>(8, 32768 / (dim * static_cast<int64_t>(cells.size() + 4)));
+  const int64_t grain = std::max<int64_t>(8, 32768 / (dim * (std::ssize(cells) + 4)));
   parallel_.run(count, grain, [&](int64_t begin, int64_t end, int) {
     std::vector<double> unit(dim);
     for (int64_t i = begin; i < end; ++i) {

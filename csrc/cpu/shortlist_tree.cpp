@@ -63,7 +63,7 @@ void TreeShortlist::Walk::run(const DirectionTree& tree, const Query& query, int
                               CandidateList& list) {
   tree_ = &tree;
   list_ = &list;
-  depth_ = static_cast<size_t>(depth);
+  depth_ = depth;
   lowers_.clear();
   list.clear();
   unit_row(scorer_.sources(), query.source_row, query.source_norm, unit_.data());
@@ -180,7 +180,7 @@ void TreeShortlist::search(std::span<const Query> queries, int64_t depth, bool,
   std::vector<float> points(queries.size() * dim);
   parallel_.run(count, 256, [&](int64_t begin, int64_t end, int) {
     std::vector<double> unit(dim);
-    for (size_t i = begin; i < static_cast<size_t>(end); ++i) {
+    for (int64_t i = begin; i < end; ++i) {
       unit_row(scorer_.sources(), queries[i].source_row, queries[i].source_norm, unit.data());
       for (size_t k = 0; k < dim; ++k) points[i * dim + k] = static_cast<float>(unit[k]);
     }

@@ -88,7 +88,7 @@ void UnitRows::make_queries(std::span<const Query> queries, Parallel& parallel,
   out.bases.resize(queries.size());
   parallel.run(std::ssize(queries), 32, [&](int64_t begin, int64_t end, int) {
     std::vector<double> unit(dim);
-    for (size_t i = begin; i < static_cast<size_t>(end); ++i) {
+    for (int64_t i = begin; i < end; ++i) {
       unit_row(scorer_.sources(), queries[i].source_row, queries[i].source_norm, unit.data());
       float* q = &out.vectors[i * dim];
       for (size_t k = 0; k < dim; ++k) q[k] = static_cast<float>(unit[k]);
