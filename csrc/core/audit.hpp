@@ -1,6 +1,6 @@
-// audit_rows: what sources would have taken. Goes through the pairs of a finished run in the order
-// in which they were made, and for some of the sources finds the exact choice among the latents
-// that were free at that moment: how an approximate run is told what it lost.
+// audit_rows: goes through the pairs of a finished run in the order in which they were made, and
+// finds for some of the sources the exact choice among the latents that were free at that moment.
+// The loss of an approximate run is computed from these.
 #pragma once
 
 #include <cstdint>

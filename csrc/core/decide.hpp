@@ -13,8 +13,7 @@ struct Decision {
   Rank rank;  // of the member that would be taken
   double score = -kInfinity;
   bool certified = false;
-  // A score that the source's best free latents are known to reach: what a new search may skip
-  // below.
+  // Known lower bound on the best score; a retry may ignore candidates below it.
   double floor = -kInfinity;
 };
 

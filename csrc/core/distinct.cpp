@@ -1,5 +1,5 @@
-// Equal rows have equal norms, so they are found inside runs of equal norm
-// in rank order; runs are searched in parallel.
+// Equal rows have equal norms, so they are found inside runs of equal norm in rank order; runs are
+// searched in parallel.
 #include "core/distinct.hpp"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
-// A task takes a chunk of latents, packs it into panels of float64 once
-// for all sources, and scans the panels with the exact kernels. What each thread found best goes on
-// from chunk to chunk, and sources share the highest threshold that any thread reached.
+// A task takes a chunk of latents, packs it into panels of float64 once for all sources, and scans
+// the panels with the exact kernels. Each thread keeps its best latents from chunk to chunk, and
+// sources share the highest threshold that any thread reached.
 #include "core/exact_scan.hpp"
 
 #include <algorithm>

@@ -5,11 +5,9 @@
 // the score, fl(fl(p) / |x|), exactly. fl(p) is off by at most half a unit in the last place (ulp)
 // of p.
 //   p < 2:  ulp(p) = ulp(|y|), and divided by |x| > 1 the error is less than half an ulp of |y|:
-//   the
-//           score is |y| (so it is for |x| = 1 or |y| = 1, where p is exact).
+//           the score is |y| (so it is for |x| = 1 or |y| = 1, where p is exact).
 //   p >= 2: ulp(p) = 2 ulp(|y|), and divided by |x| >= 2 / |y| > 1 the error is less than one ulp
-//   of
-//           |y|: the score is |y| or one unit beside it.
+//           of |y|: the score is |y| or one unit beside it.
 // So magnitudes take three values, and the two beside |y| occur only for |x| in [2 / |y|, 2) times
 // a power of two. Latents of one sign lie sorted by |x|, as ranks do, so each octave (|x| of one
 // exponent) offers them as one stretch, found by bisection; |y| itself is met within a few latents.

@@ -1,5 +1,5 @@
 // match_rows: the whole job on plain pointers: the problem (problem.hpp), the prefix of an earlier
-// run, the greedy loop per group, cosines. What the bindings call; no Python here.
+// run, the greedy loop per group, cosines. Called by the bindings; no Python here.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// A parallel bucket sort of (key, row) pairs. Buckets are equal stretches of
-// the range of keys; one that catches too much is split again by its own range, so that keys of any
-// distribution take a few passes.
+// A parallel bucket sort of (key, row) pairs. Buckets are equal stretches of the range of keys; one
+// that catches too much is split again by its own range, so that keys of any distribution take a
+// few passes.
 #include "core/order.hpp"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // Problem: a matching before its greedy loop: centring, norms and checks, groups, orders, and the
-// prefix that an earlier run decided. What match.cpp and audit.cpp have in common.
+// prefix that an earlier run decided. Shared by match.cpp and audit.cpp.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +41,7 @@ struct GroupRows {
 // Throws std::invalid_argument for a group with more sources than latents.
 std::vector<GroupRows> rows_of_groups(const MatchInput& in);
 
-// Entry `entry` of what an earlier run decided cannot be.
+// Throws std::invalid_argument: an earlier run cannot have decided entry `entry` like this.
 [[noreturn]] void refuse_visited(int64_t entry, int64_t row);
 
 class Problem {

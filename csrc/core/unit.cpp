@@ -1,5 +1,5 @@
-// Loops run over lanes of fixed number, so that compilers vectorise them for
-// any baseline without being allowed to reorder additions.
+// Loops run over lanes of fixed number, so that compilers vectorise them for any baseline without
+// being allowed to reorder additions.
 #include "core/unit.hpp"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Integer codes of the free latents, with rigorous error bounds: what the scan kernels compute on.
+// Integer codes of the free latents, with rigorous error bounds. The scan kernels read these.
 //
 // A latent x in a cell with centre c is coded as v = x/|x| - c ~ step * code, a source y as
 // y/|y| ~ source step * code. Subtracting c adds the same <y/|y|, c> to every score of the cell, so

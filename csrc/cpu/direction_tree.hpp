@@ -1,6 +1,6 @@
 // A k-d tree over the directions of the free latents, for data that few dimensions describe: a
-// search looks at a few leaves instead of at everything. What lives here: building, removal and the
-// numbers that bound scores; how a search walks is in shortlist_tree.hpp.
+// search looks at a few leaves instead of at everything. Here: building, removal and the numbers
+// that bound scores. shortlist_tree.hpp walks the tree.
 //
 // Leaves hold up to 64 latents as float32 differences w = x/|x| - c to the leaf's own centre c, so
 // that scores keep their resolution however tight a leaf is:

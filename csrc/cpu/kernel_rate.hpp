@@ -1,5 +1,5 @@
-// How fast a scan kernel multiplies when nothing else happens: the floor that benchmarks hold the
-// engine's times against. Not part of any matching.
+// Measures how fast a scan kernel multiplies when nothing else happens: the floor for the engine's
+// times in benchmarks. Not part of any matching.
 #pragma once
 
 #include <cstdint>

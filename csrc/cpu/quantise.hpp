@@ -1,5 +1,5 @@
-// Quantising vectors to integer codes, with the error that leaves. What codes of latents
-// (codes.hpp) and of sources have in common; no panels and no cells here.
+// Quantises vectors to integer codes and bounds the error. Shared by the codes of latents
+// (codes.hpp) and of sources; no panels and no cells here.
 #pragma once
 
 #include <cstddef>

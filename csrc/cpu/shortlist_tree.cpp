@@ -19,7 +19,7 @@ constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr double kThresholdSlack = 1e-14;
 // More latents than this within rounding of one another: the list is cut and certifies nothing.
 constexpr size_t kMostItems = 4096;
-// The tree is made anew once this share of its latents is left.
+// The tree is rebuilt once this share of its latents is left.
 constexpr double kRenew = 0.5;
 constexpr int64_t kSourcesPerTask = 16;
 // Cost of a leaf or a group, mostly waiting for memory, in panels of 64 scanned latents.

@@ -1,4 +1,4 @@
-// What the FAISS backend asks of FAISS: rows of large inner product with given vectors, in float32.
+// InnerProductIndex: finds rows of large inner product with given vectors, in float32.
 // The one adapter between the shortlists (shortlist_faiss.hpp, shortlist_approx.hpp) and the ways
 // to the library: the installed Python package (bindings/python_index.hpp) and the C++ library that
 // this extension was linked with (linked_index.hpp). No header of FAISS is included here.

@@ -1,8 +1,8 @@
-// The approximate Shortlist: what a FAISS index finds, taken for all there is. It breaks the
-// promise of shortlist.hpp on purpose, and match_approx alone makes it: a list with a free latent
-// in it claims that no other latent matters. Pairs stay one to one, as the engine alone gives
-// latents out, and the best of a list is found by exact scores; but a latent that the index missed
-// is missed. What that costs is measured afterwards (core/audit.hpp).
+// The approximate Shortlist: takes the rows that a FAISS index finds for all there are. It breaks
+// the promise of shortlist.hpp on purpose, and match_approx alone makes it: a list with a free
+// latent in it claims that no other latent matters. Pairs stay one to one, as the engine alone
+// gives latents out, and the best of a list is found by exact scores; but a latent that the index
+// missed is missed. The cost is measured afterwards (core/audit.hpp).
 //
 // A source whose list runs out, and the last latents, which no index finds well, are searched
 // exactly.

@@ -5,8 +5,8 @@
 // truth.
 //
 // Taken latents are masked here, not by FAISS, whose selectors are slow on the CPU and ignored by
-// its GPU indexes: rows that FAISS reads where they are stay dense, one it has copied is made anew
-// when enough of it is gone, and until then what is gone is dropped from the lists.
+// its GPU indexes: rows that FAISS reads where they are stay dense, a copy is
+// rebuilt when enough of it is gone, and until then taken rows are dropped from the lists.
 #pragma once
 
 #include <optional>
