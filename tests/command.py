@@ -1,21 +1,50 @@
-"""Running gtn-label as a shell does: a process of its own, looked at from outside."""
+"""Running gtn-label: in this process, or in one of its own as a shell does.
+
+A process of its own costs most of a second for imports. Only tests of what a process alone has
+(signals, file descriptors, limits, modules loaded) start one.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
-# A background job of a shell has Ctrl-C ignored, and so would every process it starts.
+from gtn_label.cli.main import main
+
 COMMAND = [sys.executable, "-m", "gtn_label"]
 
 
+def gtn_label(*args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder, in this process."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    before = Path.cwd()
+    os.chdir(cwd)
+    try:
+        with (
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+            mock.patch.dict(os.environ, environment(), clear=True),
+        ):
+            main([str(arg) for arg in args])
+    except SystemExit as end:
+        code = end.code
+    finally:
+        os.chdir(before)
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(list(args), code, stdout.getvalue(), stderr.getvalue())
+
+
 def interruptible() -> None:
+    """Let Ctrl-C through: a background job of a shell ignores it, and so do its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -24,8 +53,8 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, **extra}
 
 
-def gtn_label(*args: object, cwd: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command in a folder and wait for it."""
+def shell(*args: object, cwd: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder and in a process of its own."""
     return subprocess.run(
         [*COMMAND, *map(str, args)],
         cwd=cwd,

@@ -1,8 +1,8 @@
 """Label Gaussian sources with data latents, one to one: Algorithm 1 of the GTN paper, exactly.
 
-What a user imports is listed here; what each name does lives in the module it comes from.
-Nothing is loaded before it is used: NumPy and the compiled engine with the first of these names;
-torch, tqdm, scikit-learn and matplotlib by the call that needs them.
+This file lists the public names. A module is loaded when its name is first used: NumPy and the
+compiled engine with the first of them; torch, tqdm, scikit-learn and matplotlib by the call that
+needs them.
 """
 
 __version__ = "0.1.0"
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .approx import match_approx
     from .backend.names import Backend, backends
+    from .errors import ArgumentError, ArgumentTypeError
     from .matching import match
     from .mixture import match_mixture
     from .quantile import match_quantile
     from .result import Matching
 
 __all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
     "Backend",
     "Matching",
     "__version__",
@@ -29,6 +32,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ArgumentError": "errors",
+    "ArgumentTypeError": "errors",
     "Backend": "backend.names",
     "backends": "backend.names",
     "Matching": "result",
@@ -40,7 +45,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first used: the command must serve signals before NumPy is there."""
+    """Import a name when it is first used: the command serves signals before NumPy is loaded."""
     from importlib import import_module
 
     if name not in _HOMES:

@@ -1,4 +1,4 @@
-"""`python -m gtn_label` is the `gtn-label` command; the command itself lives in cli/main.py."""
+"""`python -m gtn_label` runs the command `gtn-label` (cli/main.py)."""
 
 from .cli.main import main
 

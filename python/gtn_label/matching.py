@@ -1,12 +1,17 @@
-"""match: Algorithm 1, exact to the bit. Not here: how it runs (run.py)."""
+"""`match`: Algorithm 1, exact to the bit, and the description of its options. run.py runs it."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
+from .options import MatchOptions
 from .progress import ProgressCallback
 from .result import Matching
 from .run import run
+
+if TYPE_CHECKING:
+    from .io.checkpoint import Checkpoint
 
 
 def match(
@@ -23,6 +28,7 @@ def match(
     threads: int | None = None,
     memory: int | None = None,
     progress: bool | ProgressCallback | None = None,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
 ) -> Matching:
     """Give every source a latent of its own: Algorithm 1 of the GTN paper, exact to the bit.
 
@@ -34,19 +40,18 @@ def match(
     ----------
     latents : array_like [m, dim]
         Rows of float16, float32, float64, bfloat16 or integers: NumPy (memory maps are not
-        copied), torch tensors, objects with `__dlpack__`, nested lists. Never modified. What lies
-        on a GPU needs the backend "cuda", which reads it there, on torch's current stream if it is
-        a tensor.
+        copied), torch tensors, objects with `__dlpack__`, nested lists. Never modified. Arrays on
+        a GPU need the backend "cuda", which reads them there, tensors on torch's current stream.
     sources : array_like [n, dim], n <= m, optional
         Rows to label. Left out, m rows of N(0, I) are drawn in float32 by NumPy's Philox
         generator from `seed`: the same on every machine.
     seed : int
         Seed of the sources, >= 0; unused when they are given.
     order : {"norm", "norm_desc", "index"}
-        Which sources choose first: small norms, large norms, or as given.
+        Order in which sources choose: small norms first, large norms first, or as given.
     cone : int
-        Among this many free latents of largest cosine take the one of smallest norm (largest,
-        under "norm_desc"). 1 is Algorithm 1.
+        Number of free latents of largest cosine from which a source takes the one of smallest norm
+        (largest, under "norm_desc"). 1 is Algorithm 1.
     center : bool
         Subtract the latents' column mean before matching. Labels stay the rows as given.
     groups : (source_groups, latent_groups), optional
@@ -55,19 +60,24 @@ def match(
         "auto", or a name that `backends()` lists. "auto" is "cuda" for inputs that lie on a GPU
         and "cpu" for all others.
     device : str, optional
-        Where a backend that can use a GPU shall compute: "cuda" or "cuda:N" for "cuda" (by default
-        the inputs' GPU, or the first); "cpu" (the default), "cuda" or "cuda:N" for "faiss" with a
+        Device of a backend that can use a GPU: "cuda" or "cuda:N" for "cuda" (by default the GPU
+        of the inputs, or the first); "cpu" (the default), "cuda" or "cuda:N" for "faiss" with a
         FAISS package built for GPUs.
     threads : int, optional
-        Threads of the CPU to use; by default as many as CPUs this process may run on. At most 64,
-        or four a CPU if that is more, are started; the answer does not depend on it.
+        Number of CPU threads, by default one for each CPU that this process may run on. At most 64,
+        or four a CPU if that is more, are started. The pairs do not depend on the number.
     memory : int, optional
-        Most bytes the engine may use for its own work, beside the inputs: with the backend "cuda"
-        of the GPU's memory, by default what is free there. Inputs that lie there already do not
-        count, nor their copies where they had to be converted.
+        Largest number of bytes for the engine's own work, beside the inputs; by default no limit.
+        With the backend "cuda" they are bytes of the GPU, by default all that are free. Inputs on
+        the GPU do not count, nor copies of inputs that had to be converted.
     progress : None, True or callable
         True shows a bar on stderr; a callable is called with (done, total, seconds_left),
         seconds_left being None at first.
+    checkpoint : path, optional
+        File for the progress of a long run, saved every 30 seconds and when the run is stopped. If
+        the file exists, the run continues from it: latents, sources and all options that decide the
+        pairs must be the same, backend, device, threads and memory need not. It is deleted when the
+        matching ends.
 
     Returns
     -------
@@ -81,9 +91,13 @@ def match(
     ValueError
         If shapes or values do not fit: NaN or infinity, rows without a direction, norms outside
         float64, more sources than latents (in all or in a group), options out of range, a backend
-        or device that is not available, inputs on a GPU for a backend that reads CPU memory.
+        or device that is not available, inputs on a GPU for a backend that reads CPU memory, a
+        checkpoint of another run. TypeError and ValueError about an argument are
+        `ArgumentTypeError` and `ArgumentError`, which hold its name and the rule.
     MemoryError
-        If the GPU has too little free memory; nothing then moves to the CPU.
+        If the GPU has too little free memory; the run does not move to the CPU.
+    OSError
+        If the checkpoint cannot be read or written.
     RuntimeError
         If CUDA fails.
     KeyboardInterrupt
@@ -97,10 +111,7 @@ def match(
     >>> match(latents, np.array([[0.1, 2.0], [1.0, 0.2]])).assignment
     array([1, 0])
     """
-    return run(
-        latents,
-        sources,
-        seed=seed,
+    options = MatchOptions(
         order=order,
         cone=cone,
         center=center,
@@ -110,4 +121,6 @@ def match(
         threads=threads,
         memory=memory,
         progress=progress,
+        checkpoint=checkpoint,
     )
+    return run(latents, sources, seed, options)

@@ -1,27 +1,32 @@
-"""match_mixture: latents in several clumps, labeled clump by clump (Fig. 9 of the GTN paper).
+"""`match_mixture`: latents in several clusters, labeled cluster by cluster (Fig. 9 of the paper).
 
-k-means comes from scikit-learn (extra: gtn-label[mixture]), imported on the call; the matching is
-running.run with groups. The clustering is not under the numeric contract, what follows it is.
+k-means comes from scikit-learn (extra: gtn-label[mixture]), imported on the call. The matching is a
+run with groups (run.py). The numeric contract covers the matching, not the clustering.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import convert
 from .arrays.on_gpu import in_cpu_memory, locate
+from .arrays.sources import draw_sources
 from .backend.engines import check_place
 from .backend.names import resolve
-from .options import as_integer, check_seed
-from .progress import ProgressCallback
+from .errors import ArgumentError
+from .options import MatchOptions, MixtureOptions, as_integer, check_seed
 from .result import Matching
 from .run import run
 
-RESTARTS = 4  # k-means++ starts, the best kept: one start often splits a clump and joins two
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+RESTARTS = 4  # k-means++ starts, the best kept: one start often splits a cluster and joins two
 
 
 def match_mixture(
@@ -29,13 +34,7 @@ def match_mixture(
     n_clusters: int = 2,
     *,
     seed: int = 0,
-    order: str = "norm",
-    cone: int = 1,
-    backend: str = "auto",
-    device: str | None = None,
-    threads: int | None = None,
-    memory: int | None = None,
-    progress: bool | ProgressCallback | None = None,
+    **options: Unpack[MixtureOptions],
 ) -> Matching:
     """Cluster the latents, draw sources around each cluster and match within clusters.
 
@@ -45,26 +44,26 @@ def match_mixture(
     float64, rounded to float32, with the z that `match` would draw from the same seed. Sources
     are float32 whatever the latents are.
 
-    There is no `center`: sources lie around the clusters, not around zero, and must be compared
-    with the latents where they are. A column without spread in a cluster, and a cluster of one
-    latent, give sources equal to the mean there; a cluster of equal latents at the origin has no
-    directions and is refused.
+    There is no option `center`: sources lie around the clusters, not around zero, and must be
+    compared with the latents where they are. A column without spread in a cluster, and a cluster of
+    one latent, give sources equal to the mean there. A cluster of equal latents at the origin has
+    no directions and is refused.
 
     Parameters
     ----------
     latents : array_like [m, dim]
-        As in `match`. k-means runs on the CPU, on a copy of what lies on a GPU.
+        As in `match`. k-means runs on the CPU, on a copy of latents on a GPU.
     n_clusters : int
-        Clusters to look for, 1 <= n_clusters <= m.
+        Number of clusters, 1 <= n_clusters <= m.
     seed : int
         Seed of k-means and of the sources, >= 0.
-    order, cone, backend, device, threads, memory, progress
-        As in `match`.
+    **options
+        order, cone, backend, device, threads, memory, progress and checkpoint as in `match`.
 
     Returns
     -------
     Matching
-        With `groups`: the cluster of each source and of each latent.
+        Its `groups` are the cluster of each source and of each latent.
 
     Raises
     ------
@@ -82,36 +81,31 @@ def match_mixture(
     >>> bool((m.groups[1][m.assignment] == m.groups[0]).all())
     True
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     n_clusters = as_integer(n_clusters, "n_clusters", 1)
     located = locate(latents=latents)  # before k-means takes its time
-    check_place(located, resolve(backend, on_gpu=located is not None), choice=True)
+    asked = MatchOptions(center=False, groups=None, **options)
+    check_place(located, resolve(asked.backend, on_gpu=located is not None), choice=True)
     rows = convert.as_rows(in_cpu_memory(latents, "latents"), "latents").rows
     clusters = find_clusters(rows, n_clusters, seed)
     return run(
         latents,
         _draw_around(rows, clusters, n_clusters, seed),
-        seed=seed,
-        order=order,
-        cone=cone,
-        groups=(clusters, clusters),
-        backend=backend,
-        device=device,
-        threads=threads,
-        memory=memory,
-        progress=progress,
-        provenance={"method": "mixture", "seed": int(seed), "n_clusters": n_clusters},
+        seed,
+        replace(asked, groups=(clusters, clusters)),
+        provenance={"method": "mixture", "seed": seed, "n_clusters": n_clusters},
     )
 
 
 def find_clusters(rows: npt.NDArray[Any], n_clusters: int, seed: int) -> npt.NDArray[np.int64]:
-    """Cluster of each row [m], by k-means on one thread: more would sum in a varying order.
+    """Return the cluster of each row [m] by k-means on one thread: more sum in a varying order.
 
-    Arguments and errors are those of `match_mixture`, which finds the same ones.
+    Arguments, errors and clusters are those of `match_mixture`.
     """
     n_clusters = as_integer(n_clusters, "n_clusters", 1)
     if n_clusters > len(rows):
-        raise ValueError(f"n_clusters must not exceed the {len(rows)} latents, got {n_clusters}")
+        rule = f"must not exceed the {len(rows)} latents"
+        raise ArgumentError("n_clusters", rule, str(n_clusters))
     convert.refuse_non_finite(rows, "latents")
     try:
         from sklearn.cluster import KMeans
@@ -124,13 +118,14 @@ def find_clusters(rows: npt.NDArray[Any], n_clusters: int, seed: int) -> npt.NDA
     state = int(np.random.SeedSequence(seed).generate_state(1)[0])  # scikit-learn takes 32 bits
     k_means = KMeans(n_clusters=n_clusters, n_init=RESTARTS, random_state=state)
     with warnings.catch_warnings(), threadpool_limits(limits=1):
-        warnings.simplefilter("ignore")  # about too few distinct rows, which is an error below
+        warnings.simplefilter("ignore")  # too few distinct rows are an error below
         clusters: npt.NDArray[np.int64] = k_means.fit_predict(rows).astype(np.int64)
     found = len(np.unique(clusters))
     if found < n_clusters:
-        raise ValueError(
-            f"n_clusters must not exceed the clusters that latents has, got {n_clusters} "
-            f"for {found} distinct"
+        raise ArgumentError(
+            "n_clusters",
+            "must not exceed the clusters that latents has",
+            f"{n_clusters} for {found} distinct",
         )
     return clusters
 
@@ -138,8 +133,8 @@ def find_clusters(rows: npt.NDArray[Any], n_clusters: int, seed: int) -> npt.NDA
 def _draw_around(
     rows: npt.NDArray[Any], clusters: npt.NDArray[np.int64], n_clusters: int, seed: int
 ) -> npt.NDArray[np.float32]:
-    """One source a latent from the normal distribution of its cluster, float32 [m, dim]."""
-    sources = convert.draw_sources(len(rows), rows.shape[1], seed)
+    """Draw one source a latent from the normal distribution of its cluster, float32 [m, dim]."""
+    sources = draw_sources(len(rows), rows.shape[1], seed)
     with np.errstate(over="ignore", invalid="ignore"):  # checked below
         for cluster in range(n_clusters):
             inside = clusters == cluster
@@ -147,8 +142,10 @@ def _draw_around(
             mean, std = members.mean(axis=0), members.std(axis=0)
             sources[inside] = (mean + std * sources[inside]).astype(np.float32)
     if not np.isfinite(sources).all():
-        raise ValueError(
-            "latents must have cluster means and spreads within float32, the dtype of the "
-            f"sources, got a largest value of {np.abs(rows).max():g}; scale the latents down"
+        raise ArgumentError(
+            "latents",
+            "must have cluster means and spreads within float32, the dtype of the sources",
+            f"a largest value of {np.abs(rows).max():g}",
+            "scale the latents down",
         )
     return sources

@@ -1,89 +1,213 @@
-"""Checks of options that more than one function has.
+"""Options of a matching: one line each with name, type, default and check.
 
-Not here: arrays (convert.py), names of backends (backend/names.py), and values of rows, which the
-engine checks.
+`MatchOptions` carries them from `match`, `match_approx` and `match_mixture` to the run, and checks
+whatever can be checked without the arrays. Not here: arrays (arrays/convert.py), whether a backend
+and a device exist (backend/), and values of rows, which the engine checks.
 """
 
 from __future__ import annotations
 
 import operator
 import os
-from typing import Any
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import convert
 from .arrays.on_gpu import in_cpu_memory
+from .errors import ArgumentError, ArgumentTypeError
+from .progress import ProgressCallback, check_progress
+
+if TYPE_CHECKING:
+    from .io.checkpoint import Checkpoint
 
 ORDERS = ("norm", "norm_desc", "index")
 MOST_THREADS = 64  # or four a CPU, if that is more: others would only be created and joined
+LARGEST_INT64 = 2**63 - 1
 
 
-def check_order(order: Any) -> None:
-    """Check who chooses first: one of ORDERS."""
-    if order not in ORDERS:
-        known = ", ".join(repr(name) for name in ORDERS)
-        raise ValueError(f"order must be one of {known}, got {order!r}")
+# ----------------------------------------------------------------------------------------- checks
+
+
+def check_order(order: Any, name: str = "order") -> str:
+    """Return `order` if it is one of ORDERS; raise ArgumentError otherwise."""
+    if not isinstance(order, str) or order not in ORDERS:
+        known = ", ".join(repr(known) for known in ORDERS)
+        raise ArgumentError(name, f"must be one of {known}", repr(order))
+    return order
 
 
 def as_bool(value: Any, name: str) -> bool:
-    """Check a flag: a bool of Python's or NumPy's."""
+    """Return a flag of Python's or NumPy's as a bool; raise ArgumentTypeError otherwise."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a bool, got {type(value).__name__} {value!r}")
+        raise ArgumentTypeError(name, "must be a bool", f"{type(value).__name__} {value!r}")
     return bool(value)
 
 
-def check_threads(threads: Any) -> int:
-    """Check a number of threads, None for one a CPU; return as many as are of any use."""
-    cpus = usable_cpus()
-    count = cpus if threads is None else as_integer(threads, "threads", 1)
-    return min(count, max(MOST_THREADS, 4 * cpus))
-
-
 def as_integer(value: Any, name: str, least: int, unit: str = "") -> int:
-    """Check an integer option: TypeError if it is no int (bool is none), ValueError if small."""
+    """Return an int of at least `least`; ArgumentTypeError for bool and non-integers."""
     if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an int{unit}, got bool {value!r}")
+        raise ArgumentTypeError(name, f"must be an int{unit}", f"bool {value!r}")
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(
-            f"{name} must be an int{unit}, got {type(value).__name__} {value!r}"
+        raise ArgumentTypeError(
+            name, f"must be an int{unit}", f"{type(value).__name__} {value!r}"
         ) from None
     if number < least:
-        raise ValueError(f"{name} must be >= {least}, got {number}")
+        raise ArgumentError(name, f"must be >= {least}", str(number))
     return number
 
 
+def as_text(value: Any, name: str) -> str:
+    """Return a str; raise ArgumentTypeError otherwise."""
+    if not isinstance(value, str):
+        raise ArgumentTypeError(name, "must be a str", f"{type(value).__name__} {value!r}")
+    return value
+
+
 def check_seed(seed: Any) -> int:
-    """Check a seed: an int >= 0."""
+    """Return a seed, an int >= 0."""
     return as_integer(seed, "seed", 0)
 
 
+def check_threads(threads: Any, name: str = "threads") -> int:
+    """Return the number of threads to start: at most MOST_THREADS; one a CPU for None."""
+    cpus = usable_cpus()
+    count = cpus if threads is None else as_integer(threads, name, 1)
+    return min(count, max(MOST_THREADS, 4 * cpus))
+
+
 def usable_cpus() -> int:
-    """CPUs this process may run on: its affinity where the system has one."""
+    """Return the number of CPUs that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def check_groups(
-    groups: Any, n: int, m: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """Check a pair of group labels, [n] and [m], or None."""
-    if groups is None:
+def _as_cone(value: Any, name: str) -> int:
+    return as_integer(value, name, 1)
+
+
+def _as_memory(value: Any, name: str) -> int | None:
+    return None if value is None else min(as_integer(value, name, 1, " (bytes)"), LARGEST_INT64)
+
+
+def _as_device(value: Any, name: str) -> str | None:
+    if value is not None and not re.fullmatch(r"cpu|cuda(:[0-9]{1,4})?", as_text(value, name)):
+        raise ArgumentError(name, "must be 'cpu', 'cuda' or 'cuda:N'", repr(value))
+    return value  # type: ignore[no-any-return]
+
+
+def _as_pair(value: Any, name: str) -> tuple[Any, Any] | None:
+    if value is None:
         return None
-    if not isinstance(groups, (tuple, list)) or len(groups) != 2:
-        got = type(groups).__name__
-        if isinstance(groups, (tuple, list)):
-            got += f" of length {len(groups)}"
-        raise TypeError(f"groups must be a pair (source_groups, latent_groups), got {got}")
-    sources, latents = (
-        in_cpu_memory(labels, name)
-        for labels, name in zip(groups, ("source_groups", "latent_groups"), strict=True)
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        got = type(value).__name__
+        if isinstance(value, (tuple, list)):
+            got += f" of length {len(value)}"
+        raise ArgumentTypeError(name, "must be a pair (source_groups, latent_groups)", got)
+    return value[0], value[1]
+
+
+def _as_checkpoint(value: Any, name: str) -> Checkpoint | None:
+    if value is None:
+        return None
+    from .io.checkpoint import Checkpoint  # here: most runs read and write no file
+
+    if isinstance(value, Checkpoint):
+        return value
+    if not isinstance(value, (str, os.PathLike)):
+        raise ArgumentTypeError(name, "must be a path", f"{type(value).__name__} {value!r}")
+    return Checkpoint(value)
+
+
+# ---------------------------------------------------------------------------------------- options
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchOptions:
+    """Options of `match`, whose docstring describes them; each is checked, and stored as checked.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+        If an option is of the wrong type, or out of range.
+    """
+
+    order: str = field(default="norm", metadata={"check": check_order})
+    cone: int = field(default=1, metadata={"check": _as_cone})
+    center: bool = field(default=False, metadata={"check": as_bool})
+    groups: tuple[Any, Any] | None = field(default=None, metadata={"check": _as_pair})
+    backend: str = field(default="auto", metadata={"check": as_text})
+    device: str | None = field(default=None, metadata={"check": _as_device})
+    threads: int | None = field(default=None, metadata={"check": check_threads})
+    memory: int | None = field(default=None, metadata={"check": _as_memory})
+    progress: bool | ProgressCallback | None = field(
+        default=None, metadata={"check": check_progress}
     )
-    return (
-        convert.as_labels(sources, "source_groups", n, "sources"),
-        convert.as_labels(latents, "latent_groups", m, "latents"),
-    )
+    checkpoint: Any = field(default=None, metadata={"check": _as_checkpoint})
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            checked = each.metadata["check"](getattr(self, each.name), each.name)
+            object.__setattr__(self, each.name, checked)
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the options that decide the pairs: for the meta of a result and checkpoints."""
+        return {"order": self.order, "cone": self.cone, "center": self.center}
+
+    def for_engine(self, m: int) -> dict[str, Any]:
+        """Return the arguments of `_core.match_rows` that these options are, for m latents."""
+        return {
+            **self.deciding(),
+            "cone": min(self.cone, m),
+            "threads": self.threads,
+            "memory": self.memory or 0,
+        }
+
+    def labels(self, n: int, m: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+        """Return the group labels in CPU memory, checked for n sources and m latents.
+
+        They keep their dtype: a checkpoint holds the hash of the labels as given.
+        """
+        if self.groups is None:
+            return None
+        sources, latents = (
+            in_cpu_memory(labels, name)
+            for labels, name in zip(self.groups, ("source_groups", "latent_groups"), strict=True)
+        )
+        return (
+            convert.read_labels(sources, "source_groups", n, "sources"),
+            convert.read_labels(latents, "latent_groups", m, "latents"),
+        )
+
+
+class MixtureOptions(TypedDict, total=False):
+    """Options of `match` that `match_mixture` has too, for type checkers."""
+
+    order: str
+    cone: int
+    backend: str
+    device: str | None
+    threads: int | None
+    memory: int | None
+    progress: bool | ProgressCallback | None
+    checkpoint: str | os.PathLike[str] | Checkpoint | None
+
+
+class ApproxOptions(TypedDict, total=False):
+    """Options of `match` that `match_approx` has too, for type checkers."""
+
+    order: str
+    cone: int
+    center: bool
+    groups: tuple[Any, Any] | None
+    device: str | None
+    threads: int | None
+    memory: int | None
+    progress: bool | ProgressCallback | None
+    checkpoint: str | os.PathLike[str] | Checkpoint | None

@@ -1,7 +1,6 @@
-"""Telling a caller how far a matching has come: a bar, or a callback.
+"""Progress of a matching: a bar on stderr, or calls of a callback.
 
-The engine reports how many sources are decided; here that becomes a call or a bar on stderr.
-Not here: when the engine reports (about ten times a second), and what else listens to it.
+The engine reports the number of sources decided about ten times a second (csrc/bindings).
 """
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from .errors import ArgumentTypeError
+
 ProgressCallback: TypeAlias = Callable[[int, int, float | None], object]
 
 
 class Progress:
-    """A context that turns "done so far" into a bar or a callback.
+    """A context manager that shows the number of sources decided, as a bar or to a callback.
 
     Parameters
     ----------
@@ -25,20 +26,15 @@ class Progress:
     total : int
         Number of sources.
     latents : int
-        Number of latents, for the estimate of the time left.
+        Number of latents; the estimate of the time left depends on it.
     start : int
-        Sources decided by an earlier run.
+        Number of sources that an earlier run decided.
 
-    Raises
-    ------
-    TypeError
-        If `target` is none of these.
     """
 
     def __init__(
         self, target: bool | ProgressCallback | None, total: int, latents: int, start: int = 0
     ) -> None:
-        check_progress(target)
         self._target = target
         self._total = total
         self._latents = latents
@@ -81,10 +77,12 @@ class Progress:
         return done * (self._latents - (done - 1) / 2)
 
 
-def check_progress(target: object) -> None:
-    """Raise TypeError unless `target` is None, a bool or callable."""
+def check_progress(target: Any, name: str = "progress") -> bool | ProgressCallback | None:
+    """Return `target` if it is None, a bool or callable; raise ArgumentTypeError otherwise."""
     if not (target is None or isinstance(target, bool) or callable(target)):
-        raise TypeError(
-            "progress must be None, True or a callable (done, total, seconds_left), "
-            f"got {type(target).__name__} {target!r}"
+        raise ArgumentTypeError(
+            name,
+            "must be None, True or a callable (done, total, seconds_left)",
+            f"{type(target).__name__} {target!r}",
         )
+    return target  # type: ignore[no-any-return]

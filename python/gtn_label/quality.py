@@ -1,7 +1,6 @@
-"""How good a labeling is: the figures the command ends with, and their table and JSON.
+"""Figures that tell how good a labeling is, computed with NumPy in float64 and in blocks.
 
-NumPy only, float64, in blocks. Nothing here touches the assignment; figures are for reading, and
-their last bits may differ from machine to machine.
+They are for reading: their last bits may differ from machine to machine. cli/summary.py shows them.
 
 - last decile: mean cosine of the last 10 % of sources in visiting order (of each group, if any).
 - norm correlation: Spearman's between source norms and label norms, labels as given.
@@ -11,13 +10,11 @@ their last bits may differ from machine to machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = ["Summary", "format_bytes", "format_seconds", "summarize", "table"]
 
 NEIGHBOURS = 10
 SAMPLE_ROWS = 4_000  # 16 million distances: about a tenth of a second at dim 100
@@ -29,7 +26,7 @@ Integers = NDArray[np.int64]
 
 
 class Summary(NamedTuple):
-    """Figures of one labeling; None where one is undefined (too few rows, or all alike)."""
+    """Figures of one labeling; None for an undefined figure (too few rows, or all alike)."""
 
     mean_cosine: float
     last_decile_cosine: float
@@ -52,11 +49,11 @@ def summarize(
     ----------
     sources : [n, dim]
     latents : [m, dim]
-        Rows as given. Only the assigned ones are read.
+        Rows as given. Only assigned rows are read.
     assignment : int64 [n]
     cosine : float64 [n]
     visited : int64 [n]
-        Latent taken by the p-th source visited.
+        Row of the latent that the p-th source in visiting order took.
     source_groups : int64 [n], optional
 
     Examples
@@ -83,7 +80,7 @@ def last_decile(
     m: int,
     source_groups: Integers | None = None,
 ) -> float:
-    """Mean cosine of the last tenth of sources visited, at least one of each group."""
+    """Return the mean cosine of the last tenth of sources visited, at least one of each group."""
     source_of = np.empty(m, np.int64)
     source_of[assignment] = np.arange(len(assignment))
     order = source_of[visited]
@@ -101,7 +98,7 @@ def last_decile(
 
 
 def norms(rows: NDArray[Any], index: Integers | None = None) -> Floats:
-    """Euclidean norms of ``rows``, or of ``rows[index]``, float64."""
+    """Return the Euclidean norms of `rows`, or of `rows[index]`, in float64."""
     out = np.empty(len(rows) if index is None else len(index))
     with np.errstate(over="ignore"):
         for block in _slices(len(out), rows.shape[1]):
@@ -111,7 +108,7 @@ def norms(rows: NDArray[Any], index: Integers | None = None) -> Floats:
 
 
 def spearman(a: Floats, b: Floats) -> float | None:
-    """Rank correlation, ties given their mean rank; None if either is constant."""
+    """Return the rank correlation, with mean ranks for ties; None if either is constant."""
     if len(a) < 2:
         return None
     x, y = _ranks(a), _ranks(b)
@@ -128,7 +125,7 @@ def _ranks(values: Floats) -> Floats:
 
 
 def sample_rows(n: int, dim: int) -> Integers:
-    """Rows to measure learnability on: all, or a fixed random choice of a few thousand."""
+    """Choose the rows for learnability: all, or a fixed random sample of a few thousand."""
     size = min(n, SAMPLE_ROWS, max(SAMPLE_ELEMENTS // dim, 2 * NEIGHBOURS))
     if size == n:
         return np.arange(n)
@@ -137,7 +134,7 @@ def sample_rows(n: int, dim: int) -> Integers:
 
 
 def learnability(sources: NDArray[Any], labels: NDArray[Any]) -> float | None:
-    """Leave-one-out 10-nearest-neighbour R² of labels on sources, over all columns together.
+    """Return the leave-one-out 10-nearest-neighbour R² of labels on sources, over all columns.
 
     Parameters
     ----------
@@ -160,7 +157,7 @@ def learnability(sources: NDArray[Any], labels: NDArray[Any]) -> float | None:
     squares = np.einsum("ij,ij->i", x, x)
     error = 0.0
     for block in _slices(len(x), len(x)):
-        # Squared distances less the row's own square, which does not change who is nearest.
+        # Squared distances less the row's own square, which leaves the neighbours' order as it is.
         distances = squares - 2 * (x[block] @ x.T)
         rows = np.arange(len(distances))
         distances[rows, rows + block.start] = np.inf
@@ -173,7 +170,7 @@ def learnability(sources: NDArray[Any], labels: NDArray[Any]) -> float | None:
 
 
 def _scaled(rows: NDArray[Any]) -> Floats:
-    """Copy as float64, largest element 1: squares neither overflow nor underflow."""
+    """Copy rows as float64 with largest element 1, so that squares stay within range."""
     values = np.array(rows, np.float64)
     values /= np.max(np.abs(values), initial=0) or 1
     return values
@@ -183,32 +180,3 @@ def _slices(n: int, width: int) -> Iterator[slice]:
     step = max(1, BLOCK_ELEMENTS // max(width, 1))
     for begin in range(0, n, step):
         yield slice(begin, min(begin + step, n))
-
-
-def table(rows: Sequence[tuple[str, str]]) -> str:
-    """Lay out names and values in two columns."""
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
-
-
-def format_seconds(seconds: float) -> str:
-    """Write a duration as one reads it: ``0.034 s``, ``12.3 s``, ``4 min 05 s``, ``2 h 07 min``."""
-    if seconds < 9.995:
-        return f"{seconds:.3g} s"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def format_bytes(count: int) -> str:
-    """Write a size in decimal units: ``812 B``, ``40.1 MB``."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.4g} TB"

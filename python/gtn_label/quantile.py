@@ -1,7 +1,7 @@
-"""match_quantile: the one-dimensional labeling of Theorem 2.1, sorted sources on sorted latents.
+"""`match_quantile`: the one-dimensional labeling of Theorem 2.1, sorted sources to sorted latents.
 
-In one dimension the cosine is only a sign, so Algorithm 1 is not the quantile map; this is.
-Plain NumPy, no engine: two sorts. Not here: rows of two or more columns (matching.py).
+In one dimension the cosine is only a sign, so Algorithm 1 does not give the quantile map. Two sorts
+in NumPy do. Not here: rows of two or more columns (matching.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from .arrays import convert
+from .arrays.sources import draw_sources
+from .arrays.to_caller import given
+from .errors import too_many_sources
 from .options import check_seed
 from .result import Matching
 
@@ -29,7 +32,7 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     latents : array_like [m] or [m, 1]
         Numbers, dtypes as in `match`.
     sources : array_like [n] or [n, 1], n <= m, optional
-        Left out, m numbers of N(0, 1) are drawn as in `match`, in the latents' shape.
+        By default m numbers of N(0, 1), drawn as in `match`, in the latents' shape.
     seed : int
         Seed of the sources, >= 0; unused when they are given.
 
@@ -41,9 +44,9 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     Raises
     ------
     TypeError
-        If a dtype or the seed's type is wrong.
+        If a dtype or the type of the seed is wrong.
     ValueError
-        If a shape is, if a value is NaN or infinite, or if sources exceed latents.
+        If a shape is wrong, a value is NaN or infinite, or there are more sources than latents.
 
     Examples
     --------
@@ -53,18 +56,18 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     array([2, 0, 1])
     """
     began = time.perf_counter()
-    check_seed(seed)
+    seed = check_seed(seed)
     latent_rows = convert.as_column(latents, "latents")
     m = len(latent_rows.rows)
     if sources is None:
-        drawn = convert.draw_sources(m, 1, seed).reshape(latent_rows.given.shape)
+        drawn = draw_sources(m, 1, seed).reshape(tuple(latent_rows.given.shape))
         source_rows = convert.as_column(drawn, "sources")
     else:
         source_rows = convert.as_column(sources, "sources")
     x, y = latent_rows.rows, source_rows.rows
     n = len(y)
     if n > m:
-        raise ValueError(f"{n} sources must not exceed {m} latents; draw or pass fewer sources")
+        raise too_many_sources(n, m)
     convert.refuse_non_finite(x, "latents")
     convert.refuse_non_finite(y, "sources")
 
@@ -73,15 +76,15 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     assignment = np.empty(n, dtype=np.int64)
     assignment[np.argsort(y, kind="stable")] = np.argsort(x, kind="stable")[quantile]
     cosine = np.sign(y).astype(np.float64) * np.sign(x[assignment]).astype(np.float64)
-    cosine += 0.0  # 0 times a negative number is -0., and this makes it 0.
+    cosine += 0.0  # 0 times a negative number is -0.0; adding 0.0 gives 0.0
     return Matching(
         assignment,
         cosine,
-        sources=source_rows.given,
-        latents=latent_rows.given,
+        sources=given(source_rows),
+        latents=given(latent_rows),
         provenance={
             "method": "quantile",
-            "seed": int(seed) if sources is None else None,
+            "seed": seed if sources is None else None,
             "order": None,
             "cone": None,
             "center": False,

@@ -1,6 +1,6 @@
-"""What a labeling gives back: the assignment, how good it is, the pairs, and how it was reached.
+"""`Matching`, the result of a labeling: assignment, cosines, pairs, and a record of the run.
 
-Not here: how it is computed (matching.py, quantile.py, mixture.py) and file formats (io/files.py).
+Not here: the computation (run.py, quantile.py) and file formats (io/files.py).
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import numpy.typing as npt
 
 from . import __version__
 from .arrays import convert
-from .arrays.kinds import Given, GivenArray, read_only
+from .arrays.convert import read_only
 from .arrays.row_blocks import RowsLike, TakenRows
+from .arrays.to_caller import Given, GivenArray
 
 
 class Matching:
     """Source i takes latents[assignment[i]]; no latent is taken twice.
 
-    Made by `match`, `match_quantile`, `match_mixture` and `Matching.load`. Arrays are NumPy
-    arrays, read-only; when the latents were a torch tensor they are tensors on its device. For
-    latents of another library on a GPU they are NumPy arrays, `sources` is what was given or drawn,
-    and `pairs()` is left to the caller. The latents are kept by reference, not copied: leave them
-    unchanged while the result is in use.
+    `match`, `match_approx`, `match_quantile`, `match_mixture` and `Matching.load` return it. Its
+    arrays are read-only NumPy arrays, or tensors on the latents' device if those were a torch
+    tensor. If the latents were an array of another library on a GPU, the arrays are NumPy's,
+    `sources` is as given or drawn, and `pairs()` is left to the caller. The latents are kept by
+    reference, not copied: leave them unchanged while the result is in use.
 
     Attributes
     ----------
@@ -35,25 +36,28 @@ class Matching:
     cosine : float64 [n]
         Cosine between each source and its latent (the latents centred, with `center=True`), as
         the contract's arithmetic gives it: rounding can take it to 1.0000000000000002.
+    visited : int64 [n] or None
+        Row of the latent that the p-th source in visiting order took. None for `match_quantile`,
+        and if loaded.
     sources : [n, dim] or None
-        As given, or as drawn. None if loaded from a file without rows.
+        Sources as given, or as drawn. None if loaded from a file without rows.
     groups : (int64 [n], int64 [m]) or None
         Group labels of the sources and of the latents. None if there were none, or if loaded.
     stats : dict
-        What ran and what it cost: "n", "m", "dim", "backend", "seconds" (by phase, with
+        Record of the run and its cost: "n", "m", "dim", "backend", "seconds" (by phase, with
         "prepare" for checks, conversion and drawing, and "total"), and from the engine
         "instruction_set", "arithmetic" (of the shortlists, in the order of first use: "float32" in
         a tree of directions, "int8" and "int16" scanning all free latents, such as "int8+int16"
         where int8 grew too coarse; "float64" where every latent was scored exactly), "threads",
         "windows" (blocks of sources), "distinct_latents", "candidates" (shortlist entries),
-        "rescored" (of those, by float64), "retries" (sources whose first shortlist certified
-        nothing), "conflicts" (whose latent an earlier source of the window took), "rescans"
-        (searched again for that), "full_scans" (decided by scoring every free latent),
-        "peak_work_bytes". With the backend "cuda", "instruction_set" is the kernel's name,
-        "peak_work_bytes" are the GPU's and "distinct_latents" is not counted; it adds "cuda" (the
-        "device", its "name" and "capability", the CUDA versions of "driver" and "runtime"),
-        "scan_products" (integer multiply-adds), "latents_mapped", "sources_mapped" and
-        "codes_mapped" (what had to stay in the host's memory). Empty if loaded.
+        "rescored" (candidates scored in float64), "retries" (sources whose first shortlist
+        certified nothing), "conflicts" (sources whose latent an earlier source of the window took),
+        "rescans" (sources searched again for that), "full_scans" (sources decided by scoring every
+        free latent), "peak_work_bytes". With the backend "cuda", "instruction_set" is the kernel's
+        name, "peak_work_bytes" are the GPU's and "distinct_latents" is not counted; there are also
+        "cuda" (the "device", its "name" and "capability", the CUDA versions of "driver" and
+        "runtime"), "scan_products" (integer multiply-adds), and "latents_mapped", "sources_mapped"
+        and "codes_mapped" (arrays that had to stay in the host's memory). Empty if loaded.
 
     Examples
     --------
@@ -75,6 +79,7 @@ class Matching:
         assignment: npt.NDArray[np.int64],
         cosine: npt.NDArray[np.float64],
         *,
+        visited: npt.NDArray[np.int64] | None = None,
         sources: Given | None = None,
         latents: Given | None = None,
         labels: npt.NDArray[Any] | None = None,
@@ -82,9 +87,10 @@ class Matching:
         provenance: Mapping[str, Any] | None = None,
         stats: dict[str, Any] | None = None,
     ) -> None:
-        """Wrap a result; for the modules of this package. `latents` or `labels`, or neither."""
+        """Wrap a result, for the modules of this package; `latents` or `labels`, or neither."""
         self._assignment = read_only(assignment)
         self._cosine = read_only(cosine)
+        self._visited = None if visited is None else read_only(visited)
         self._sources = sources
         self._latents = latents
         self._labels = labels
@@ -103,6 +109,11 @@ class Matching:
         return self._out(self._cosine)
 
     @cached_property
+    def visited(self) -> Any:
+        """Row of the latent that the p-th source in visiting order took, int64 [n], or None."""
+        return None if self._visited is None else self._out(self._visited)
+
+    @cached_property
     def sources(self) -> Any:
         """The sources, as given or as drawn, [n, dim]."""
         if self._sources is None or self._latents is None:
@@ -118,12 +129,12 @@ class Matching:
 
     @cached_property
     def meta(self) -> dict[str, Any]:
-        """What was asked for, as `save` writes it (JSON types only).
+        """The options and the input of the run, as `save` writes them (JSON types only).
 
-        "version", "method" ("match", "quantile" or "mixture"), "seed" (None if sources were
-        given), "order", "cone", "center", "groups" (None, or their "count" and the "sha256" of
-        both label arrays), "backend", "latents_sha256" (see `convert.sha256`; of the rows as
-        given). The same input and options give the same entries on every machine.
+        "version", "method" ("match", "match_approx", "quantile" or "mixture"), "seed" (None if
+        sources were given), "order", "cone", "center", "groups" (None, or their "count" and the
+        "sha256" of both label arrays), "backend", "latents_sha256" (hash of the rows as given, see
+        `convert.sha256`). The same input and options give the same entries on every machine.
         """
         if self._latents is None:
             return self._provenance
@@ -139,10 +150,10 @@ class Matching:
         }
 
     def pairs(self) -> tuple[Any, Any]:
-        """Return the sources and, row by row, their labels: what a generator is trained on.
+        """Return the sources and their labels row by row: the training data of a generator.
 
-        Source i has the label latents[assignment[i]]: the row as given, in its own dtype, never
-        centred. Both are fresh, writable copies, gathered on each call.
+        Source i has the label latents[assignment[i]], the row as given, in its own dtype, never
+        centred. Both arrays are writable copies, gathered on each call.
 
         Returns
         -------
@@ -164,20 +175,20 @@ class Matching:
     def save(self, path: str | os.PathLike[str], *, indices_only: bool = False) -> None:
         """Write the pairs to `path`, .npz or .safetensors by its suffix.
 
-        Holds `sources`, `labels`, `assignment`, `cosine` and `meta` (JSON). The file appears
+        The file holds `sources`, `labels`, `assignment`, `cosine` and `meta` (JSON). It appears
         complete or not at all, and its bytes depend on input and options only.
 
         Parameters
         ----------
         path : str or path
-            Where to write; an existing file is replaced.
+            The file; an existing one is replaced.
         indices_only : bool
             Leave out `sources` and `labels`.
 
         Raises
         ------
         ValueError
-            If the suffix is neither, or rows are asked for and there are none.
+            If the suffix is neither, or the result has no rows to write.
         OSError
             If the file cannot be written.
         """
@@ -192,16 +203,17 @@ class Matching:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Matching:
-        """Read what `save` or the `gtn-label` command wrote.
+        """Read pairs that `save` or the `gtn-label` command wrote.
 
-        The result holds NumPy arrays; `meta` is the file's, `stats` is empty, `groups` is None.
+        The result holds NumPy arrays; `meta` is the file's, `stats` is empty, `groups` and
+        `visited` are None.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is not a file of pairs.
+            If the file holds no pairs.
         """
         from .io import files
 
@@ -238,7 +250,7 @@ class Matching:
         return f"<Matching: {', '.join(parts)}>"
 
     def _label_rows(self) -> RowsLike:
-        """Rows of labels, gathered when sliced; a file's are there already."""
+        """Return the labels of a file, or rows that are gathered when sliced."""
         if self._latents is None:
             assert self._labels is not None
             return self._labels

@@ -1,140 +1,130 @@
-"""run: the one path to the engine. Checks what was given, hands it over, wraps what comes back.
+"""One run: check the arrays, hand them to the engine, wrap what comes back.
 
-`match`, `match_mixture` and `match_approx` call it, and so does the gtn-label command, which also
-passes the state of a checkpoint. Not here: single checks (options.py), reading arrays (convert.py,
-on_gpu.py), names of backends (backend/names.py), and checks of values, which the engine makes.
+The verbs (matching.py, approx.py, mixture.py) call `run` with their options, and the command calls
+the verbs. Not here: checks of options (options.py), reading arrays (arrays/), the choice of an
+engine (backend/), and checks of values, which the engine makes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core, approx_quality
-from .arrays import convert, on_gpu
+from .arrays import on_gpu
+from .arrays.sources import draw_sources
+from .arrays.to_caller import given
 from .backend.engines import check_device, check_place, make_engine
 from .backend.faiss_approx import Approx, factory_index
 from .backend.names import resolve
-from .options import as_bool, as_integer, check_groups, check_order, check_seed, check_threads
-from .progress import Progress, ProgressCallback, check_progress
+from .errors import ArgumentError, too_many_sources
+from .options import MatchOptions, check_seed
+from .progress import Progress
 from .result import Matching
 
-LARGEST_INT64 = 2**63 - 1
-
-_Rows: TypeAlias = convert.Rows | on_gpu.Rows
+# Arguments that messages of the engine begin with.
+ENGINE_ARGUMENTS = (
+    *("latents", "sources", "groups", "visited", "memory", "cone", "device", "backend"),
+)
 
 
 def run(
     latents: Any,
-    sources: Any = None,
+    sources: Any,
+    seed: int,
+    options: MatchOptions,
     *,
-    seed: int = 0,
-    order: str = "norm",
-    cone: int = 1,
-    center: bool = False,
-    groups: tuple[Any, Any] | None = None,
-    backend: str = "auto",
-    device: str | None = None,
-    threads: int | None = None,
-    memory: int | None = None,
-    progress: bool | ProgressCallback | None = None,
-    visited: npt.NDArray[np.int64] | None = None,
-    start: int = 0,
-    poll: Callable[[int], None] | None = None,
-    provenance: Mapping[str, Any] | None = None,
     approx: Approx | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Matching:
-    """`match` for callers inside the package: with a state to resume from and to watch.
+    """Match sources to latents.
 
     Parameters
     ----------
-    visited : int64 [n], writable, optional
-        Filled as the run goes: the latent row taken by the p-th source in visiting order.
-    start : int
-        How many entries of `visited` an earlier run decided.
-    poll : callable, optional
-        Called with `done` now and then, and at the end: `visited[:done]` is final then. What it
-        raises stops the run.
-    provenance : mapping, optional
-        Entries of `Matching.meta` to override, where the caller drew the sources.
+    latents, sources, seed
+        As in `match`.
+    options : MatchOptions
     approx : Approx, optional
-        Search approximately, with backend "faiss:python", and measure what that lost.
-
-    Others as in `match`.
+        Options of an approximate search, with backend "faiss:python"; its loss is measured.
+    provenance : mapping, optional
+        Entries of `Matching.meta` to override.
     """
     began = time.perf_counter()
-    check_seed(seed)
-    check_order(order)
-    cone = as_integer(cone, "cone", 1)
-    center = as_bool(center, "center")
+    seed = check_seed(seed)
     located = on_gpu.locate(latents=latents, sources=sources)
-    chosen = resolve(backend, on_gpu=located is not None)
+    chosen = resolve(options.backend, on_gpu=located is not None)
     check_place(located, chosen, choice=approx is None)
-    device = check_device(device, chosen, located)
-    threads = check_threads(threads)
-    memory_limit = 0 if memory is None else as_integer(memory, "memory", 1, " (bytes)")
-    check_progress(progress)
-    gpu = None
-    if chosen.name == "cuda":
-        gpu = on_gpu.Gpu(device, latents, sources)
-    latent_rows, source_rows = _read(latents, sources, seed, gpu)
-    (m, dim), n = latent_rows.rows.shape, source_rows.rows.shape[0]
-    labels = check_groups(groups, n, m)
-    source_groups, latent_groups = (None, None) if labels is None else labels
-    if visited is None:
-        visited = np.full(n, -1, dtype=np.int64)
-    engine: _core.Engine
-    if approx is None:
-        engine, record = make_engine(chosen, device, dim, min(cone, m), gpu)
-    else:
-        factory, record = factory_index(approx, device, dim, threads)
-        engine = _core.ApproxEngine(_core.PythonIndex(factory))
-        approx = replace(approx, nprobe=factory.nprobe)
+    device = check_device(options.device, chosen, located)
+    gpu = on_gpu.Gpu(device, latents, sources) if chosen.name == "cuda" else None
+
+    latent_rows = on_gpu.as_rows(latents, "latents", gpu)
+    m, dim = latent_rows.rows.shape
+    drawn = sources is None
+    source_rows = on_gpu.as_rows(draw_sources(m, dim, seed) if drawn else sources, "sources", gpu)
+    n = source_rows.rows.shape[0]
+    _check_shapes(source_rows.rows.shape, latent_rows.rows.shape)
+    groups = options.labels(n, m)
+    labels = None if groups is None else (_int64(groups[0]), _int64(groups[1]))
     problem: dict[str, Any] = {
         "latents": latent_rows.rows,
         "sources": source_rows.rows,
-        "order": order,
-        "cone": min(cone, m),
-        "center": center,
-        "source_groups": source_groups,
-        "latent_groups": latent_groups,
+        "source_groups": None if labels is None else labels[0],
+        "latent_groups": None if labels is None else labels[1],
         "instruction_set": chosen.instruction_set,
-        "threads": threads,
-        "memory": min(memory_limit, LARGEST_INT64),
+        **options.for_engine(m),
     }
-    prepared = time.perf_counter()
+    engine: _core.Engine
+    if approx is None:
+        engine, record = make_engine(chosen, device, dim, problem["cone"], gpu)
+    else:
+        factory, record = factory_index(approx, device, dim, problem["threads"])
+        engine = _core.ApproxEngine(_core.PythonIndex(factory))
 
-    with Progress(progress, n, m, start) as bar:
-        assignment, cosine, stats = _core.match_rows(
-            **problem,
-            engine=engine,
-            visited=visited,
-            start=start,
-            poll=_listen(bar, poll),
+    visited = np.full(n, -1, dtype=np.int64)
+    start = 0
+    checkpoint = options.checkpoint
+    if checkpoint is not None:
+        from .io.checkpoint import fingerprint
+
+        fields = fingerprint(
+            given(latent_rows).blocks,
+            given(source_rows).blocks,
+            groups,
+            seed=seed if drawn else None,
+            **options.deciding(),
+            **_searched(approx),
         )
+        start = checkpoint.open(fields, visited, m)
+    prepared = time.perf_counter()
 
     settings: dict[str, Any] = {
         "method": "match",
-        "seed": int(seed) if sources is None else None,
-        "order": order,
-        "cone": cone,
-        "center": center,
+        "seed": seed if drawn else None,
+        **options.deciding(),
         "backend": chosen.name,
         **(provenance or {}),
     }
-    if approx is not None:
-        # Ctrl-C stops here too, and what was decided stays in `visited`.
-        lost = approx_quality.measure(
-            visited, assignment, cosine, approx.sample, _listen_to_end(n, poll), **problem
-        )
-        stats["seconds"]["loss"] = lost.pop("seconds")
-        settings |= {"method": "match_approx", "approx": {**asdict(approx), **lost}}
-        record["approx"] = settings["approx"]
+    poll = None if checkpoint is None else checkpoint.poll
+    with _saved(checkpoint), _named(checkpoint):
+        with Progress(options.progress, n, m, start) as bar:
+            assignment, cosine, stats = _core.match_rows(
+                **problem, engine=engine, visited=visited, start=start, poll=_both(poll, bar)
+            )
+        if approx is not None:
+            approx = replace(approx, nprobe=factory.nprobe)
+            lost = approx_quality.measure(
+                visited, assignment, cosine, approx.sample, _repeat(poll, n), **problem
+            )
+            stats["seconds"]["loss"] = lost.pop("seconds")
+            settings |= {"method": "match_approx", "approx": {**asdict(approx), **lost}}
+            record["approx"] = settings["approx"]
+
     stats = {"n": n, "m": m, "dim": dim, "backend": chosen.name, **record, **stats}
     stats["seconds"] = {
         "prepare": prepared - began,
@@ -144,45 +134,82 @@ def run(
     return Matching(
         assignment,
         cosine,
-        sources=source_rows.given,
-        latents=latent_rows.given,
+        visited=visited,
+        sources=given(source_rows),
+        latents=given(latent_rows),
         groups=labels,
         provenance=settings,
         stats=stats,
     )
 
 
-def _read(latents: Any, sources: Any, seed: int, gpu: on_gpu.Gpu | None) -> tuple[_Rows, _Rows]:
-    """Return the rows of both, drawing the sources if there are none."""
-    latent_rows = _read_one(latents, "latents", gpu)
-    m, dim = latent_rows.rows.shape
-    if sources is None:
-        sources = convert.draw_sources(m, dim, seed)
-    source_rows = _read_one(sources, "sources", gpu)
-    n = source_rows.rows.shape[0]
-    if source_rows.rows.shape[1] != dim:
-        raise ValueError(
-            "sources and latents must have the same dim, "
-            f"got sources {source_rows.rows.shape} and latents {latent_rows.rows.shape}"
+def _check_shapes(sources: tuple[int, int], latents: tuple[int, int]) -> None:
+    """Raise ArgumentError unless dims are equal and there are latents for all sources."""
+    if sources[1] != latents[1]:
+        raise ArgumentError(
+            ("sources", "latents"),
+            "must have the same dim",
+            f"sources {sources} and latents {latents}",
         )
-    if n > m:
-        raise ValueError(f"{n} sources must not exceed {m} latents; draw or pass fewer sources")
-    return latent_rows, source_rows
+    if sources[0] > latents[0]:
+        raise too_many_sources(sources[0], latents[0])
 
 
-def _read_one(value: Any, name: str, gpu: on_gpu.Gpu | None) -> _Rows:
-    if gpu is not None and on_gpu.device_of(value) is not None:
-        return on_gpu.as_rows(value, name, gpu)
-    return convert.as_rows(value, name)
+def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    return np.ascontiguousarray(labels, dtype=np.int64)
 
 
-def _listen_to_end(n: int, poll: Callable[[int], None] | None) -> Callable[[int], None] | None:
-    """Keep the checkpoint awake while what was lost is measured: all sources are decided."""
+def _searched(approx: Approx | None) -> dict[str, Any]:
+    """Return the entries of a fingerprint that describe an approximate search."""
+    if approx is None:
+        return {}
+    return {
+        "approx": approx.index,
+        "nprobe": approx.nprobe,
+        "parameters": approx.parameters,
+    }
+
+
+@contextlib.contextmanager
+def _saved(checkpoint: Any) -> Iterator[None]:
+    """Tell the checkpoint how the run ended."""
+    try:
+        yield
+    except BaseException:
+        if checkpoint is not None:
+            checkpoint.stopped()
+        raise
+    if checkpoint is not None:
+        checkpoint.ended()
+
+
+@contextlib.contextmanager
+def _named(checkpoint: Any) -> Iterator[None]:
+    """Make errors of the engine's about rows and options into ArgumentError.
+
+    The engine's messages begin with the argument's name, followed by a space or a colon; the name
+    is split off here and nowhere else. Errors of other beginnings stay what they are.
+    """
+    try:
+        yield
+    except ValueError as error:
+        message = str(error)
+        name = message.partition(" ")[0].rstrip(":")
+        if type(error) is not ValueError or name not in ENGINE_ARGUMENTS:
+            raise
+        rule = message.removeprefix(name).lstrip()
+        if name == "visited" and checkpoint is not None:
+            raise checkpoint.refusal(rule) from None
+        raise ArgumentError(name, rule).with_traceback(error.__traceback__) from None
+
+
+def _repeat(poll: Callable[[int], None] | None, n: int) -> Callable[[int], None] | None:
+    """Keep the checkpoint up to date while the loss is measured: all n sources are decided."""
     return None if poll is None else lambda looked_at: poll(n)
 
 
-def _listen(bar: Progress, poll: Callable[[int], None] | None) -> Callable[[int], None]:
-    """One callable for the engine: the checkpoint's first, so that a bar shows what is safe."""
+def _both(poll: Callable[[int], None] | None, bar: Progress) -> Callable[[int], None]:
+    """Report to the checkpoint first, so that a bar shows sources that are safe."""
     if poll is None:
         return bar
 

@@ -23,8 +23,9 @@ import gtn_label
 import oracle
 from cuda_cases import LATENTS, LAYOUTS, SOURCES, bfloat16_of, float32_of, gaussian
 from device_double import BFLOAT16, EMULATED, DeviceArray
-from gtn_label import Matching, run
+from gtn_label import Matching
 from gtn_label.arrays import convert
+from prefix import Prefix
 
 pytestmark = pytest.mark.skipif(not EMULATED, reason="needs a build with GTN_CUDA=EMULATED")
 
@@ -237,20 +238,16 @@ class TestRun:
     @pytest.mark.parametrize("first", ["cpu", "cuda"])
     def test_is_continued_by_any_backend(self, first, share):
         """What a run decided so far is the same for all, and so is what follows."""
-        n = len(SOURCES)
-        whole = np.full(n, -1, np.int64)
-        expected = run.run(LATENTS, SOURCES, backend=first, visited=whole)
-        start = int(share * n)
-        visited = np.where(np.arange(n) < start, whole, -1)
+        expected = gtn_label.match(LATENTS, SOURCES, backend=first)
+        prefix = Prefix(expected.visited[: int(share * len(SOURCES))])
         second = "cuda" if first == "cpu" else "cpu"
-        again = run.run(LATENTS, SOURCES, backend=second, visited=visited, start=start)
+        again = gtn_label.match(LATENTS, SOURCES, backend=second, checkpoint=prefix)
         engine.assert_same(again, expected)
-        np.testing.assert_array_equal(visited, whole)
+        np.testing.assert_array_equal(prefix.visited, expected.visited)
 
     def test_a_wrong_prefix_is_refused(self):
-        visited = np.zeros(len(SOURCES), np.int64)
         with pytest.raises(ValueError, match=r"^visited "):
-            run.run(LATENTS, SOURCES, backend="cuda", visited=visited, start=2)
+            gtn_label.match(LATENTS, SOURCES, backend="cuda", checkpoint=Prefix([0, 0]))
 
 
 class TestCommand:
@@ -268,7 +265,7 @@ class TestCommand:
     def test_json(self, tmp_path):
         where = ("--backend", "cuda", "--device", "cuda:1", "--json", "--memory", "500MB")
         variables = command.environment(GTN_EMULATOR_DEVICES="2")
-        done = command.gtn_label("latents.npy", *where, cwd=tmp_path, env=variables)
+        done = command.shell("latents.npy", *where, cwd=tmp_path, env=variables)
         figures = json.loads(done.stdout)
         assert figures["backend"] == "cuda"
         assert figures["stats"]["cuda"]["device"] == "cuda:1"
@@ -297,7 +294,7 @@ class TestCommand:
     def test_too_little_memory(self, tmp_path):
         variables = command.environment(GTN_EMULATOR_MEMORY="20000")
         where = ("latents.npy", "--backend", "cuda")
-        done = command.gtn_label(*where, cwd=tmp_path, env=variables)
+        done = command.shell(*where, cwd=tmp_path, env=variables)
         assert done.returncode == 2
         message = r".*error: not enough memory: cuda:0 is out of memory: this input needs at l"
         assert re.match(message, command.one_line(done.stderr)), done.stderr

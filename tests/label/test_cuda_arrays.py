@@ -206,7 +206,7 @@ class TestRefusals:
     def test_dims_and_counts(self):
         message = r"must have the same dim, got sources \(90, 5\) and latents \(120, 6\)$"
         self.refused(ValueError, message, DeviceArray(LATENTS), DeviceArray(SOURCES[:, :5].copy()))
-        message = "^120 sources must not exceed 90 latents"
+        message = "^sources must not exceed the 90 latents, got 120 sources"
         self.refused(ValueError, message, DeviceArray(SOURCES), DeviceArray(LATENTS))
 
     @pytest.mark.parametrize("on_device", [False, True])

@@ -18,8 +18,9 @@ import engine
 import gtn_label
 import oracle
 from datasets import make, make_groups
-from gtn_label import _core, run
+from gtn_label import _core
 from gtn_label.arrays import convert
+from prefix import Prefix
 
 pytestmark = pytest.mark.gpu
 
@@ -328,7 +329,6 @@ class TestInterrupt:
     def test_is_continued_by_the_cpu(self):
         latents = convert.draw_sources(200_000, 64, 1)
         sources = convert.draw_sources(200_000, 64, 2)
-        visited = np.full(200_000, -1, np.int64)
         reached = []
 
         def stop(done: int) -> None:
@@ -336,10 +336,11 @@ class TestInterrupt:
             if done > 0:
                 raise InterruptedError
 
+        begun = Prefix(listen=stop)
         with pytest.raises(InterruptedError):
-            run.run(latents, sources, backend="cuda", visited=visited, poll=stop)
-        rest = {"visited": visited, "start": reached[-1]}
-        continued = run.run(latents, sources, backend="cpu", **rest)
+            gtn_label.match(latents, sources, backend="cuda", checkpoint=begun)
+        rest = Prefix(begun.visited[: reached[-1]])
+        continued = gtn_label.match(latents, sources, backend="cpu", checkpoint=rest)
         assert_same(continued, gtn_label.match(latents, sources, backend="cuda"))
 
 

@@ -1,4 +1,4 @@
-"""What must not change the answer: threads, layout, dtype, budget, resuming, instruction set.
+"""What must not change the answer: threads, layout, dtype, budget, instruction set.
 
 Sizes here may exceed the oracle's: runs are compared with one another, bit for bit.
 """
@@ -16,7 +16,6 @@ import engine
 import oracle
 from datasets import make, make_groups
 from gtn_label import match
-from gtn_label.run import run
 
 SETS = [
     ("gaussian", 3000, 16),
@@ -202,99 +201,3 @@ def test_memory_budget(rows):
             continue
         assert matching.stats["peak_work_bytes"] <= budget
         engine.assert_same(matching, expected)
-
-
-# ------------------------------------------------------------------------------------ resume
-
-
-OPTIONS = [
-    {},
-    {"order": "norm_desc", "cone": 4},
-    {"order": "index", "center": True},
-    {"groups": "many", "cone": 2},
-]
-
-
-def whole(latents, sources, options):
-    """One undisturbed run: options with real groups, its result and its visiting record."""
-    options = dict(options)
-    if "groups" in options:
-        options["groups"] = make_groups(options["groups"], len(sources), len(latents))
-    visited = np.full(len(sources), -1, dtype=np.int64)
-    matching = run(latents, sources, visited=visited, **options)
-    return options, matching, visited
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_visited_is_the_assignment_in_visiting_order(rows, options):
-    latents, sources = rows
-    options, matching, visited = whole(latents, sources[:-100], options)
-    problem = oracle.Problem(latents, sources[:-100], **options)
-    assert visited.tolist() == matching.assignment[problem.order].tolist()
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_resume_from_any_prefix(rows, options):
-    latents, sources = rows
-    options, expected, complete = whole(latents, sources[:-100], options)
-    n = len(complete)
-    for start in (0, 1, 31, 500, n // 2 + 7, n - 1, n):
-        visited = np.full(n, -1, dtype=np.int64)
-        visited[:start] = complete[:start]
-        resumed = run(latents, sources[:-100], visited=visited, start=start, **options)
-        engine.assert_same(resumed, expected)
-        assert visited.tolist() == complete.tolist()
-
-
-class Stop(Exception):
-    """Raised by a listener to end a run."""
-
-
-def test_resume_from_what_a_stopped_run_left():
-    """Stop at every report, go on from its prefix; also with another instruction set."""
-    latents, sources = make("gaussian", 6000, 64)
-    expected = match(latents, sources)
-    visited = np.full(6000, -1, dtype=np.int64)
-    start = 0
-    stops = []
-
-    def stop(done):
-        assert done >= start
-        assert (visited[:done] >= 0).all()
-        if start < done < 6000:
-            stops.append(done)
-            raise Stop
-
-    for attempt in range(1000):
-        backend = engine.USABLE[attempt % len(engine.USABLE)]
-        try:
-            resumed = run(
-                latents, sources, visited=visited, start=start, poll=stop, backend=backend
-            )
-            break
-        except Stop:
-            start = stops[-1]
-            visited[start:] = -1
-    engine.assert_same(resumed, expected)
-
-
-def test_a_prefix_that_is_none_is_refused():
-    latents, sources = make("gaussian", 300, 4)
-    _, _, complete = whole(latents, sources, {})
-    for at, wrong in ((0, 300), (5, -1), (9, complete[3])):
-        visited = complete.copy()
-        visited[at] = wrong
-        with pytest.raises(ValueError, match="visited"):
-            run(latents, sources, visited=visited, start=10)
-    for start in (-1, 301):
-        with pytest.raises(ValueError, match="start"):
-            run(latents, sources, visited=complete.copy(), start=start)
-
-
-def test_a_prefix_from_another_group_is_refused():
-    latents, sources = make("gaussian", 300, 4)
-    options, _, complete = whole(latents, sources, {"groups": "two"})
-    visited = complete.copy()
-    visited[0] = complete[-1]
-    with pytest.raises(ValueError, match="visited"):
-        run(latents, sources, visited=visited, start=5, **options)

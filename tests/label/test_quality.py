@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gtn_label import quality
+from gtn_label.cli import console
 
 
 def gaussian(*shape: int, seed: int = 0) -> np.ndarray:
@@ -133,7 +134,7 @@ def test_summarize_one_pair() -> None:
     ],
 )
 def test_format_seconds(seconds: float, text: str) -> None:
-    assert quality.format_seconds(seconds) == text
+    assert console.format_seconds(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -141,8 +142,8 @@ def test_format_seconds(seconds: float, text: str) -> None:
     [(0, "0 B"), (812, "812 B"), (999, "999 B"), (1500, "1.5 kB"), (40_100_000, "40.1 MB")],
 )
 def test_format_bytes(count: int, text: str) -> None:
-    assert quality.format_bytes(count) == text
+    assert console.format_bytes(count) == text
 
 
 def test_table() -> None:
-    assert quality.table([("n", "5"), ("dim", "x")]) == "n    5\ndim  x"
+    assert console.table([("n", "5"), ("dim", "x")]) == "n    5\ndim  x"

@@ -1,1 +1,1 @@
-"""Arrays in and out: any array to rows the engine reads, and results of the caller's kind."""
+"""Arrays: from any kind to rows that the engine reads, and back to the caller's kind."""

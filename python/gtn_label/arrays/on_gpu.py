@@ -1,8 +1,8 @@
-"""Arrays on a GPU: which one it is, and their way to the engine without a trip to the host.
+"""Arrays on a GPU are found here, and handed to the engine without a trip to the host.
 
-torch CUDA tensors, and other objects whose `__dlpack__` is in CUDA's memory. Not here: arrays in
-CPU memory (convert.py), which GPUs there are and which computes (backend/cuda.py). torch is never
-imported: a tensor's own module is already loaded.
+They are torch CUDA tensors, and other objects whose `__dlpack__` is in CUDA's memory. Not here:
+arrays in CPU memory (convert.py), and the choice of the GPU that computes (backend/cuda.py). torch
+is never imported: the module of a tensor is already loaded.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .. import _core
+from ..errors import ArgumentError
 from . import convert
-from .kinds import Given, GivenTensor, read_only
-from .row_blocks import RowsLike
 
 CUDA_DLPACK_DEVICES = (2, 13)  # kDLCUDA and kDLCUDAManaged
 DEFAULT_STREAM = 1  # as CUDA and DLPack number it; torch has 0 for it
@@ -27,18 +25,18 @@ _DTYPES = r"float(16|32|64)|bfloat16|u?int(8|16|32|64)"
 
 @dataclass(frozen=True)
 class Location:
-    """Where an input lies.
+    """The place of an input on a GPU.
 
     Attributes
     ----------
     device : int
         Number of the GPU.
     name : str
-        The argument.
+        Name of the argument.
     what : str
-        What was given, for messages.
+        Description of the array for messages.
     is_tensor : bool
-        Whether it is torch's.
+        True for a torch tensor.
     """
 
     device: int
@@ -49,9 +47,9 @@ class Location:
 
 @dataclass(frozen=True)
 class Rows:
-    """One checked input on a GPU, as `convert.Rows` is one in CPU memory."""
+    """One checked input on a GPU: the caller's array, and its rows as the engine reads them."""
 
-    given: Given
+    given: Any
     rows: _core.DeviceRows
 
 
@@ -61,10 +59,10 @@ class Gpu:
     Parameters
     ----------
     device : str
-        Such as "cuda:0".
+        Name of the GPU, such as "cuda:0".
     *inputs
-        What will be read there: with a torch tensor among them, the stream is torch's current one,
-        else one of our own.
+        Arrays that will be read there. If one is a torch tensor, the stream is torch's current
+        one, else a stream of our own.
     """
 
     def __init__(self, device: str, *inputs: Any) -> None:
@@ -78,7 +76,7 @@ class Gpu:
             self.stream = self._own.handle
 
     def borrow(self, value: Any, name: str) -> _core.DeviceTensor:
-        """Ask an array on this GPU for itself, ready on the stream."""
+        """Borrow an array on this GPU through `__dlpack__`, ready on the stream."""
         try:
             if not _is_tensor(value):
                 return _core.DeviceTensor(value, self.stream)
@@ -87,59 +85,7 @@ class Gpu:
                 plain = value.detach().resolve_conj().resolve_neg()
                 return _core.DeviceTensor(plain, self.stream)
         except (BufferError, RuntimeError, TypeError) as error:
-            raise TypeError(
-                f"{name} must be readable through __dlpack__, got {type(value).__name__}: {error}"
-            ) from error
-
-
-class GivenOnGpu:
-    """An array of a library that is not torch, in a GPU's memory. Results are NumPy arrays."""
-
-    def __init__(self, array: Any, shape: tuple[int, ...]) -> None:
-        self._array = array
-        self._shape = shape
-
-    @property
-    def whole(self) -> Any:
-        """The array."""
-        return self._array
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of the array."""
-        return self._shape
-
-    @property
-    def blocks(self) -> RowsLike:
-        """A copy of all values."""
-        return self.array()
-
-    def array(self) -> npt.NDArray[Any]:
-        """Copy the values to CPU memory."""
-        array: npt.NDArray[Any] = in_cpu_memory(self._array, "the array")
-        return array
-
-    def like(self, array: npt.NDArray[Any]) -> Any:
-        """Return it as it is: how to make an array of that library, only the library knows."""
-        return array
-
-    def adopt(self, other: Given) -> Any:
-        """Return the other input as it was given."""
-        return other.whole
-
-    def fresh(self, rows: Any) -> Any:
-        """Refuse, as `take` does."""
-        raise self._refusal()
-
-    def take(self, index: npt.NDArray[np.int64]) -> Any:
-        """Refuse: how to index an array of that library, only the caller knows."""
-        raise self._refusal()
-
-    def _refusal(self) -> TypeError:
-        return TypeError(
-            "pairs() gathers rows of NumPy arrays and torch tensors, got latents of type "
-            f"{type(self._array).__name__}; use m.sources and latents[m.assignment]"
-        )
+            raise convert.unreadable(value, name, error) from error
 
 
 def device_of(value: Any) -> int | None:
@@ -153,12 +99,12 @@ def device_of(value: Any) -> int | None:
 
 
 def locate(**inputs: Any) -> Location | None:
-    """Find the GPU that inputs are on; None if all are elsewhere.
+    """Find the GPU that inputs are on; return None if all are elsewhere.
 
     Raises
     ------
-    ValueError
-        If they are on several.
+    ArgumentError
+        If the inputs are on several GPUs.
     """
     found: Location | None = None
     for name, value in inputs.items():
@@ -169,40 +115,40 @@ def locate(**inputs: Any) -> Location | None:
         what = f"{'a tensor' if is_tensor else type(value).__name__} on cuda:{device}"
         here = Location(device, name, what, is_tensor)
         if found is not None and found.device != device:
-            raise ValueError(
-                f"{name} must be on the GPU of {found.name}, cuda:{found.device}, got {here.what}"
+            raise ArgumentError(
+                name, f"must be on the GPU of {found.name}, cuda:{found.device}", here.what
             )
         found = found or here
     return found
 
 
-def as_rows(value: Any, name: str, gpu: Gpu) -> Rows:
-    """Check a two-dimensional array of rows on a GPU, and convert it there if need be.
+def as_rows(value: Any, name: str, gpu: Gpu | None) -> Rows | convert.Rows:
+    """Check and convert a two-dimensional array of rows where it is: on the GPU, or on the CPU.
 
     Parameters
     ----------
-    value : torch.Tensor or object with `__dlpack__` [n, dim]
-        Of any layout.
+    value : array_like [n, dim]
     name : str
-        What to call it in messages: "latents" or "sources".
-    gpu : Gpu
-        The one it is on.
+        Name of the argument in messages: "latents" or "sources".
+    gpu : Gpu or None
+        The GPU of the run; None if the CPU computes.
 
     Raises
     ------
-    TypeError, ValueError
+    ArgumentTypeError, ArgumentError
         As `convert.as_rows`.
     MemoryError
         If the GPU has no memory for a converted copy.
     """
+    if gpu is None or device_of(value) is None:
+        return convert.as_rows(value, name)
     if _is_tensor(value):
         convert.check_dense(value, name)
     tensor = gpu.borrow(value, name)
     if not re.fullmatch(_DTYPES, tensor.dtype):
-        raise TypeError(convert.dtype_message(name, tensor.dtype))
+        raise convert.dtype_error(name, tensor.dtype)
     convert.check_shape(tensor.shape, name)
-    given = GivenTensor(value) if _is_tensor(value) else GivenOnGpu(value, tensor.shape)
-    return Rows(given, tensor.rows(name))
+    return Rows(value.detach() if _is_tensor(value) else value, tensor.rows(name))
 
 
 def in_cpu_memory(value: Any, name: str) -> Any:
@@ -215,12 +161,12 @@ def in_cpu_memory(value: Any, name: str) -> Any:
         return value.cpu()
     if device is None or _core.cuda_missing():
         return value
-    gpu = Gpu(f"cuda:{device}", value)  # whose stream must outlive what it is used for
+    gpu = Gpu(f"cuda:{device}", value)  # a name: its stream must outlive the copy
     tensor = gpu.borrow(value, name)
     array = tensor.to_host()
     if tensor.dtype == "bfloat16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
-    return read_only(array)
+    return convert.read_only(array)
 
 
 def _is_tensor(value: Any) -> bool:

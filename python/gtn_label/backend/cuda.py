@@ -1,7 +1,7 @@
-"""The cuda backend: which GPUs and kernels there are, and what runs on one.
+"""The cuda backend: the GPUs and kernels there are, the choice of one, and its engine.
 
-The compiled engine is asked, which asks the driver; nothing here is called before a GPU is asked
-for, or a list of all backends. Not here: arrays on a GPU (arrays/on_gpu.py).
+The compiled engine asks the driver. Nothing here is called before a caller asks for a GPU, or for
+the list of backends. Not here: arrays on a GPU (arrays/on_gpu.py).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from typing import Any
 
 from .. import _core
 from ..arrays.on_gpu import Gpu, Location
+from ..errors import ArgumentError
 
 
 def missing(kernel: str = "") -> str:
-    """Say why no GPU here can run this kernel, or any if none is named; empty if one can."""
+    """Say why no GPU here can run a kernel ("": any kernel); return "" if one can."""
     reason = _core.cuda_missing()
     if reason:
         return reason
@@ -27,35 +28,35 @@ def describe() -> str:
 
 
 def choose_device(device: str | None, located: Location | None, kernel: str) -> str:
-    """Return the GPU that a call means, such as "cuda:0": that of its inputs, or the first.
+    """Return the GPU to compute on, such as "cuda:0": by default that of the inputs, or the first.
 
     Raises
     ------
-    ValueError
-        If there is no such GPU, if it is not that of the inputs, or cannot run the kernel.
+    ArgumentError
+        If there is no such GPU, if the inputs are on another, or it cannot run the kernel.
     """
     if device == "cpu":
-        raise ValueError("device must be 'cuda' or 'cuda:N' for backend 'cuda', got 'cpu'")
+        raise ArgumentError("device", "must be 'cuda' or 'cuda:N' for backend 'cuda'", "'cpu'")
     if device in (None, "cuda"):
         number = 0 if located is None else located.device
     else:
         number = int(device.removeprefix("cuda:"))
         if located is not None and number != located.device:
-            raise ValueError(
-                f"device must be that of {located.name}, 'cuda:{located.device}', got {device!r}"
+            raise ArgumentError(
+                "device", f"must be that of {located.name}, 'cuda:{located.device}'", repr(device)
             )
     devices = {entry["index"]: entry for entry in _core.cuda_devices()}
     if number not in devices:
-        raise ValueError(f"device 'cuda:{number}' is not there: CUDA finds {describe()}")
+        raise ArgumentError("device", f"'cuda:{number}' is not there: CUDA finds {describe()}")
     reason = _lacks(devices[number], kernel)
     if reason:
         name = f"cuda:{kernel}" if kernel else "cuda"
-        raise ValueError(f"backend {name!r} is not available on 'cuda:{number}': {reason}")
+        raise ArgumentError("backend", f"{name!r} is not available on 'cuda:{number}': {reason}")
     return f"cuda:{number}"
 
 
 def engine(gpu: Gpu, kernel: str) -> tuple[_core.Engine, dict[str, Any]]:
-    """Return what computes on a GPU, and what to record of it."""
+    """Make the engine of a GPU, and the entry of `Matching.stats` that describes the GPU."""
     entry = next(entry for entry in _core.cuda_devices() if entry["index"] == gpu.device)
     driver, runtime = _core.cuda_versions()
     record = {
@@ -73,7 +74,7 @@ def _name(device: _core.CudaDevice) -> str:
 
 
 def _lacks(device: _core.CudaDevice, kernel: str) -> str:
-    """Say why a GPU cannot run a kernel, or any; empty if it can."""
+    """Say why a GPU cannot run a kernel ("": any kernel); return "" if it can."""
     if kernel:
         return device["missing"][kernel]
     if "" in device["missing"].values():

@@ -1,7 +1,7 @@
-"""The object through which the engine searches approximately: any index FAISS's factory can make.
+"""Approximate search: any index that FAISS's factory makes, as the engine calls it.
 
-It has what csrc/bindings/python_index.hpp asks for. Not here: exhaustive search (faiss_exact.py),
-and what the approximation costs (approx_quality.py).
+csrc/bindings/python_index.hpp lists the methods. Not here: exhaustive search (faiss_exact.py), and
+the loss of the approximation (approx_quality.py).
 """
 
 from __future__ import annotations
@@ -16,39 +16,58 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ArgumentError
+from ..options import as_integer, as_text
 from . import faiss_package
 from .faiss_exact import MOST_K, MOST_K_GPU, Floats, Found, gpu_number
 
-# Rows that an inverted file is trained on, for each of its cells: more hardly moves them.
-_TRAINED_A_CELL = 64
-_TRAINED = 65_536  # at least, of any index
+_TRAINED_A_CELL = 64  # training rows for each cell of an inverted file: more hardly move the cells
+_TRAINED = 65_536  # training rows of any index, at least
 _DEFAULT_NPROBE = 16
-# FAISS divides by such numbers, or reads past the end of what they size: PQ8x0, HNSW0, HNSW1.
+# FAISS divides by these numbers, or reads past arrays that they size: PQ8x0, HNSW0, HNSW1.
 _DEADLY = re.compile(r"(?<![0-9.])0+(?![0-9.])|HNSW1(?![0-9])")
-# Rows a call adds: FAISS compares them with all cells, and Ctrl-C waits for the end of a call.
+# Rows that one call adds: FAISS compares them with all cells, and Ctrl-C waits for the call's end.
 _ADDED = 16_384
 
 
 @dataclass(frozen=True)
 class Approx:
-    """An approximate search, as asked for.
+    """Options of an approximate search, checked as far as FAISS is not needed.
 
     Attributes
     ----------
     index : str
         FAISS's factory string, such as "IVF4096,Flat".
     nprobe : int or None
-        Cells of an inverted file that a search visits.
+        Number of cells of an inverted file that a search visits.
     parameters : str or None
         Other parameters of the search as FAISS writes them, such as "efSearch=64".
     sample : int
-        Sources on which its loss is measured.
+        Number of sources on which the loss is measured.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+        If one is of the wrong type, or out of range.
     """
 
     index: str
     nprobe: int | None
     parameters: str | None
     sample: int
+
+    def __post_init__(self) -> None:
+        _check_text(self.index, "index")
+        if self.parameters is not None:
+            _check_text(self.parameters, "parameters")
+        if self.nprobe is not None:
+            object.__setattr__(self, "nprobe", as_integer(self.nprobe, "nprobe", 1))
+        object.__setattr__(self, "sample", as_integer(self.sample, "sample", 1))
+
+
+def _check_text(value: Any, name: str) -> None:
+    if not as_text(value, name).strip():
+        raise ArgumentError(name, "must not be empty")
 
 
 class FactoryIndex:
@@ -60,19 +79,19 @@ class FactoryIndex:
     asked : Approx
     dim : int
     number : int or None
-        GPU that holds it; None for the CPU.
+        GPU that holds the index; None for the CPU.
     threads : int
-        For training and filling.
+        Threads for training and filling.
 
     Attributes
     ----------
     nprobe : int or None
-        What the index searches with: as asked for, or chosen; None if it has no cells.
+        Cells that a search visits, as asked for or by default; None for an index without cells.
 
     Raises
     ------
-    ValueError
-        If FAISS cannot make such an index, or it knows no such parameter.
+    ArgumentError
+        If FAISS cannot make the index, or the index lacks a parameter.
     """
 
     reads_rows = False
@@ -95,9 +114,10 @@ class FactoryIndex:
     def _make(self) -> Any:
         faiss = self._faiss
         text = "".join(self._asked.index.split())
-        with self._says(
-            f"index must be a factory string of FAISS's for {self._dim} dimensions and inner "
-            f"products, such as 'IVF4096,Flat', got {self._asked.index!r}"
+        with _refused(
+            "index",
+            f"must be a factory string of FAISS's for {self._dim} dimensions and inner products, "
+            f"such as 'IVF4096,Flat', got {self._asked.index!r}",
         ):
             if _DEADLY.search(text):
                 raise RuntimeError("FAISS would crash on this number")
@@ -111,16 +131,12 @@ class FactoryIndex:
         cells, asked = self._cells(), self._asked
         if cells is None:
             if asked.nprobe is not None:
-                raise ValueError(
-                    f"nprobe is for an index with cells (IVF...), got {asked.nprobe} for index "
-                    f"{asked.index!r}"
-                )
+                got = f"{asked.nprobe} for index {asked.index!r}"
+                raise ArgumentError("nprobe", "is for an index with cells (IVF...)", got)
             return None
         if asked.nprobe is not None and asked.nprobe > cells.nlist:
-            raise ValueError(
-                f"nprobe must be at most the {cells.nlist} cells of index {asked.index!r}, "
-                f"got {asked.nprobe}"
-            )
+            rule = f"must be at most the {cells.nlist} cells of index {asked.index!r}"
+            raise ArgumentError("nprobe", rule, str(asked.nprobe))
         return min(_DEFAULT_NPROBE, cells.nlist) if asked.nprobe is None else asked.nprobe
 
     def _set_parameters(self, space: Any) -> None:
@@ -131,19 +147,17 @@ class FactoryIndex:
             return
         for name in (part.partition("=")[0].strip() for part in parameters.split(",")):
             if name in ("nprobe", "verbose"):
-                raise ValueError(
-                    f"parameters must not set {name}: "
-                    + ("it is an argument of its own" if name == "nprobe" else "it prints")
-                    + f", got {parameters!r}"
-                )
-        with self._says(
-            "parameters must be FAISS's for this index, such as 'efSearch=64', got "
-            f"{parameters!r} for index {self._asked.index!r}"
+                why = "it is an argument of its own" if name == "nprobe" else "it prints"
+                raise ArgumentError("parameters", f"must not set {name}: {why}", repr(parameters))
+        with _refused(
+            "parameters",
+            "must be FAISS's for this index, such as 'efSearch=64', got "
+            f"{parameters!r} for index {self._asked.index!r}",
         ):
             space.set_index_parameters(self._index, parameters)
 
     def train(self, rows: Floats) -> None:
-        """Learn cells and codes from a sample of the rows."""
+        """Train cells and codes on a sample of the rows."""
         faiss = self._faiss
         self._index = self._make()
         cells = self._cells()
@@ -151,17 +165,18 @@ class FactoryIndex:
         if cells is not None:
             if cells.nlist > len(rows):
                 fitting = 2 ** round(math.log2(4 * math.sqrt(len(rows))))
-                raise ValueError(
-                    f"index {self._asked.index!r} has {cells.nlist} cells, and there must be at "
-                    f"least as many latents, got {len(rows)}; 'IVF{fitting},Flat' would fit"
+                raise ArgumentError(
+                    "index",
+                    f"{self._asked.index!r} has {cells.nlist} cells, and there must be at least as "
+                    "many latents",
+                    str(len(rows)),
+                    f"'IVF{fitting},Flat' would fit",
                 )
             cells.cp.min_points_per_centroid = 1  # or FAISS prints warnings
             count = max(count, _TRAINED_A_CELL * cells.nlist)
         sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)]
         with self._at_full_speed(len(sample)):
-            with self._says(
-                f"index {self._asked.index!r} cannot be trained on {len(rows)} latents"
-            ):
+            with self._fails(f"cannot be trained on {len(rows)} latents"):
                 self._index.train(sample)
             space = faiss.ParameterSpace()
             if self._number is not None:
@@ -175,9 +190,7 @@ class FactoryIndex:
             try:
                 self._fill(rows, _ADDED)
             except RuntimeError:  # some, such as NSG, take their rows at one time only
-                with self._says(
-                    f"index {self._asked.index!r} cannot be filled with {len(rows)} latents"
-                ):
+                with self._fails(f"cannot be filled with {len(rows)} latents"):
                     self._fill(rows, len(rows))
 
     def _fill(self, rows: Floats, step: int) -> None:
@@ -187,16 +200,13 @@ class FactoryIndex:
 
     def search(self, rows: Floats | None, queries: Floats, k: int) -> Found:
         """Find up to k rows for each query."""
-        with (
-            faiss_package.threads(self._faiss, 1),
-            self._says(f"index {self._asked.index!r} cannot be searched"),
-        ):
+        with faiss_package.threads(self._faiss, 1), self._fails("cannot be searched"):
             found: Found = self._index.search(queries, k)
             return found
 
     @contextlib.contextmanager
     def _at_full_speed(self, rows: int) -> Iterator[None]:
-        """Let FAISS train on rows, or take them in, as fast as it can."""
+        """Let FAISS train on rows, or add them, as fast as it can."""
         faiss = self._faiss
         with (
             faiss_package.threads(faiss, self._threads),
@@ -204,26 +214,30 @@ class FactoryIndex:
         ):
             yield
 
-    @contextlib.contextmanager
-    def _says(self, what: str) -> Iterator[None]:
-        """Give FAISS's errors a beginning that names the argument."""
-        try:
-            yield
-        except RuntimeError as error:
-            raise ValueError(f"{what}: {_reason(error)}") from error
-        except MemoryError as error:
-            raise MemoryError(f"{what}: not enough memory ({error})") from error
+    def _fails(self, how: str) -> contextlib.AbstractContextManager[None]:
+        return _refused("index", f"{self._asked.index!r} {how}")
+
+
+@contextlib.contextmanager
+def _refused(name: str, rule: str) -> Iterator[None]:
+    """Make errors of FAISS's into errors about an argument, with FAISS's reason at the end."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ArgumentError(name, f"{rule}: {_reason(error)}") from error
+    except MemoryError as error:
+        raise MemoryError(f"{name} {rule}: not enough memory ({error})") from error
 
 
 def factory_index(
     asked: Approx, device: str, dim: int, threads: int
 ) -> tuple[FactoryIndex, dict[str, Any]]:
-    """Return the index asked for on a device, and what to record of it.
+    """Make the index on a device, and the entry of `Matching.stats` that describes FAISS.
 
     Raises
     ------
-    ValueError
-        If FAISS is not there, knows no such device, or cannot make the index.
+    ArgumentError
+        If FAISS cannot be imported, finds no such device, or cannot make the index.
     """
     faiss = faiss_package.load()
     number = None if device == "cpu" else gpu_number(faiss, device)
@@ -233,5 +247,5 @@ def factory_index(
 
 
 def _reason(error: RuntimeError) -> str:
-    """FAISS's message without the C++ function and the file that it leads with."""
+    """Return FAISS's message without the C++ function and the file at its start."""
     return re.sub(r"^Error in .* at \S+:\d+: (Error: )?", "", str(error).strip().splitlines()[0])

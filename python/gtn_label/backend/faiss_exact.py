@@ -1,8 +1,8 @@
-"""The objects through which the engine searches with FAISS's Python package.
+"""Exhaustive search with FAISS's Python package, as the engine calls it.
 
-Each has what csrc/bindings/python_index.hpp asks for: `reads_rows`, `concurrent`, `most_k`, `load`
-and `search`. The engine masks, bounds and decides; nothing here does. Not here: importing FAISS and
-its settings (faiss_package.py), the choice of a backend (names.py).
+csrc/bindings/python_index.hpp asks for `reads_rows`, `concurrent`, `most_k`, `load` and `search`.
+The engine masks, bounds and decides; nothing here does. Not here: FAISS's import and settings
+(faiss_package.py), and the choice of a backend (names.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import ArgumentError
 from . import faiss_package
 
 Floats = npt.NDArray[np.float32]
@@ -27,16 +28,16 @@ TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 
 
 class Index(Protocol):
-    """What the engine calls.
+    """The methods that the engine calls.
 
     Attributes
     ----------
     reads_rows : bool
-        Whether `search` reads the rows it is given; otherwise those of the last `load`.
+        True if `search` reads the rows it is given; False if it reads those of the last `load`.
     concurrent : bool
-        Whether several threads may call `search` at once.
+        True if several threads may call `search` at once.
     most_k : int
-        Largest k.
+        Largest k of `search`.
     """
 
     reads_rows: bool
@@ -75,25 +76,25 @@ class FlatIndex:
 class GpuFlatIndex:
     """Exhaustive search on a GPU, over a copy of the rows in its memory.
 
-    FAISS multiplies with cuBLAS in float32 there. TF32, which has 10 of its 23 bits, is never asked
-    for by FAISS, but can be forced on every program from outside (NVIDIA_TF32_OVERRIDE): the
-    engine's bounds would not hold, so the products are tried once.
+    FAISS multiplies with cuBLAS in float32. FAISS never asks for TF32, which has 10 of float32's 23
+    bits, but the environment variable NVIDIA_TF32_OVERRIDE forces TF32 on every program. The
+    engine's bounds would then not hold, so the products are tried once.
 
     Parameters
     ----------
     faiss : module
         A FAISS package built for GPUs.
     number : int
-        Of the GPU.
+        Number of the GPU.
     dim : int
-        Of the rows.
+        Columns of the rows.
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If that GPU's products are not those of float32.
     MemoryError
-        If its memory does not suffice for FAISS's own buffers.
+        If the GPU has too little memory for FAISS's own buffers.
     """
 
     reads_rows = False
@@ -127,7 +128,7 @@ class GpuFlatIndex:
 
     @contextlib.contextmanager
     def _memory_for(self, what: str) -> Iterator[None]:
-        """Say what there was no room for; FAISS reports it as one RuntimeError among others."""
+        """Make MemoryError of FAISS's RuntimeError for failed allocations, with their purpose."""
         try:
             yield
         except RuntimeError as error:
@@ -145,21 +146,22 @@ class GpuFlatIndex:
         scores, _ = self.search(None, axes, 1)
         if not np.array_equal(scores[:, 0], rows.max(axis=0)[: len(axes)]):
             setting = os.environ.get(TF32_VARIABLE, "not set")
-            raise ValueError(
-                f"device '{self._name}' must multiply in float32, but rounds to fewer bits; the "
-                f"environment variable {TF32_VARIABLE} is {setting}"
+            raise ArgumentError(
+                "device",
+                f"'{self._name}' must multiply in float32, but rounds to fewer bits; the "
+                f"environment variable {TF32_VARIABLE} is {setting}",
             )
 
 
 def flat_index(device: str, dim: int) -> tuple[Index, dict[str, Any]]:
-    """Return the index that searches exhaustively on a device, and what to record of it.
+    """Make the index on a device, and the entry of `Matching.stats` that describes FAISS.
 
     Parameters
     ----------
     device : str
         "cpu", "cuda" or "cuda:N".
     dim : int
-        Of the rows.
+        Columns of the rows.
 
     Returns
     -------
@@ -169,10 +171,10 @@ def flat_index(device: str, dim: int) -> tuple[Index, dict[str, Any]]:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If FAISS cannot be imported, or finds no such device.
     MemoryError
-        If a GPU's memory does not suffice for FAISS's own buffers.
+        If a GPU has too little memory for FAISS's own buffers.
     """
     faiss = faiss_package.load()
     record = {"way": "python", "version": str(faiss.__version__), "device": device}
@@ -183,16 +185,17 @@ def flat_index(device: str, dim: int) -> tuple[Index, dict[str, Any]]:
 
 
 def gpu_number(faiss: ModuleType, device: str) -> int:
-    """Check that FAISS can use the GPU that `device` ("cuda" or "cuda:N") names."""
+    """Return N of "cuda:N" (0 for "cuda") if FAISS can use that GPU; ArgumentError otherwise."""
     installed = faiss_package.describe()
     if not hasattr(faiss, "StandardGpuResources"):
-        raise ValueError(
-            f"device {device!r} needs a FAISS built for GPUs, and {installed} is not: "
-            f"{faiss_package.INSTALL_GPU}"
+        raise ArgumentError(
+            "device",
+            f"{device!r} needs a FAISS built for GPUs, and {installed} is not: "
+            f"{faiss_package.INSTALL_GPU}",
         )
     count = faiss.get_num_gpus()
     number = int(device.partition(":")[2] or 0)
     if number >= count:
         seen = {0: "none", 1: "cuda:0"}.get(count, f"cuda:0 to cuda:{count - 1}")
-        raise ValueError(f"device {device!r} is not there: {installed} finds GPUs: {seen}")
+        raise ArgumentError("device", f"{device!r} is not there: {installed} finds GPUs: {seen}")
     return number

@@ -1,8 +1,8 @@
-"""The installed FAISS package: whether it is there, importing it, and calling it politely.
+"""The installed FAISS package: finding it, importing it, and settings for the time of a call.
 
-FAISS keeps settings for a whole process: threads of OpenMP, and from which size on it multiplies
-matrices. What is changed here for a call is put back after it, however it ends. Not here: what is
-searched (faiss_exact.py).
+FAISS keeps settings for a whole process: the number of OpenMP threads, and the batch size from
+which on it multiplies matrices. A setting changed here for a call is restored when the call ends.
+Not here: the searches themselves (faiss_exact.py, faiss_approx.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from .. import _core
+from ..errors import ArgumentError
 
 INSTALL = "pip install 'gtn-label[faiss]'"
 INSTALL_GPU = "pip install 'gtn-label[faiss-gpu]' (Linux on x86-64)"
@@ -35,12 +36,12 @@ _importing = threading.Lock()
 
 
 def missing() -> str:
-    """Say why FAISS's Python package cannot be used; empty if it can."""
+    """Say why FAISS's Python package cannot be used; return "" if it can."""
     try:
         spec = importlib.util.find_spec("faiss")
-    except ValueError:  # what is imported under that name has no origin either
+    except ValueError:  # a module of that name without a spec
         spec = None
-    if spec is None or spec.origin is None:  # nor has a mere folder of that name
+    if spec is None or spec.origin is None:  # a mere folder of that name has no origin
         return f"the package faiss is not installed: {INSTALL}, for a GPU {INSTALL_GPU}"
     return ""
 
@@ -54,12 +55,12 @@ def describe() -> str:
 
 
 def load() -> ModuleType:
-    """Import FAISS, its matrix products fit for this processor.
+    """Import FAISS so that its matrix products suit this processor.
 
-    The wheels bring an OpenBLAS of 2021 that takes later processors for one of 2004, which is
-    three to ten times slower, and asks an environment variable once, when it is loaded. So the
-    variable is set for the import, unless it is set or FAISS has been imported before; other
-    libraries have an OpenBLAS of their own.
+    The wheels bring an OpenBLAS of 2021. On later processors it uses kernels of 2004, which are
+    three to ten times slower, unless an environment variable says otherwise when it is loaded. The
+    variable is set here for the time of the import, unless the user has set it or FAISS has been
+    imported before. Other libraries bring an OpenBLAS of their own, which this does not touch.
 
     Returns
     -------
@@ -68,8 +69,8 @@ def load() -> ModuleType:
 
     Raises
     ------
-    ValueError
-        If it cannot be imported.
+    ArgumentError
+        If FAISS cannot be imported.
     """
     with _importing, _fit_for_this_processor():
         try:
@@ -78,15 +79,16 @@ def load() -> ModuleType:
             instead = (
                 "" if _core.linked_faiss["missing"] else " (backend='faiss:linked' needs none)"
             )
-            raise ValueError(
-                f"backend 'faiss': {describe()} is installed, but cannot be imported{instead}: "
-                f"{type(error).__name__}: {error}"
+            raise ArgumentError(
+                "backend",
+                f"'faiss': {describe()} is installed, but cannot be imported{instead}: "
+                f"{type(error).__name__}: {error}",
             ) from error
 
 
 @contextlib.contextmanager
 def _fit_for_this_processor() -> Iterator[None]:
-    """Tell an OpenBLAS that is loaded meanwhile which kernels to use, if nobody else does."""
+    """Name the kernels for an OpenBLAS loaded within this block, unless the user names them."""
     name = _core_type()
     if not name or CORE_TYPE_VARIABLE in os.environ or "faiss" in sys.modules:
         yield
@@ -99,7 +101,7 @@ def _fit_for_this_processor() -> Iterator[None]:
 
 
 def _core_type() -> str:
-    """Name of OpenBLAS's kernels for this processor, empty to leave the choice to it."""
+    """Return OpenBLAS's name of the kernels for this processor; "" leaves the choice to it."""
     here = {row["name"] for row in _core.instruction_sets() if row["supported"]}
     if "avx512_vnni" in here:
         return "SkylakeX"
@@ -108,7 +110,7 @@ def _core_type() -> str:
 
 @contextlib.contextmanager
 def threads(faiss: ModuleType, count: int) -> Iterator[None]:
-    """Let FAISS use so many in calls from this thread. OpenMP has this number by thread."""
+    """Let FAISS use `count` OpenMP threads in calls from this thread."""
     before = faiss.omp_get_max_threads()
     try:
         faiss.omp_set_num_threads(count)
@@ -118,14 +120,14 @@ def threads(faiss: ModuleType, count: int) -> Iterator[None]:
 
 
 class _Visit:
-    """One time that someone was inside; it ends with the last reference to it."""
+    """One thread's time inside `blas_for_all`; it ends with the last reference to it."""
 
 
 class _BlasForAll:
     """While any thread is inside, FAISS multiplies matrices for batches of any size.
 
-    Ctrl-C may strike between any two steps, the last ones too. A visit that could not be signed off
-    is forgotten all the same, and what was found is kept until it has been put back.
+    Ctrl-C may interrupt any step, those of leaving too. A visit that was not signed off is then
+    forgotten with its last reference, and FAISS's own setting is kept until it has been restored.
     """
 
     def __init__(self) -> None:

@@ -1,16 +1,15 @@
-"""Which backends there are, which can run here, and what a backend's name asks for.
+"""Names of backends: the list of them, which can run here, and what each name asks for.
 
-Not here: on which device it computes, and what is made for that (engines.py).
+Not here: the device a backend computes on, and the engine made for it (engines.py).
 
-A backend's name is "cpu", or "cpu:" and an instruction set to force it; or "cuda", or "cuda:" and a
-kernel to force it; or "faiss", or "faiss:" and the way to that library: "python", its installed
-package, or "linked", the C++ library that the engine was built with. What exists is asked of the
-compiled engine, which knows its build and its CPU; no list of instruction sets or kernels is kept
-here. The environment variable GTN_LABEL_INSTRUCTION_SET forces an instruction set where the name
-leaves it open.
+A name is "cpu", or "cpu:" and an instruction set to force it; "cuda", or "cuda:" and a kernel to
+force it; "faiss", or "faiss:" and the way to that library: "python" for its installed package,
+"linked" for the C++ library that the engine was built with. The compiled engine knows its build and
+its CPU, and lists both; no list of instruction sets or kernels is kept here. The environment
+variable GTN_LABEL_INSTRUCTION_SET forces an instruction set where the name leaves it open.
 
-No driver of a GPU is asked anything before somebody names one, hands in an array that lies there,
-or wants the list: a process that is forked after that cannot use it.
+The driver of a GPU is asked nothing before a caller names a GPU, hands in an array on one, or asks
+for the list: a process forked after that cannot use the GPU.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ import re
 from typing import NamedTuple
 
 from .. import _core
+from ..errors import ArgumentError
+from ..options import as_text
 from . import cuda, faiss_package
 
 INSTRUCTION_SET_VARIABLE = "GTN_LABEL_INSTRUCTION_SET"
@@ -31,13 +32,13 @@ class Backend(NamedTuple):
     Attributes
     ----------
     name : str
-        What to pass as `backend=`.
+        Value of the option `backend`.
     available : bool
-        Whether it can run here.
+        True if the backend can run here.
     reason : str
-        Why it cannot; empty when it can.
+        Why the backend cannot run here; empty when it can.
     description : str
-        What it is.
+        What computes.
     """
 
     name: str
@@ -54,9 +55,9 @@ class Chosen(NamedTuple):
     name : str
         "cpu", "cuda" or "faiss".
     instruction_set : str
-        Of the engine's own arithmetic on the CPU; "auto" for the best.
+        Instruction set of the engine's own arithmetic on the CPU; "auto" for the best.
     way : str
-        To FAISS: "python" or "linked". On a GPU: the kernel, empty for the best. Empty for "cpu".
+        Way to FAISS, "python" or "linked"; kernel on a GPU, empty for the best; empty for "cpu".
     """
 
     name: str
@@ -130,17 +131,17 @@ _FAMILIES = {"cpu": _cpu_rows, "cuda": _cuda_rows, "faiss": _faiss_rows}
 
 
 def resolve(backend: str, on_gpu: bool = False) -> Chosen:
-    """Turn a backend's name into the backend that runs, and how.
+    """Turn a backend's name into the backend that runs.
 
-    "auto" is "cuda" for inputs that lie on a GPU, where that can run, and "cpu" for all others:
-    the cuda backend has not been measured, so a GPU that happens to be there is not chosen.
+    "auto" is "cuda" for inputs on a GPU, where that backend can run, and "cpu" for all others: the
+    cuda backend has not been measured, so a GPU that happens to be there is not chosen.
 
     Parameters
     ----------
     backend : str
         "auto", or a name that `backends()` lists.
     on_gpu : bool
-        Whether inputs lie on a GPU.
+        True if inputs lie on a GPU.
 
     Returns
     -------
@@ -148,14 +149,14 @@ def resolve(backend: str, on_gpu: bool = False) -> Chosen:
 
     Raises
     ------
-    TypeError
+    ArgumentTypeError
         If `backend` is not a str.
+    ArgumentError
+        If the name is unknown, or the backend cannot run here.
     ValueError
-        If it is unknown or cannot run here, or the environment variable forces such a one.
+        If the environment variable forces an instruction set that cannot run here.
     """
-    if not isinstance(backend, str):
-        raise TypeError(f"backend must be a str, got {type(backend).__name__} {backend!r}")
-    if backend == "auto":
+    if as_text(backend, "backend") == "auto":
         if on_gpu and not cuda.missing():
             return Chosen("cuda", "auto")
         return Chosen("cpu", _from_environment())
@@ -163,12 +164,13 @@ def resolve(backend: str, on_gpu: bool = False) -> Chosen:
     rows = {row.name: row for row in _FAMILIES[name]()} if name in _FAMILIES else {}
     if backend not in rows:
         if re.fullmatch(r"cuda:[0-9]+", backend):
-            raise ValueError(f"backend must be 'cuda' with device={backend!r}, got {backend!r}")
+            rule = f"must be 'cuda' with device={backend!r}"
+            raise ArgumentError("backend", rule, repr(backend))
         known = ", ".join(["auto", *(row.name for row in backends())])
-        raise ValueError(f"unknown backend {backend!r}; known: {known}")
+        raise ArgumentError("backend", f"must be one of {known}", repr(backend))
     row = rows[backend]
     if not row.available:
-        raise ValueError(f"backend {backend!r} is not available here: {row.reason}")
+        raise ArgumentError("backend", f"{backend!r} is not available here: {row.reason}")
     if name == "cuda":
         return Chosen("cuda", "auto", detail)
     if name == "faiss":

@@ -1,8 +1,7 @@
-"""What the commands gtn-label and gtn-train have in common: one line a failure, and exit codes.
+"""The frame of the commands gtn-label and gtn-train: exit codes, errors in one line, formatting.
 
-Every refusal is one line on stderr and exit code 2, an interruption one line and 130. What a
-command does is its own business. Only the standard library is imported here: signals are served
-from the start, and NumPy takes its time.
+A refusal is one line on stderr and exit code 2, an interruption one line and 130. Only the standard
+library is imported here: signals are served from the start, and importing NumPy takes a moment.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .interrupts import Interrupts
@@ -20,16 +19,19 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_WRONG",
     "counted",
+    "format_bytes",
+    "format_seconds",
     "held",
     "os_message",
     "print_text",
     "run",
     "say",
+    "table",
 ]
 
 EXIT_DONE, EXIT_WRONG, EXIT_INTERRUPTED = 0, 2, 130
 
-_serving: Interrupts | None = None  # while `run` does its work
+_serving: Interrupts | None = None  # the handlers of `run`, while that does its work
 
 
 def run(
@@ -37,16 +39,16 @@ def run(
     load: Callable[[], Callable[[], object]],
     interrupted: Callable[[], str],
 ) -> int:
-    """Do a command's work and say how it ended.
+    """Run a command's work, and report an error or an interruption on stderr.
 
     Parameters
     ----------
     program : str
-        What messages begin with.
+        Name of the command, with which messages begin.
     load : callable
-        Imports what the work needs, which no signal breaks, and returns the work.
+        Imports the modules of the work while signals wait, and returns the work.
     interrupted : callable
-        What a Ctrl-C leaves: a clause for the line that reports it.
+        Returns the end of the line that reports a Ctrl-C: the state that was left.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def run(
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Within this block of a command's work a signal waits for its end: for late imports."""
+    """Make signals wait for the end of this block of a command's work: for late imports."""
     if _serving is None:
         yield
         return
@@ -88,13 +90,13 @@ def _known(interrupts: Interrupts) -> Iterator[None]:
 
 
 def _serve(program: str, work: Callable[[], object], interrupted: Callable[[], str]) -> int:
-    """Do it; the imports are done already."""
+    """Run the work, whose imports are done, and return the exit code."""
     import click
 
     try:
         work()
     except SystemExit:
-        # click's, when the reader of --help or --version left early: no error, as for the summary.
+        # click raises it when the reader of --help or --version left early, which is no error.
         _forget_stdout()
     except (click.Abort, KeyboardInterrupt):
         return say(program, f"interrupted{interrupted()}", EXIT_INTERRUPTED)
@@ -114,14 +116,14 @@ def _serve(program: str, work: Callable[[], object], interrupted: Callable[[], s
 
 
 def os_message(error: OSError) -> str:
-    """Say what the system says, and of which file."""
+    """Return the system's message, with the file that it is about."""
     if error.strerror is None:
         return str(error)
     return f"'{error.filename}': {error.strerror}" if error.filename else error.strerror
 
 
 def say(program: str, message: str, code: int = EXIT_DONE) -> int:
-    """One line on stderr, whatever line breaks other libraries put into their messages."""
+    """Print a message as one line on stderr, and return the exit code."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             print(f"{program}: {' '.join(message.split())}", file=sys.stderr, flush=True)
@@ -129,7 +131,7 @@ def say(program: str, message: str, code: int = EXIT_DONE) -> int:
 
 
 def print_text(text: str) -> None:
-    """Print on stdout and find out that it arrived; a reader that left early is no error."""
+    """Print on stdout, and raise OSError if that fails; a reader that left early is no error."""
     if not text or sys.stdout is None:
         return
     try:
@@ -141,8 +143,37 @@ def print_text(text: str) -> None:
 
 
 def counted(n: int, what: str) -> str:
-    """Say how many, with the plural's s: "1 epoch", "12,000 images"."""
+    """Write a count and its noun, with the plural's s: "1 epoch", "12,000 images"."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def table(rows: Sequence[tuple[str, str]]) -> str:
+    """Lay out names and values in two columns."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration: `0.034 s`, `12.3 s`, `4 min 05 s`, `2 h 07 min`."""
+    if seconds < 9.995:
+        return f"{seconds:.3g} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_bytes(count: int) -> str:
+    """Write a size in decimal units: `812 B`, `40.1 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.4g} TB"
 
 
 def _refuse(program: str, message: str) -> int:
@@ -150,6 +181,6 @@ def _refuse(program: str, message: str) -> int:
 
 
 def _forget_stdout() -> None:
-    """Leave nothing in the buffer, or the interpreter complains when it exits."""
+    """Send the rest of stdout nowhere, or the interpreter complains when it exits."""
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -1,7 +1,6 @@
-"""Signals that ask the command to stop: Ctrl-C, SIGTERM, SIGHUP.
+"""Signals that ask the command to stop (Ctrl-C, SIGTERM, SIGHUP) become KeyboardInterrupt.
 
-All three become KeyboardInterrupt, so that one path cleans up, saves and leaves. What is saved and
-said then is main.py's business.
+One path then cleans up, saves and leaves. main.py saves the checkpoint and reports it.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from typing import Any
 
 __all__ = ["Interrupts"]
 
-GRACE_SECONDS = 2.0  # in which a second signal does not disturb what the first one set in motion
+GRACE_SECONDS = 2.0  # time after a first signal in which further ones are ignored
 
 
 class Interrupts:
-    """Within this block the signals raise KeyboardInterrupt; afterwards all is as before.
+    """Context manager in which the signals raise KeyboardInterrupt; it restores the handlers.
 
-    An impatient second Ctrl-C, or the second copy that a process group gets, is ignored for two
-    seconds: it would land in the middle of removing files and saving. A later one raises again.
-    Signals that the parent had ignored (nohup, background jobs) stay ignored.
+    A second Ctrl-C, or the second copy that a process group gets, is ignored for two seconds, since
+    files are then being removed and saved. A later one raises again. Signals that the parent had
+    ignored (nohup, background jobs) stay ignored.
     """
 
     def __init__(self) -> None:
@@ -49,9 +48,9 @@ class Interrupts:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Within this block a first signal waits for its end: for imports, which it would break.
+        """Make a first signal wait for the end of this block, such as of imports.
 
-        Compiled modules that are stopped half-way report other errors, or print a traceback.
+        Compiled modules whose import is interrupted report other errors, or print a traceback.
         """
         self._holding = True
         try:

@@ -1,7 +1,7 @@
-"""The gtn-label command: what runs, and what an interruption leaves.
+"""The command gtn-label: starts the job, and reports what an interruption leaves.
 
-How a command starts, refuses and ends is in console.py, what this one accepts in options.py, and
-what it does in job.py. The latter two are imported late: signals are served from the start.
+console.py holds exit codes and messages, options.py the command line, job.py the work. The latter
+two are imported late: signals are served from the start.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Command:
         from .job import Run, describe_backends
         from .options import Options, ShowBackends, cli
 
-        # Not standalone: click would print usage, hints and a blank line on Ctrl-C.
+        # In standalone mode click prints usage, hints and a blank line on Ctrl-C.
         asked = cli.main(args=self._argv, prog_name=PROGRAM, standalone_mode=False)
         if isinstance(asked, ShowBackends):
             console.print_text(describe_backends(asked))
@@ -60,8 +60,9 @@ class _Command:
         console.say(PROGRAM, f"warning: {message}")
 
     def interrupted(self) -> str:
-        """Save what there is, and say where it is."""
-        if self._run is None or self._run.checkpoint is None:
+        """Save the checkpoint, and say where it is."""
+        checkpoint = None if self._run is None else self._run.checkpoint
+        if self._run is None or checkpoint is None or checkpoint.total is None:
             return "; nothing was written"
-        done, total = self._run.checkpoint.done, self._run.total
+        done, total = checkpoint.done, checkpoint.total
         return f" at {done:,} of {total:,} sources; {self._run.keep()}"

@@ -1,7 +1,7 @@
-"""The gtn-label command line: its options, their help, and what can be refused by looking at them.
+"""The command line of gtn-label: options, help, and the checks that need no file.
 
-What the command does with them is in main.py. Options are grouped in --help, which click does
-not do by itself; hence the two small classes here.
+An option whose name is a field of `gtn_label.options.MatchOptions` reaches `match` by that name.
+job.py does the work. Two small classes group the options in --help, which click does not do.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .. import __version__
+from ..approx import DEFAULT_SAMPLE
 from ..io.files import INPUT_SUFFIXES, OUTPUT_SUFFIXES
-from ..options import ORDERS
+from ..options import ORDERS, MatchOptions
 from .plot import PLOT_SUFFIXES
 
 __all__ = ["DEFAULT_OUT", "Options", "ShowBackends", "cli", "parse_bytes"]
@@ -29,26 +30,20 @@ _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 @dataclass(frozen=True)
 class Options:
-    """One run, as asked for."""
+    """One run as the command line describes it.
+
+    `matching` holds options of `match` by name; `approx` those of `match_approx` alone, or None.
+    """
 
     latents: Path
     key: str | None
     sources: Path | None
     sources_key: str | None
     seed: int | None
-    order: str
-    cone: int
-    center: bool
     source_groups: Path | None
     latent_groups: Path | None
-    backend: str
-    device: str | None
-    approx: str | None
-    nprobe: int | None
-    parameters: str | None
-    sample: int | None
-    threads: int | None
-    memory: int | None
+    matching: dict[str, Any]
+    approx: dict[str, Any] | None
     out: Path | None
     indices_only: bool
     plot: Path | None
@@ -59,26 +54,36 @@ class Options:
 
     @property
     def out_path(self) -> Path:
-        """Where the pairs go."""
+        """The file of the pairs."""
         return DEFAULT_OUT if self.out is None else self.out
+
+    def inputs(self) -> dict[str, Path]:
+        """Return the files that are read, by their names on the command line."""
+        files = {
+            "LATENTS": self.latents,
+            "--sources": self.sources,
+            "--source-groups": self.source_groups,
+            "--latent-groups": self.latent_groups,
+        }
+        return {name: path for name, path in files.items() if path is not None}
 
 
 @dataclass(frozen=True)
 class ShowBackends:
-    """``gtn-label --backends``."""
+    """The command `gtn-label --backends`."""
 
     json: bool
 
 
 def parse_bytes(text: str) -> int:
-    """Read a size: ``2GB``, ``512 MiB``, ``1.5g``, ``800000``.
+    """Return the bytes of a size such as `2GB`, `512 MiB`, `1.5g` or `800000`.
 
     kB, MB, GB, TB (and k, M, G, T) are powers of 1,000; KiB, MiB, GiB, TiB of 1,024.
 
     Raises
     ------
     ValueError
-        If it is no size, or not above zero.
+        If the text is no size, or the size is not above zero.
     """
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(i?)(b?)", text.strip().lower())
     if found is None or (found[3] and not found[2]):
@@ -97,13 +102,13 @@ def _memory(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):  # NaN is in no range, and in none is it refused
+    if not math.isfinite(value):  # click's range accepts NaN
         raise click.BadParameter(f"{value} is not a finite number of seconds.", ctx, param)
     return value
 
 
 class _Option(click.Option):
-    """An option that knows its place in --help."""
+    """An option with its section of --help."""
 
     def __init__(self, *args: Any, section: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -111,7 +116,7 @@ class _Option(click.Option):
 
 
 class _Command(click.Command):
-    """A command whose --help lists options by section."""
+    """A command that lists its options by section in --help."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -129,7 +134,7 @@ def _option(section: str, *names: str, **kwargs: Any) -> Callable[[Any], Any]:
 
 
 class _File(click.Path):
-    """A path, which pathlib would turn into the current folder if it were empty."""
+    """A path that is not empty: pathlib takes "" for the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -179,21 +184,21 @@ An output file appears whole or not at all."""
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.argument("latents", type=_FILE, required=False)
-@_option(_INPUT, "--key", metavar="NAME", help="Which array of LATENTS, if it holds several.")
+@_option(_INPUT, "--key", metavar="NAME", help="Name of the array in LATENTS, if it holds several.")
 @_option(
     _INPUT,
     "--sources",
     type=_FILE,
     metavar="FILE",
-    help="Rows [n, dim] to label, n <= m, not drawn ones.",
+    help="File of the rows [n, dim] to label, n <= m.  [default: m rows are drawn]",
 )
-@_option(_INPUT, "--sources-key", metavar="NAME", help="Which array of --sources.")
+@_option(_INPUT, "--sources-key", metavar="NAME", help="Name of the array in --sources.")
 @_option(
     _INPUT,
     "--seed",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Seed of the sources drawn.  [default: 0]",
+    help="Random seed of the sources drawn.  [default: 0]",
 )
 @_option(
     _MATCHING,
@@ -201,7 +206,7 @@ An output file appears whole or not at all."""
     type=click.Choice(ORDERS),
     default="norm",
     show_default=True,
-    help="Which sources choose first: small norms, large norms, or as given.",
+    help="Order in which sources choose: small norms first, large norms first, or as given.",
 )
 @_option(
     _MATCHING,
@@ -209,28 +214,29 @@ An output file appears whole or not at all."""
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Of the K free latents of largest cosine take the one of smallest norm; 1 is Algorithm 1.",
+    help="Number of free latents of largest cosine from which a source takes the one of smallest "
+    "norm; 1 is Algorithm 1.",
     metavar="K",
 )
 @_option(
     _MATCHING,
     "--center",
     is_flag=True,
-    help="Match the latents less their mean; labels stay as given.",
+    help="Subtract the mean of the latents before matching; labels stay as given.",
 )
 @_option(
     _MATCHING,
     "--source-groups",
     type=_FILE,
     metavar="FILE",
-    help="Integer labels [n]: a source takes latents of its own group only.",
+    help="File of integer labels [n]: a source takes only latents of its own group.",
 )
 @_option(
     _MATCHING,
     "--latent-groups",
     type=_FILE,
     metavar="FILE",
-    help="Integer labels [m] of the latents.",
+    help="File of integer labels [m] of the latents.",
 )
 @_option(
     _OUTPUT,
@@ -238,33 +244,35 @@ An output file appears whole or not at all."""
     "-o",
     type=_FILE,
     metavar="FILE",
-    help=f"Where the pairs go: {' or '.join(OUTPUT_SUFFIXES)}.  "
+    help=f"File of the pairs: {' or '.join(OUTPUT_SUFFIXES)}.  "
     f"[default: {DEFAULT_OUT}, which is then not replaced]",
 )
-@_option(_OUTPUT, "--indices-only", is_flag=True, help="Leave out the rows: assignment and cosine.")
+@_option(
+    _OUTPUT, "--indices-only", is_flag=True, help="Write assignment and cosine without the rows."
+)
 @_option(
     _OUTPUT,
     "--plot",
     type=_FILE,
     metavar="FILE",
-    help=f"Draw cosines, norms and (dim <= 3) pairs: {', '.join(PLOT_SUFFIXES)}.",
+    help=f"File for a picture of cosines, norms and (dim <= 3) pairs: {', '.join(PLOT_SUFFIXES)}.",
 )
 @_option(_OUTPUT, "--json", is_flag=True, help="Print the summary as one JSON object.")
-@_option(_OUTPUT, "--quiet", "-q", is_flag=True, help="Print errors only (and --json).")
+@_option(_OUTPUT, "--quiet", "-q", is_flag=True, help="Print nothing but errors and --json.")
 @_option(
     _RUNNING,
     "--backend",
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="What computes; see --backends. Where it names no instruction set, the environment "
-    "variable GTN_LABEL_INSTRUCTION_SET may.",
+    help="Backend that computes; --backends lists them. The environment variable "
+    "GTN_LABEL_INSTRUCTION_SET forces an instruction set if the name leaves it open.",
 )
 @_option(
     _RUNNING,
     "--device",
     metavar="NAME",
-    help="Where --backend cuda or faiss computes: cuda or cuda:N, for faiss also cpu.  "
+    help="Device of --backend cuda or faiss: cuda or cuda:N, for faiss also cpu.  "
     "[default: cuda:0 for cuda, cpu for faiss]",
 )
 @_option(
@@ -272,22 +280,23 @@ An output file appears whole or not at all."""
     "--threads",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Most threads of the CPU.  [default: one per CPU]",
+    help="Number of CPU threads.  [default: one per CPU]",
 )
 @_option(
     _RUNNING,
     "--memory",
     metavar="SIZE",
     callback=_memory,
-    help="Most memory for the work beside the input, such as 2GB; of the GPU for --backend cuda.",
+    help="Largest memory for the work beside the input, such as 2GB; of the GPU for --backend "
+    "cuda.  [default: no limit; on the GPU all that is free]",
 )
 @_option(
     _RUNNING,
     "--checkpoint",
     type=_FILE,
     metavar="FILE",
-    help="Save progress here; the same command again continues from it, to the same file (with "
-    "--approx to another, as the index is trained anew).",
+    help="File for the progress of a long run. The same command continues from it, and ends in the "
+    "same pairs (with --approx in others, as the index is trained anew).",
 )
 @_option(
     _RUNNING,
@@ -297,38 +306,40 @@ An output file appears whole or not at all."""
     metavar="SECONDS",
     default=30.0,
     show_default=True,
-    help="Time between two saves; Ctrl-C saves as well.",
+    help="Seconds between two saves; Ctrl-C saves as well.",
 )
 @_option(
     _APPROXIMATE,
     "--approx",
     metavar="INDEX",
-    help="Search approximately: an index as FAISS's factory writes it, such as IVF4096,Flat.",
+    help="Search approximately with this index, a factory string of FAISS's such as IVF4096,Flat.",
 )
 @_option(
     _APPROXIMATE,
     "--nprobe",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Cells of an IVF index that a search visits; more lose less.  [default: 16]",
+    help="Number of cells of an IVF index that a search visits; more lose less.  [default: 16]",
 )
 @_option(
     _APPROXIMATE,
     "--parameters",
     metavar="TEXT",
-    help="Other parameters of FAISS's search, such as efSearch=64.",
+    help="Other parameters of FAISS's search, such as efSearch=64.  [default: FAISS's]",
 )
 @_option(
     _APPROXIMATE,
     "--sample",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Sources on which the loss is measured.  [default: 1000]",
+    help=f"Number of sources on which the loss is measured.  [default: {DEFAULT_SAMPLE}]",
 )
-@_option("About", "--backends", is_flag=True, help="List what can compute here, and why not.")
+@_option(
+    "About", "--backends", is_flag=True, help="List the backends, and why one cannot run here."
+)
 @click.version_option(__version__, prog_name="gtn-label", message="%(prog)s %(version)s")
 def cli(backends: bool, latents: Path | None, **values: Any) -> Options | ShowBackends:
-    """Turn a command line into what it asks for; `_HELP` is what users read."""
+    """Turn a command line into `Options`; users read `_HELP`."""
     if backends:
         return ShowBackends(json=values["json"])
     if latents is None:
@@ -342,12 +353,20 @@ def cli(backends: bool, latents: Path | None, **values: Any) -> Options | ShowBa
         if values["source_groups"] is None:
             given, missing = missing, given
         raise click.UsageError(f"{given} needs {missing} beside it.")
-    if values["approx"] is None:
-        for name in ("nprobe", "parameters", "sample"):
-            if values[name] is not None:
-                raise click.UsageError(f"--{name} needs --approx.")
-    elif values["backend"] != "auto":
+    index = values.pop("approx")
+    approx = {name: values.pop(name) for name in ("nprobe", "parameters", "sample")}
+    approx = {name: value for name, value in approx.items() if value is not None}
+    if index is None and approx:
+        raise click.UsageError(f"--{next(iter(approx))} needs --approx.")
+    names = {option.name for option in fields(MatchOptions)} - {"checkpoint"}
+    matching = {name: values.pop(name) for name in sorted(names & values.keys())}
+    if index is not None and matching.pop("backend") != "auto":
         raise click.UsageError(
             "--approx searches with FAISS's Python package: leave --backend out."
         )
-    return Options(latents=latents, **values)
+    return Options(
+        latents=latents,
+        matching=matching,
+        approx=None if index is None else {"index": index, **approx},
+        **values,
+    )

@@ -1,16 +1,18 @@
-"""Checkpoints: what a long run has decided so far, and which run that is.
+"""Checkpoints: the decided part of a long run, and the fingerprint of that run.
 
-A checkpoint is a .npz file of the prefix decided (`visited`, the latent taken by each source in
-visiting order) and of a fingerprint of everything that decides the result. Threads, memory, backend
-and the output are no part of it: they may differ when a run is continued. When to save is decided
-here; what the prefix means is the engine's business, which checks it once more.
+A checkpoint is a .npz file of the decided prefix (`visited`: the latent taken by each source in
+visiting order) and a fingerprint of everything that decides the result. Threads, memory, backend
+and output are no part of it: they may change when a run is continued. The engine checks the prefix
+once more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.convert import sha256
+from ..arrays.row_blocks import RowsLike, StrPath
+from .atomic import check_target
 from .files import read_npz, write_npz
 
 __all__ = ["CONTRACT", "Checkpoint", "fingerprint"]
 
-CONTRACT = 1  # of the numeric contract: a prefix decided under another one is no prefix
+CONTRACT = 1  # version of the numeric contract: a prefix decided under another one is no prefix
 FORMAT = "gtn-label checkpoint"
-_TAIL_BYTES = 1 << 16  # in which the meta and the zip directory end a file
+EVERY = 30.0  # seconds between two saves
+_TAIL_BYTES = 1 << 16  # the end of a file, which holds the meta and the zip directory
 
-_OPTIONS = ("--order", "--cone", "--center", "--seed", "--approx", "--nprobe", "--parameters")
-_ARRAYS = {
-    "latents": "the latents",
-    "sources": "the sources",
-    "source_groups": "--source-groups",
-    "latent_groups": "--latent-groups",
-}
+# Entries of a fingerprint that are options; the file writes them as the command does ("--cone").
+_OPTIONS = ("order", "cone", "center", "seed", "approx", "nprobe", "parameters")
+_ARRAYS = ("latents", "sources", "source_groups", "latent_groups")
 
 
 def fingerprint(
-    latents: NDArray[Any],
-    sources: NDArray[Any],
-    groups: tuple[NDArray[Any], NDArray[Any]] | None,
+    latents: RowsLike,
+    sources: RowsLike,
+    groups: tuple[RowsLike, RowsLike] | None,
     *,
     seed: int | None,
     order: str,
@@ -48,7 +49,7 @@ def fingerprint(
     nprobe: int | None = None,
     parameters: str | None = None,
 ) -> dict[str, Any]:
-    """Describe a run by everything its result depends on.
+    """Describe a run by everything that its result depends on.
 
     Parameters
     ----------
@@ -56,99 +57,121 @@ def fingerprint(
     sources : [n, dim]
         As given, or as drawn: hashed in both cases, so that nothing hangs on the generator.
     groups : (source labels [n], latent labels [m]) or None
+        As given, since their dtype is part of the hash.
     seed : int or None
         None if the sources were given.
     approx, nprobe, parameters
-        Of an approximate search; None for an exact one.
+        Options of an approximate search; None for an exact one.
 
     Returns
     -------
     dict
-        Of JSON types.
+        Values of JSON types.
     """
+    options = (order, cone, center, seed, approx, nprobe, parameters)
+    arrays = (latents, sources, *(groups or (None, None)))
     return {
         "format": FORMAT,
         "contract": CONTRACT,
-        "--order": order,
-        "--cone": cone,
-        "--center": center,
-        "--seed": seed,
-        "--approx": approx,
-        "--nprobe": nprobe,
-        "--parameters": parameters,
-        "latents": sha256(latents),
-        "sources": sha256(sources),
-        "source_groups": None if groups is None else sha256(groups[0]),
-        "latent_groups": None if groups is None else sha256(groups[1]),
+        **{f"--{name}": value for name, value in zip(_OPTIONS, options, strict=True)},
+        **{
+            name: None if array is None else sha256(array)
+            for name, array in zip(_ARRAYS, arrays, strict=True)
+        },
     }
 
 
 class Checkpoint:
-    """One run's checkpoint file.
+    """The checkpoint file of one run.
 
     Parameters
     ----------
     path
         The file.
-    fields
-        The run's `fingerprint`.
-    visited : int64 [n]
-        The array that the run fills.
-    m
-        Number of latents.
     every
-        Seconds between saves.
+        Seconds between two saves.
     warn
-        Called with a message, once, when a save on the way fails: the run goes on.
+        Called once with a message when a save on the way fails, and the run goes on. By default
+        the message is a RuntimeWarning.
+    words
+        Spelling of arguments in messages, by name in Python; by default the name itself.
+    remove_at_end
+        Delete the file when the matching ends. False leaves that to the caller, who has the pairs
+        still to write.
 
     Attributes
     ----------
     done : int
-        Sources decided, as last heard of.
+        Number of sources decided, as last reported.
+    total : int or None
+        Number of sources; None until the run has begun.
+    resumed_at : int
+        Number of sources that an earlier run decided.
     """
 
     def __init__(
         self,
-        path: Path,
-        fields: dict[str, Any],
-        visited: NDArray[np.int64],
-        m: int,
-        every: float,
-        warn: Callable[[str], None],
+        path: StrPath,
+        every: float = EVERY,
+        warn: Callable[[str], None] | None = None,
+        words: Mapping[str, str] | None = None,
+        remove_at_end: bool = True,
     ) -> None:
-        self.path = path
-        self.done = 0
-        self._fields = fields
-        self._visited = visited
-        self._m = m
+        self.path = Path(path)
+        self.done = self.resumed_at = 0
+        self.total: int | None = None
+        self.remove_at_end = remove_at_end
         self._every = every
-        self._warn = warn
+        self._warn = warn or _warn
+        self._words = words or {}
+        self._name = self._word("checkpoint")
         self._warned = False
-        self._saved = 0  # of `done`, in the file
-        self._saved_at = time.monotonic()
 
-    def resume(self) -> int:
-        """Read the file, if there is one, into the start of ``visited``; return how many it had.
+    def open(self, fields: dict[str, Any], visited: NDArray[np.int64], m: int) -> int:
+        """Begin a run: read the file, if there is one, into the start of `visited`.
+
+        Parameters
+        ----------
+        fields
+            The run's `fingerprint`.
+        visited : int64 [n]
+            The array that the run fills.
+        m
+            Number of latents.
+
+        Returns
+        -------
+        int
+            Number of sources that the file had decided.
 
         Raises
         ------
         ValueError
-            If it is damaged, no checkpoint, or of a run with other input or options.
+            If the file is damaged, no checkpoint, or belongs to a run with other input or options.
         OSError
-            If it cannot be read.
+            If the file cannot be read, or could not be written later.
         """
+        check_target(self.path, self._name)
+        self._fields, self._visited = fields, visited
+        self.done = self._saved = self.resumed_at = self._read(m)
+        self._saved_at = time.monotonic()
+        self.total = len(visited)
+        return self.done
+
+    def _read(self, m: int) -> int:
+        """Fill the start of `visited` from the file, and return the number of entries."""
         if not self.path.exists():
             return 0
-        name = f"--checkpoint '{self.path}'"
+        name = f"{self._name} '{self.path}'"
         try:
-            arrays, fields = read_npz(self.path, name="--checkpoint")
+            arrays, fields = read_npz(self.path, name=self._name)
         except (ValueError, TypeError) as error:
             if _was_ours(self.path):
                 raise ValueError(f"{error}; delete it to start over") from None
             arrays, fields = {}, {}
         if fields.get("format") != FORMAT or "visited" not in arrays:
             raise ValueError(f"{name} is not a checkpoint of gtn-label, and is left alone")
-        differences = _differences(fields, self._fields)
+        differences = self._differences(fields)
         if differences:
             raise ValueError(
                 f"{name} belongs to another run: {'; '.join(differences)}. Give that run's input "
@@ -159,32 +182,35 @@ class Checkpoint:
         if (
             prefix.dtype != np.int64
             or not 0 <= done <= len(self._visited)
-            or (done and not 0 <= prefix.min() <= prefix.max() < self._m)
+            or (done and not 0 <= prefix.min() <= prefix.max() < m)
         ):
             raise ValueError(f"{name} is damaged: its rows are no latents; delete it to start over")
         self._visited[:done] = prefix
-        self.done = self._saved = done
         return done
 
+    def refusal(self, rule: str) -> ValueError:
+        """Return the error for a prefix that breaks a rule of the engine's."""
+        return ValueError(f"{self._name} '{self.path}' {rule}; delete it to start over")
+
     def poll(self, done: int) -> None:
-        """Note that ``visited[:done]`` is final, and save if it is time."""
+        """Note that `visited[:done]` is final, and save if it is time."""
         self.done = done
         if done == self._saved or time.monotonic() - self._saved_at < self._every:
             return
         try:
             self.save()
         except OSError as error:
-            # Hours of work are not thrown away because the copy of them could not be made.
+            # Hours of work are not thrown away because a copy of them could not be made.
             if not self._warned:
                 self._warn(
-                    f"--checkpoint '{self.path}' could not be written ({error.strerror or error}); "
+                    f"{self._name} '{self.path}' could not be written ({error.strerror or error}); "
                     "the run goes on without"
                 )
             self._warned = True
         self._saved_at = time.monotonic()
 
     def save(self) -> None:
-        """Write what has been decided, whole or not at all.
+        """Write the decided sources, whole or not at all.
 
         Raises
         ------
@@ -195,17 +221,55 @@ class Checkpoint:
         write_npz(self.path, {"visited": self._visited[:done]}, self._fields)
         self._saved = done
 
+    def stopped(self) -> None:
+        """Save what a run decided that ends with an exception; a failure to save hides nothing."""
+        if self.remove_at_end and self.done > self._saved:
+            with contextlib.suppress(OSError):
+                self.save()
+
+    def ended(self) -> None:
+        """Note that all sources are decided, and delete the file if that is left to the run."""
+        self.done = len(self._visited)
+        if self.remove_at_end:
+            self.remove()
+
     def remove(self) -> bool:
-        """Delete the file; return whether there was one."""
+        """Delete the file, and return True if there was one."""
         existed = self.path.exists()
         self.path.unlink(missing_ok=True)
         return existed
 
+    def _differences(self, theirs: dict[str, Any]) -> list[str]:
+        """Describe each difference between the file's fingerprint and this run's."""
+        ours = self._fields
+        if theirs.get("contract") != ours["contract"]:
+            contract = theirs.get("contract")
+            return [f"it follows numeric contract {contract}, this is {ours['contract']}"]
+        found = []
+        for name in _OPTIONS:
+            was, now = theirs.get(f"--{name}"), ours[f"--{name}"]
+            if was != now:
+                found.append(f"{self._word(name)} was {_shown(was)} and is {_shown(now)}")
+        for name in _ARRAYS:
+            was, now = theirs.get(name), ours[name]
+            # Other seeds mean other sources: one reason is enough.
+            if was != now and not (name == "sources" and theirs.get("--seed") != ours["--seed"]):
+                shown = f"the {name}" if name in ("latents", "sources") else self._word(name)
+                found.append(f"{shown}: SHA-256 was {str(was)[:12]} and is {str(now)[:12]}")
+        return found
+
+    def _word(self, name: str) -> str:
+        return self._words.get(name, name)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+
 
 def _was_ours(path: Path) -> bool:
-    """Whether a file that cannot be read bears the marks of a checkpoint at one of its ends.
+    """Tell by its two ends whether a damaged file was a checkpoint.
 
-    Only then may anyone be told to delete it: a path given by mistake can be the user's own data.
+    Nobody is told to delete any other file: a path given by mistake can be the user's own data.
     """
     with path.open("rb") as file:
         head = file.read(64)
@@ -214,23 +278,6 @@ def _was_ours(path: Path) -> bool:
     # Our first member, right after its zip header; our meta, in the characters of NumPy.
     first = head[:4] == b"PK\3\4" and head[30:].startswith(b"visited.npy")
     return first or FORMAT.encode("utf-32-le") in tail
-
-
-def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    """Say in words what differs between two fingerprints."""
-    if theirs.get("contract") != ours["contract"]:
-        return [f"it follows numeric contract {theirs.get('contract')}, this is {ours['contract']}"]
-    found = [
-        f"{option} was {_shown(theirs.get(option))} and is {_shown(ours[option])}"
-        for option in _OPTIONS
-        if theirs.get(option) != ours[option]
-    ]
-    for field, words in _ARRAYS.items():
-        was, now = theirs.get(field), ours[field]
-        # Other seeds mean other sources: one reason is enough.
-        if was != now and not (field == "sources" and theirs.get("--seed") != ours["--seed"]):
-            found.append(f"{words}: SHA-256 was {str(was)[:12]} and is {str(now)[:12]}")
-    return found
 
 
 def _shown(value: Any) -> str:

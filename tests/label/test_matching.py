@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import gtn_label
-from gtn_label import options, run
+from gtn_label import options
 from gtn_label.progress import Progress
 
 
@@ -218,58 +218,6 @@ class TestStats:
         seconds = stats["seconds"]
         assert min(seconds.values()) >= 0
         assert seconds["total"] >= seconds["prepare"]
-
-
-class TestRun:
-    """The entry of the command: a state to watch and to resume from."""
-
-    def test_visited_is_filled_in_visiting_order(self):
-        latents, sources = gaussian(100, 4), gaussian(80, 4, 1)
-        visited = np.full(80, -1, dtype=np.int64)
-        m = run.run(latents, sources, visited=visited)
-        order = np.argsort(np.linalg.norm(sources.astype(np.float64), axis=1), kind="stable")
-        np.testing.assert_array_equal(visited, m.assignment[order])
-
-    def test_resumes_from_a_prefix(self):
-        latents, sources = gaussian(100, 4), gaussian(80, 4, 1)
-        whole = np.full(80, -1, dtype=np.int64)
-        expected = run.run(latents, sources, visited=whole)
-        for start in (0, 1, 40, 79, 80):
-            visited = np.concatenate([whole[:start], np.full(80 - start, -1)])
-            m = run.run(latents, sources, visited=visited, start=start)
-            np.testing.assert_array_equal(m.assignment, expected.assignment)
-            np.testing.assert_array_equal(m.cosine, expected.cosine)
-
-    def test_poll_sees_final_entries_and_the_end(self):
-        latents = gaussian(2000, 8)
-        visited = np.full(2000, -1, dtype=np.int64)
-        seen = []
-        run.run(
-            latents, visited=visited, poll=lambda done: seen.append((done, visited[:done].copy()))
-        )
-        assert seen[-1][0] == 2000
-        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-        for done, prefix in seen:
-            np.testing.assert_array_equal(prefix, visited[:done])
-
-    def test_poll_and_progress_are_both_called_poll_first(self):
-        calls = []
-        run.run(
-            gaussian(50, 3),
-            poll=lambda done: calls.append(("poll", done)),
-            progress=lambda done, total, left: calls.append(("progress", done)),
-        )
-        assert calls[-2:] == [("poll", 50), ("progress", 50)]
-
-    def test_what_poll_raises_propagates(self):
-        class Stop(Exception):
-            pass
-
-        def poll(done):
-            raise Stop(f"at {done}")
-
-        with pytest.raises(Stop, match="at "):
-            run.run(gaussian(50, 3), poll=poll)
 
 
 class TestProgress:

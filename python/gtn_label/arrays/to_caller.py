@@ -1,9 +1,7 @@
-"""What the caller handed in, and how results become the same kind of array on the same device.
+"""Results become arrays of the caller's kind: NumPy, or torch on the same device.
 
-Here: NumPy arrays, which lists and the like are read into, and torch tensors. Not here: checks of
-what is handed in and its way to the engine (convert.py).
-
-torch is never imported: a tensor's own module is already loaded.
+The way in, from the caller to the engine, is in convert.py and on_gpu.py. torch is never imported:
+the module of a tensor is already loaded.
 """
 
 from __future__ import annotations
@@ -14,11 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from . import on_gpu
+from .convert import Rows, numpy_of, read_only
 from .row_blocks import RowsLike
 
 
 class Given(Protocol):
-    """One input as the caller has it; kept by reference, never modified."""
+    """One input as the caller has it, kept by reference and never modified."""
 
     @property
     def whole(self) -> Any:
@@ -26,7 +26,7 @@ class Given(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[n, dim], or what else was given."""
+        """Shape as given, [n, dim] for rows."""
 
     @property
     def blocks(self) -> RowsLike:
@@ -36,20 +36,30 @@ class Given(Protocol):
         """Return all values in CPU memory, in their own dtype (bfloat16 as float32)."""
 
     def like(self, array: npt.NDArray[Any]) -> Any:
-        """Return a result of the engine as an array of this kind."""
+        """Convert an array of the engine to this kind."""
 
     def adopt(self, other: Given) -> Any:
-        """Return another input as an array of this kind."""
+        """Convert another input to this kind."""
 
     def fresh(self, rows: Any) -> Any:
-        """Return a writable copy of what `adopt` returned."""
+        """Return a writable copy of rows that `adopt` returned."""
 
     def take(self, index: npt.NDArray[np.int64]) -> Any:
         """Return a copy of these rows, in this order."""
 
 
+def given(rows: Rows | on_gpu.Rows) -> Given:
+    """Wrap a checked input by its kind."""
+    if isinstance(rows.given, np.ndarray):
+        return GivenArray(rows.given)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(rows.given, torch.Tensor):
+        return GivenTensor(rows.given)
+    return GivenOnGpu(rows.given, rows.rows.shape)
+
+
 class GivenArray:
-    """A NumPy array, or what was read into one."""
+    """A NumPy array; lists and the like have become one."""
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self._array = read_only(array)
@@ -61,7 +71,7 @@ class GivenArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of the array."""
+        """Shape of the array."""
         return self._array.shape
 
     @property
@@ -74,11 +84,11 @@ class GivenArray:
         return self._array
 
     def like(self, array: npt.NDArray[Any]) -> Any:
-        """Return it as it is."""
+        """Return the array as it is."""
         return array
 
     def adopt(self, other: Given) -> Any:
-        """Return its values in CPU memory, read-only."""
+        """Return the other's values in CPU memory, read-only."""
         return read_only(other.array())
 
     def fresh(self, rows: Any) -> Any:
@@ -103,12 +113,12 @@ class GivenTensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of the tensor."""
+        """Shape of the tensor."""
         return tuple(self._tensor.shape)
 
     @property
     def blocks(self) -> RowsLike:
-        """The tensor's rows, moved when asked for."""
+        """Rows of the tensor, moved to the CPU block by block."""
         return _TensorBlocks(self._tensor)
 
     def array(self) -> npt.NDArray[Any]:
@@ -116,7 +126,7 @@ class GivenTensor:
         return numpy_of(self._tensor)
 
     def like(self, array: npt.NDArray[Any]) -> Any:
-        """Copy it into a tensor on this one's device."""
+        """Copy the array into a tensor on this one's device."""
         return _tensor_on(self._tensor.device, array)
 
     def adopt(self, other: Given) -> Any:
@@ -134,20 +144,70 @@ class GivenTensor:
         return self._tensor[self.like(index)]
 
 
+class GivenOnGpu:
+    """An array of another library in a GPU's memory; results are NumPy arrays."""
+
+    def __init__(self, array: Any, shape: tuple[int, ...]) -> None:
+        self._array = array
+        self._shape = shape
+
+    @property
+    def whole(self) -> Any:
+        """The array."""
+        return self._array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self._shape
+
+    @property
+    def blocks(self) -> RowsLike:
+        """A copy of all values."""
+        return self.array()
+
+    def array(self) -> npt.NDArray[Any]:
+        """Copy the values to CPU memory."""
+        array: npt.NDArray[Any] = on_gpu.in_cpu_memory(self._array, "the array")
+        return array
+
+    def like(self, array: npt.NDArray[Any]) -> Any:
+        """Return the array as it is: only its library can make an array of its kind."""
+        return array
+
+    def adopt(self, other: Given) -> Any:
+        """Return the other input as it was given."""
+        return other.whole
+
+    def fresh(self, rows: Any) -> Any:
+        """Refuse, as `take` does."""
+        raise self._refusal()
+
+    def take(self, index: npt.NDArray[np.int64]) -> Any:
+        """Refuse: only the caller knows how to index an array of that library."""
+        raise self._refusal()
+
+    def _refusal(self) -> TypeError:
+        return TypeError(
+            "pairs() gathers rows of NumPy arrays and torch tensors, got latents of type "
+            f"{type(self._array).__name__}; use m.sources and latents[m.assignment]"
+        )
+
+
 class _TensorBlocks:
-    """Rows of a tensor as NumPy arrays, a few at a time."""
+    """Rows of a tensor as NumPy arrays, a block at a time."""
 
     def __init__(self, tensor: Any) -> None:
         self._tensor = tensor
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of the tensor."""
+        """Shape of the tensor."""
         return tuple(self._tensor.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """As NumPy has it."""
+        """Dtype of the blocks."""
         return numpy_of(self._tensor[:0]).dtype
 
     def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
@@ -156,28 +216,6 @@ class _TensorBlocks:
         return numpy_of(self._tensor[rows])
 
 
-def numpy_of(tensor: Any) -> npt.NDArray[Any]:
-    """Return a tensor's values in CPU memory, without a copy where they are there already.
-
-    Raises
-    ------
-    TypeError
-        If NumPy lacks the dtype, but for bfloat16, all of whose values are float32.
-    """
-    tensor = tensor.detach().cpu()
-    if str(tensor.dtype) == "torch.bfloat16":
-        tensor = tensor.float()
-    array: npt.NDArray[Any] = tensor.resolve_conj().resolve_neg().numpy()
-    return array
-
-
 def _tensor_on(device: Any, array: npt.NDArray[Any]) -> Any:
-    native = array.astype(array.dtype.newbyteorder("="))  # a copy: torch has no read-only tensors
+    native = array.astype(array.dtype.newbyteorder("="))  # copied: torch has no read-only tensors
     return sys.modules["torch"].from_numpy(native).to(device)
-
-
-def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """View an array so that nobody writes to it."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -1,14 +1,13 @@
 """Runs that stop and go on: killed, interrupted or cut anywhere, they end with the same bytes.
 
 Most tests cut a finished run short by hand (any prefix of `visited` is what an interruption can
-leave), so that nothing hangs on timing; a few kill a real process.
+leave), so that nothing hangs on timing; a few kill a real process. The class alone is tested in
+io/test_checkpoint.py.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 import signal
 import time
@@ -20,8 +19,8 @@ import pytest
 
 import engine
 from command import child, gaussian, gtn_label, listing, one_line, start
-from gtn_label import run
-from gtn_label.arrays import convert
+from gtn_label import match
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.io import checkpoint
 
 LATENTS = gaussian(600, 6)
@@ -38,22 +37,18 @@ def folder(tmp_path: Path) -> Path:
 
 def visits(latents: np.ndarray, **options: Any) -> np.ndarray:
     """The whole of `visited` of a run."""
-    visited = np.empty(len(options.get("sources", latents)), np.int64)
-    run.run(latents, visited=visited, **options)
-    return visited
+    return match(latents, **options).visited
 
 
-def cut(path: Path, latents: np.ndarray, visited: np.ndarray, done: int, **changed: Any) -> None:
+def cut(path: Path, latents: np.ndarray, visited: np.ndarray, done: int) -> None:
     """Leave the checkpoint that a default run would have left after `done` sources."""
-    fields = checkpoint.fingerprint(
-        latents,
-        convert.draw_sources(*latents.shape, 0),
-        None,
-        **{"seed": 0, "order": "norm", "cone": 1, "center": False, **changed},
-    )
-    state = checkpoint.Checkpoint(path, fields, visited, len(latents), 0.0, pytest.fail)
-    state.done = done
-    state.save()
+    options = {"seed": 0, "order": "norm", "cone": 1, "center": False}
+    sources = draw_sources(*latents.shape, 0)
+    leave(path, checkpoint.fingerprint(latents, sources, None, **options), visited, done)
+
+
+def leave(path: Path, fields: dict[str, Any], visited: np.ndarray, done: int) -> None:
+    checkpoint.write_npz(path, {"visited": visited[:done]}, fields)
 
 
 @pytest.mark.parametrize("done", [0, 1, 63, 64, 65, 300, 599, 600])
@@ -87,10 +82,7 @@ def test_any_options_continue_to_the_same_bytes(folder: Path) -> None:
     assert gtn_label(*arguments, "-o", "whole.npz", cwd=folder).returncode == 0
     fields = checkpoint.fingerprint(LATENTS, sources, groups, seed=None, **options)
     for done in rng.integers(1, 500, 3).tolist():
-        state = checkpoint.Checkpoint(
-            folder / "run.ckpt", fields, visited, len(LATENTS), 0.0, pytest.fail
-        )
-        state.poll(done)
+        leave(folder / "run.ckpt", fields, visited, done)
         ended = gtn_label(
             *arguments,
             *("-o", "pairs.npz", "--checkpoint", "run.ckpt", "--json"),
@@ -268,40 +260,6 @@ def test_bad_input_leaves_no_checkpoint(folder: Path) -> None:
     assert listing(folder) == ["latents.npy"]
 
 
-# ------------------------------------------------------------------------------ the unit alone
-
-
-def test_saves_are_spaced_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    path = tmp_path / "c"
-    state = checkpoint.Checkpoint(path, {}, np.arange(10), 10, 30.0, pytest.fail)
-    saved = []
-    for second, done in ((10, 1), (29, 2), (30, 3), (31, 4), (59, 5), (61, 6), (99, 6)):
-        now[0] = second
-        state.poll(done)
-        if path.exists():
-            saved.append(len(checkpoint.read_npz(path)[0]["visited"]))
-    assert saved == [3, 3, 3, 6, 6]
-
-
-def test_a_save_that_fails_warns_once_and_the_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    warnings: list[str] = []
-    state = checkpoint.Checkpoint(tmp_path / "c", {}, np.arange(9), 9, 0.0, warnings.append)
-    state.poll(3)
-    monkeypatch.setattr(os, "fsync", full)
-    state.poll(5)
-    state.poll(6)
-    assert len(warnings) == 1
-    assert "could not be written (No space left on device); the run goes on" in warnings[0]
-    assert checkpoint.read_npz(tmp_path / "c")[0]["visited"].tolist() == [0, 1, 2]
-
-
 # ------------------------------------------------------------------------------ real processes
 
 
@@ -346,11 +304,11 @@ def test_signals_save_and_stop_at_once(tmp_path: Path, name: str) -> None:
 
 def test_killed_again_and_again(tmp_path: Path) -> None:
     """SIGKILL at moments nobody chose; a leftover temporary is all that it may leave."""
-    np.save(tmp_path / "latents.npy", gaussian(15_000, 32))
+    np.save(tmp_path / "latents.npy", gaussian(12_000, 32))
     assert gtn_label("latents.npy", "-q", "-o", "whole.npz", cwd=tmp_path).returncode == 0
     rng = np.random.Generator(np.random.Philox(11))
     kills = 0
-    for delay in rng.uniform(0.0, 0.5, 6).tolist():
+    for delay in rng.uniform(0.0, 0.3, 4).tolist():
         process = start(
             *("latents.npy", "-o", "pairs.npz", *SLOW, "--checkpoint-every", 0), cwd=tmp_path
         )

@@ -1,7 +1,7 @@
 """Reading array-likes: every layout and dtype gives the rows NumPy would, copied only if needed.
 
-Here: gtn_label.arrays.convert on its own. What match() does with the rows is in test_match.py,
-refusals of match() in test_bad_input.py.
+Here: gtn_label.arrays.convert on its own. test_matching.py has match() on such rows, test_errors.py
+what match() refuses.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from gtn_label.arrays import convert
-from gtn_label.arrays.kinds import GivenTensor, read_only
+from gtn_label.arrays import convert, to_caller
+from gtn_label.arrays.convert import read_only
+from gtn_label.arrays.to_caller import GivenTensor
 
 
 def rows_f32(n: int = 7, dim: int = 5) -> np.ndarray:
@@ -53,7 +54,7 @@ def test_every_layout_gives_the_same_rows(layout, dtype):
     assert read.rows.flags.aligned
     assert read.rows.dtype.isnative
     np.testing.assert_array_equal(read.rows, expected)
-    np.testing.assert_array_equal(read.given.array(), expected)
+    np.testing.assert_array_equal(to_caller.given(read).array(), expected)
     np.testing.assert_array_equal(expected, before)
 
 
@@ -78,7 +79,7 @@ def test_dtypes_are_widened_and_kept_as_given(given, engine):
     read = convert.as_rows(value, "latents")
     assert read.rows.dtype == engine
     assert read.rows.dtype.isnative
-    assert read.given.array().dtype == value.dtype
+    assert to_caller.given(read).array().dtype == value.dtype
 
 
 def test_float16_is_widened_exactly_over_its_whole_range():
@@ -98,7 +99,7 @@ def test_usable_rows_are_not_copied(dtype, shape):
     value = np.ones(shape, dtype=dtype)
     read = convert.as_rows(value, "latents")
     assert np.shares_memory(read.rows, value)
-    assert np.shares_memory(read.given.array(), value)
+    assert np.shares_memory(to_caller.given(read).array(), value)
 
 
 def test_memory_map_is_not_copied(tmp_path):
@@ -106,13 +107,13 @@ def test_memory_map_is_not_copied(tmp_path):
     mapped = np.load(tmp_path / "latents.npy", mmap_mode="r")
     read = convert.as_rows(mapped, "latents")
     assert np.shares_memory(read.rows, mapped)
-    assert np.shares_memory(read.given.array(), mapped)
+    assert np.shares_memory(to_caller.given(read).array(), mapped)
 
 
 def test_given_is_read_only_and_the_callers_array_stays_writable():
     value = rows_f32()
     read = convert.as_rows(value, "latents")
-    assert not read.given.array().flags.writeable
+    assert not to_caller.given(read).array().flags.writeable
     assert value.flags.writeable
 
 
@@ -166,22 +167,22 @@ class TestTorch:
     def test_dtypes_numpy_has_share_memory(self, dtype):
         tensor = self.torch.arange(12).reshape(4, 3).to(getattr(self.torch, dtype))
         read = convert.as_rows(tensor, "latents")
-        assert read.given.array().dtype == np.dtype(dtype)
-        assert read.given.array().ctypes.data == tensor.data_ptr()
+        assert to_caller.given(read).array().dtype == np.dtype(dtype)
+        assert to_caller.given(read).array().ctypes.data == tensor.data_ptr()
         np.testing.assert_array_equal(read.rows, np.arange(12).reshape(4, 3))
-        assert read.given.whole.data_ptr() == tensor.data_ptr()
+        assert read.given.data_ptr() == tensor.data_ptr()
 
     def test_bfloat16_is_widened_exactly(self):
         tensor = self.torch.from_numpy(rows_f32()).bfloat16()
         read = convert.as_rows(tensor, "latents")
         assert read.rows.dtype == np.float32
         assert self.torch.equal(self.torch.from_numpy(read.rows).bfloat16(), tensor)
-        assert read.given.whole.dtype == self.torch.bfloat16
+        assert read.given.dtype == self.torch.bfloat16
 
     def test_requires_grad(self):
         tensor = self.torch.ones(3, 2, requires_grad=True)
         read = convert.as_rows(tensor, "latents")
-        assert not read.given.whole.requires_grad
+        assert not read.given.requires_grad
         assert tensor.requires_grad
 
     def test_layouts(self):
@@ -262,32 +263,6 @@ class TestLabels:
         torch = pytest.importorskip("torch")
         read = convert.as_labels(torch.tensor([1, 2]), "source_groups", 2, "sources")
         assert read.tolist() == [1, 2]
-
-
-class TestDrawnSources:
-    def test_are_philox_standard_normals_in_float32(self):
-        drawn = convert.draw_sources(4, 3, 7)
-        expected = np.random.Generator(np.random.Philox(7)).standard_normal(12, dtype=np.float32)
-        assert drawn.dtype == np.float32
-        np.testing.assert_array_equal(drawn, expected.reshape(4, 3))
-
-    def test_bits_do_not_change_between_versions(self):
-        # Written down once: users' pairs depend on these bits.
-        digest = hashlib.sha256(convert.draw_sources(1000, 16, 0).astype("<f4").tobytes())
-        assert digest.hexdigest() == (
-            "0cbc761613844b8904b53c844e660112485d835548978d1d6dbcbdbb1c13b250"
-        )
-
-    def test_seeds_differ(self):
-        assert not np.array_equal(convert.draw_sources(4, 3, 0), convert.draw_sources(4, 3, 1))
-
-    @pytest.mark.parametrize("values", [1, 7, 30, 1000])
-    @pytest.mark.parametrize("dim", [1, 3, 8])
-    def test_blocks_are_one_stream(self, values, dim, monkeypatch):
-        generator = np.random.Generator(np.random.Philox(5))
-        whole = generator.standard_normal((101, dim), dtype=np.float32)
-        monkeypatch.setattr(convert, "_DRAW_VALUES", values)
-        assert convert.draw_sources(101, dim, 5).tobytes() == whole.tobytes()
 
 
 class TestSha256:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from command import child, gaussian, gtn_label, interruptible, listing, one_line
+from command import child, gaussian, gtn_label, interruptible, listing, one_line, shell
 
 LATENTS = gaussian(200, 4)
 
@@ -127,7 +127,7 @@ REFUSED = {
     "more sources than latents": (
         save("s.npy", gaussian(201, 4)),
         "latents.npy --sources s.npy",
-        "201 sources must not exceed 200 latents",
+        r"--sources 's\.npy' must not exceed the 200 latents, got 201 sources",
     ),
     "different dims": (
         save("s.npy", gaussian(200, 5)),
@@ -203,7 +203,7 @@ REFUSED = {
     "unknown backend": (
         nothing,
         "latents.npy --backend tpu",
-        "unknown --backend 'tpu'; known: auto, ",
+        "--backend must be one of auto, cpu, .*, got 'tpu'",
     ),
     "unknown option": (nothing, "latents.npy --sede 1", "No such option.*--sede"),
     "two inputs": (nothing, "latents.npy more.npy", "unexpected extra argument"),
@@ -354,7 +354,7 @@ def test_full_disk_half_way(folder: Path, suffix: str) -> None:
     out = folder / f"pairs.{suffix}"
     out.write_bytes(b"previous")
     before = listing(folder)
-    done = gtn_label(
+    done = shell(
         *("latents.npy", "--out", out.name, "--plot", "p.png"), cwd=folder, preexec_fn=limit
     )
     assert done.returncode == 2

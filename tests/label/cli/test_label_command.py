@@ -31,6 +31,7 @@ from command import (
     interruptible,
     listing,
     one_line,
+    shell,
 )
 from gtn_label.cli.options import parse_bytes
 
@@ -144,7 +145,7 @@ def test_paths_with_spaces_and_any_letters(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "é.npz" in done.stdout
     # An encoding without these letters is no reason to fail either.
-    done = gtn_label(
+    done = shell(
         inside / "z z.npy",
         *("-o", inside / "é.npz"),
         cwd=tmp_path,
@@ -283,7 +284,7 @@ def test_reader_of_stdout_that_left(folder: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = gtn_label("latents.npy", "-o", "pairs.npz", cwd=folder, stdout=writing)
+        done = shell("latents.npy", "-o", "pairs.npz", cwd=folder, stdout=writing)
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
@@ -294,7 +295,7 @@ def test_reader_of_stdout_that_left(folder: Path) -> None:
 def test_reader_of_the_help_that_left(folder: Path, option: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = gtn_label(option, cwd=folder, stdout=writing)
+    done = shell(option, cwd=folder, stdout=writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -302,7 +303,7 @@ def test_reader_of_the_help_that_left(folder: Path, option: str) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_stdout_on_a_full_disk(folder: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = gtn_label("latents.npy", "-o", "pairs.npz", cwd=folder, stdout=full)
+        done = shell("latents.npy", "-o", "pairs.npz", cwd=folder, stdout=full)
     assert done.returncode == 2
     assert "stdout could not be written: No space left" in one_line(done.stderr)
 
@@ -313,7 +314,7 @@ def test_stdout_and_stderr_closed(folder: Path) -> None:
         os.close(1)
         os.close(2)
 
-    done = gtn_label("latents.npy", "-o", "pairs.npz", cwd=folder, preexec_fn=close)
+    done = shell("latents.npy", "-o", "pairs.npz", cwd=folder, preexec_fn=close)
     assert done.returncode == 0
     library.Matching.load(folder / "pairs.npz")
 

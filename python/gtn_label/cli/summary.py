@@ -1,0 +1,130 @@
+"""The summary of a run as the command prints it: a table, or one JSON object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..backend.names import backends
+from ..quality import Summary
+from ..result import Matching
+from .console import format_bytes, format_seconds, table
+
+__all__ = ["backends_table", "figures", "plain", "summary_table"]
+
+
+def figures(
+    result: Matching,
+    summary: Summary,
+    seconds: float,
+    resumed_at: int,
+    out: Path,
+    plot: Path | None,
+    checkpoint_removed: Path | None,
+) -> dict[str, Any]:
+    """Collect the figures of a run, by their names in `--json`."""
+    stats = result.stats
+    return {
+        "version": __version__,
+        "n": stats["n"],
+        "latents": stats["m"],
+        "dim": stats["dim"],
+        "backend": stats["backend"],
+        "instruction_set": stats.get("instruction_set"),
+        "threads": stats.get("threads"),
+        "seconds": seconds,
+        "pairs_a_second": (stats["n"] - resumed_at) / max(seconds, 1e-9),
+        **summary._asdict(),
+        **{name: result.meta[name] for name in ("seed", "order", "cone", "center", "groups")},
+        "out": str(out),
+        "out_bytes": out.stat().st_size,
+        "plot": None if plot is None else str(plot),
+        "approx": result.meta.get("approx"),
+        "resumed_at": resumed_at,
+        "checkpoint_removed": None if checkpoint_removed is None else str(checkpoint_removed),
+        "stats": stats,
+    }
+
+
+def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> str:
+    """Lay out the figures of a run for a reader."""
+
+    def number(name: str) -> str:
+        value = figures[name]
+        return "undefined" if value is None else f"{value:.4f}"
+
+    sample = figures["learnability_sample"]
+    rows = [
+        ("n", f"{figures['n']:,}"),
+        ("latents", f"{figures['latents']:,}"),
+        ("dim", f"{figures['dim']:,}"),
+        ("backend", _engine(figures)),
+        ("time", format_seconds(figures["seconds"])),
+        ("pairs a second", f"{figures['pairs_a_second']:,.0f}"),
+        ("mean cosine", number("mean_cosine")),
+        ("last decile", f"{number('last_decile_cosine')} (mean of the last 10% visited)"),
+        ("norm correlation", f"{number('norm_correlation')} (rank, source and label norms)"),
+        ("learnability", f"{number('learnability')} (10-NN R2 of labels, {sample:,} rows)"),
+        *_loss(figures["approx"]),
+        ("pairs", f"{figures['out']} ({format_bytes(figures['out_bytes'])})"),
+    ]
+    if figures["latents"] == figures["n"]:
+        del rows[1]
+    if figures["plot"] is not None:
+        rows.append(("plot", figures["plot"]))
+    if checkpoint is not None:
+        resumed = f"continued at {figures['resumed_at']:,}, " if figures["resumed_at"] else ""
+        state = "removed" if figures["checkpoint_removed"] else "was not needed"
+        rows.append(("checkpoint", f"{checkpoint} ({resumed}{state})"))
+    return table(rows)
+
+
+def backends_table() -> str:
+    """List the backends, with the reason for each that cannot run here."""
+    return table(
+        [
+            (row.name, row.description if row.available else f"not available: {row.reason}")
+            for row in backends()
+        ]
+    )
+
+
+def plain(value: Any) -> Any:
+    """Return NumPy scalars and arrays as JSON has them, for `json.dumps(default=)`."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _engine(figures: Mapping[str, Any]) -> str:
+    """Describe what computed.
+
+    Examples: "cpu, avx2, 2 threads"; "faiss (python 1.15.1, cuda:0), 1 thread"; "cuda, mma on
+    cuda:0 (NVIDIA H100 80GB HBM3)".
+    """
+    stats, threads = figures["stats"], figures["threads"]
+    if "cuda" in stats:
+        gpu = stats["cuda"]
+        return f"cuda, {figures['instruction_set']} on {gpu['device']} ({gpu['name']})"
+    text = f"cpu, {figures['instruction_set']}"
+    if "faiss" in stats:
+        library = stats["faiss"]
+        device = "" if library["device"] == "cpu" else f", {library['device']}"
+        text = f"faiss ({library['way']} {library['version']}{device})"
+    return f"{text}, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def _loss(approx: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return the lines on the loss of an approximate run; none for an exact one."""
+    if approx is None:
+        return []
+    nprobe = "" if approx["nprobe"] is None else f", nprobe {approx['nprobe']}"
+    more = "" if approx["parameters"] is None else f", {approx['parameters']}"
+    low, high = approx["other_latent_95"]
+    other = f"{100 * approx['other_latent']:.1f} % of {approx['sample']:,} sampled sources"
+    lost = f"{approx['cosine_lost']:.4f} ± {approx['cosine_lost_error']:.4f}"
+    return [
+        ("approximate", f"{approx['index']}{nprobe}{more}"),
+        ("not the exact choice", f"{other} (95 %: {100 * low:.1f} to {100 * high:.1f} % of all)"),
+        ("mean cosine lost", f"{lost}, against the best latent free at the time"),
+    ]

@@ -1,0 +1,74 @@
+"""Errors about arguments: the argument's name, the rule that its value breaks, and the value found.
+
+Python and the command spell an argument differently (`cone`, `--cone`). The names are therefore
+fields of the error, and `spelled` writes the sentence with other names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["ArgumentError", "ArgumentTypeError", "too_many_sources"]
+
+
+class _Argument(Exception):
+    """Fields and sentence that both errors share."""
+
+    def __init__(
+        self, name: str | tuple[str, ...], rule: str, got: str = "", advice: str = ""
+    ) -> None:
+        super().__init__(name, rule, got, advice)  # all of them, so that errors can be pickled
+        self.names = (name,) if isinstance(name, str) else name
+        self.rule = rule
+        self.got = got
+        self.advice = advice
+
+    def spelled(self, words: Mapping[str, str]) -> str:
+        """Return the sentence with `words[name]` in place of each name that `words` holds."""
+        names = " and ".join(words.get(name, name) for name in self.names)
+        space = "" if self.rule.startswith(":") else " "
+        got = f", got {self.got}" if self.got else ""
+        return f"{names}{space}{self.rule}{got}" + (f"; {self.advice}" if self.advice else "")
+
+    def __str__(self) -> str:
+        return self.spelled({})
+
+
+class ArgumentError(_Argument, ValueError):
+    """The value of an argument breaks a rule.
+
+    Parameters
+    ----------
+    name : str or tuple of str
+        The argument, or several that do not fit each other.
+    rule : str
+        The rule as a predicate, such as "must be >= 1".
+    got : str
+        The value found, as the message shows it.
+    advice : str
+        A way out, if there is a better one than to obey the rule.
+
+    Attributes
+    ----------
+    names : tuple of str
+    rule, got, advice : str
+
+    Examples
+    --------
+    >>> error = ArgumentError("cone", "must be >= 1", "0")
+    >>> str(error)
+    'cone must be >= 1, got 0'
+    >>> error.spelled({"cone": "--cone"})
+    '--cone must be >= 1, got 0'
+    """
+
+
+class ArgumentTypeError(_Argument, TypeError):
+    """The type of an argument, or the dtype of an array, is wrong; fields as in `ArgumentError`."""
+
+
+def too_many_sources(n: int, m: int) -> ArgumentError:
+    """Return the error for more sources than latents."""
+    return ArgumentError(
+        "sources", f"must not exceed the {m} latents", f"{n} sources", "draw or pass fewer"
+    )
