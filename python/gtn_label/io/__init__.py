@@ -1,1 +1,1 @@
-"""Files: latents read, pairs written and read, checkpoints of long runs, atomic writes."""
+"""Files: arrays and pairs, their formats, checkpoints, and atomic writes."""

@@ -1,9 +1,8 @@
 """Files that appear whole or not at all.
 
-Every file the package writes (pairs, plots, checkpoints) goes through `atomic_file`: a temporary
-name in the same folder, flushed to the disk, then renamed over the target. Whatever goes wrong on
-the way (full disk, Ctrl-C, a bug), the temporary is removed and an earlier file stays as it was.
-What is inside the files is the business of files.py, cli/plot.py and checkpoint.py.
+`atomic_file` writes every file of the package (pairs, plots, checkpoints) under a temporary name in
+the same folder, flushes it to the disk, and renames it over the target. After any failure (full
+disk, Ctrl-C, a bug) the temporary file is removed, and an earlier file is as it was.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ __all__ = ["atomic_file", "check_target"]
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a binary file that replaces ``path`` when the block ends without an exception.
+    """Open a binary file that replaces `path` when the block ends without an exception.
 
     A symbolic link is followed: the file it points to is replaced, the link stays. The new file
     has the permissions that the umask gives, as if it had been written in place.
@@ -29,8 +28,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        If the file cannot be created, written, or renamed. ``path`` is then as it was, and is the
-        error's ``filename``.
+        If the file cannot be created, written, or renamed. `path` is then as it was, and is the
+        error's `filename`.
 
     Examples
     --------
@@ -57,7 +56,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):  # there may be none, not even a folder for it
             os.unlink(temporary)
         if isinstance(error, OSError) and error.errno is not None:
-            # In the caller's words: the temporary's name says nothing, and a full disk none.
+            # With the caller's path: the temporary's says nothing, and a full disk gives none.
             raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         if isinstance(error, OSError):  # NumPy's, which says how many elements it wrote
             raise OSError(
@@ -68,7 +67,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system can do that."""
+    """Flush the folder where the system can, so that the rename survives a power cut."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -78,14 +77,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def check_target(path: str | os.PathLike[str], name: str) -> None:
-    """Find out now whether ``path`` can be written later, by creating a file beside it.
+    """Check that `path` can be written later, by creating and removing a file beside it.
 
     Parameters
     ----------
     path
         The file that will be written.
     name
-        The argument it came from, for the message, such as ``--out``.
+        The argument in the message, such as `--out`.
 
     Raises
     ------

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..arrays.convert import sha256
 from ..arrays.row_blocks import RowsLike, StrPath
 from .atomic import check_target
-from .files import read_npz, write_npz
+from .npy import read_npz, write_npz
 
 __all__ = ["CONTRACT", "Checkpoint", "fingerprint"]
 

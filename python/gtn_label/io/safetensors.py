@@ -1,9 +1,8 @@
 """The .safetensors format: its header, tensors memory-mapped, and files written byte for byte.
 
-Written here and not through the safetensors package, for three reasons: that package has no
-bfloat16 for NumPy, copies every tensor when it writes, and orders metadata at random, while the
-bytes of our files are a pure function of what is in them. Tests hold both against each other.
-Which file and which key to read is files.py's business.
+The safetensors package is not used, for three reasons: it has no bfloat16 for NumPy, copies every
+tensor when it writes, and orders metadata at random, while the bytes of our files are a pure
+function of their contents. Tests compare both.
 
 The format: a little-endian uint64 with the header's length; the header, a JSON object of names
 to dtype, shape and offsets (and string metadata under `__metadata__`); the elements, little-endian.
@@ -44,7 +43,7 @@ _HEADER_LIMIT = 100_000_000  # bytes, the format's own limit
 
 
 class Tensor(NamedTuple):
-    """One entry of a header; `begin` and `end` are offsets from the start of the file."""
+    """One entry of a header; `begin` and `end` are offsets in bytes from the file's start."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -53,12 +52,12 @@ class Tensor(NamedTuple):
 
 
 def open_safetensors(path: Path, shown: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a file's header: its tensors and its metadata.
+    """Read the tensors and the metadata of a file's header; `shown` names the file in messages.
 
     Raises
     ------
     ValueError
-        If the header is broken or the file is too short for it. `shown` is the file's name there.
+        If the header is broken, or the file is too short for it.
     """
     size = path.stat().st_size
     broken = f"{shown} is truncated or not a .safetensors file: "
@@ -98,7 +97,7 @@ def map_safetensor(path: Path, tensor: Tensor, shown: str) -> Array:
     TypeError
         If NumPy has no such element type.
     ValueError
-        If shape and bytes do not go together.
+        If shape and bytes do not fit each other.
     """
     bfloat16 = tensor.dtype == "BF16"
     if not bfloat16 and tensor.dtype not in _DTYPES:
