@@ -1,7 +1,7 @@
-"""What an approximate run lost, measured on a sample of its sources.
+"""The loss of an approximate run, measured on a sample of its sources.
 
 The engine goes through the run once more and finds, for each sampled source, the exact choice among
-the latents that were free when it took its own. Not here: the run itself (approx.py).
+the latents that were free when the source took its own. Not here: the run (run.py).
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def measure(
     Parameters
     ----------
     visited : int64 [n]
-        The latent row taken by the p-th source in visiting order.
+        Row of the latent that the p-th source in visiting order took.
     assignment, cosine : [n]
-        Of the run, by source row.
+        Result of the run, by source row.
     sample : int
-        Sources to look at; all if there are fewer.
+        Number of sources to check; all if there are fewer.
     poll : callable or None
-        Called with the number of sources looked at.
+        Called with the number of sources checked.
     **problem
-        The rows and options of the run, as `_core.audit_rows` takes them.
+        Rows and options of the run, as `_core.audit_rows` takes them.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def measure(
         "sample"; "other_latent": share of the sample that has another latent than the exact choice
         among those free at that moment; "other_latent_95": Wilson's 95 % interval of that share in
         the whole run, [low, high]; "cosine_lost": mean over the sample of the exact choice's cosine
-        less the one taken; "cosine_lost_error": standard error of that mean; "seconds".
+        less the cosine taken; "cosine_lost_error": standard error of that mean; "seconds".
     """
     began = time.perf_counter()
     looked_at = positions(len(visited), sample)
@@ -72,14 +72,14 @@ def measure(
         "other_latent": share,
         "other_latent_95": list(interval),
         "cosine_lost": float(lost.mean()),
-        # Nothing is left to chance if every source was looked at.
+        # The mean over all sources has no sampling error.
         "cosine_lost_error": 0.0 if count == n else spread / math.sqrt(count),
         "seconds": time.perf_counter() - began,
     }
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share from `hits` of `count`."""
+    """Return Wilson's 95 % interval of a share from `hits` of `count`."""
     z = _NORMAL_95
     share = hits / count
     middle = share + z * z / (2 * count)

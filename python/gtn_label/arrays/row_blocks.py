@@ -1,7 +1,6 @@
-"""Rows in blocks: what the writers and the hashes go through, so that neither copies an array.
+"""Rows in blocks, which the writers and the hashes read, so that neither copies an array.
 
-No file formats here (io/files.py, io/safetensors.py) and no checks of what users hand in
-(convert.py). Bytes are little-endian and C-ordered whatever the array's layout.
+Bytes are little-endian and C-ordered whatever the array's layout. Not here: file formats (io/).
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ __all__ = ["Array", "RowsLike", "StrPath", "TakenRows", "little_endian", "row_bl
 Array = NDArray[Any]
 StrPath = str | os.PathLike[str]
 
-_BLOCK_BYTES = 4 << 20  # of rows at a time: large enough for the disk, small in memory
+_BLOCK_BYTES = 4 << 20  # bytes of a block: large enough for the disk, small in memory
 
 
 class RowsLike(Protocol):
-    """What can be written: an array, or anything that yields its rows by a slice or an index."""
+    """An array, or an object that returns its rows by a slice or an index."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -37,14 +36,14 @@ class RowsLike(Protocol):
 
 
 class TakenRows:
-    """``rows[index]`` without the copy: gathered block by block as it is written.
+    """`rows[index]` without the copy: rows are gathered block by block as they are written.
 
     Parameters
     ----------
     rows
         [m, dim], for example latents in a memory-mapped file.
     index
-        int64 [n], which row comes at each place.
+        int64 [n], the row at each place.
     """
 
     def __init__(self, rows: RowsLike, index: NDArray[np.int64]) -> None:
@@ -66,7 +65,7 @@ class TakenRows:
 
 
 def little_endian(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Give the same element type as files store it."""
+    """Return the element type as files store it."""
     return dtype.newbyteorder("<") if dtype.byteorder != "|" else dtype
 
 

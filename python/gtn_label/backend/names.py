@@ -38,7 +38,7 @@ class Backend(NamedTuple):
     reason : str
         Why the backend cannot run here; empty when it can.
     description : str
-        What computes.
+        Processor and library that compute.
     """
 
     name: str

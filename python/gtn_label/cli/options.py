@@ -102,7 +102,7 @@ def _memory(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):  # click's range accepts NaN
+    if not math.isfinite(value):  # NaN passes click's check of a range
         raise click.BadParameter(f"{value} is not a finite number of seconds.", ctx, param)
     return value
 
@@ -153,7 +153,7 @@ LATENTS is a file of rows [m, dim]: {", ".join(INPUT_SUFFIXES)}. Sources are dra
 as many as there are latents, unless --sources names a file of them. Each source, by ascending
 norm, takes the free latent of largest cosine (Algorithm 1 of Generative Topological Networks).
 The pairs are the same, bit for bit, on every machine, with every backend and number of threads,
-unless --approx asks for an approximate search, which then says what it lost.
+unless --approx asks for an approximate search, which reports its loss.
 
 \b
 Examples:

@@ -1,7 +1,7 @@
 """The picture of a labeling: cosines, norm against norm, and for dim <= 3 the pairs themselves.
 
-The only module that imports matplotlib, and only when a picture is asked for; it draws through the
-object interface, so no window system is touched and pyplot's global state stays the caller's.
+Only this module imports matplotlib, and only for `--plot`. It draws through the object interface,
+so that no window system is touched and pyplot's global state stays the caller's.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ LINE_COLOUR = "#52606d"
 
 
 def require(path: Path) -> None:
-    """Find out before the run whether the picture can be drawn after it.
+    """Fail before the run if the picture could not be drawn after it.
 
     Raises
     ------
     ValueError
         If the suffix is none of `PLOT_SUFFIXES`.
     ImportError
-        If matplotlib is missing, with the command that installs it.
+        If matplotlib is missing; the message has the command that installs it.
     """
     if path.suffix.lower() not in PLOT_SUFFIXES:
         raise ValueError(f"--plot must end in {', '.join(PLOT_SUFFIXES)}, and is '{path}'")
-    # Otherwise it tells stderr about its font cache, the first time it runs anywhere.
+    # On its first run matplotlib reports its font cache on stderr.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         import matplotlib.figure  # noqa: F401
@@ -67,14 +67,14 @@ def draw(
     assignment : int64 [n]
     cosine : float64 [n]
     summary
-        Its figures go into the picture.
+        Figures that the picture shows.
     file_format
-        ``"png"``, ``"pdf"`` or ``"svg"``.
+        "png", "pdf" or "svg".
 
     Returns
     -------
     bytes
-        The picture's file.
+        The contents of the file.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -108,7 +108,7 @@ def draw(
 def _draw_cosines(axes: Any, cosine: NDArray[np.float64], summary: Summary) -> None:
     low = float(min(cosine.min(), 1.0))
     low = -1.0 if low < -0.5 else np.floor(low * 10) / 10 if low < 0.95 else low
-    # At least a sliver wide, also when all cosines are one.
+    # The range has a width also when all cosines are one.
     axes.hist(np.minimum(cosine, 1.0), bins=60, range=(min(low, 1 - 1e-6), 1.0), color=LABEL_COLOUR)
     axes.axvline(summary.mean_cosine, color="black", linewidth=1)
     axes.axvline(summary.last_decile_cosine, color=ACCENT_COLOUR, linewidth=1, linestyle="--")
@@ -136,7 +136,7 @@ def _draw_norms(
     summary: Summary,
 ) -> None:
     x, y = norms(sources), norms(latents, assignment)
-    # The few of a heavy tail would squeeze the rest into a corner.
+    # The few rows of a heavy tail would squeeze the rest into a corner.
     right, top = np.quantile(x, 0.999) * 1.05, np.quantile(y, 0.999) * 1.05
     if len(x) <= 2_000:
         axes.scatter(x, y, s=8, color=LABEL_COLOUR, alpha=0.6, linewidths=0)
@@ -174,8 +174,8 @@ def _draw_pairs(
         )
         axes.set(xlabel="source", ylabel="label")
         return
-    # Labels stand where they are and have the colour of their source's direction: a map that can be
-    # learnt shows a smooth wheel, leftovers show as dots of the wrong colour.
+    # Labels have the colour of their source's direction: a map that can be learnt shows a smooth
+    # wheel of colours, leftovers are dots of the wrong colour.
     direction = np.arctan2(x[:, 1], x[:, 0])
     size = 8 if len(chosen) <= 2_000 else 3
     for source, label in zip(x[:LINES], y[:LINES], strict=True):

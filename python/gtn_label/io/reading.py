@@ -1,4 +1,4 @@
-"""What all readers of files share: the file's size, the choice of an array, damaged bytes."""
+"""Helpers of all file readers: the size of a file, the choice of an array, damaged bytes."""
 
 from __future__ import annotations
 
