@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-TESTS = Path(__file__).parent
 
 # Tests of each kind, and a plugin that makes up whether there is a device.
 SUITE = """
@@ -26,60 +24,72 @@ def test_on_gpu():
 def test_skips_itself():
     pytest.skip("two devices are needed")
 """
-PLUGIN = "import engine\nengine.gpu_missing = lambda: {missing!r}\n"
+# One process runs the suite as often as options are given: each start costs a second.
+CHILD = """
+import contextlib, io, json, sys
+import pytest
+import engine
+
+ended = []
+for missing, *options in json.loads(sys.argv[1]):
+    engine.gpu_missing = lambda: missing
+    shown = io.StringIO()
+    plugins = ("-p", "conftest", "-p", "no:cacheprovider")
+    with contextlib.redirect_stdout(shown):
+        code = pytest.main(["-c", "pytest.ini", *plugins, *options, "test_it.py"])
+    ended.append((int(code), shown.getvalue()))
+print(json.dumps(ended))
+"""
 NONE_RAN = "FAILED: a CUDA device is here, -m gpu was asked for, and no test marked gpu ran"
 
 
-@pytest.fixture
-def run(tmp_path):
-    def run(*options: str, missing: str) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "test_it.py").write_text(SUITE)
-        (tmp_path / "device.py").write_text(PLUGIN.format(missing=missing))
-        settings = tmp_path / "pytest.ini"
-        settings.write_text("[pytest]\naddopts = -rs -m 'not slow'\nmarkers =\n  gpu\n  slow\n")
-        paths = [str(tmp_path), str(TESTS), *sys.path]
-        plugins = ("-p", "device", "-p", "conftest", "-p", "no:cacheprovider")
-        return subprocess.run(
-            [sys.executable, "-m", "pytest", "-c", settings, *plugins, *options, tmp_path],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-        )
-
-    return run
+HERE, NOT_HERE = "", "no driver"
+RUN = [  # whether there is a device, options, and the end of pytest's report
+    (NOT_HERE, (), "1 passed, 2 skipped"),
+    (NOT_HERE, ("-m", "gpu"), "2 skipped"),
+    (HERE, (), "2 passed, 1 skipped"),
+    (HERE, ("-m", "gpu"), "1 passed, 1 skipped"),
+    (HERE, ("-m", "gpu and not slow"), "1 passed, 1 skipped"),
+    (HERE, ("-k", "plain"), "1 passed"),
+    (HERE, ("-k", "itself"), "1 skipped"),  # it was asked for by name, and said why not
+    (HERE, ("-m", "not gpu"), "1 passed"),
+]
+FAIL = [("-m", "gpu", "-k", "itself"), ("-m", "gpu", "-k", "plain")]
 
 
-def test_without_a_device_they_are_skipped_and_say_why(run):
-    for options, result in (((), "1 passed, 2 skipped"), (("-m", "gpu"), "2 skipped")):
-        done = run(*options, missing="no driver")
-        assert done.returncode == 0, done.stdout
-        assert result in done.stdout
-        assert "needs a CUDA device: no driver" in done.stdout
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """Exit code and output of every run, by whether there is a device and by options."""
+    folder = tmp_path_factory.mktemp("suite")
+    (folder / "test_it.py").write_text(SUITE)
+    settings = "[pytest]\naddopts = -rs -m 'not slow'\nmarkers =\n  gpu\n  slow\n"
+    (folder / "pytest.ini").write_text(settings)
+    runs = [(missing, *options) for missing, options, _ in RUN]
+    runs += [(HERE, *options, *more) for options in FAIL for more in ((), ("--collect-only",))]
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps(runs)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(runs, json.loads(done.stdout), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("options", "result"),
-    [
-        ((), "2 passed, 1 skipped"),
-        (("-m", "gpu"), "1 passed, 1 skipped"),
-        (("-m", "gpu and not slow"), "1 passed, 1 skipped"),
-        (("-k", "plain"), "1 passed"),
-        (("-k", "itself"), "1 skipped"),  # it was asked for by name, and said why not
-        (("-m", "not gpu"), "1 passed"),
-    ],
-)
-def test_with_a_device_they_run(run, options, result):
-    done = run(*options, missing="")
-    assert done.returncode == 0, done.stdout
-    assert result in done.stdout
-    assert NONE_RAN not in done.stdout
+@pytest.mark.parametrize(("missing", "options", "result"), RUN)
+def test_without_a_device_they_skip_and_with_one_they_run(ended, missing, options, result):
+    code, shown = ended[(missing, *options)]
+    assert code == 0, shown
+    assert result in shown
+    assert NONE_RAN not in shown
+    assert ("needs a CUDA device: no driver" in shown) == (missing == NOT_HERE)
 
 
-@pytest.mark.parametrize("options", [("-m", "gpu", "-k", "itself"), ("-m", "gpu", "-k", "plain")])
-def test_with_a_device_one_must_run(run, options):
-    done = run(*options, missing="")
-    assert done.returncode != 0, done.stdout
-    assert NONE_RAN in done.stdout
-    assert run(*options, "--collect-only", missing="").stdout.count(NONE_RAN) == 0
+@pytest.mark.parametrize("options", FAIL)
+def test_with_a_device_one_must_run(ended, options):
+    code, shown = ended[(HERE, *options)]
+    assert code != 0, shown
+    assert NONE_RAN in shown
+    assert ended[(HERE, *options, "--collect-only")][1].count(NONE_RAN) == 0

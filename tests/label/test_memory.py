@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-N, DIM = 200_000, 100
+N, DIM = 80_000, 100
 INPUT_BYTES = 2 * N * DIM * 4
 
 CHILD = """
@@ -113,7 +113,7 @@ def test_peak_with_drawn_sources(files):
 
 def test_many_short_rows(tmp_path):
     """10,000,000 x 16 is to run in 6 GB: 600 bytes a row, of which the inputs take 128."""
-    n = 500_000
+    n = 250_000
     latents, sources = write_files(tmp_path, n, 16)
     memory = report(latents, "start", sources)
     assert memory["used"] < 400 * n, memory["used"] / n

@@ -104,7 +104,7 @@ def refuses_or_reads(path: Path, allowed: tuple[type[Exception], ...] = (ValueEr
 
 @pytest.mark.parametrize(
     ("suffix", "reach", "rounds"),
-    [("npy", 80, 1500), ("npz", 300, 600), ("safetensors", 100, 600)],
+    [("npy", 80, 500), ("npz", 300, 300), ("safetensors", 100, 300)],
 )
 def test_mutations(tmp_path: Path, suffix: str, reach: int, rounds: int) -> None:
     path = tmp_path / f"rows.{suffix}"
@@ -132,10 +132,10 @@ def test_mutated_torch_files(tmp_path: Path, zipped: bool) -> None:
     whole = path.read_bytes()
     rng = np.random.Generator(np.random.Philox(6))
     refused = 0
-    for _ in range(300):
+    for _ in range(150):
         path.write_bytes(mutated(rng, whole, 400))
         refused += refuses_or_reads(path, (ValueError, TypeError))
-    assert refused > 100
+    assert refused > 50
 
 
 def test_torch_garbage_is_a_value_error(tmp_path: Path) -> None:
