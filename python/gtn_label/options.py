@@ -186,28 +186,24 @@ class MatchOptions:
         )
 
 
-class MixtureOptions(TypedDict, total=False):
+class _Shared(TypedDict, total=False):
+    order: str
+    cone: int
+    device: str | None
+    threads: int | None
+    memory: int | None
+    progress: bool | ProgressCallback | None
+    checkpoint: str | os.PathLike[str] | Checkpoint | None
+
+
+class MixtureOptions(_Shared, total=False):
     """Options of `match` that `match_mixture` has too, for type checkers."""
 
-    order: str
-    cone: int
     backend: str
-    device: str | None
-    threads: int | None
-    memory: int | None
-    progress: bool | ProgressCallback | None
-    checkpoint: str | os.PathLike[str] | Checkpoint | None
 
 
-class ApproxOptions(TypedDict, total=False):
+class ApproxOptions(_Shared, total=False):
     """Options of `match` that `match_approx` has too, for type checkers."""
 
-    order: str
-    cone: int
     center: bool
     groups: tuple[Any, Any] | None
-    device: str | None
-    threads: int | None
-    memory: int | None
-    progress: bool | ProgressCallback | None
-    checkpoint: str | os.PathLike[str] | Checkpoint | None

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, approx_quality
-from .arrays import on_gpu
+from .arrays import convert, on_gpu
 from .arrays.sources import draw_sources
 from .arrays.to_caller import given
 from .backend.engines import check_device, check_place, make_engine
@@ -28,9 +28,9 @@ from .options import MatchOptions, check_seed
 from .progress import Progress
 from .result import Matching
 
-# Arguments that messages of the engine begin with.
-ENGINE_ARGUMENTS = (
-    *("latents", "sources", "groups", "visited", "memory", "cone", "device", "backend"),
+# Names of arguments that messages of the engine begin with.
+ENGINE_ARGUMENTS = frozenset(
+    ["latents", "sources", "groups", "visited", "memory", "cone", "device", "backend"]
 )
 
 
@@ -63,10 +63,11 @@ def run(
     device = check_device(options.device, chosen, located)
     gpu = on_gpu.Gpu(device, latents, sources) if chosen.name == "cuda" else None
 
-    latent_rows = on_gpu.as_rows(latents, "latents", gpu)
+    as_rows = convert.as_rows if gpu is None else gpu.as_rows
+    latent_rows = as_rows(latents, "latents")
     m, dim = latent_rows.rows.shape
     drawn = sources is None
-    source_rows = on_gpu.as_rows(draw_sources(m, dim, seed) if drawn else sources, "sources", gpu)
+    source_rows = as_rows(draw_sources(m, dim, seed) if drawn else sources, "sources")
     n = source_rows.rows.shape[0]
     _check_shapes(source_rows.rows.shape, latent_rows.rows.shape)
     groups = options.labels(n, m)
@@ -87,8 +88,7 @@ def run(
         engine = _core.ApproxEngine(_core.PythonIndex(factory))
 
     visited = np.full(n, -1, dtype=np.int64)
-    start = 0
-    checkpoint = options.checkpoint
+    checkpoint, poll, start = options.checkpoint, None, 0
     if checkpoint is not None:
         from .io.checkpoint import fingerprint
 
@@ -97,10 +97,10 @@ def run(
             given(source_rows).blocks,
             groups,
             seed=seed if drawn else None,
+            approx=approx,
             **options.deciding(),
-            **_searched(approx),
         )
-        start = checkpoint.open(fields, visited, m)
+        poll, start = checkpoint.poll, checkpoint.open(fields, visited, m)
     prepared = time.perf_counter()
 
     settings: dict[str, Any] = {
@@ -110,7 +110,6 @@ def run(
         "backend": chosen.name,
         **(provenance or {}),
     }
-    poll = None if checkpoint is None else checkpoint.poll
     with _saved(checkpoint), _named(checkpoint):
         with Progress(options.progress, n, m, start) as bar:
             assignment, cosine, stats = _core.match_rows(
@@ -157,17 +156,6 @@ def _check_shapes(sources: tuple[int, int], latents: tuple[int, int]) -> None:
 
 def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(labels, dtype=np.int64)
-
-
-def _searched(approx: Approx | None) -> dict[str, Any]:
-    """Return the entries of a fingerprint that describe an approximate search."""
-    if approx is None:
-        return {}
-    return {
-        "approx": approx.index,
-        "nprobe": approx.nprobe,
-        "parameters": approx.parameters,
-    }
 
 
 @contextlib.contextmanager

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import datetime
 import pathlib
+import pickle
 import re
 
 import numpy as np
 import pytest
 
 import gtn_label
+from gtn_label import ArgumentError, ArgumentTypeError
 
 
 def rows(n: int = 6, dim: int = 3) -> np.ndarray:
@@ -31,6 +33,28 @@ def refused(error, message, latents=None, sources=None, **options):
 def which(request):
     """Both arrays get the same checks, each under its own name."""
     return request.param
+
+
+class TestError:
+    def test_other_names_change_nothing_else(self):
+        error = ArgumentError(("sources", "latents"), "must match", "2 and 3", "pass more")
+        assert str(error) == "sources and latents must match, got 2 and 3; pass more"
+        assert error.spelled({"latents": "LATENTS 'sources'"}) == (
+            "sources and LATENTS 'sources' must match, got 2 and 3; pass more"
+        )
+
+    @pytest.mark.parametrize("kind", [ArgumentError, ArgumentTypeError])
+    def test_is_of_a_kind_that_python_has_and_can_be_pickled(self, kind):
+        error = kind("cone", "must be >= 1", "0")
+        again = pickle.loads(pickle.dumps(error))
+        assert isinstance(again, ValueError if kind is ArgumentError else TypeError)
+        assert (again.names, again.rule, again.got) == (("cone",), "must be >= 1", "0")
+        assert str(again) == str(error)
+
+    def test_verbs_name_the_argument(self):
+        with pytest.raises(ArgumentTypeError) as caught:
+            gtn_label.match(rows(), cone="3")
+        assert (caught.value.names, caught.value.got) == (("cone",), "str '3'")
 
 
 class TestShape:

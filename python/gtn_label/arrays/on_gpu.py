@@ -87,6 +87,32 @@ class Gpu:
         except (BufferError, RuntimeError, TypeError) as error:
             raise convert.unreadable(value, name, error) from error
 
+    def as_rows(self, value: Any, name: str) -> Rows | convert.Rows:
+        """Check and convert a two-dimensional array of rows where it is: on the GPU, or on the CPU.
+
+        Parameters
+        ----------
+        value : array_like [n, dim]
+        name : str
+            Name of the argument in messages: "latents" or "sources".
+
+        Raises
+        ------
+        ArgumentTypeError, ArgumentError
+            As `convert.as_rows`.
+        MemoryError
+            If the GPU has no memory for a converted copy.
+        """
+        if device_of(value) is None:
+            return convert.as_rows(value, name)
+        if _is_tensor(value):
+            convert.check_dense(value, name)
+        tensor = self.borrow(value, name)
+        if not re.fullmatch(_DTYPES, tensor.dtype):
+            raise convert.dtype_error(name, tensor.dtype)
+        convert.check_shape(tensor.shape, name)
+        return Rows(value.detach() if _is_tensor(value) else value, tensor.rows(name))
+
 
 def device_of(value: Any) -> int | None:
     """Return the number of the GPU whose memory an array is in; None for everything else."""
@@ -120,35 +146,6 @@ def locate(**inputs: Any) -> Location | None:
             )
         found = found or here
     return found
-
-
-def as_rows(value: Any, name: str, gpu: Gpu | None) -> Rows | convert.Rows:
-    """Check and convert a two-dimensional array of rows where it is: on the GPU, or on the CPU.
-
-    Parameters
-    ----------
-    value : array_like [n, dim]
-    name : str
-        Name of the argument in messages: "latents" or "sources".
-    gpu : Gpu or None
-        The GPU of the run; None if the CPU computes.
-
-    Raises
-    ------
-    ArgumentTypeError, ArgumentError
-        As `convert.as_rows`.
-    MemoryError
-        If the GPU has no memory for a converted copy.
-    """
-    if gpu is None or device_of(value) is None:
-        return convert.as_rows(value, name)
-    if _is_tensor(value):
-        convert.check_dense(value, name)
-    tensor = gpu.borrow(value, name)
-    if not re.fullmatch(_DTYPES, tensor.dtype):
-        raise convert.dtype_error(name, tensor.dtype)
-    convert.check_shape(tensor.shape, name)
-    return Rows(value.detach() if _is_tensor(value) else value, tensor.rows(name))
 
 
 def in_cpu_memory(value: Any, name: str) -> Any:

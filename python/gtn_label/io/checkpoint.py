@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from ..arrays.convert import sha256
 from ..arrays.row_blocks import RowsLike, StrPath
 from .atomic import check_target
 from .npy import read_npz, write_npz
+
+if TYPE_CHECKING:
+    from ..backend.faiss_approx import Approx
 
 __all__ = ["CONTRACT", "Checkpoint", "fingerprint"]
 
@@ -45,9 +48,7 @@ def fingerprint(
     order: str,
     cone: int,
     center: bool,
-    approx: str | None = None,
-    nprobe: int | None = None,
-    parameters: str | None = None,
+    approx: Approx | None = None,
 ) -> dict[str, Any]:
     """Describe a run by everything that its result depends on.
 
@@ -60,7 +61,7 @@ def fingerprint(
         As given, since their dtype is part of the hash.
     seed : int or None
         None if the sources were given.
-    approx, nprobe, parameters
+    approx : Approx or None
         Options of an approximate search; None for an exact one.
 
     Returns
@@ -68,7 +69,8 @@ def fingerprint(
     dict
         Values of JSON types.
     """
-    options = (order, cone, center, seed, approx, nprobe, parameters)
+    search = [getattr(approx, name, None) for name in ("index", "nprobe", "parameters")]
+    options = (order, cone, center, seed, *search)
     arrays = (latents, sources, *(groups or (None, None)))
     return {
         "format": FORMAT,
