@@ -270,16 +270,17 @@ def solve(latents, sources, *, order="norm", cone=1, center=False, groups=None) 
     assignment = np.full(len(problem.sources), -1, dtype=np.int64)
     for visits, latent_rows in problem.parts:
         free = latent_rows
-        penalty = np.zeros(len(free))
         place = np.zeros(len(problem.latents), dtype=np.int64)
-        place[free] = np.arange(len(free))
         for begin in range(0, len(visits), 256):
             block = visits[begin : begin + 256]
+            penalty = np.zeros(len(free))
+            place[free] = np.arange(len(free))
             estimates = problem.estimates(block, free)
             for source, row in zip(block, estimates, strict=True):
                 taken = problem.choice(source, free, row + penalty)
                 penalty[place[taken]] = -np.inf
                 assignment[source] = taken
+            free = free[penalty == 0]
     cosine = problem.cosines(np.arange(len(assignment)), assignment)
     return Outcome(assignment, cosine, assignment[problem.order])
 
