@@ -34,8 +34,6 @@ FORMAT = "gtn-label checkpoint"
 EVERY = 30.0  # seconds between two saves
 _TAIL_BYTES = 1 << 16  # the end of a file, which holds the meta and the zip directory
 
-# Entries of a fingerprint that are options; the file writes them as the command does ("--cone").
-_OPTIONS = ("order", "cone", "center", "seed", "approx", "nprobe", "parameters")
 _ARRAYS = ("latents", "sources", "source_groups", "latent_groups")
 
 
@@ -45,10 +43,8 @@ def fingerprint(
     groups: tuple[RowsLike, RowsLike] | None,
     *,
     seed: int | None,
-    order: str,
-    cone: int,
-    center: bool,
     approx: Approx | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Describe a run by everything that its result depends on.
 
@@ -63,19 +59,25 @@ def fingerprint(
         None if the sources were given.
     approx : Approx or None
         Options of an approximate search; None for an exact one.
+    **options
+        Options of `match` that decide the pairs.
 
     Returns
     -------
     dict
-        Values of JSON types.
+        Values of JSON types. Options have the names of the command ("--cone").
     """
-    search = [getattr(approx, name, None) for name in ("index", "nprobe", "parameters")]
-    options = (order, cone, center, seed, *search)
+    options |= {
+        "seed": seed,
+        "approx": getattr(approx, "index", None),
+        "nprobe": getattr(approx, "nprobe", None),
+        "parameters": getattr(approx, "parameters", None),
+    }
     arrays = (latents, sources, *(groups or (None, None)))
     return {
         "format": FORMAT,
         "contract": CONTRACT,
-        **{f"--{name}": value for name, value in zip(_OPTIONS, options, strict=True)},
+        **{f"--{name}": value for name, value in options.items()},
         **{
             name: None if array is None else sha256(array)
             for name, array in zip(_ARRAYS, arrays, strict=True)
@@ -248,10 +250,11 @@ class Checkpoint:
             contract = theirs.get("contract")
             return [f"it follows numeric contract {contract}, this is {ours['contract']}"]
         found = []
-        for name in _OPTIONS:
-            was, now = theirs.get(f"--{name}"), ours[f"--{name}"]
+        for entry in (entry for entry in ours if entry.startswith("--")):
+            was, now = theirs.get(entry), ours[entry]
             if was != now:
-                found.append(f"{self._word(name)} was {_shown(was)} and is {_shown(now)}")
+                word = self._word(entry.removeprefix("--"))
+                found.append(f"{word} was {_shown(was)} and is {_shown(now)}")
         for name in _ARRAYS:
             was, now = theirs.get(name), ours[name]
             # Other seeds mean other sources: one reason is enough.
