@@ -1,13 +1,12 @@
-"""match() and run.run: arguments reach the engine, inputs stay whole, progress is told.
+"""match(): arguments reach the engine, inputs stay whole, progress is told.
 
 Here: small cases worked by hand and agreement between ways of passing the same input. Bits
-against the oracle are in test_differential.py, refusals in test_bad_input.py, interrupts and
-Python threads in test_interrupt.py.
+against the oracle are in test_differential.py, refusals in test_errors.py, runs that are watched
+and continued in test_label_run.py, interrupts and Python threads in test_interrupt.py.
 """
 
 from __future__ import annotations
 
-import os
 import pathlib
 import re
 import subprocess
@@ -18,7 +17,6 @@ import numpy as np
 import pytest
 
 import gtn_label
-from gtn_label import options
 from gtn_label.progress import Progress
 
 
@@ -165,37 +163,6 @@ class TestInputs:
         )
         plain = gtn_label.match(latents, cone=2, center=True, threads=1)
         np.testing.assert_array_equal(m.assignment, plain.assignment)
-
-
-class TestThreads:
-    def test_default_is_what_the_process_may_use(self):
-        expected = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-        assert options.usable_cpus() == (expected or os.cpu_count())
-
-    def test_default_reaches_the_engine(self, monkeypatch):
-        monkeypatch.setattr(options, "usable_cpus", lambda: 3)
-        assert gtn_label.match(gaussian(30, 3)).stats["threads"] == 3
-
-    @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity here")
-    def test_affinity_is_respected(self):
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(before)})
-        try:
-            assert options.usable_cpus() == 1
-            assert gtn_label.match(gaussian(30, 3)).stats["threads"] == 1
-        finally:
-            os.sched_setaffinity(0, before)
-
-    def test_more_than_could_help_are_not_started(self, monkeypatch):
-        monkeypatch.setattr(options, "MOST_THREADS", 3)
-        monkeypatch.setattr(options, "usable_cpus", lambda: 0)
-        assert gtn_label.match(gaussian(300, 6), threads=10**25).stats["threads"] == 3
-
-    @pytest.mark.parametrize("threads", [1, 2, 7])
-    def test_do_not_change_the_answer(self, threads):
-        latents = gaussian(300, 6)
-        m = gtn_label.match(latents, threads=threads)
-        np.testing.assert_array_equal(m.assignment, gtn_label.match(latents).assignment)
 
 
 class TestMemory:
