@@ -1,7 +1,7 @@
-"""Types of the compiled engine (csrc/bindings). Private: callers go through running.run.
+"""Types of the compiled engine (csrc/bindings). Private: callers go through run.run.
 
-The engine checks values (NaN, infinity, zero rows, norms out of range, groups too large); shapes,
-dtypes and layout are arranged by arrays.py before the call, and refused here when they are not.
+The engine checks values (NaN, infinity, zero rows, norms out of range, groups too large), and
+refuses shapes, dtypes and layouts that arrays/ should have converted.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from .faiss_index import Index
+from .backend.faiss_exact import Index
 
 class InstructionSet(TypedDict):
     name: str

@@ -1,8 +1,8 @@
 """The faiss backend on the CPU: its pairs, what it records and needs, and importing its package.
 
 That its pairs are the oracle's is shown with every other backend's (test_differential.py,
-test_properties.py, test_invariance.py). FAISS's settings are in test_faiss_settings.py, the object
-that the engine searches by in test_faiss_index.py, the GPU's way in test_faiss_gpu.py.
+test_properties.py, test_invariance.py). FAISS's settings are in test_faiss_package.py, the object
+that the engine searches by in test_faiss_exact.py, the GPU's way in test_faiss_gpu.py.
 """
 
 from __future__ import annotations

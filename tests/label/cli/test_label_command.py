@@ -1,6 +1,6 @@
 """The gtn-label command in a process of its own: what it prints, writes and returns.
 
-What it refuses is in test_refusals.py, and runs that are continued in test_checkpoint.py.
+What it refuses is in test_label_refusals.py, and runs continued are in test_label_checkpoint.py.
 """
 
 from __future__ import annotations

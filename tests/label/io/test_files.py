@@ -1,7 +1,6 @@
 """Reading every input format, writing pairs, and what happens when either goes wrong.
 
-The command's own checks are in test_command.py; here io/files.py, io/safetensors.py and
-io/atomic.py alone.
+Here: io/files.py with its formats, and io/atomic.py. Checkpoints are in test_checkpoint.py.
 """
 
 from __future__ import annotations
