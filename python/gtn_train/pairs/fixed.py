@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtn_label import Matching
-from gtn_label.arrays import convert
+from gtn_label.arrays import convert, to_caller
 from gtn_label.options import check_seed
 
 from ..seeds import random_numbers
@@ -126,7 +126,7 @@ class FixedPairs(Closing):
         if not isinstance(made_from, str):
             raise ValueError(f"{shown} must name the latents they were made from, and do not")
         if latents is not None:
-            given = convert.as_rows(latents, "latents").given.blocks
+            given = to_caller.given(convert.as_rows(latents, "latents")).blocks
             found = convert.sha256(given)
             if found != made_from:
                 raise ValueError(

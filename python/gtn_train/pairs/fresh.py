@@ -10,7 +10,7 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
-from gtn_label.arrays import convert
+from gtn_label.arrays import convert, to_caller
 from gtn_label.options import as_integer, check_seed
 
 from ..seeds import derive
@@ -70,7 +70,7 @@ class FreshPairs(Closing):
         self._given = read.rows
         self._latents = float_rows(read.rows, "latents", copy=False)
         self._labeling.check(self._given)
-        self._sha256 = convert.sha256(read.given.blocks)
+        self._sha256 = convert.sha256(to_caller.given(read).blocks)
         self._current: tuple[int, PairRows] | None = None
         self._stats: dict[int, dict[str, Any]] = {}
         self._next: _Background | None = None
