@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from .errors import ArgumentError, too_many_sources
 from .options import MatchOptions, check_seed
 from .progress import Progress
 from .result import Matching
+
+if TYPE_CHECKING:
+    from .io.checkpoint import Checkpoint
 
 # Names of arguments that messages of the engine begin with.
 ENGINE_ARGUMENTS = frozenset(
@@ -88,7 +91,8 @@ def run(
         engine = _core.ApproxEngine(_core.PythonIndex(factory))
 
     visited = np.full(n, -1, dtype=np.int64)
-    checkpoint, poll, start = options.checkpoint, None, 0
+    checkpoint: Checkpoint | None = options.checkpoint
+    poll, start = None, 0
     if checkpoint is not None:
         from .io.checkpoint import fingerprint
 
@@ -159,7 +163,7 @@ def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 @contextlib.contextmanager
-def _saved(checkpoint: Any) -> Iterator[None]:
+def _saved(checkpoint: Checkpoint | None) -> Iterator[None]:
     """Tell the checkpoint how the run ended."""
     try:
         yield
@@ -172,11 +176,12 @@ def _saved(checkpoint: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _named(checkpoint: Any) -> Iterator[None]:
+def _named(checkpoint: Checkpoint | None) -> Iterator[None]:
     """Make errors of the engine's about rows and options into ArgumentError.
 
-    The engine's messages begin with the argument's name, followed by a space or a colon; the name
-    is split off here and nowhere else. Errors of other beginnings stay what they are.
+    The engine's messages begin with the argument's name, followed by a space or a colon, and end
+    with the value after ", got " and the advice after "; ". They are split here and nowhere else.
+    Errors of other beginnings stay what they are.
     """
     try:
         yield
@@ -185,10 +190,12 @@ def _named(checkpoint: Any) -> Iterator[None]:
         name = message.partition(" ")[0].rstrip(":")
         if type(error) is not ValueError or name not in ENGINE_ARGUMENTS:
             raise
-        rule = message.removeprefix(name).lstrip()
+        rest = message.removeprefix(name).lstrip()
         if name == "visited" and checkpoint is not None:
-            raise checkpoint.refusal(rule) from None
-        raise ArgumentError(name, rule).with_traceback(error.__traceback__) from None
+            raise checkpoint.refusal(rest) from None
+        rule, _, found = rest.partition(", got ")
+        got, _, advice = found.partition("; ")
+        raise ArgumentError(name, rule, got, advice).with_traceback(error.__traceback__) from None
 
 
 def _repeat(poll: Callable[[int], None] | None, n: int) -> Callable[[int], None] | None:

@@ -163,5 +163,7 @@ def test_other_errors_keep_their_text(message):
 def test_errors_of_the_engine_name_the_argument(change, options, name):
     with pytest.raises(ArgumentError) as caught:
         match(change(make("gaussian", 50, 3)[0]), **options)
-    assert caught.value.names == (name,)
-    assert str(caught.value).startswith(name)
+    error = caught.value
+    assert error.names == (name,)
+    assert error.got == ("1" if name == "memory" else "")
+    assert str(error).startswith(name)
