@@ -300,6 +300,15 @@ class TestRepr:
         assert repr(indices) == f"<Matching: 30 sources, {mean}>"
 
 
+def test_visited_is_of_the_run_that_made_it(latents, sources, tmp_path):
+    m = gtn_label.match(latents, sources)
+    assert sorted(m.visited.tolist()) == sorted(m.assignment.tolist())
+    assert not m.visited.flags.writeable
+    m.save(tmp_path / "pairs.npz")
+    assert Matching.load(tmp_path / "pairs.npz").visited is None
+    assert gtn_label.match_quantile([1.0, 2.0]).visited is None
+
+
 def test_pickles(latents):
     m = gtn_label.match(latents)
     back = pickle.loads(pickle.dumps(m))
