@@ -15,7 +15,7 @@ from study import circumstances, options_of, write_figure, write_numbers
 from gtn_train.evaluation.of_run import evaluate_run
 from gtn_train.report import figures
 from gtn_train.run.opened import FinishedRun
-from gtn_train.run.pipeline import Stages
+from gtn_train.run.pipeline import run_pipeline
 from gtn_train.run.presets import preset
 from gtn_train.run.settings import RunSettings
 from gtn_train.sampling.sample import sample_images
@@ -32,8 +32,7 @@ def main() -> None:
         parser.error("--quick: this study has no small form; it takes some 20 minutes")
     began = time.perf_counter()
     settings = RunSettings("mnist", preset("mnist"), str(asked.data.absolute()), asked.seed)
-    stages = Stages(asked.run, settings, say=print, resume=True)
-    stages.run("samples")
+    run_pipeline(asked.run, settings, say=print, resume=True)
     run = FinishedRun(asked.run)
     found = evaluate_run(run, "lite0", n=asked.n, seed=asked.seed)
     seconds = {name: round(stage.seconds, 1) for name, stage in run.stages.items()}

@@ -28,10 +28,11 @@ from gtn_label.io.atomic import atomic_file
 from gtn_train.models.registry import make_model
 from gtn_train.pairs import FixedPairs, FreshPairs, Labeling
 from gtn_train.pairs.mixture import Mixture
-from gtn_train.pairs.options import one_round
+from gtn_train.pairs.pair_options import one_round
 from gtn_train.report import figures
+from gtn_train.run.manifest import versions
 from gtn_train.run.presets import Preset
-from gtn_train.run.store import RunFolder, versions
+from gtn_train.run.store import RunFolder
 from gtn_train.sampling.sample import sample_latents
 from gtn_train.seeds import derive
 from gtn_train.training import TrainingOptions, train_generator

@@ -35,8 +35,8 @@ class Done:
         found = {}
         for line in self.err.splitlines():
             _, name, what = line.split(": ", 2)
-            word = {"finished earlier, used again": "reused"}.get(what, "made")
-            if what.startswith("made anew"):
+            word = {"complete, reused": "reused"}.get(what, "made")
+            if what.startswith("rebuilt"):
                 word = "anew"
             found.setdefault(name, word)
         return found

@@ -9,7 +9,7 @@ from gtn_label import match, match_mixture
 from gtn_label.arrays import convert
 from gtn_train.pairs import Algorithm1, Clusters, FixedPairs, FreshPairs, PairOptions, Quantile
 from gtn_train.pairs.labelings import standardized
-from gtn_train.pairs.options import one_round
+from gtn_train.pairs.pair_options import one_round
 from gtn_train.seeds import derive
 
 

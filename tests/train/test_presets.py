@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from gtn_train.data import SET_NAMES, SETS, SYNTHETIC
+from gtn_train.models.table2 import GENERATORS
 from gtn_train.pairs import PairOptions
 from gtn_train.run.presets import PRESETS, DataOptions, Preset, preset
-from gtn_train.run.table2 import GENERATORS
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,4 +1,4 @@
-"""The run folder: files whole or not at all, and when a stage counts as finished."""
+"""The folder of a stage: files whole or not at all, and the manifest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import gtn_label
-from gtn_train.run.store import RunFolder, file_sha256, versions
+from gtn_train.run.manifest import StageSpec, file_sha256, versions
+from gtn_train.run.store import RunFolder
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_a_line_that_a_kill_cut_short_is_left_out(folder):
 def test_damaged_files_are_named(folder):
     for path, read in (
         (folder.config, folder.read_config),
-        (folder.manifest, folder.stage),
+        (folder.manifest, folder.read_manifest),
     ):
         for text in ("", "{", "[1]"):
             path.write_text(text)
@@ -49,7 +50,7 @@ def test_damaged_files_are_named(folder):
                 read()
     folder.manifest.write_text('{"name": "x"}')
     with pytest.raises(ValueError, match="damaged: it must have inputs, name, options, outputs"):
-        folder.stage()
+        folder.read_manifest()
     folder.metrics.write_text("{}\n1\n")
     with pytest.raises(ValueError, match=r"metrics.jsonl, line 2' is damaged"):
         folder.read_metrics()
@@ -62,29 +63,21 @@ def test_a_file_is_no_folder(tmp_path):
             RunFolder(path)
 
 
-def test_finished_only_if_everything_agrees(folder):
-    name, inputs, options = "encode", {"data": "ab", "weights": "cd"}, {"batch": (1, 2), "x": 0.5}
-    assert not folder.is_finished(name, inputs, options)
+def test_a_manifest_says_what_was_made(folder):
+    spec = StageSpec("encode", {"data": "ab"}, {"batch": (1, 2), "x": 0.5}, ("latents.npy",))
+    assert folder.read_manifest() is None
     (folder.path / "latents.npy").write_bytes(b"rows")
-    stage = folder.finish(name, inputs, options, ["latents.npy"], 1.5)
+    stage = folder.write_manifest(spec, 1.5)
     assert stage.outputs == {"latents.npy": hashlib.sha256(b"rows").hexdigest()}
     assert stage.versions["gtn-label"] == gtn_label.__version__
-    read = folder.stage()
-    assert (read.name, read.inputs, read.seconds) == (name, inputs, 1.5)
-    assert folder.is_finished(name, inputs, options)
-    assert not folder.is_finished("label", inputs, options)
-    assert not folder.is_finished(name, {**inputs, "data": "ef"}, options)
-    assert not folder.is_finished(name, {"data": "ab"}, options)
-    assert not folder.is_finished(name, inputs, {**options, "x": 0.25})
-    (folder.path / "latents.npy").write_bytes(b"rowz")
-    assert not folder.is_finished(name, inputs, options)
-    (folder.path / "latents.npy").unlink()
-    assert not folder.is_finished(name, inputs, options)
+    read = folder.read_manifest()
+    assert (read.name, read.inputs, read.seconds) == ("encode", {"data": "ab"}, 1.5)
+    assert read.options == {"batch": [1, 2], "x": 0.5}
 
 
 def test_a_manifest_needs_its_outputs(folder):
     with pytest.raises(FileNotFoundError):
-        folder.finish("encode", {}, {}, ["latents.npy"], 1.0)
+        folder.write_manifest(StageSpec("encode", {}, {}, ("latents.npy",)), 1.0)
     assert not folder.manifest.exists()
 
 

@@ -24,14 +24,14 @@ from gtn_label.arrays import convert
 from gtn_train.evaluation import metrics
 from gtn_train.models import registry
 from gtn_train.pairs.mixture import Mixture
-from gtn_train.run.keeping import LOCK_FILE, Keeper
+from gtn_train.run.lock import LOCK_FILE
+from gtn_train.run.manifest import StageSpec
 from gtn_train.run.opened import FinishedRun
 from gtn_train.run.presets import PRESETS
 from gtn_train.run.store import RunFolder
 from gtn_train.sampling.sample import generate_latents
 from gtn_train.seeds import derive
 from gtn_train.training import loop
-from gtn_train.training.processes import is_first_process
 
 ALL = ("autoencoder", "latents", "pairs", "generator", "samples")
 
@@ -223,7 +223,7 @@ def test_a_stage_that_was_killed_before_its_manifest_is_not_trained_again(
     before = files(vectors)
     (vectors / "generator" / "stage.json").unlink()
     refusal = gtn_train.refused("fit", "--out", vectors)
-    assert f"'{vectors / 'generator'}' is unfinished: --resume goes on with it" in refusal
+    assert f"'{vectors / 'generator'}' is unfinished. --resume continues it" in refusal
     monkeypatch.setattr(loop._Run, "one_epoch", pytest.fail)
     done = gtn_train.ok("fit", "--out", vectors, "--resume")
     assert done.stages["generator"] == "made"
@@ -264,7 +264,7 @@ def test_images_are_decoded_by_one_process_at_a_time(gtn_train, tmp_path):
     with FileLock(out / LOCK_FILE):
         refusal = gtn_train.refused("encode", "--out", out, "--size", 9, "--resume")
         assert "is in use" in refusal
-    assert "is not what is asked for now" in gtn_train.refused("encode", "--out", out, "--size", 9)
+    assert "is no longer valid" in gtn_train.refused("encode", "--out", out, "--size", 9)
     assert [path.name for path in (out / "images").iterdir()] == cached
     gtn_train.ok("encode", "--out", out, "--size", 9, "--resume")
     (newer,) = (path.name for path in (out / "images").iterdir())
@@ -302,9 +302,9 @@ def test_everything_is_used_again(gtn_train, images, tmp_path):
 def test_other_options_make_exactly_what_they_change(gtn_train, images, options, first, why):
     before = files(images)
     refusal = gtn_train.refused("fit", "--out", images, *options)
-    assert f"'{images / first}' is not what is asked for now: " in refusal
+    assert f"'{images / first}' is no longer valid: " in refusal
     assert why in refusal
-    assert refusal.endswith("--resume makes it anew; another --out leaves it as it is")
+    assert refusal.endswith("--resume rebuilds it; another --out leaves it as it is")
     assert files(images) == before
     done = gtn_train.ok("fit", "--out", images, *options, "--resume")
     wanted = {name: "reused" if ALL.index(name) < ALL.index(first) else "anew" for name in ALL}
@@ -338,7 +338,7 @@ def test_changed_data_are_refused_until_resumed(gtn_train, images, tmp_path):
     before = files(images)
     given = ("fit", "--out", images, "--data", tmp_path / "mnist")
     refusal = gtn_train.refused(*given)
-    assert f"'{images / 'autoencoder'}' is not what is asked for now: its input 'images'" in refusal
+    assert f"'{images / 'autoencoder'}' is no longer valid: its input 'images'" in refusal
     assert files(images) == before
     assert gtn_train.ok(*given, "--resume").stages == dict.fromkeys(ALL, "anew")
 
@@ -369,7 +369,7 @@ def test_a_file_that_is_gone_or_changed(gtn_train, images, stage, file):
     assert f"its file {file} is missing" in gtn_train.refused("fit", "--out", images)
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     refusal = gtn_train.refused("fit", "--out", images)
-    assert f"'{images / stage}' is not what is asked for now: its file {file} is not the" in refusal
+    assert f"'{images / stage}' is no longer valid: its file {file} is not the" in refusal
     done = gtn_train.ok("fit", "--out", images, "--resume")
     assert done.stages[stage] == "anew"
     assert all(done.stages[name] == "reused" for name in ALL[: ALL.index(stage)])
@@ -406,7 +406,7 @@ def test_an_autoencoder_that_was_retrained(gtn_train, images):
         "autoencoder": "anew"
     }
     refusal = gtn_train.refused("encode", "--out", images)
-    assert f"'{images / 'latents'}' is not what is asked for now: its input 'autoenc" in refusal
+    assert f"'{images / 'latents'}' is no longer valid: its input 'autoenc" in refusal
     done = gtn_train.ok("fit", "--out", images, "--resume")
     assert done.stages == {"autoencoder": "reused", **dict.fromkeys(ALL[1:], "anew")}
 
@@ -425,14 +425,14 @@ def test_an_autoencoder_that_was_copied_in(gtn_train, images, tmp_path):
     shutil.copytree(other / "autoencoder", images / "autoencoder")
     before = files(images)
     refusal = gtn_train.refused("generator", "--out", images)
-    assert f"'{images / 'latents'}' is not what is asked for now: its input 'autoenc" in refusal
+    assert f"'{images / 'latents'}' is no longer valid: its input 'autoenc" in refusal
     for command in ("sample", "interpolate", "evaluate", "report"):
         to = () if command == "evaluate" else ("--out", tmp_path / f"x.{command}.html")
         if command in ("sample", "interpolate"):
             to = ("--out", tmp_path / "x.png")
         refusal = gtn_train.refused(command, images, *to)
-        assert "its latents were made by another autoencoder: SHA-256" in refusal
-        assert refusal.endswith(f"gtn-train fit --out {images} --resume makes it anew")
+        assert "latents' is no longer valid: its input 'autoencoder' has changed" in refusal
+        assert refusal.endswith(f"gtn-train fit --out {images} --resume rebuilds it")
     assert files(images) == before
 
 
@@ -444,7 +444,9 @@ def test_weights_of_another_kind_and_shape(gtn_train, images):
     def put(model):
         registry.save_model(model, path)
         folder = RunFolder(images / "generator")
-        folder.finish("generator", content["inputs"], content["options"], content["outputs"], 1.0)
+        names = tuple(content["outputs"])
+        spec = StageSpec("generator", content["inputs"], content["options"], names)
+        folder.write_manifest(spec, 1.0)
 
     put(registry.build("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}))
     refusal = gtn_train.refused("fit", "--out", images)
@@ -493,7 +495,7 @@ def test_an_unfinished_stage_is_refused_and_resumed(gtn_train, unfinished):
     before = files(out)
     for options in ((), ("--width", 9)):
         refusal = gtn_train.refused("fit", "--out", out, *options)
-        assert f"'{out / 'generator'}' is unfinished: --resume goes on with it" in refusal
+        assert f"'{out / 'generator'}' is unfinished. --resume continues it" in refusal
     assert "has no generator yet" in gtn_train.refused("sample", out)
     assert files(out) == before
     gtn_train.ok("fit", "--out", out, "--resume")
@@ -528,44 +530,3 @@ def test_a_checkpoint_of_another_shape(gtn_train, unfinished):
     path.write_bytes(b"nonsense")
     refusal = gtn_train.refused("fit", "--out", out, "--resume")
     assert f"checkpoint '{path}' is damaged; delete it to start over" in refusal
-
-
-# ------------------------------------------------------------------------------------ the keeper
-
-
-def test_a_stage_says_how_long_it_took_in_all(tmp_path):
-    lines, before = [], []
-    keeper = Keeper(tmp_path, resume=False, say=lines.append, before=lambda: before.append(1))
-
-    def make(folder):
-        (folder.path / "file").write_text("x")
-        return ["file"], 100.0
-
-    assert keeper.stage("one", {"a": "0" * 64}, {"b": (1, 2)}, make).seconds == 100.0
-    assert keeper.stage("one", {"a": "0" * 64}, {"b": (1, 2)}, pytest.fail).seconds == 100.0
-    keeper.stage("two", {}, {}, make)
-    assert before == [1], "run.json is written once"
-    assert lines == ["one: finished earlier, used again"]
-
-
-def test_a_process_that_is_not_the_first_waits(tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
-    assert is_first_process(), "other launchers than torchrun set that too"
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    calls = []
-
-    def make(folder):
-        calls.append("make")
-        return [], 0.0
-
-    def sleep(seconds):
-        calls.append("sleep")
-        if len(calls) > 1:
-            (tmp_path / "one").mkdir()
-            (tmp_path / "one" / "file").write_text("x")
-            RunFolder(tmp_path / "one").finish("one", {}, {}, ["file"], 2.0)
-
-    monkeypatch.setattr("time.sleep", sleep)
-    keeper = Keeper(tmp_path, resume=True, say=pytest.fail, before=pytest.fail)
-    assert keeper.stage("one", {}, {}, make).seconds == 2.0
-    assert calls == ["sleep", "sleep"]

@@ -53,7 +53,7 @@ def interrupt(process):
 
 KILLED = """
 import os, signal, sys
-from gtn_train.command import main
+from gtn_train.cli.main import main
 from gtn_train.training.loop import _Run
 
 stage, one_epoch = sys.argv.pop(1), _Run.one_epoch

@@ -78,21 +78,21 @@ def _make(stage: str, given: dict[str, Any]) -> str:
     quiet = given["quiet"]
     settings = settings_of(out, given)
     with console.held():
-        from ..run.pipeline import Stages
+        from ..run.pipeline import run_pipeline
 
     def say(line: str) -> None:
         if not quiet:
             console.say("gtn-train", line)
 
-    stages = Stages(
+    run_pipeline(
         out,
         settings,
+        stage,
         say=say,
         progress=not quiet and sys.stderr.isatty(),
         resume=given["resume"],
         tensorboard=given["tensorboard"],
     )
-    stages.run(stage)
     return "" if quiet else _summary(out, stage)
 
 
@@ -104,7 +104,7 @@ def _summary(out: Path, last: str) -> str:
         return ""
     lines, total, matching = [], 0.0, 0.0
     for name in STAGES[: STAGES.index(last) + 1]:
-        found = RunFolder(out / name).stage() if (out / name).is_dir() else None
+        found = RunFolder(out / name, create=False).read_manifest()
         if found is None:
             continue
         lines.append(f"{name:<12} {found.seconds:>9.1f} s   {out / name}")

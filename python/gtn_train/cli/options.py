@@ -18,11 +18,11 @@ from gtn_label.options import ORDERS
 
 from ..data import SET_NAMES
 from ..evaluation import STOP_BY
-from ..pairs.options import LABELINGS
+from ..pairs.pair_options import LABELINGS
 from ..run.presets import PRESETS, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
-from ..training.options import ACCELERATORS, PRECISIONS
 from ..training.processes import processes_here
+from ..training.training_options import ACCELERATORS, PRECISIONS
 
 __all__ = ["options_of", "settings_of"]
 

@@ -18,7 +18,7 @@ from gtn_label.io.atomic import check_target
 from ..evaluation import EXTRACTORS
 from ..pairs.classes import as_in_data, in_turn
 from ..run.settings import RunSettings
-from ..training.options import ACCELERATORS
+from ..training.training_options import ACCELERATORS
 
 if TYPE_CHECKING:
     from ..run.opened import FinishedRun
@@ -82,7 +82,7 @@ def sample(
             f"--n must be at most {SHEET} for one sheet, got {n}; .npy has room."
         )
     finished = _open(run, accelerator)
-    from ..run.store import save_array
+    from ..run.manifest import save_array
     from ..sampling.sample import sample_images, sample_latents
 
     classes = _classes(finished, n, of_class)
@@ -155,7 +155,7 @@ def interpolate_(
     out = _target(run, out, "interpolation")
     finished = _open(run, accelerator)
     from ..report import figures
-    from ..run.store import save_array
+    from ..run.manifest import save_array
     from ..sampling.interpolation import interpolate, random_ends
 
     if between:

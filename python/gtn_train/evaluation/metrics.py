@@ -19,7 +19,7 @@ from ..pairs.classes import as_in_data
 from ..pairs.mixture import Mixture
 from ..sampling.sample import sample_images
 from ..seeds import random_numbers
-from ..training.options import Metric
+from ..training.training_options import Metric
 from . import STOP_BY
 from .extractors import Extractor, figure_names, inception, lite0
 from .images import check_pictures, extract, frechet_distance, inception_score

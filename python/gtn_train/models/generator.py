@@ -1,6 +1,6 @@
 """The generator ĥ: a feed-forward network from sources to latents.
 
-Not here: its sizes in the paper (run/table2.py), pairs (`pairs`), training (`training`), drawing
+Not here: its sizes in the paper (table2.py), pairs (`pairs`), training (`training`), drawing
 samples (sampling/sample.py).
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gtn_label.options import as_integer
 
 from ..data.images import refuse_non_finite
-from ..run.table2 import GENERATORS, GeneratorPreset
+from .table2 import GENERATORS, GeneratorPreset
 
 __all__ = ["GENERATORS", "Generator", "GeneratorPreset"]
 

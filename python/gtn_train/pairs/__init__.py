@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..lazy import lazy_names
-from .options import PairOptions
+from .pair_options import PairOptions
 
 if TYPE_CHECKING:
     from .fixed import FixedPairs

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from ..models.autoencoder import decode_all, encode_all
 from ..pairs.classes import as_in_data, in_turn
 from ..pairs.mixture import Mixture
-from ..run.store import save_array
+from ..run.manifest import save_array
 from ..sampling.interpolation import interpolate, random_ends
 from ..sampling.sample import sample_images, sample_latents
 from ..seeds import derive, random_numbers
 from . import figures
 
-__all__ = ["sheet_columns", "write_samples"]
+__all__ = ["sheet_columns", "sheet_names", "write_samples"]
 
 SHEET = 64  # images of a sheet
 MOST_COLUMNS = 32  # of a sheet, one a class
@@ -39,8 +39,8 @@ def write_samples(
     classes: NDArray[np.int64] | None,
     mixture: Mixture | None,
     seed: int,
-) -> list[str]:
-    """Write them into a folder.
+) -> None:
+    """Write samples and sheets into a folder, as the files that `sheet_names` lists.
 
     Parameters
     ----------
@@ -56,16 +56,10 @@ def write_samples(
     mixture : Mixture or None
         Where sources come from, if not from N(0, I).
     seed : int
-
-    Returns
-    -------
-    list of str
-        Names of the files.
     """
     drawn = None if classes is None else as_in_data(classes, LATENTS, seed)
     generated = sample_latents(generator, LATENTS, seed, classes=drawn, mixture=mixture)
     save_array(folder / "latents.npy", generated)
-    made = {"latents.npy"}
     centre = latents.mean(axis=0)
     norms = {
         "generated": np.linalg.norm(generated - centre, axis=1),
@@ -94,7 +88,20 @@ def write_samples(
         pictures["interpolation.png"] = found.grid()
     for name, picture in pictures.items():
         figures.write(folder / name, picture)
-    return sorted(made | set(pictures))
+
+
+def sheet_names(dim: int, *, of_images: bool) -> tuple[str, ...]:
+    """Names of the files that `write_samples` makes.
+
+    Parameters
+    ----------
+    dim : int
+        Dimension of the latents.
+    of_images : bool
+        Whether the latents are decoded to images.
+    """
+    images = ("interpolation.png", "reconstructions.png", "samples.png") if of_images else ()
+    return ("latents.npy", "norms.png", *images, *(("scatter.png",) if dim <= 2 else ()))
 
 
 def sheet_columns(classes: NDArray[np.int64]) -> int | None:

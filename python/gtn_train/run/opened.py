@@ -23,8 +23,10 @@ from ..models import registry
 from ..pairs.classes import of_latents
 from ..pairs.mixture import Mixture
 from ..training.accelerator import device_of
+from .manifest import Manifest, StageSpec
 from .settings import STAGES, RunSettings
-from .store import RunFolder, Stage
+from .store import RunFolder
+from .verdict import verdict
 
 __all__ = ["FinishedRun"]
 
@@ -60,26 +62,17 @@ class FinishedRun:
         self.out = Path(out)
         self.settings = RunSettings.read(self.out)
         device = device_of(accelerator)
-        latents, generator = self._stage("latents"), self._stage("generator")
         self.autoencoder: Any = None
+        made_by = {}
         if self.settings.preset.autoencoder is not None:
-            self._stage("autoencoder")
+            self._check("autoencoder")
             self.autoencoder = self._model("autoencoder", registry.AUTOENCODERS, device)
-            self._belongs(
-                "its latents were made by another autoencoder",
-                latents.inputs.get("autoencoder"),
-                registry.weights_sha256(self.autoencoder),
-            )
-        self._belongs(
-            "its generator was trained with other latents",
-            generator.inputs.get("latents"),
-            convert.sha256(self.latents),
-        )
-        pairs = self._stage("pairs")
-        self._belongs(
-            "its generator was trained with other pairs",
-            generator.inputs.get("pairs"),
-            pairs.outputs.get("pairs.npz"),
+            made_by["autoencoder"] = registry.weights_sha256(self.autoencoder)
+        self._check("latents", **made_by)
+        self._check("pairs")
+        pairs = self.stages["pairs"].outputs
+        self._check(
+            "generator", latents=convert.sha256(self.latents), pairs=pairs.get("pairs.npz", "none")
         )
         self.generator = self._model("generator", "generator", device)
         dim = self.latents.shape[1]
@@ -89,21 +82,28 @@ class FinishedRun:
                 f"from {self.generator.dim}, and its latents have {dim}; {self._remedy()}"
             )
         self.mixture = None
-        if "mixture.json" in pairs.outputs:
+        if "mixture.json" in pairs:
             self.mixture = Mixture.load(self.out / "pairs" / "mixture.json")
 
     def _model(self, stage: str, expected: Any, device: Any) -> Any:
         path = self.out / stage / "weights.safetensors"
         return registry.load_model(path, expected=expected).to(device)
 
-    def _belongs(self, what: str, wanted: str | None, found: str | None) -> None:
-        if wanted != found:
+    def _check(self, name: str, **inputs: str) -> None:
+        """Refuse a stage that is not complete, or whose inputs are not the ones found here."""
+        if name not in self.stages:
             raise ValueError(
-                f"'{self.out}': {what}: SHA-256 {wanted}, found {found}; {self._remedy()}"
+                f"'{self.out}' is not finished: it has no {name} yet; "
+                f"gtn-train fit --out {self.out} --resume makes it"
             )
+        made = self.stages[name]
+        spec = StageSpec(made.name, {**made.inputs, **inputs}, made.options)
+        judged = verdict(self.folder(name), spec)
+        if judged.action != "reuse":
+            raise ValueError(f"'{self.out / name}' {judged.why}; {self._remedy()}")
 
     def _remedy(self) -> str:
-        return f"gtn-train fit --out {self.out} --resume makes it anew"
+        return f"gtn-train fit --out {self.out} --resume rebuilds it"
 
     @functools.cached_property
     def latents(self) -> NDArray[Any]:
@@ -149,32 +149,11 @@ class FinishedRun:
         return images
 
     @functools.cached_property
-    def stages(self) -> dict[str, Stage]:
-        """Manifests of the stages that are finished."""
-        found = {}
-        for name in STAGES:
-            if (self.out / name).is_dir():
-                stage = RunFolder(self.out / name).stage()
-                if stage is not None:
-                    found[name] = stage
-        return found
+    def stages(self) -> dict[str, Manifest]:
+        """Manifests of the complete stages."""
+        found = {name: self.folder(name).read_manifest() for name in STAGES}
+        return {name: manifest for name, manifest in found.items() if manifest is not None}
 
     def folder(self, name: str) -> RunFolder:
         """Folder of a stage."""
-        return RunFolder(self.out / name)
-
-    def _stage(self, name: str) -> Stage:
-        """Manifest of a stage whose files are what it made."""
-        if name not in self.stages:
-            raise ValueError(
-                f"'{self.out}' is not finished: it has no {name} yet; "
-                f"gtn-train fit --out {self.out} --resume makes it"
-            )
-        stage = self.stages[name]
-        if not RunFolder(self.out / name).is_finished(stage.name, stage.inputs, stage.options):
-            changed = ", ".join(stage.outputs)
-            raise ValueError(
-                f"'{self.out / name}' is not as it was made: one of {changed} is missing or "
-                f"changed; {self._remedy()}"
-            )
-        return stage
+        return RunFolder(self.out / name, create=False)

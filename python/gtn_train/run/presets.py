@@ -16,9 +16,9 @@ from gtn_label.options import as_integer
 
 from ..data import SET_NAMES, SYNTHETIC
 from ..evaluation import STOP_BY
+from ..models.table2 import GENERATORS
 from ..pairs import PairOptions
 from ..training import TrainingOptions
-from .table2 import GENERATORS
 
 __all__ = ["PRESETS", "DataOptions", "Preset", "preset"]
 

@@ -16,7 +16,7 @@ from gtn_label.io.atomic import atomic_file
 from gtn_label.options import as_integer, check_seed
 
 from ..training import TrainingOptions
-from ..training.options import ACCELERATORS, PRECISIONS
+from ..training.training_options import ACCELERATORS, PRECISIONS
 from .presets import Preset
 
 __all__ = ["RUN_FILE", "STAGES", "Computing", "RunSettings"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..lazy import lazy_names
-from .options import Metric, TrainingOptions, TrainingResult
+from .training_options import Metric, TrainingOptions, TrainingResult
 
 if TYPE_CHECKING:
     from .steps import autoencoder_step, generator_step, vae_step

@@ -1,15 +1,14 @@
-"""Checkpoints: what an interrupted run continues from, and whether it is the same run.
+"""Checkpoints: the file that an interrupted training continues from.
 
-Fabric decides which process writes and what a module's state is; the file is written here, under a
+Fabric decides which process writes and what a module's state is. The file is written here, under a
 temporary name and renamed, and read without unpickling anything but tensors and plain values. Not
-here: what state there is (loop.py).
+here: what the state consists of (loop.py), whether a checkpoint is still valid (run/verdict.py).
 """
 
 from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import textwrap
 from collections.abc import Callable, Mapping
@@ -21,18 +20,10 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from gtn_label.io.atomic import atomic_file
 
-from ..run.store import RunFolder, versions
-from .options import COMPUTING
+from ..run.manifest import versions
+from ..run.store import RunFolder
 
-__all__ = [
-    "FORMAT",
-    "AtomicCheckpoints",
-    "differences",
-    "has_weights_of",
-    "one_line",
-    "open_run",
-    "start_folder",
-]
+__all__ = ["FORMAT", "AtomicCheckpoints", "one_line", "read_checkpoint", "start_folder"]
 
 FORMAT = "gtn-train checkpoint 1"
 
@@ -50,63 +41,14 @@ class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
             file.write(buffer.getbuffer())
 
 
-def open_run(
-    folder: RunFolder,
-    config: Mapping[str, Any],
-    *,
-    resume: bool,
-    overwrite: bool = False,
-    load: Callable[[Path], dict[str, Any]],
-) -> dict[str, Any] | None:
-    """Find out where a run starts, before anything is changed.
-
-    Parameters
-    ----------
-    folder : RunFolder
-    config : dict
-        Everything that decides the run, in JSON types.
-    resume : bool
-        Continue from the folder's checkpoint, if it has one.
-    overwrite : bool
-        Start from the beginning if that checkpoint is of another run, or if there is none and the
-        folder holds weights.
-    load : callable
-        Reads a checkpoint.
-
-    Returns
-    -------
-    dict or None
-        The checkpoint's content; None to start from the beginning.
+def read_checkpoint(folder: RunFolder, load: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Read a folder's checkpoint by `load`.
 
     Raises
     ------
     ValueError
-        If the folder holds an unfinished run and `resume` is false, if that run is another one or
-        has ended (unless `overwrite` is true), or if its files are damaged. A run is the same one
-        wherever it computes (`options.COMPUTING`).
+        If the file is damaged.
     """
-    if not folder.checkpoint.exists():
-        if folder.weights.exists() and not overwrite:
-            raise ValueError(
-                f"'{folder.path}' holds the weights of an earlier run: overwrite it, choose "
-                f"another folder, or delete '{folder.weights}'"
-            )
-        return None
-    if not resume:
-        raise ValueError(
-            f"'{folder.path}' holds an unfinished run: resume it, choose another folder, or delete "
-            f"'{folder.checkpoint}' to start over"
-        )
-    earlier = folder.read_config()
-    earlier.pop("versions", None)
-    found = differences(_deciding(earlier), _deciding(json.loads(json.dumps(config))))
-    if found and overwrite:
-        return None
-    if found:
-        raise ValueError(
-            f"'{folder.path}' holds another run, which cannot be resumed with these settings: "
-            f"{'; '.join(found)}"
-        )
     damaged = f"checkpoint '{folder.checkpoint}' is damaged; delete it to start over"
     try:
         state = load(folder.checkpoint)
@@ -119,46 +61,12 @@ def open_run(
     return state
 
 
-def has_weights_of(folder: RunFolder, config: Mapping[str, Any]) -> bool:
-    """Whether a folder holds the weights of this very run, and no checkpoint any more."""
-    if folder.checkpoint.exists() or not (folder.weights.exists() and folder.config.exists()):
-        return False
-    earlier = folder.read_config()
-    earlier.pop("versions", None)
-    return _deciding(earlier) == _deciding(json.loads(json.dumps(config)))
-
-
 def start_folder(folder: RunFolder, config: Mapping[str, Any]) -> None:
-    """Make the folder this run's: what an earlier one left is removed, and config.json written."""
+    """Remove an earlier run's files, and write config.json."""
     folder.clear()
     folder.write_config({**config, "versions": versions()})
-
-
-def _deciding(config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what another machine may do otherwise."""
-    options = config.get("options")
-    if not isinstance(options, dict):
-        return config
-    kept = {name: value for name, value in options.items() if name not in COMPUTING}
-    return {**config, "options": kept}
-
-
-def differences(was: Any, now: Any, name: str = "") -> list[str]:
-    """Say in words where two configurations differ, by the path of each entry."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        return [
-            line
-            for key in sorted({*was, *now})
-            for line in differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
-        ]
-    return [] if was == now else [f"{name} was {_shown(was)} and is {_shown(now)}"]
 
 
 def one_line(error: Exception) -> str:
     """Another library's message, as much of it as is readable."""
     return textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__
-
-
-def _shown(value: Any) -> str:
-    text = "not given" if value is None else json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -16,8 +16,8 @@ from lightning_fabric import Fabric
 
 from .accelerator import device_of
 from .checkpoint import AtomicCheckpoints
-from .options import TrainingOptions
-from .processes import processes, processes_here
+from .processes import leave_group, processes, processes_here
+from .training_options import TrainingOptions
 
 __all__ = ["cpu_threads", "make_fabric", "seeded"]
 
@@ -52,16 +52,9 @@ def make_fabric(options: TrainingOptions) -> Any:
         )
         fabric.launch()
     if everywhere > 1:
-        # Gloo's threads, if they still run when the interpreter goes, now and then abort a process
-        # whose work was done. Fabric sees to it for NCCL alone.
-        atexit.unregister(_leave)
-        atexit.register(_leave)
+        atexit.unregister(leave_group)  # Fabric leaves the group for NCCL alone
+        atexit.register(leave_group)
     return fabric
-
-
-def _leave() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 @contextlib.contextmanager

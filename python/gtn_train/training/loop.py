@@ -18,13 +18,14 @@ from typing import Any
 import torch
 
 from ..run.store import RunFolder
+from ..run.verdict import TrainingSpec, verdict
 from ..seeds import derive
 from .batches import Batches, bounds, share
-from .checkpoint import FORMAT, has_weights_of, one_line, open_run, start_folder
+from .checkpoint import FORMAT, one_line, read_checkpoint, start_folder
 from .devices import cpu_threads, seeded
-from .options import Metric, TrainingOptions, TrainingResult
 from .steps import Step
 from .stopping import Best
+from .training_options import COMPUTING, Metric, TrainingOptions, TrainingResult
 from .watching import Curves, describe, progress_bar
 
 __all__ = ["Job", "train"]
@@ -98,17 +99,17 @@ def train(
         "options": options.config(),
         "metric": None if metric is None else metric.config(),
     }
-    earlier = _Run(job, folder, options, fabric, metric)
-    if resume and _taken_over(earlier, folder, config, overwrite):
-        return earlier.result()
-    state = open_run(
-        folder,
-        config,
-        resume=resume,
-        overwrite=overwrite,
-        load=lambda path: fabric.load(path, weights_only=True),
-    )
-    fabric.barrier()  # all have looked before one of them writes
+    ended = _Run(job, folder, options, fabric, metric)
+    spec = TrainingSpec(config, COMPUTING, ended.load_completed)
+    judged = verdict(folder, spec, resume=resume, overwrite=overwrite)
+    if judged.action == "refuse":
+        raise ValueError(judged.why)
+    if judged.action == "reuse":
+        return ended.result()
+    state = None
+    if judged.action == "resume":
+        state = read_checkpoint(folder, lambda path: fabric.load(path, weights_only=True))
+    fabric.barrier()  # all have read before one of them writes
     if state is None:
         job.prepare()
     run.set_up(state)
@@ -120,19 +121,6 @@ def train(
     with Curves(folder, run.epoch, wanted=tensorboard and fabric.is_global_zero) as curves:
         run.to_the_end(curves, show=progress and fabric.is_global_zero)
     return run.result()
-
-
-def _taken_over(run: _Run, folder: RunFolder, config: dict[str, Any], overwrite: bool) -> bool:
-    """Whether this very run had ended in the folder, and the model has its weights now."""
-    try:
-        return has_weights_of(folder, config) and run.take_over()
-    except ValueError as error:
-        if overwrite:
-            return False
-        raise ValueError(
-            f"'{folder.path}' holds a run that has ended and is damaged; delete "
-            f"'{folder.weights}' to start over: {one_line(error)}"
-        ) from None
 
 
 class _Loss(torch.nn.Module):  # type: ignore[misc]
@@ -201,20 +189,23 @@ class _Run:
         self.best.load_state_dict(state["best"])
         self.epoch, self.history = state["epoch"], state["history"]
 
-    def take_over(self) -> bool:
-        """Load what the folder's run ended with; False if it did not come to its end.
+    def load_completed(self) -> bool:
+        """Load a completed run's weights and history; return False if incomplete.
 
-        It is of no use for training afterwards.
+        The object cannot train afterwards.
         """
-        self.history = self.folder.read_metrics() if self.folder.metrics.exists() else []
-        self.epoch = len(self.history)
-        for line in self.history:
-            if self.monitored in line:
-                self.best.update(line["epoch"], line[self.monitored], None)
-        if not self.history or not self.ended:
-            return False
-        found = self.job.load(self.folder.weights).state_dict()
-        self.check_shapes(found)
+        try:
+            self.history = self.folder.read_metrics() if self.folder.metrics.exists() else []
+            self.epoch = len(self.history)
+            for line in self.history:
+                if self.monitored in line:
+                    self.best.update(line["epoch"], line[self.monitored], None)
+            if not self.history or not self.ended:
+                return False
+            found = self.job.load(self.folder.weights).state_dict()
+            self.check_shapes(found)
+        except ValueError as error:
+            raise ValueError(one_line(error)) from None
         self.job.model.load_state_dict(found)
         self.fabric.to_device(self.job.model).eval()
         return True

@@ -1,13 +1,14 @@
-"""The processes of a run that torchrun started, as its environment variables tell.
+"""The processes that torchrun started for a run, as its environment variables tell.
 
-Torch is not imported here: what is asked for wrongly is refused without waiting for it.
+Importing this module does not import torch, so that a wrong option is refused at once. Not here:
+where the processes meet (run/barrier.py).
 """
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["by_torchrun", "is_first_process", "processes", "processes_here"]
+__all__ = ["by_torchrun", "is_first_process", "leave_group", "processes", "processes_here"]
 
 
 def by_torchrun() -> bool:
@@ -28,3 +29,15 @@ def processes() -> int:
 def processes_here() -> int:
     """How many there are on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if by_torchrun() else 1
+
+
+def leave_group() -> None:
+    """Leave torch's process group, if this process has joined one.
+
+    Gloo's threads, if they still run when the interpreter goes, now and then abort a process whose
+    work was done. After an error the other processes must not wait for this one in a collective.
+    """
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -16,8 +16,8 @@ from ..run.store import RunFolder
 from .batches import ImageBatches, PairBatches, SharedPairs
 from .devices import make_fabric
 from .loop import Job, train
-from .options import Metric, TrainingOptions, TrainingResult
 from .steps import Step, autoencoder_step, generator_step, vae_step
+from .training_options import Metric, TrainingOptions, TrainingResult
 
 __all__ = ["train_autoencoder", "train_generator"]
 

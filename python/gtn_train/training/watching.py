@@ -9,7 +9,7 @@ import contextlib
 from typing import Any
 
 from ..run.store import RunFolder
-from .options import TrainingOptions
+from .training_options import TrainingOptions
 
 __all__ = ["Curves", "curve_names", "describe", "progress_bar"]
 

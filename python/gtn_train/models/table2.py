@@ -1,7 +1,7 @@
 """Table 2 of the GTN paper: the generator's size and training for each of its data sets.
 
-Plain numbers, to be had without torch. Not here: the network itself (models/generator.py) and whole
-runs (presets.py).
+Plain numbers, to be had without torch. Not here: the network itself (generator.py) and whole
+runs (run/presets.py).
 """
 
 from __future__ import annotations

@@ -1,0 +1,190 @@
+"""Barrier: where the processes that torchrun started for one run meet, with a time limit.
+
+Process 0 works and the others wait for its word; its error reaches them too. They speak through
+torchrun's key-value store, which exists before any process group does, and while one process alone
+computes for hours. Not here: collective operations of a training (training/devices.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TypeVar
+
+from gtn_label.cli.console import os_message
+
+from ..training.processes import is_first_process, leave_group, processes
+
+__all__ = ["VARIABLE", "Barrier", "FirstProcessFailed"]
+
+VARIABLE = "GTN_TRAIN_BARRIER_SECONDS"  # an environment variable
+LIMIT_SECONDS = 6 * 3600.0  # a million rows are matched, and a large set decoded, in less
+LEAVE_SECONDS = 10.0  # for the others to read how process 0 ended
+POLL_SECONDS = 0.1
+
+_ENDED, _LEFT = "ended", "left"  # keys: how process 0 ended, and how many others have read that
+_runs = itertools.count()  # of this process; each has its own keys
+
+T = TypeVar("T")
+
+
+class FirstProcessFailed(RuntimeError):
+    """Process 0 failed; the message says how."""
+
+
+class Barrier:
+    """The meeting point of the processes of one run; alone, a process never waits.
+
+    Within the block an error of process 0 is raised in every process, as `FirstProcessFailed`, or
+    as KeyboardInterrupt if process 0 was interrupted.
+
+    Parameters
+    ----------
+    store : torch.distributed.Store, optional
+        torchrun's by default.
+    first : bool, optional
+        Whether this is process 0; by default as torchrun says.
+    count : int, optional
+        Number of processes; by default as torchrun says.
+    seconds : float, optional
+        Time limit of each wait [default: the environment variable GTN_TRAIN_BARRIER_SECONDS, or
+        21,600].
+
+    Raises
+    ------
+    ValueError
+        If the time limit is no positive number.
+    TimeoutError
+        From every wait that exceeds the limit.
+    """
+
+    def __init__(
+        self,
+        store: Any = None,
+        *,
+        first: bool | None = None,
+        count: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        self.first_process = is_first_process() if first is None else first
+        self._others = (processes() if count is None else count) - 1
+        self._seconds = _limit() if seconds is None else seconds
+        self._met = 0
+        self._store = store
+        if self._others and store is None:
+            self._store = _torchrun_store(self._seconds)
+
+    def first(self, work: Callable[[], T]) -> T | None:
+        """Let process 0 do something while the others wait; they get None."""
+        done: list[T] = []
+        self.tell(lambda: done.append(work()))
+        return done[0] if done else None
+
+    def tell(self, work: Callable[[], Any]) -> Any:
+        """Let process 0 compute a value of JSON types, and return that value in all processes."""
+        self._met += 1
+        if not self._others:
+            return work()
+        key = str(self._met)
+        if self.first_process:
+            value = work()
+            self._store.set(key, json.dumps(value))
+            return value
+        self._wait(key)
+        return json.loads(self._store.get(key))
+
+    def __enter__(self) -> Barrier:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._others:
+            return
+        if error is not None:
+            leave_group()  # or the others would wait for this process within a collective
+        if self.first_process:
+            self._store.set(_ENDED, json.dumps(_told(error)))
+            self._until(lambda: bool(self._store.add(_LEFT, 0) >= self._others), LEAVE_SECONDS)
+            return
+        try:
+            if error is None:
+                self._wait(_ENDED)
+            elif not isinstance(error, (KeyboardInterrupt, FirstProcessFailed, TimeoutError)):
+                # This error may be a consequence of process 0's, which tells more.
+                self._until(lambda: bool(self._store.check([_ENDED])), LEAVE_SECONDS / 2)
+            self._raise_if_failed()
+        finally:
+            self._store.add(_LEFT, 1)
+
+    def _wait(self, key: str) -> None:
+        def told() -> bool:
+            if self._store.check([key]):
+                return True
+            self._raise_if_failed()
+            return False
+
+        if not self._until(told, self._seconds):
+            raise TimeoutError(
+                f"process 0 has not come to the next barrier within {self._seconds:g} s; the "
+                f"environment variable {VARIABLE} sets this limit"
+            )
+
+    def _raise_if_failed(self) -> None:
+        if not self._store.check([_ENDED]):
+            return
+        told = json.loads(self._store.get(_ENDED))
+        if told == _INTERRUPTED:
+            raise KeyboardInterrupt
+        if told is not None:
+            raise FirstProcessFailed(f"process 0 failed: {told['error']}") from None
+
+    def _until(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Ask again and again, as a wait inside the store would not hear Ctrl-C."""
+        deadline = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
+
+_INTERRUPTED = {"interrupted": True}
+
+
+def _told(error: BaseException | None) -> dict[str, Any] | None:
+    """What the others hear of process 0's end."""
+    if error is None:
+        return None
+    if isinstance(error, KeyboardInterrupt):
+        return _INTERRUPTED
+    text = os_message(error) if isinstance(error, OSError) else str(error)
+    return {"error": text or type(error).__name__}
+
+
+def _limit() -> float:
+    given = os.environ.get(VARIABLE, "")
+    if not given:
+        return LIMIT_SECONDS
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise ValueError(f"{VARIABLE} must be a number of seconds > 0, got {given!r}")
+    return seconds
+
+
+def _torchrun_store(seconds: float) -> Any:
+    from torch import distributed  # here: a single process needs none of it
+
+    store, _, _ = next(distributed.rendezvous("env://", timeout=timedelta(seconds=seconds)))
+    return distributed.PrefixStore(f"gtn-train/{next(_runs)}", store)

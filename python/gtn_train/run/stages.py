@@ -1,0 +1,458 @@
+"""The five stages of a run, one plain function each, in their order.
+
+Each function describes its stage by a `StageSpec` (name, inputs, options, outputs), has the builder
+build or reuse it, and returns what the next stages need. Inputs are told by SHA-256, so that a
+generator is never used with latents of another autoencoder. Not here: the order, and what comes
+before (pipeline.py); when a stage is rebuilt (verdict.py); training itself (`training`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from gtn_label.arrays import convert
+from gtn_label.cli import console
+from gtn_label.io.files import read_array, read_pairs, write_pairs
+
+from ..data import SYNTHETIC, Images, open_vectors
+from ..models import registry
+from ..models.autoencoder import encode_all
+from ..pairs import Clusters, FixedPairs, FreshPairs, Labeling
+from ..pairs.classes import of_latents
+from ..pairs.mixture import Mixture
+from ..pairs.pair_options import one_round
+from ..report.sheets import sheet_names, write_samples
+from ..seeds import derive
+from ..training import Metric, TrainingResult, train_autoencoder, train_generator
+from .builder import Builder
+from .manifest import Manifest, StageSpec, file_sha256, save_array
+from .presets import Preset
+from .settings import RunSettings
+from .store import RunFolder
+
+__all__ = [
+    "Context",
+    "MadePairs",
+    "autoencoder",
+    "check_count",
+    "generator",
+    "latents",
+    "load_extractor",
+    "pairs",
+    "samples",
+]
+
+_TRAINED = ("config.json", "metrics.jsonl", "weights.safetensors")  # outputs of a training
+
+
+@dataclass
+class Context:
+    """What all stages of one run share.
+
+    Attributes
+    ----------
+    out : path
+        The run's folder.
+    settings : RunSettings
+    builder : Builder
+    device : torch.device
+    say : callable
+        Takes a line about what was made.
+    progress : bool
+        Show bars.
+    training : dict
+        Arguments that `train_autoencoder` and `train_generator` have in common.
+    images : Images or None
+        The training images; None for vectors.
+    extractor : callable or None
+        Feature extractor for early stopping, if the generator stops by a figure of its images.
+    """
+
+    out: Path
+    settings: RunSettings
+    builder: Builder
+    device: Any
+    say: Callable[[str], None]
+    progress: bool
+    training: dict[str, Any]
+    images: Images | None = None
+    extractor: Any = None
+
+    @property
+    def preset(self) -> Preset:
+        """The settings' preset."""
+        return self.settings.preset
+
+    @property
+    def classes(self) -> NDArray[np.int64] | None:
+        """Class of each image, if pairs are matched within the classes of the data."""
+        if self.images is None or not self.preset.pairs.needs_classes:
+            return None
+        return self.images.labels
+
+
+# ------------------------------------------------------------------------------------ autoencoder
+
+
+def autoencoder(ctx: Context) -> Any:
+    """Train the autoencoder and load its best weights; None where the data are the latents."""
+    preset, images = ctx.preset, ctx.images
+    if preset.autoencoder is None or preset.autoencoder_training is None or images is None:
+        return None
+    kind, share = preset.autoencoder, preset.validation_share
+    training = ctx.settings.training(preset.autoencoder_training)
+    spec = StageSpec(
+        "autoencoder",
+        inputs={"images": images.sha256},
+        options={
+            "kind": kind,
+            "latent_dim": preset.latent_dim,
+            "training": training.deciding(),
+            "validation_share": share,
+        },
+        outputs=_TRAINED,
+    )
+
+    def make(folder: RunFolder) -> float:
+        _remove_other_images(ctx.builder.decoded)
+        model = registry.make_model(
+            kind,
+            {"image_shape": images.shape, "latent_dim": preset.latent_dim},
+            derive(ctx.settings.seed, "autoencoder"),
+        )
+        train, validation = images.split(share, ctx.settings.seed)
+        result = train_autoencoder(
+            model, train, folder, training, validation=validation, **ctx.training
+        )
+        return _say_trained(ctx, spec.name, result)
+
+    ctx.builder.build(spec, make, together=True)
+    return _load(ctx, spec.name, registry.AUTOENCODERS)
+
+
+def _remove_other_images(decoded: Path | None) -> None:
+    """Remove images decoded from other files or to other sizes."""
+    if decoded is not None:
+        for other in set(decoded.parent.glob("images-*.npy")) - {decoded}:
+            other.unlink()
+
+
+def _say_trained(
+    ctx: Context, stage: str, result: TrainingResult, metric: Metric | None = None
+) -> float:
+    """Say how a training ended; return its seconds."""
+    best = "validation loss" if metric is None else metric.name
+    ctx.say(
+        f"{stage}: {console.counted(result.epochs, 'epoch')} in {result.seconds:.1f} s, {best} "
+        f"{result.best_value:.4g} at epoch {result.best_epoch}"
+    )
+    return result.seconds
+
+
+def _load(ctx: Context, stage: str, expected: Any) -> Any:
+    path = ctx.out / stage / "weights.safetensors"
+    return registry.load_model(path, expected=expected).to(ctx.device)
+
+
+# ---------------------------------------------------------------------------------------- latents
+
+
+def latents(ctx: Context, autoencoder: Any) -> NDArray[Any]:
+    """Encode the images, or take the data as they are: [n, dim], a memory map."""
+    data, images = ctx.preset.data, ctx.images
+    inputs: dict[str, str] = {}
+    options: dict[str, Any] = {}
+    outputs = ["latents.npy"]
+    labels = None if images is None else images.labels
+    if images is not None:
+        inputs["images"] = images.sha256
+        inputs["autoencoder"] = registry.weights_sha256(autoencoder)
+        if labels is not None:
+            inputs["classes"] = convert.sha256(labels)
+            outputs.append("classes.npy")
+    elif data.synthetic:
+        options = {"set": data.name, "n": data.n, "seed": ctx.settings.seed}
+    else:
+        inputs["data"] = file_sha256(str(ctx.settings.data))
+        options = {"key": data.key}
+    make_rows = _checked_rows(ctx, autoencoder)
+
+    def make(folder: RunFolder) -> float:
+        rows = make_rows()
+        save_array(folder.path / "latents.npy", rows)
+        if labels is not None:
+            save_array(folder.path / "classes.npy", labels)
+        n, dim = rows.shape
+        ctx.say(f"latents: {n:,} of dimension {dim}")
+        return 0.0
+
+    spec = StageSpec("latents", inputs, options, tuple(outputs))
+    ctx.builder.build(spec, make)
+    return read_array(ctx.out / "latents" / "latents.npy")
+
+
+def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
+    """Return a function that makes the latents; rows of a file are checked at once."""
+    data, images, seed = ctx.preset.data, ctx.images, ctx.settings.seed
+    if images is not None:
+        pixels = images.images
+        return lambda: encode_all(autoencoder, pixels, progress=ctx.progress)
+    if data.synthetic:
+        n = data.n or 0
+        check_count(ctx.settings, n)
+        return lambda: SYNTHETIC[data.name](n, seed)
+    rows = open_vectors(str(ctx.settings.data), data.key)
+    check_count(ctx.settings, len(rows))
+    labeling = ctx.preset.pairs.labeling
+    if labeling == "quantile" and rows.shape[1] != 1:
+        raise ValueError(
+            f"quantile labels need vectors of dimension 1, and '{ctx.settings.data}' has "
+            f"dimension {rows.shape[1]}"
+        )
+    if labeling == "algorithm1":
+        ctx.preset.pairs.labeling_of(rows, seed).check(rows)
+    return lambda: rows
+
+
+def check_count(settings: RunSettings, n: int) -> None:
+    """Refuse data that leave too few rows for training once some are held out."""
+    least = 3 if settings.preset.batch_norm_layers else 2
+    if n < least:
+        where = settings.data or settings.preset.data.name
+        raise ValueError(
+            f"a run needs at least {least} images or vectors, of which one is held out, and "
+            f"'{where}' has {n}"
+        )
+
+
+# ------------------------------------------------------------------------------------------ pairs
+
+
+@dataclass(frozen=True)
+class MadePairs:
+    """The pairs stage: the first round of pairs, as `gtn-label` writes them.
+
+    Attributes
+    ----------
+    path : path
+        pairs.npz.
+    manifest : Manifest
+    classes : int64 [m] or None
+        Class of each latent, for a conditional generator.
+    mixture : Mixture or None
+        Distribution of the sources; None for N(0, I).
+    """
+
+    path: Path
+    manifest: Manifest
+    classes: NDArray[np.int64] | None
+    mixture: Mixture | None
+
+    def load(self) -> FixedPairs:
+        """Read the pairs."""
+        content, _ = read_pairs(self.path)
+        return FixedPairs(
+            content["sources"],
+            content["labels"],
+            classes=content.get("classes"),
+            latents_sha256=self.manifest.inputs["latents"],
+            cosine=content["cosine"],
+        )
+
+
+def pairs(ctx: Context, latents: NDArray[Any]) -> MadePairs:
+    """Draw sources and match them with the latents."""
+    preset, seed = ctx.preset, ctx.settings.seed
+    inputs = {"latents": convert.sha256(latents)}
+    if ctx.classes is not None:
+        inputs["classes"] = convert.sha256(ctx.classes)
+    options = {**preset.pairs.config(), "seed": seed}
+    del options["every"]  # decides how long a round lasts; the first round does not depend on it
+    clustered = preset.pairs.labeling == "clusters"
+    spec = StageSpec(
+        "pairs", inputs, options, ("pairs.npz", "mixture.json") if clustered else ("pairs.npz",)
+    )
+
+    def make(folder: RunFolder) -> float:
+        labeling = _labeling(ctx, latents)
+        labeling.check(latents)
+        round_seed = derive(seed, "round", 0)
+        began = time.perf_counter()
+        with tqdm(
+            total=len(latents), unit=" sources", desc="matching", disable=not ctx.progress
+        ) as bar:
+            made = labeling.label(
+                latents, round_seed, lambda done, total, left: bar.update(done - bar.n)
+            )
+            bar.update(len(made.sources) - bar.n)
+        seconds = time.perf_counter() - began
+        meta = {
+            "method": "gtn-train",
+            "seed": round_seed,
+            **labeling.config(),
+            "backend": made.backend,
+            "latents_sha256": inputs["latents"],
+        }
+        content = {
+            "sources": made.sources,
+            "labels": latents[made.assignment],
+            "assignment": made.assignment,
+            "cosine": made.cosine,
+        }
+        if made.classes is not None:
+            content["classes"] = made.classes
+        write_pairs(folder.path / "pairs.npz", content, meta)
+        if isinstance(labeling, Clusters):
+            labeling.mixture.save(folder.path / "mixture.json")
+        ctx.say(f"pairs: {len(made.sources):,} in {seconds:.2f} s, by {made.backend}")
+        return 0.0
+
+    manifest = ctx.builder.build(spec, make)
+    path = ctx.out / "pairs" / "pairs.npz"
+    return MadePairs(
+        path,
+        manifest,
+        classes=of_latents(path) if preset.pairs.by_class else None,
+        mixture=Mixture.load(path.with_name("mixture.json")) if clustered else None,
+    )
+
+
+def _labeling(ctx: Context, latents: NDArray[Any]) -> Labeling:
+    return ctx.preset.pairs.labeling_of(
+        latents,
+        ctx.settings.seed,
+        classes=ctx.classes,
+        threads=ctx.settings.computing.threads,
+    )
+
+
+# -------------------------------------------------------------------------------------- generator
+
+
+def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: MadePairs) -> Any:
+    """Train the generator on pairs and load its best weights."""
+    preset, seed = ctx.preset, ctx.settings.seed
+    training = ctx.settings.training(preset.generator_training)
+    architecture = {
+        "layers": preset.layers,
+        "width": preset.width,
+        "batch_norm_layers": preset.batch_norm_layers,
+    }
+    spec = StageSpec(
+        "generator",
+        inputs={
+            "latents": pairs.manifest.inputs["latents"],
+            "pairs": pairs.manifest.outputs["pairs.npz"],
+        },
+        options={
+            **architecture,
+            "training": training.deciding(),
+            "pairs": preset.pairs.config(),
+            "stop_by": preset.stop_by,
+            "validation_share": preset.validation_share,
+        },
+        outputs=_TRAINED,
+    )
+
+    def make(folder: RunFolder) -> float:
+        classes = 0 if pairs.classes is None else int(pairs.classes.max()) + 1
+        config = {"dim": latents.shape[1], **architecture, "classes": classes}
+        model = registry.make_model("generator", config, derive(seed, "generator"))
+        metric = _metric(ctx, autoencoder, pairs)
+        rounds, validation = _rounds(ctx, latents, pairs)
+        with rounds:
+            result = train_generator(
+                model,
+                rounds,
+                folder,
+                training,
+                validation=validation,
+                metric=metric,
+                **ctx.training,
+            )
+        return _say_trained(ctx, spec.name, result, metric)
+
+    ctx.builder.build(spec, make, together=True)
+    return _load(ctx, spec.name, "generator")
+
+
+def _rounds(
+    ctx: Context, latents: NDArray[Any], pairs: MadePairs
+) -> tuple[FixedPairs | FreshPairs, FixedPairs]:
+    """Pairs to train on, and pairs held out for validation."""
+    preset, seed = ctx.preset, ctx.settings.seed
+    if preset.pairs.every == 0:
+        return pairs.load().split(preset.validation_share, seed)
+    labeling = _labeling(ctx, latents)
+    held_out = one_round(latents, labeling, derive(seed, "validation"))
+    _, validation = held_out.split(preset.validation_share, seed)
+    return FreshPairs(latents, labeling, every=preset.pairs.every, seed=seed), validation
+
+
+def load_extractor(ctx: Context) -> None:
+    """Load the feature extractor for early stopping, or fail early if it is unavailable."""
+    stop_by = ctx.preset.stop_by
+    if stop_by != "loss" and ctx.extractor is None:
+        from ..evaluation.metrics import extractor_of  # torch-fidelity, only where it is needed
+
+        weights = ctx.settings.computing.weights
+        ctx.extractor = extractor_of(stop_by, weights, device=ctx.device)
+
+
+def _metric(ctx: Context, autoencoder: Any, pairs: MadePairs) -> Metric | None:
+    """The figure that decides which weights are best; None for the validation loss."""
+    if ctx.preset.stop_by == "loss" or ctx.images is None:
+        return None
+    from ..evaluation.metrics import named_metric
+
+    load_extractor(ctx)
+    return named_metric(
+        ctx.preset.stop_by,
+        ctx.extractor,
+        autoencoder,
+        ctx.images.images,
+        classes=pairs.classes,
+        mixture=pairs.mixture,
+        seed=derive(ctx.settings.seed, "metric"),
+    )
+
+
+# ---------------------------------------------------------------------------------------- samples
+
+
+def samples(
+    ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: MadePairs, generator: Any
+) -> None:
+    """Draw samples, reconstructions and interpolations."""
+    inputs = {"generator": registry.weights_sha256(generator)}
+    if autoencoder is not None:
+        inputs["autoencoder"] = registry.weights_sha256(autoencoder)
+    spec = StageSpec(
+        "samples",
+        inputs,
+        options={"seed": ctx.settings.seed},
+        outputs=sheet_names(latents.shape[1], of_images=autoencoder is not None),
+    )
+
+    def make(folder: RunFolder) -> float:
+        write_samples(
+            folder.path,
+            generator,
+            autoencoder,
+            latents=latents,
+            images=None if ctx.images is None else ctx.images.images,
+            classes=pairs.classes,
+            mixture=pairs.mixture,
+            seed=derive(ctx.settings.seed, "samples"),
+        )
+        return 0.0
+
+    ctx.builder.build(spec, make)

@@ -1,0 +1,181 @@
+"""The verdict on a stage's folder: reuse, resume, rebuild or refuse.
+
+This is the only judge of what a folder holds: the pipeline, the trainer and the readers of a run
+all ask `verdict`. `training` imports this module, so nothing here imports `training`. Not here:
+carrying out the verdict (builder.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .manifest import Manifest, StageSpec, file_sha256
+from .store import RunFolder
+
+__all__ = ["TrainingSpec", "Verdict", "verdict"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happens to the content of a stage's folder.
+
+    Attributes
+    ----------
+    action : {"reuse", "resume", "rebuild", "refuse"}
+        "rebuild" without a reason means that the folder holds nothing yet.
+    why : str
+        Reason of "rebuild" and "refuse".
+    """
+
+    action: Literal["reuse", "resume", "rebuild", "refuse"]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """A training as a caller asks for it; config.json tells it from another one.
+
+    Attributes
+    ----------
+    config : dict
+        Everything that decides the training, in JSON types.
+    computing : tuple of str
+        Entries of config["options"] that set where and how fast to compute. Other values do not
+        make another training.
+    ended : callable () -> bool
+        Reads the folder's history and weights, and says if training had come to its end. Raises
+        ValueError if they are damaged.
+    """
+
+    config: Mapping[str, Any]
+    computing: tuple[str, ...]
+    ended: Callable[[], bool]
+
+
+def verdict(
+    folder: RunFolder,
+    asked: StageSpec | TrainingSpec,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Verdict:
+    """Decide what happens to the content of a stage's folder. Nothing is changed.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    asked : StageSpec or TrainingSpec
+        A stage is judged by its manifest, a training by its checkpoint or its weights.
+    resume : bool
+        Permit to continue a partial stage, and to take over a training that has ended.
+    overwrite : bool
+        Permit to rebuild what is no longer valid.
+    """
+    if isinstance(asked, StageSpec):
+        return _of_stage(folder, asked, resume, overwrite)
+    return _of_training(folder, asked, resume, overwrite)
+
+
+def _of_stage(folder: RunFolder, spec: StageSpec, resume: bool, overwrite: bool) -> Verdict:
+    if folder.manifest.exists():
+        why = "; ".join(_changes(folder, spec))
+        if not why:
+            return Verdict("reuse")
+        return Verdict("rebuild" if overwrite else "refuse", f"is no longer valid: {why}")
+    if not (folder.checkpoint.exists() or folder.weights.exists()):
+        return Verdict("rebuild")
+    return Verdict("resume") if resume else Verdict("refuse", "is unfinished")
+
+
+def _changes(folder: RunFolder, spec: StageSpec) -> list[str]:
+    """Say why a complete stage cannot be reused."""
+    try:
+        manifest = Manifest.read(folder.manifest)
+    except ValueError as error:
+        return [str(error)]
+    why = [] if manifest.name == spec.name else [f"its name is {manifest.name!r}"]
+    why += [
+        f"its input {key!r} has changed (SHA-256 {_short(manifest.inputs.get(key))}, now "
+        f"{_short(spec.inputs.get(key))})"
+        for key in sorted({*manifest.inputs, *spec.inputs})
+        if manifest.inputs.get(key) != spec.inputs.get(key)
+    ]
+    why += _differences(manifest.options, json.loads(json.dumps(dict(spec.options))))
+    for file, known in manifest.outputs.items():
+        if not (folder.path / file).is_file():
+            why.append(f"its file {file} is missing")
+        elif not why and file_sha256(folder.path / file) != known:
+            why.append(f"its file {file} is not the one it made")
+    return why
+
+
+def _of_training(folder: RunFolder, spec: TrainingSpec, resume: bool, overwrite: bool) -> Verdict:
+    shown = f"'{folder.path}'"
+    if folder.checkpoint.exists():
+        if not resume:
+            return Verdict(
+                "refuse",
+                f"{shown} holds an unfinished run: resume it, choose another folder, or delete "
+                f"'{folder.checkpoint}' to start over",
+            )
+        why = "; ".join(_other_config(folder, spec))
+        if not why:
+            return Verdict("resume")
+        if overwrite:
+            return Verdict("rebuild", why)
+        return Verdict(
+            "refuse",
+            f"{shown} holds another run, which cannot be resumed with these settings: {why}",
+        )
+    if not folder.weights.exists():
+        return Verdict("rebuild")
+    damaged = ""
+    if resume and folder.config.exists():
+        try:
+            if not _other_config(folder, spec) and spec.ended():
+                return Verdict("reuse")
+        except ValueError as error:
+            damaged = (
+                f"{shown} holds a run that has ended and is damaged; delete '{folder.weights}' to "
+                f"start over: {error}"
+            )
+    earlier = (
+        f"{shown} holds the weights of an earlier run: overwrite it, choose another folder, or "
+        f"delete '{folder.weights}'"
+    )
+    return Verdict("rebuild" if overwrite else "refuse", damaged or earlier)
+
+
+def _other_config(folder: RunFolder, spec: TrainingSpec) -> list[str]:
+    """Say where the folder's training differs from the one asked for."""
+    earlier = folder.read_config()
+    earlier.pop("versions", None)
+    configs = [earlier, json.loads(json.dumps(dict(spec.config)))]
+    for config in configs:
+        options = config.get("options")
+        if isinstance(options, dict):
+            config["options"] = {k: v for k, v in options.items() if k not in spec.computing}
+    return _differences(*configs)
+
+
+def _differences(was: Any, now: Any, name: str = "") -> list[str]:
+    """Say in words where two configurations differ, by the path of each entry."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        return [
+            line
+            for key in sorted({*was, *now})
+            for line in _differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if was == now else [f"{name} was {_shown(was)} and is {_shown(now)}"]
+
+
+def _shown(value: Any) -> str:
+    text = "not given" if value is None else json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else f"{digest[:12]}..."
