@@ -7,10 +7,13 @@ computes for hours. Not here: collective operations of a training (training/devi
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import itertools
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
@@ -110,7 +113,11 @@ class Barrier:
         if not self._others:
             return
         if error is not None:
-            leave_group()  # or the others would wait for this process within a collective
+            # The others may wait for this process within a collective, until its connections are
+            # closed. Models and tensors in the frames of the error keep them open.
+            traceback.clear_frames(trace)
+            gc.collect()
+            leave_group()
         if self.first_process:
             self._store.set(_ENDED, json.dumps(_told(error)))
             self._until(lambda: bool(self._store.add(_LEFT, 0) >= self._others), LEAVE_SECONDS)
@@ -118,16 +125,18 @@ class Barrier:
         try:
             if error is None:
                 self._wait(_ENDED)
+                self._raise_if_failed()
             elif not isinstance(error, (KeyboardInterrupt, FirstProcessFailed, TimeoutError)):
                 # This error may be a consequence of process 0's, which tells more.
-                self._until(lambda: bool(self._store.check([_ENDED])), LEAVE_SECONDS / 2)
-            self._raise_if_failed()
+                self._until(lambda: self._has(_ENDED), LEAVE_SECONDS / 2)
+                self._raise_if_failed()
         finally:
-            self._store.add(_LEFT, 1)
+            with contextlib.suppress(RuntimeError):  # process 0 is gone
+                self._store.add(_LEFT, 1)
 
     def _wait(self, key: str) -> None:
         def told() -> bool:
-            if self._store.check([key]):
+            if self._has(key):
                 return True
             self._raise_if_failed()
             return False
@@ -138,8 +147,14 @@ class Barrier:
                 f"environment variable {VARIABLE} sets this limit"
             )
 
+    def _has(self, key: str) -> bool:
+        try:
+            return bool(self._store.check([key]))
+        except RuntimeError as error:  # where process 0, not torchrun, holds the store
+            raise FirstProcessFailed(f"process 0 is gone: {error}") from None
+
     def _raise_if_failed(self) -> None:
-        if not self._store.check([_ENDED]):
+        if not self._has(_ENDED):
             return
         told = json.loads(self._store.get(_ENDED))
         if told == _INTERRUPTED:

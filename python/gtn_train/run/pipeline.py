@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..data import Images, open_images
-from ..data.folder import Cache
+from gtn_label.cli import console
+
 from ..training.accelerator import device_of
 from ..training.processes import is_first_process
 from . import stages
@@ -20,6 +21,9 @@ from .builder import Builder
 from .settings import RUN_FILE, STAGES, RunSettings
 from .stages import Context
 from .store import RunFolder
+
+if TYPE_CHECKING:
+    from ..data import Images
 
 __all__ = ["run_pipeline"]
 
@@ -121,6 +125,9 @@ def _run_stages(ctx: Context, last: str) -> None:
 
 def _open_images(ctx: Context, barrier: Barrier) -> Images:
     """Open the training images; process 0 decodes image files, and the others read its cache."""
+    with console.held():  # vectors need no torchvision
+        from ..data import open_images
+        from ..data.folder import Cache
     data = ctx.preset.data
 
     def open_them() -> Images:

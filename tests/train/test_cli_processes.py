@@ -18,7 +18,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from command_cases import COMMAND, start, write_mnist, write_vectors
+from command_cases import COMMAND, start, write_folder, write_mnist, write_vectors
 
 from gtn_train.models import registry
 from gtn_train.run.store import RunFolder
@@ -183,25 +183,84 @@ def test_bars_on_a_terminal_and_lines_in_a_pipe(tmp_path):
     ]
 
 
-def test_two_processes_train_as_one_does(gtn_train, tmp_path):
+COMMANDS = """
+import errno, json, os, sys
+from gtn_train.cli.main import main
+from gtn_train.run.store import RunFolder
+
+append_metrics = RunFolder.append_metrics
+
+def full(self, line):
+    if line["epoch"] == 2:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.metrics))
+    append_metrics(self, line)
+
+codes = []
+for words in json.loads(sys.argv[1]):
+    RunFolder.append_metrics = full if words[0] == "full" else append_metrics
+    try:
+        main(words[1:])
+    except SystemExit as left:
+        codes.append(left.code)
+with open(f"codes.{os.environ['RANK']}", "w") as file:
+    json.dump(codes, file)
+"""
+
+
+def in_two_processes(folder, *commands):
+    """Run commands by torchrun, one after the other; those called "full" find a full disk.
+
+    After a failure none may train: torch does not make a second process group in a process. Returns
+    the exit codes of both processes, and what they said.
+    """
+    script = folder / "commands.py"
+    script.write_text(COMMANDS)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, script, json.dumps(commands)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    codes = [json.loads((folder / f"codes.{rank}").read_text()) for rank in (0, 1)]
+    return codes, done
+
+
+def test_two_processes_train_as_one_does_and_fail_together(gtn_train, tmp_path):
     data = write_vectors(tmp_path / "v.npy", n=90)
     given = ["generator", "--preset", "vectors", "--data", str(data)]
     given += ["--generator-epochs", "3", "--accelerator", "cpu", "--layers", "1"]
     given += ["--batch-size", "16"]  # one layer: no batch normalisation, whose shares differ
-    two = tmp_path / "two"
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "gtn_train", *given, "--out", str(two)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    two, faces = tmp_path / "two", write_folder(tmp_path / "faces")
+    image = ["autoencoder", "--preset", "hap", "--size", "8", "--data", str(faces), "--out", "f"]
+    codes, done = in_two_processes(
+        tmp_path,
+        ["run", *image, "--autoencoder-epochs", "1", "--latent-dim", "2", "--accelerator", "cpu"],
+        ["run", *given, "--out", "two"],
+        ["full", *given, "--out", "full"],
+        ["run", "generator", "--out", "two", "--seed", "1"],
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert codes == [[0, 0, 2, 2]] * 2
     said = [line for line in done.stderr.splitlines() if line.startswith("gtn-train: ")]
-    assert len(said) == 3, "only one of them speaks"
-    assert done.stdout.count("together") == 1
+    refusal = "'two/pairs' is no longer valid: seed was 0 and is 1. --resume rebuilds it; another"
+    full = "'full/generator/metrics.jsonl': No space left on device"
+    for message in (refusal, full):
+        errors = [line.removeprefix("gtn-train: error: ") for line in said if message in line]
+        ours, theirs = sorted(errors, key=len)
+        assert theirs == f"process 0 failed: {ours}"
+    rest = [line.split()[1] for line in said if ": error: " not in line]
+    assert rest == [
+        "autoencoder:",
+        *("latents:", "pairs:", "generator:"),
+        *("latents:", "pairs:"),
+        "latents:",
+    ], "only one of them speaks"
+    assert done.stdout.count("together") == 2
+    assert len(list((tmp_path / "f" / "images").iterdir())) == 1, "one of them decoded"
     gtn_train.ok(*given, "--out", tmp_path / "one")
     ours, theirs = (
         registry.load_model(folder / "generator" / "weights.safetensors").state_dict()

@@ -23,13 +23,9 @@ from gtn_train.run.store import RunFolder
 from gtn_train.seeds import derive
 from gtn_train.training import (
     Metric,
-    autoencoder_step,
-    generator_step,
     train_autoencoder,
     train_generator,
-    vae_step,
 )
-from gtn_train.training.batches import bounds, share
 from gtn_train.training.devices import make_fabric
 from gtn_train.training.loop import Job, train
 from gtn_train.training.stopping import Best
@@ -43,49 +39,6 @@ def pairs(n=50):
 @pytest.fixture
 def folder(tmp_path):
     return RunFolder(tmp_path / "run")
-
-
-# ------------------------------------------------------------------------------------- steps
-
-
-def test_the_loss_of_the_generator():
-    model = generator(batch_norm_layers=0)
-    rows = pairs(7).epoch(1)
-    labels = rows.labels.numpy().astype(float)
-    mean, scale = labels.mean(axis=0), labels.std(axis=0)
-    model.set_scale(rows.labels)
-    targets = (rows.labels - model.label_mean) / model.label_scale
-    loss, count, _ = generator_step(model, (rows.sources, targets, None))
-    net = model.net(rows.sources).detach().numpy()
-    assert count == 7
-    expected = ((net - (labels - mean) / scale) ** 2).mean(axis=1).sum()
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_loss_of_autoencoders():
-    pixels = torch.from_numpy(images(5, (1, 8, 8)).images)
-    scaled = pixels.numpy() / 127.5 - 1
-    model = make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}, 0)
-    loss, count, _ = autoencoder_step(model, (pixels,))
-    output = model(torch.from_numpy(scaled).float()).detach().numpy()
-    assert count == 5
-    assert loss.item() == pytest.approx(
-        ((output - scaled) ** 2).mean(axis=(1, 2, 3)).sum(), rel=1e-5
-    )
-
-    vae = make_model("vae", {"image_shape": [1, 8, 8], "latent_dim": 2}, 0).eval()
-    torch.nn.init.constant_(vae.mean.bias, 2.0)
-    noise = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
-    loss, count, figures = vae_step(vae, (pixels, noise))
-    output, mean, log_variance = (
-        tensor.detach().numpy() for tensor in vae(torch.from_numpy(scaled).float(), noise)
-    )
-    squares = ((output - scaled) ** 2).mean(axis=(1, 2, 3)).sum()
-    divergence = (0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance)).sum()
-    assert count == 5
-    assert loss.item() == pytest.approx(squares + 0.00025 * divergence, rel=1e-5)
-    assert figures["mse"].item() == pytest.approx(squares, rel=1e-5)
-    assert figures["kl"].item() == pytest.approx(divergence, abs=1e-5)
 
 
 def test_a_run_is_adam_on_shuffled_batches(folder):
@@ -420,39 +373,6 @@ def test_a_full_disk_names_the_file_and_leaves_the_checkpoint(folder, monkeypatc
     assert same(resumed, whole)
 
 
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
-        ({"max_epochs": 1.5}, TypeError, "max_epochs must be an int"),
-        ({"learning_rate": 0}, ValueError, "learning_rate must be > 0, got 0"),
-        ({"learning_rate": math.nan}, ValueError, "learning_rate must be finite, got nan"),
-        ({"learning_rate": "1"}, TypeError, "learning_rate must be a number, got str '1'"),
-        ({"weight_decay": -1}, ValueError, "weight_decay must be >= 0, got -1"),
-        ({"learning_rate_decay": 1.5}, ValueError, r"learning_rate_decay must be in \(0, 1\]"),
-        ({"patience": 0}, ValueError, "patience must be >= 1"),
-        ({"seed": -1}, ValueError, "seed must be >= 0"),
-        ({"precision": "8"}, ValueError, "precision must be one of '32-true', 'bf16-mixed'"),
-        ({"accelerator": "tpu"}, ValueError, "accelerator must be one of 'auto', 'cpu'"),
-        ({"devices": 0}, ValueError, "devices must be >= 1"),
-        ({"threads": 0}, ValueError, "threads must be >= 1"),
-        ({"checkpoint_every_epochs": 0}, ValueError, "checkpoint_every_epochs must be >= 1"),
-    ],
-)
-def test_options_are_checked_by_name(changes, error, message):
-    with pytest.raises(error, match=message):
-        options(**changes)
-
-
-def test_metrics_are_checked():
-    with pytest.raises(ValueError, match="metric name must be a word other than epoch"):
-        Metric("seconds", wiggle, larger_is_better=True)
-    with pytest.raises(TypeError, match="metric function must be callable"):
-        Metric("fid", 3, larger_is_better=False)
-    with pytest.raises(ValueError, match="metric every must be >= 1"):
-        Metric("fid", wiggle, larger_is_better=False, every=0)
-
-
 def test_devices_are_those_that_torchrun_started(monkeypatch):
     with pytest.raises(ValueError, match=r"got 2, and there is 1; .* torchrun --nproc-per-node 2"):
         make_fabric(options(devices=2))
@@ -522,29 +442,6 @@ def test_what_an_autoencoder_is_not_trained_on(folder, changes, error, message):
     with pytest.raises(error, match=message):
         train_autoencoder(model, **{**given, **changes})
     assert not list(folder.path.iterdir())
-
-
-# ------------------------------------------------------------------------------------- batches
-
-
-def test_batches_cover_every_row_once():
-    for n in range(1, 40):
-        for size in range(1, 12):
-            for processes in (1, 2, 3):
-                if min(n, size) < (2 * processes if processes > 1 else 1):
-                    with pytest.raises(ValueError, match=f"{processes} processes need at least"):
-                        bounds(n, size, processes)
-                    continue
-                cuts = bounds(n, size, processes)
-                assert [row for begin, end in cuts for row in range(begin, end)] == list(range(n))
-                for begin, end in cuts:
-                    shares = [share(begin, end, rank, processes) for rank in range(processes)]
-                    sizes = [last - first for first, last in shares]
-                    assert [row for s in shares for row in range(*s)] == list(range(begin, end))
-                    assert max(sizes) - min(sizes) <= 1
-                    assert min(sizes) >= 2 or processes == 1
-                    assert end - begin > 1 or size == 1 or n == 1
-                assert all(end - begin == size for begin, end in cuts[:-1])
 
 
 def test_one_row_left_over_does_not_stop_batch_normalisation(folder):

@@ -1,4 +1,4 @@
-"""Stages: what each makes; when it is used again, refused or made anew; that nothing is lost."""
+"""Runs that are run again: what is reused, resumed, rebuilt or refused, and why."""
 
 from __future__ import annotations
 
@@ -13,190 +13,18 @@ from command_cases import (
     IMAGE_RUN,
     VECTOR_RUN,
     files,
-    write_folder,
     write_mnist,
 )
-from filelock import FileLock
-from stand_ins import Moments
 
-from gtn_label import Matching
-from gtn_label.arrays import convert
-from gtn_train.evaluation import metrics
 from gtn_train.models import registry
 from gtn_train.pairs.mixture import Mixture
-from gtn_train.run.lock import LOCK_FILE
 from gtn_train.run.manifest import StageSpec
 from gtn_train.run.opened import FinishedRun
 from gtn_train.run.presets import PRESETS
 from gtn_train.run.store import RunFolder
-from gtn_train.sampling.sample import generate_latents
-from gtn_train.seeds import derive
 from gtn_train.training import loop
 
 ALL = ("autoencoder", "latents", "pairs", "generator", "samples")
-
-# ------------------------------------------------------------------------- what the stages make
-
-
-def test_each_stage_of_images_alone(gtn_train, tmp_path):
-    data, out = write_mnist(tmp_path / "data"), tmp_path / "run"
-    options = ("--preset", "mnist", "--data", data, "--latent-dim", 3, "--autoencoder-epochs", 1)
-    made = []
-    for command, stage, more in (
-        ("autoencoder", "autoencoder", options),
-        ("encode", "latents", ()),
-        ("label", "pairs", ("--cone", 2)),
-        ("generator", "generator", ("--generator-epochs", 2, "--width", 9, "--every", 1)),
-        ("fit", "samples", ()),
-    ):
-        done = gtn_train.ok(command, "--out", out, *more)
-        assert done.stages == {
-            **dict.fromkeys(made, "reused"),
-            **({stage: "made"} if stage != "samples" else {}),
-        }
-        made.append(stage)
-        assert {path.name for path in out.iterdir()} == {*made, "run.json", LOCK_FILE}
-    autoencoder = registry.load_model(out / "autoencoder" / "weights.safetensors")
-    latents = np.load(out / "latents" / "latents.npy")
-    assert latents.shape == (60, 3)
-    assert np.array_equal(np.load(out / "latents" / "classes.npy"), np.arange(60) % 10)
-    pairs = Matching.load(out / "pairs" / "pairs.npz")
-    assert np.array_equal(pairs.pairs()[1], latents[pairs.assignment])
-    assert pairs.meta["latents_sha256"] == convert.sha256(latents)
-    assert pairs.meta["cone"] == 2
-    assert pairs.meta["seed"] == derive(0, "round", 0)
-    generator = registry.load_model(out / "generator" / "weights.safetensors")
-    assert (generator.dim, generator.width, generator.classes) == (3, 9, 0)
-    assert np.allclose(generator.label_mean, latents.mean(0), atol=1e-6)
-    assert autoencoder.latent_dim == 3
-    assert {path.name for path in (out / "samples").iterdir()} == {
-        "stage.json",
-        "latents.npy",
-        "norms.png",
-        "samples.png",
-        "reconstructions.png",
-        "interpolation.png",
-    }
-    settings = json.loads((out / "run.json").read_text())
-    assert settings["preset"]["width"] == 9
-    assert settings["preset"]["pairs"]["cone"] == 2
-    assert settings["data"] == str(data)
-
-
-def test_a_folder_of_images(gtn_train, tmp_path):
-    data, out = write_folder(tmp_path / "faces"), tmp_path / "run"
-    small = ("--layers", 3, "--width", 8, "--size", 12)
-    gtn_train.ok("fit", "--preset", "hap", "--data", data, "--out", out, *IMAGE_RUN, *small)
-    assert np.load(out / "latents" / "classes.npy").tolist() == [0] * 12 + [1] * 12
-    assert len(list((out / "images").glob("*.npy"))) == 1
-    before = files(out)
-    again = gtn_train.ok("fit", "--out", out)
-    assert again.stages == dict.fromkeys(ALL, "reused")
-    assert files(out) == before
-
-
-def test_an_array_of_images_by_another_preset(gtn_train, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (30, 9, 9, 3), dtype=np.uint8)
-    np.save(tmp_path / "faces.npy", pixels)
-    given = ("--preset", "mnist", "--set", "array", "--data", tmp_path / "faces.npy")
-    gtn_train.ok("encode", *given, "--out", tmp_path / "run", *IMAGE_RUN[:2])
-    model = registry.load_model(tmp_path / "run" / "autoencoder" / "weights.safetensors")
-    assert model.image_shape == (3, 9, 9)
-    assert not (tmp_path / "run" / "latents" / "classes.npy").exists()
-
-
-def test_synthetic_sets(gtn_train, tmp_path):
-    for preset, dim, parts in (("swiss-roll", 1, 0), ("two-squares", 2, 2)):
-        out = tmp_path / preset
-        gtn_train.ok("fit", "--preset", preset, "--n", 300, "--out", out, "--generator-epochs", 1)
-        assert np.load(out / "latents" / "latents.npy").shape == (300, dim)
-        assert (out / "samples" / "scatter.png").exists()
-        assert (out / "pairs" / "mixture.json").exists() == bool(parts)
-    assert len(Mixture.load(out / "pairs" / "mixture.json").weights) == 2
-
-
-def test_clusters_are_the_classes_of_their_run(gtn_train, tmp_path):
-    out, far = tmp_path / "run", np.array([50.0, 0])
-    rows = np.random.default_rng(0).normal(size=(90, 2))
-    rows[::3] += far
-    np.save(tmp_path / "v.npy", rows)
-    given = ("--preset", "vectors", "--data", tmp_path / "v.npy", "--labeling", "clusters")
-    gtn_train.ok("fit", *given, "--by-class", "--out", out, "--generator-epochs", 2)
-    run = FinishedRun(out)
-    assert run.generator.classes == 2
-    near = int(run.classes[1])
-    assert np.array_equal(run.classes, np.where(np.arange(90) % 3 == 0, 1 - near, near))
-    drawn = tmp_path / "s.npy"
-    gtn_train.ok("sample", out, "--n", 30, "--class", near, "--seed", 5, "--out", drawn)
-    sources, told = run.mixture.draw(30, 5, [near] * 30)
-    assert np.array_equal(np.load(drawn), generate_latents(run.generator, sources, classes=told))
-    gtn_train.ok("interpolate", out, "--lines", 3, "--out", tmp_path / "lines.npy")
-    measured = json.loads(gtn_train.ok("evaluate", out, "--n", 70, "--json").out)
-    assert measured["latents"]["n"] == 70
-
-
-def test_a_run_by_class(gtn_train, tmp_path):
-    data, out = write_mnist(tmp_path / "data"), tmp_path / "run"
-    given = ("--preset", "mnist", "--data", data, "--out", out, *IMAGE_RUN, "--by-class")
-    gtn_train.ok("fit", *given)
-    assert registry.load_model(out / "generator" / "weights.safetensors").classes == 10
-    pairs = np.load(out / "pairs" / "pairs.npz", allow_pickle=False)
-    classes = np.load(out / "latents" / "classes.npy")
-    assert np.array_equal(classes[pairs["assignment"]], pairs["classes"])
-    assert np.array_equal(FinishedRun(out).classes, classes)
-
-
-def test_a_generator_stops_by_a_figure_of_its_images(gtn_train, tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics, "lite0", lambda device: Moments())
-    data, out = write_mnist(tmp_path / "data"), tmp_path / "run"
-    given = ("--preset", "mnist", "--data", data, "--out", out, *AUTOENCODER, "--by-class")
-    small = ("--generator-epochs", 3)
-    for figure, name in (("IS-Lite0", "IS-Moments of 200"), ("FD-Lite0", "FD-Moments of 60")):
-        done = gtn_train.ok("fit", *given, *small, "--stop-by", figure, "--resume")
-        values = [line[name] for line in RunFolder(out / "generator").read_metrics()]
-        best = max(values) if figure == "IS-Lite0" else min(values)
-        assert f"{name} {best:.4g} at epoch {values.index(best) + 1}" in done.err
-    run = FinishedRun(out)
-    again = metrics.named_metric(
-        "FD-Lite0",
-        Moments(),
-        run.autoencoder,
-        run.images().images,
-        classes=run.classes,
-        seed=derive(0, "metric"),
-    )
-    assert again.measure(run.generator) == pytest.approx(best, rel=1e-6), "the best are kept"
-    refusal = gtn_train.refused("fit", "--out", out, "--stop-by", "loss", "--weights", "x")
-    assert "--weights are Inception's: they need --stop-by IS or FID" in refusal
-    other = ("--stop-by", "IS", "--weights", "x", "--resume")
-    refusal = gtn_train.refused("fit", "--out", out, *other)
-    assert "--weights must be a file, and 'x' is none" in refusal
-    (tmp_path / "x").write_bytes(b"x")
-    other = ("--stop-by", "IS", "--weights", tmp_path / "x", *given[:4], *AUTOENCODER)
-    refusal = gtn_train.refused("fit", "--out", tmp_path / "other", *other)
-    assert "x' must be a file of tensors alone" in refusal
-    assert not (tmp_path / "other").exists(), "found out before any training"
-    refusal = gtn_train.refused("fit", "--preset", "uniform", "--stop-by", "IS", "--out", out / "b")
-    assert "stop_by 'IS' needs images, and the data are 'uniform'" in refusal
-
-
-def test_fixed_pairs_are_the_first_round(gtn_train, vectors):
-    gtn_train.ok("generator", "--out", vectors, "--every", 0, "--resume")
-    lines = RunFolder(vectors / "generator").read_metrics()
-    assert [line["round"] for line in lines] == [0, 0, 0]
-    config = RunFolder(vectors / "generator").read_config()
-    assert config["pairs"]["kind"] == "fixed"
-
-
-def test_vectors_of_float64_stay_it(gtn_train, tmp_path):
-    rows = np.random.default_rng(0).normal(size=(40, 2))
-    np.save(tmp_path / "v.npy", rows)
-    given = ("--preset", "vectors", "--data", tmp_path / "v.npy", "--out", tmp_path / "run")
-    gtn_train.ok("label", *given)
-    assert np.array_equal(np.load(tmp_path / "run" / "latents" / "latents.npy"), rows)
-
-
-# --------------------------------------------------------------- used again, refused, made anew
 
 
 def test_other_classes_make_other_pairs(gtn_train, tmp_path):
@@ -230,49 +58,6 @@ def test_a_stage_that_was_killed_before_its_manifest_is_not_trained_again(
     after = files(vectors)
     changed = {name for name in before if before[name] != after[name]}
     assert changed <= {"generator/stage.json"}, "but for the seconds it took"
-
-
-def test_one_process_at_a_time_works_in_a_folder(gtn_train, vectors):
-    before = files(vectors)
-    with FileLock(vectors / LOCK_FILE):
-        refusal = gtn_train.refused("fit", "--out", vectors, "--width", 9, "--resume")
-        assert f"'{vectors}' is in use: another gtn-train is at work there" in refusal
-        assert files(vectors) == before
-        (vectors / "generator" / "stage.json").rename(vectors / "kept.json")
-        refusal = gtn_train.refused("fit", "--out", vectors)
-        assert "is in use" in refusal, "and not: unfinished, to be deleted"
-        (vectors / "kept.json").rename(vectors / "generator" / "stage.json")
-        again = gtn_train.ok("fit", "--out", vectors)
-        assert set(again.stages.values()) == {"reused"}, "what is finished may be read meanwhile"
-    gtn_train.ok("fit", "--out", vectors, "--width", 9, "--resume")
-    gtn_train.ok("fit", "--out", vectors, "--width", 8, "--resume")  # it was given back
-
-
-def test_images_are_decoded_by_one_process_at_a_time(gtn_train, tmp_path):
-    """What two decode into the same cache, one of them would remove when it is interrupted."""
-    data, out = write_folder(tmp_path / "faces"), tmp_path / "new" / "run"
-    given = ("encode", "--preset", "hap", "--data", data, "--size", 8, "--out", out)
-    out.mkdir(parents=True)
-    with FileLock(out / LOCK_FILE):
-        assert "is in use" in gtn_train.refused(*given)
-        assert [path.name for path in out.iterdir()] == [LOCK_FILE]
-    (out / LOCK_FILE).unlink()
-    out.rmdir()
-    out.parent.rmdir()
-    gtn_train.ok(*given, "--autoencoder-epochs", 1, "--latent-dim", 2)
-    cached = [path.name for path in (out / "images").iterdir()]
-    with FileLock(out / LOCK_FILE):
-        refusal = gtn_train.refused("encode", "--out", out, "--size", 9, "--resume")
-        assert "is in use" in refusal
-    assert "is no longer valid" in gtn_train.refused("encode", "--out", out, "--size", 9)
-    assert [path.name for path in (out / "images").iterdir()] == cached
-    gtn_train.ok("encode", "--out", out, "--size", 9, "--resume")
-    (newer,) = (path.name for path in (out / "images").iterdir())
-    assert newer not in cached, "the smaller ones are of no more use"
-    shutil.rmtree(out.parent)
-    (data / "cats" / "000.png").write_bytes(b"no image")
-    gtn_train.refused(*given)
-    assert not out.parent.exists(), "folders that were made for nothing are gone"
 
 
 def test_everything_is_used_again(gtn_train, images, tmp_path):

@@ -1,9 +1,8 @@
-"""Finished runs: opened only when their parts belong together, and what is measured of them."""
+"""Figures of a finished run, and where they are kept."""
 
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -13,118 +12,9 @@ from stand_ins import Moments
 from gtn_train.evaluation import of_run
 from gtn_train.evaluation.latents import energy_distance, norm_statistics
 from gtn_train.evaluation.of_run import evaluate_run
-from gtn_train.models import registry
-from gtn_train.run.manifest import StageSpec
 from gtn_train.run.opened import FinishedRun
-from gtn_train.run.store import RunFolder
 from gtn_train.sampling.sample import sample_latents
 from gtn_train.seeds import derive
-
-
-def test_what_a_run_has(finished):
-    run = FinishedRun(finished / "images")
-    assert run.autoencoder.latent_dim == run.latents.shape[1] == 3
-    assert run.generator.dim == 3
-    assert run.mixture is None
-    assert run.classes is None, "its generator is not told the classes that its images have"
-    assert run.images().n == 60
-    assert run.images("test").n == 30
-    assert set(run.stages) == {"autoencoder", "latents", "pairs", "generator", "samples"}
-    assert np.array_equal(run.matching.pairs()[1], run.latents[run.matching.assignment])
-    other = FinishedRun(finished / "vectors")
-    assert (other.autoencoder, other.classes) == (None, None)
-    with pytest.raises(ValueError, match="has no images: it was made from 'vectors'"):
-        other.images()
-
-
-def test_a_run_may_be_moved(finished, tmp_path):
-    shutil.copytree(finished / "vectors", tmp_path / "elsewhere")
-    assert FinishedRun(tmp_path / "elsewhere").generator.dim == 3
-
-
-@pytest.mark.parametrize("stage", ["autoencoder", "latents", "pairs", "generator"])
-def test_a_missing_stage(stage, images):
-    shutil.rmtree(images / stage)
-    message = f"is not finished: it has no {stage} yet; gtn-train fit --out .* --resume makes it"
-    with pytest.raises(ValueError, match=message):
-        FinishedRun(images)
-
-
-@pytest.mark.parametrize(
-    ("stage", "file"),
-    [
-        ("autoencoder", "weights.safetensors"),
-        ("latents", "latents.npy"),
-        ("pairs", "pairs.npz"),
-        ("generator", "config.json"),
-    ],
-)
-def test_a_changed_file(stage, file, images):
-    with (images / stage / file).open("ab") as opened:
-        opened.write(b" ")
-    with pytest.raises(
-        ValueError, match=f"{stage}' is no longer valid: its file {file} is not the one it made"
-    ):
-        FinishedRun(images)
-
-
-def finish_again(folder, name):
-    """Give a stage a manifest that agrees with whatever its files are now."""
-    folder = RunFolder(folder / name)
-    stage = folder.read_manifest()
-    spec = StageSpec(name, stage.inputs, stage.options, tuple(stage.outputs))
-    folder.write_manifest(spec, stage.seconds)
-
-
-def test_latents_of_another_autoencoder(images):
-    model = registry.make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 3}, 9)
-    registry.save_model(model, images / "autoencoder" / "weights.safetensors")
-    finish_again(images, "autoencoder")
-    message = (
-        r"latents' is no longer valid: its input 'autoencoder' has changed \(SHA-256 .*, now .*"
-    )
-    with pytest.raises(ValueError, match=message):
-        FinishedRun(images)
-
-
-def test_other_latents(vectors):
-    np.save(vectors / "latents" / "latents.npy", np.zeros((80, 3), np.float32))
-    finish_again(vectors, "latents")
-    with pytest.raises(ValueError, match="generator' is no longer valid: its input 'latents' has"):
-        FinishedRun(vectors)
-
-
-def test_other_pairs(gtn_train, vectors):
-    gtn_train.ok("label", "--out", vectors, "--cone", 2, "--resume")
-    with pytest.raises(ValueError, match="generator' is no longer valid: its input 'pairs' has"):
-        FinishedRun(vectors)
-
-
-def test_an_accelerator_that_is_not_there(vectors):
-    import torch
-
-    missing = next(
-        name
-        for name, there in (
-            ("mps", torch.backends.mps.is_available()),
-            ("cuda", torch.cuda.is_available()),
-        )
-        if not there
-    )
-    with pytest.raises(ValueError, match=f"accelerator '{missing}' is not available here"):
-        FinishedRun(vectors, accelerator=missing)
-
-
-def test_data_that_are_others_now(images):
-    write_mnist(images.parent / "mnist", seed=4)
-    settings = json.loads((images / "run.json").read_text())
-    settings["data"] = str(images.parent / "mnist")
-    (images / "run.json").write_text(json.dumps(settings))
-    with pytest.raises(ValueError, match=r"mnist' is not what '.*run' was made from: SHA-256"):
-        FinishedRun(images).images()
-
-
-# ----------------------------------------------------------------------------------- measuring
 
 
 @pytest.fixture

@@ -1,0 +1,57 @@
+"""TrainingOptions and Metric: every value is checked by name."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from training_cases import latents, options, wiggle
+
+from gtn_train.pairs import FixedPairs
+from gtn_train.run.store import RunFolder
+from gtn_train.training import (
+    Metric,
+)
+
+
+def pairs(n=50):
+    rows = latents(n)
+    return FixedPairs((rows - 3) * 2, rows)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
+        ({"max_epochs": 1.5}, TypeError, "max_epochs must be an int"),
+        ({"learning_rate": 0}, ValueError, "learning_rate must be > 0, got 0"),
+        ({"learning_rate": math.nan}, ValueError, "learning_rate must be finite, got nan"),
+        ({"learning_rate": "1"}, TypeError, "learning_rate must be a number, got str '1'"),
+        ({"weight_decay": -1}, ValueError, "weight_decay must be >= 0, got -1"),
+        ({"learning_rate_decay": 1.5}, ValueError, r"learning_rate_decay must be in \(0, 1\]"),
+        ({"patience": 0}, ValueError, "patience must be >= 1"),
+        ({"seed": -1}, ValueError, "seed must be >= 0"),
+        ({"precision": "8"}, ValueError, "precision must be one of '32-true', 'bf16-mixed'"),
+        ({"accelerator": "tpu"}, ValueError, "accelerator must be one of 'auto', 'cpu'"),
+        ({"devices": 0}, ValueError, "devices must be >= 1"),
+        ({"threads": 0}, ValueError, "threads must be >= 1"),
+        ({"checkpoint_every_epochs": 0}, ValueError, "checkpoint_every_epochs must be >= 1"),
+    ],
+)
+def test_options_are_checked_by_name(changes, error, message):
+    with pytest.raises(error, match=message):
+        options(**changes)
+
+
+def test_metrics_are_checked():
+    with pytest.raises(ValueError, match="metric name must be a word other than epoch"):
+        Metric("seconds", wiggle, larger_is_better=True)
+    with pytest.raises(TypeError, match="metric function must be callable"):
+        Metric("fid", 3, larger_is_better=False)
+    with pytest.raises(ValueError, match="metric every must be >= 1"):
+        Metric("fid", wiggle, larger_is_better=False, every=0)
