@@ -1,6 +1,59 @@
-"""Train generators on pairs: autoencoder, generator ĥ, samples, interpolations and evaluation.
+"""Train generators on pairs of noise and data, sample from them and evaluate them.
 
-The layer around `gtn_label`: plain PyTorch, one module a topic, nothing of it needed to match.
-Importing this package imports none of its modules, and so not torch: each is imported by who
-uses it, as `from gtn_train import pairs` or `from gtn_train.models.generator import Generator`.
+The layer on top of `gtn_label`, in plain PyTorch; matching needs none of it. The names below are
+what a training script needs. Each is imported when it is first used, so that importing this package
+does not import torch. Everything else lives in the subpackages: data, models, pairs, training,
+sampling, evaluation, run, report, cli.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .data import open_images
+    from .models.registry import make_model
+    from .pairs import Algorithm1, Clusters, FixedPairs, FreshPairs, Quantile
+    from .run.opened import FinishedRun
+    from .run.store import RunFolder
+    from .sampling.sample import sample_images, sample_latents
+    from .training import TrainingOptions, train_autoencoder, train_generator
+
+__all__ = [
+    "Algorithm1",
+    "Clusters",
+    "FinishedRun",
+    "FixedPairs",
+    "FreshPairs",
+    "Quantile",
+    "RunFolder",
+    "TrainingOptions",
+    "make_model",
+    "open_images",
+    "sample_images",
+    "sample_latents",
+    "train_autoencoder",
+    "train_generator",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Algorithm1": "pairs.labelings",
+        "Clusters": "pairs.labelings",
+        "FinishedRun": "run.opened",
+        "FixedPairs": "pairs.fixed",
+        "FreshPairs": "pairs.fresh",
+        "Quantile": "pairs.labelings",
+        "RunFolder": "run.store",
+        "TrainingOptions": "training.training_options",
+        "make_model": "models.registry",
+        "open_images": "data.sets",
+        "sample_images": "sampling.sample",
+        "sample_latents": "sampling.sample",
+        "train_autoencoder": "training.train",
+        "train_generator": "training.train",
+    },
+)

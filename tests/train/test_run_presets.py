@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -118,28 +116,3 @@ def test_a_config_of_no_preset(damage):
         del config["layers"]
     with pytest.raises((TypeError, ValueError)):
         Preset.from_config(config)
-
-
-def test_options_do_not_wait_for_torch():
-    script = (
-        "import sys, gtn_train.cli.group\n"
-        "from gtn_train.run.settings import RunSettings\n"
-        "slow = {'torch', 'torchvision', 'lightning_fabric', 'sklearn', 'skdim', 'PIL',"
-        " 'torch_fidelity', 'matplotlib', 'scipy'}\n"
-        "print(sorted(slow & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
-
-
-def test_lazy_packages_have_all_their_names():
-    import gtn_train.data
-    import gtn_train.pairs
-    import gtn_train.training
-
-    for package in (gtn_train.data, gtn_train.pairs, gtn_train.training):
-        assert all(getattr(package, name) is not None for name in package.__all__)
-        with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute"):
-            package.nonsense  # noqa: B018

@@ -1,1 +1,36 @@
-"""Runs: presets, settings, the folder of each stage, the pipeline, and a finished run opened."""
+"""A whole run, from data to samples: presets, settings, pipeline, and the folder that keeps it.
+
+- presets.py, settings.py: what a run is asked for.
+- pipeline.py, stages.py: the stages in their order, and what each one does.
+- store.py, manifest.py: the folder of a stage; the manifest of a complete one.
+- verdict.py, builder.py: the decision to reuse, resume, rebuild or refuse a stage, and its work.
+- lock.py, barrier.py: one run at a time in a folder; several processes in one run.
+- opened.py: a finished run, for reading.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .opened import FinishedRun
+    from .pipeline import run_pipeline
+    from .presets import PRESETS, preset
+    from .settings import RunSettings
+    from .store import RunFolder
+
+__all__ = ["PRESETS", "FinishedRun", "RunFolder", "RunSettings", "preset", "run_pipeline"]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "FinishedRun": "opened",
+        "PRESETS": "presets",
+        "RunFolder": "store",
+        "RunSettings": "settings",
+        "preset": "presets",
+        "run_pipeline": "pipeline",
+    },
+)
