@@ -1,8 +1,8 @@
 """Names of a package that are imported when they are first used.
 
-torch takes seconds to load: a command that only shows its help, or refuses an argument, and a
-program that only wants plain options must not wait for it. Not here: which names those are; each
-package's __init__.py lists its own.
+torch takes seconds to load. A command that shows its help or refuses an argument, and a program
+that needs plain options only, must not wait for torch. Each package's __init__.py lists its own
+names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     package : str
         Its `__name__`.
     homes : mapping of str to str
-        The module, in the package, that each name comes from.
+        Module of each name, within the package.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Seeds for every use of randomness, all derived from the one seed a user gives.
 
-What is random in a run (weights, the order of rows in an epoch, the sources of a round) has its own
-seed, a function of the user's seed and of what it is for. So nothing depends on how many numbers
-something else drew, and a resumed run draws what the interrupted one would have drawn.
+Each random part of a run (weights, the order of rows in an epoch, the sources of a round) has its
+own seed, a function of the user's seed and of its use. No part depends on the numbers that another
+part drew, so that a resumed run draws the same as the interrupted one would have drawn.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def derive(seed: int, *use: str | int) -> int:
     Parameters
     ----------
     seed : int
-        What the user gave, >= 0.
+        The user's seed, >= 0.
     use : str or int
-        What it is for, such as "epoch", 3.
+        The use, such as "epoch", 3.
 
     Returns
     -------

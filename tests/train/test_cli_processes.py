@@ -25,8 +25,8 @@ from gtn_train.run.store import RunFolder
 
 WEIGHTS = ("autoencoder/weights.safetensors", "generator/weights.safetensors")
 LATER = (
-    "gtn-train: interrupted; finished stages and the last checkpoint are kept: "
-    "the same command with --resume goes on\n"
+    "gtn-train: interrupted; complete stages and the last checkpoint are kept: "
+    "the same command with --resume continues\n"
 )
 
 

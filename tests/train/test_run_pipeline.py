@@ -268,8 +268,8 @@ def unfinished(gtn_train, vectors, monkeypatch):
     monkeypatch.undo()
     assert done.code == 130
     assert done.err.splitlines()[-1] == (
-        "gtn-train: interrupted; finished stages and the last checkpoint are kept: "
-        "the same command with --resume goes on"
+        "gtn-train: interrupted; complete stages and the last checkpoint are kept: "
+        "the same command with --resume continues"
     )
     assert (vectors / "generator" / "checkpoint.ckpt").exists()
     return vectors, whole

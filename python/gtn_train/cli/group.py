@@ -29,7 +29,7 @@ def _presets() -> str:
 
 
 class _InOrder(click.Group):
-    """Lists commands as a run goes through them."""
+    """Lists commands in the order of a run's stages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -57,13 +57,14 @@ Start here:
   gtn-train report runs/mnist
 DATA holds MNIST/raw/*-ubyte. Nothing is downloaded.
 
-A run that was interrupted goes on with the same command and --resume, and ends with the same
-weights on the CPU, bit for bit.
+The same command with --resume continues an interrupted run. On the CPU the weights are then the
+same, bit for bit.
 
 \b
 Several GPUs, here 4:
   torchrun --nproc-per-node 4 -m gtn_train -- fit --preset celeba ...
-Without the -- torchrun takes --n for an option of its own.
+Without the -- torchrun takes --n for an option of its own. The processes wait at most 6 hours for
+one another; the environment variable GTN_TRAIN_BARRIER_SECONDS sets this limit.
 
 \b
 Exit codes: 0 done, 2 wrong usage or input, 130 interrupted.""",
@@ -72,16 +73,16 @@ Exit codes: 0 done, 2 wrong usage or input, 130 interrupted.""",
 def cli() -> None:
     """Train a generator of images or vectors on pairs of noise and data.
 
-    By the method of Generative Topological Networks (arXiv 2406.15152).
+    The method is that of Generative Topological Networks (arXiv 2406.15152).
 
-    A run has five stages, each with a folder of its own: an autoencoder, its latents, their pairs
-    (each Gaussian source gets a latent of its own, exactly, by gtn-label), the generator, and
-    samples. `fit` makes them all.
+    A run has five stages, each with its own folder: the autoencoder, the latents, the pairs (each
+    Gaussian source is matched with one latent, exactly, by gtn-label), the generator, and samples.
+    `fit` makes them all.
     """
 
 
 def _later(callback: Callable[..., str]) -> Callable[..., Callable[[], str]]:
-    """Give what was asked for as a job, to be done when click has read all of it."""
+    """Return the command as a job, to be done after click has read all options."""
 
     @functools.wraps(callback)
     def asked(**given: Any) -> Callable[[], str]:

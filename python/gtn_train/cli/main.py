@@ -1,9 +1,8 @@
-"""The gtn-train command: what runs, and what an interruption leaves.
+"""The entry point of the gtn-train command, and the message after an interruption.
 
-How a command starts, refuses and ends is `gtn_label.cli.console`'s. What this one accepts is in the
-modules beside this file: make.py (stages of a run, with the options of options.py), use.py
-(what a finished run gives). They are imported late, and torch by the work alone: signals are served
-from the start, and neither help nor a refusal waits for it.
+The command group (group.py) is imported late, and torch by the work alone: signals are served from
+the start, and neither help nor a refusal waits for torch. Not here: exit codes and the form of
+messages (`gtn_label.cli.console`), the commands (make.py, use.py).
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             raise ImportError(f"{error.name} is missing: pip install 'gtn-label[train]'") from error
 
         def work() -> None:
-            # Not standalone: click would print usage and hints; and only what was asked for comes
-            # back, to be done here: click would print a blank line on Ctrl-C.
+            # Not standalone: click would print usage and hints. The commands return a job, which
+            # is done here: within click, Ctrl-C would print a blank line.
             asked = cli.main(args=given, prog_name=PROGRAM, standalone_mode=False)
             if callable(asked):
                 console.print_text(asked())
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _interrupted(words: Sequence[str]) -> str:
-    """What is left, by the command that was interrupted."""
+    """Say what an interrupted command leaves behind."""
     if any(word in ("sample", "interpolate", "evaluate", "report") for word in words[:1]):
         return "; nothing was written"
     named = [
@@ -62,5 +61,6 @@ def _interrupted(words: Sequence[str]) -> str:
     if not any(Path(out).exists() for out in named):
         return "; nothing was written"
     return (
-        "; finished stages and the last checkpoint are kept: the same command with --resume goes on"
+        "; complete stages and the last checkpoint are kept: the same command with --resume "
+        "continues"
     )

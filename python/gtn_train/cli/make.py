@@ -1,6 +1,6 @@
 """The commands that make a run: `fit` and each of its stages alone.
 
-What can be asked of them is options.py's business, what the stages do run/pipeline.py's.
+Not here: their options (options.py), the stages (run/stages.py).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .options import options_of, settings_of
 __all__ = ["COMMANDS"]
 
 _LEFT_OUT = (
-    "What is left out is the preset's, or, where DIR holds a run already, that run's: "
-    "`gtn-train {name} --out DIR --resume` goes on with it."
+    "Options that are not given keep the preset's values or, if DIR holds a run already, that "
+    "run's values: `gtn-train {name} --out DIR --resume` continues a run."
 )
 
 
@@ -41,34 +41,35 @@ COMMANDS = [
     _command(
         "fit",
         "samples",
-        "Make a whole run, all stages in their order.",
-        "DIR then holds autoencoder/, latents/, pairs/, generator/ and samples/. A stage that is "
-        "finished is used again as long as its inputs, options and files are what they were.",
+        "Make a whole run: all stages in their order.",
+        "DIR then holds autoencoder/, latents/, pairs/, generator/ and samples/. A complete stage "
+        "is reused as long as its inputs, options and files are unchanged.",
     ),
     _command(
         "autoencoder",
         "autoencoder",
         "Train the autoencoder alone.",
-        "Its best weights by validation loss go to DIR/autoencoder/weights.safetensors.",
+        "The weights of the lowest validation loss go to DIR/autoencoder/weights.safetensors.",
     ),
     _command(
         "encode",
         "latents",
-        "Encode the data; the autoencoder is made if it is missing.",
-        "DIR/latents/latents.npy gets one row an image, in the order of the images.",
+        "Encode the data; a missing autoencoder is trained first.",
+        "DIR/latents/latents.npy has one row per image, in the order of the images.",
     ),
     _command(
         "label",
         "pairs",
-        "Give each Gaussian source its latent; what is missing is made.",
-        "DIR/pairs/pairs.npz is as gtn-label writes it. A run that draws new sources during "
-        "training (--every of `generator`) starts with these.",
+        "Match each Gaussian source with a latent; missing stages run first.",
+        "DIR/pairs/pairs.npz has gtn-label's format. A run that draws new sources during training "
+        "(--every of `generator`) starts with these pairs.",
     ),
     _command(
         "generator",
         "generator",
-        "Train the generator; what is missing is made.",
-        "Its best weights by validation loss go to DIR/generator/weights.safetensors.",
+        "Train the generator; missing stages run first.",
+        "The weights of the lowest validation loss (or see --stop-by) go to "
+        "DIR/generator/weights.safetensors.",
     ),
 ]
 
@@ -97,7 +98,7 @@ def _make(stage: str, given: dict[str, Any]) -> str:
 
 
 def _summary(out: Path, last: str) -> str:
-    """Say what a run's stages took, and where things are; nothing, but in the first process."""
+    """Say how long each stage took and where its files are; only process 0 says so."""
     from ..run.store import RunFolder
 
     if not is_first_process():
@@ -121,7 +122,7 @@ def _summary(out: Path, last: str) -> str:
         ]
         if len(rounds) > 1:
             lines.append(
-                f"pairs were matched anew during training, beside it: {len(rounds)} times, "
+                f"pairs were rematched in the background of training {len(rounds)} times, "
                 f"{sum(rounds):.1f} s in all"
             )
         lines.append(f"next: gtn-train report {out}")

@@ -1,7 +1,7 @@
-"""Options of the commands that make a run, and the run's settings that they come to.
+"""Options of the commands that make a run, and their translation to the run's settings.
 
-Nothing here waits for torch: what is asked for wrongly is refused at once. Not here: what the
-stages do (run/pipeline.py), and running them (make.py).
+Nothing here waits for torch, so that a wrong option is refused at once. Not here: the stages
+(run/stages.py), running them (make.py).
 """
 
 from __future__ import annotations
@@ -39,78 +39,84 @@ _DATA = [
         "preset_name",
         type=click.Choice(list(PRESETS)),
         metavar="NAME",
-        help="Where to start from; gtn-train --help lists them. Needed for a new run.",
+        help="Preset to start from; gtn-train --help lists them. Required for a new run.",
     ),
     _option(
         "--data",
         type=click.Path(path_type=Path),
         metavar="PATH",
-        help="The data's folder or file. Synthetic sets have none.",
+        help="Folder or file of the data. Synthetic sets have none.",
     ),
     _option(
         "--set",
         "set_name",
         type=click.Choice(SET_NAMES),
         metavar="SET",
-        help=f"Read images as another set than the preset's: {', '.join(SET_NAMES)}.",
+        help=f"Kind of image set, if not the preset's: {', '.join(SET_NAMES)}.",
     ),
     _option(
         "--size",
         type=click.IntRange(min=4),
         metavar="PIXELS",
-        help="Height and width that image files are resized to [folder, celeba: 64].",
+        help="Height and width of resized image files, in pixels [default: 64].",
     ),
-    _option("--n", type=click.IntRange(min=2), metavar="N", help="Rows of a synthetic set."),
-    _option("--key", metavar="NAME", help="Which array, of a file of vectors that holds several."),
+    _option(
+        "--n", type=click.IntRange(min=2), metavar="N", help="Number of rows of a synthetic set."
+    ),
+    _option("--key", metavar="NAME", help="Name of the array, in a file with several."),
     _option(
         "--out",
         type=click.Path(path_type=Path),
         metavar="DIR",
         required=True,
-        help="The run's folder, one subfolder a stage.",
+        help="Folder of the run, with one subfolder per stage.",
     ),
-    _option("--seed", type=click.IntRange(min=0), metavar="N", help="Of everything random [0]."),
+    _option("--seed", type=click.IntRange(min=0), metavar="N", help="Random seed [default: 0]."),
 ]
 _AUTOENCODER = [
     _option("--latent-dim", type=_COUNT, metavar="D", help="Dimension of the latents."),
     _option(
-        "--autoencoder-epochs", type=_COUNT, metavar="N", help="Most epochs of the autoencoder."
+        "--autoencoder-epochs", type=_COUNT, metavar="N", help="Maximum epochs of the autoencoder."
     ),
 ]
 _PAIRS = [
     _option(
         "--labeling",
         type=click.Choice(LABELINGS),
-        help="How sources get their latents: Algorithm 1, the quantile map (dimension 1), or "
-        "Algorithm 1 within clusters (Fig. 9).",
+        help="Method that matches sources with latents: Algorithm 1, the quantile map (dimension "
+        "1), or Algorithm 1 within clusters (Fig. 9).",
     ),
     _option(
-        "--clusters", type=click.IntRange(min=2), metavar="K", help="Of --labeling clusters [2]."
+        "--clusters",
+        type=click.IntRange(min=2),
+        metavar="K",
+        help="Number of clusters, with --labeling clusters [default: 2].",
     ),
     _option(
         "--order",
         type=click.Choice(ORDERS),
-        help="Order of sources: by norm (the paper's), by descending norm, or as drawn.",
+        help="Order in which sources choose: ascending norm (the paper's), descending norm, or as "
+        "drawn.",
     ),
     _option(
         "--cone",
         type=_COUNT,
         metavar="K",
-        help="Take the latent of smallest norm among the K nearest in angle; 1 is the paper's "
+        help="Take the latent of smallest norm among the K of largest cosine; 1 is the paper's "
         "Algorithm 1.",
     ),
     _option(
-        "--center/--no-center", default=None, help="Subtract the latents' mean for the matching."
+        "--center/--no-center", default=None, help="Subtract the latents' mean before matching."
     ),
     _option(
         "--standardize/--no-standardize",
         default=None,
-        help="Match latents of mean 0 and deviation 1 in each coordinate.",
+        help="Scale latents to mean 0 and deviation 1 in each coordinate before matching.",
     ),
     _option(
         "--by-class/--no-by-class",
         default=None,
-        help="Match within classes: samples can then be asked for by class.",
+        help="Match within classes, so that samples can be drawn by class.",
     ),
 ]
 _GENERATOR = [
@@ -118,43 +124,58 @@ _GENERATOR = [
         "--every",
         type=click.IntRange(min=0),
         metavar="N",
-        help="Epochs after which new sources are drawn and matched; 0: never, as in the paper.",
+        help="Draw and match new sources every N epochs; 0: never, as in the paper.",
     ),
-    _option("--generator-epochs", type=_COUNT, metavar="N", help="Most epochs of the generator."),
-    _option("--layers", type=_COUNT, metavar="N", help="Of the generator, its output counted."),
-    _option("--width", type=_COUNT, metavar="N", help="Of the generator's hidden layers."),
-    _option("--batch-size", type=_COUNT, metavar="N", help="Of the generator's training."),
-    _option("--learning-rate", type=float, metavar="X", help="Of the generator's training."),
+    _option(
+        "--generator-epochs", type=_COUNT, metavar="N", help="Maximum epochs of the generator."
+    ),
+    _option(
+        "--layers",
+        type=_COUNT,
+        metavar="N",
+        help="Number of linear layers in the generator, including the output layer.",
+    ),
+    _option(
+        "--width", type=_COUNT, metavar="N", help="Units in each hidden layer of the generator."
+    ),
+    _option("--batch-size", type=_COUNT, metavar="N", help="Pairs in a step of the generator."),
+    _option(
+        "--learning-rate", type=float, metavar="X", help="Adam's learning rate for the generator."
+    ),
     _option(
         "--stop-by",
         type=click.Choice(STOP_BY),
-        help="What decides which weights of the generator are best: the validation loss or, after "
-        "each epoch, IS of 200 generated images or FID of 1,000 against training images; IS-Lite0 "
-        "and FD-Lite0 are their stand-ins that work offline [loss].",
+        help="Figure that selects the generator's best weights and stops training: the validation "
+        "loss, IS of 200 generated images, or FID of 1,000 against training images, after each "
+        "epoch. IS-Lite0 and FD-Lite0 replace IS and FID offline [default: loss].",
     ),
     _option(
         "--weights",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Inception's weights, for --stop-by IS and FID; see `evaluate`.",
+        help="File of Inception's weights, for --stop-by IS or FID; see `evaluate`.",
     ),
 ]
 _COMPUTING = [
     _option(
         "--accelerator",
         type=click.Choice(ACCELERATORS),
-        help="Where to compute [auto: a GPU if there is one].",
+        help="Device [default: auto, a GPU if there is one].",
     ),
-    _option("--precision", type=click.Choice(PRECISIONS), help="Of training [32-true]."),
-    _option("--threads", type=_COUNT, metavar="N", help="Of the matching [all]."),
-    _option("--tensorboard", is_flag=True, help="Write event files beside metrics.jsonl."),
+    _option(
+        "--precision", type=click.Choice(PRECISIONS), help="Training precision [default: 32-true]."
+    ),
+    _option("--threads", type=_COUNT, metavar="N", help="CPU threads for matching [default: all]."),
+    _option(
+        "--tensorboard", is_flag=True, help="Write TensorBoard's event files beside metrics.jsonl."
+    ),
     _option(
         "--resume",
         is_flag=True,
-        help="Go on with a run that was interrupted; make anew whatever other options or data "
-        "have changed. Without it nothing that was made is replaced.",
+        help="Continue an interrupted run, and rebuild the stages that other options or data have "
+        "made invalid. Without --resume no stage is replaced.",
     ),
-    _option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    _option("-q", "--quiet", is_flag=True, help="Print errors only."),
 ]
 
 _OF_STAGE = {
@@ -168,7 +189,7 @@ _OF_PAIRS = ("order", "cone", "center", "standardize", "every", "by_class", "clu
 
 
 def options_of(stage: str) -> list[Callable[..., Any]]:
-    """Options that a stage and what it needs depend on, as click's decorators.
+    """Options of a stage and of the stages before it, as click's decorators.
 
     Parameters
     ----------
@@ -179,20 +200,20 @@ def options_of(stage: str) -> list[Callable[..., Any]]:
 
 
 def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
-    """What is asked for: a preset, or the folder's own run, with the changes that are given.
+    """Settings from the options given: a preset's, or the folder's own run's, with changes.
 
     Parameters
     ----------
     out : path
     given : dict
-        Values of options by name; None, or left out, where nothing was said.
+        Values of options by name; None or missing if not given.
 
     Raises
     ------
     click.UsageError
         If there is no preset, or the folder holds a run of another one.
     FileNotFoundError
-        If the data are not there.
+        If the data do not exist.
     ValueError
         If the options do not fit together.
     """

@@ -34,8 +34,8 @@ _CLASS = click.option(
     "of_class",
     type=click.IntRange(min=0),
     metavar="K",
-    help="Of a run --by-class: of this class alone. Left out, classes are in turn on sheets and "
-    "lines, and as frequent as in the data in an array of samples.",
+    help="Class of all samples, for a run made --by-class. By default sheets and lines show the "
+    "classes in turn, and an array has them as often as the data.",
 )
 _SEED = click.option(
     "--seed",
@@ -43,14 +43,14 @@ _SEED = click.option(
     default=0,
     show_default=True,
     metavar="N",
-    help="The same seed gives the same sources.",
+    help="Random seed of the sources.",
 )
 _ACCELERATOR = click.option(
     "--accelerator",
     type=click.Choice(ACCELERATORS),
     default="auto",
     show_default=True,
-    help="Where to compute.",
+    help="Device.",
 )
 
 
@@ -60,12 +60,14 @@ def _out(what: str) -> Callable[..., Any]:
 
 @click.command("sample", short_help="Draw new samples.")
 @_RUN
-@click.option("--n", type=_COUNT, default=64, show_default=True, metavar="N", help="How many.")
+@click.option(
+    "--n", type=_COUNT, default=64, show_default=True, metavar="N", help="Number of samples."
+)
 @_CLASS
 @_SEED
 @_out(
-    "A sheet (.png) or an array of all (.npy, uint8 [n, c, h, w]) of images; an array of vectors "
-    "(.npy, float32 [n, dim]) [samples.png, of vectors samples.npy]."
+    "File to write: a sheet of images (.png), an array of images (.npy, uint8 [n, c, h, w]) or of "
+    "vectors (.npy, float32 [n, dim]) [default: samples.png, or samples.npy for vectors]."
 )
 @_ACCELERATOR
 def sample(
@@ -73,8 +75,8 @@ def sample(
 ) -> str:
     """Draw N new samples from a finished RUN.
 
-    Their sources are those that `gtn-label` draws from the same seed, from N(0, I), or from the
-    run's mixture.
+    The sources come from N(0, I), the same that `gtn-label` draws from this seed, or from the run's
+    mixture.
     """
     out = _target(run, out, "samples")
     if out.suffix.lower() == ".png" and n > SHEET:
@@ -118,7 +120,7 @@ def sample(
     default=8,
     show_default=True,
     metavar="K",
-    help="Lines between random sources.",
+    help="Number of lines between random sources.",
 )
 @click.option(
     "--between",
@@ -126,8 +128,8 @@ def sample(
     type=click.IntRange(min=0),
     multiple=True,
     metavar="I J",
-    help="A line between the sources that were matched with training images I and J (rows, from "
-    "0), instead; may be repeated.",
+    help="Draw a line between the sources matched with training images I and J (rows from 0), "
+    "instead of random lines; may be repeated.",
 )
 @click.option(
     "--steps",
@@ -135,11 +137,14 @@ def sample(
     default=20,
     show_default=True,
     metavar="N",
-    help="Points of a line, its ends included.",
+    help="Points on a line, including both ends.",
 )
 @_CLASS
 @_SEED
-@_out("A sheet, one line a row (.png), or an array (.npy) [interpolation.png, of vectors .npy].")
+@_out(
+    "File to write: a sheet with one line per row (.png), or an array (.npy) "
+    "[default: interpolation.png, or interpolation.npy for vectors]."
+)
 @_ACCELERATOR
 def interpolate_(
     run: Path,
@@ -181,27 +186,27 @@ def interpolate_(
     return f"{console.counted(len(ends[0]), 'line')} of {steps} points in {out}"
 
 
-@click.command("evaluate", short_help="Measure: FID and its like, copies, norms, dimensions.")
+@click.command("evaluate", short_help="Measure FID and the like, copies, norms, dimensions.")
 @_RUN
 @click.option(
     "--extractor",
     type=click.Choice(EXTRACTORS),
     default="inception",
     show_default=True,
-    help="Network of FID and Inception Score. lite0 works offline, and its figures bear its name: "
-    "they are no FID. none leaves them out. Vectors need none.",
+    help="Network for FID and Inception Score. lite0 works offline; its figures are no FID, and "
+    "carry its name. none skips them. Vectors need no network.",
 )
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Inception's weights, as torch-fidelity has them. Without a FILE it downloads them.",
+    help="File of Inception's weights, in torch-fidelity's format; downloaded by default.",
 )
 @click.option(
     "--n",
     type=_COUNT,
     metavar="N",
-    help="Images of each kind, or generated vectors [10,000, or as many as there are images].",
+    help="Images of each kind, or generated vectors [default: 10,000, or all images if fewer].",
 )
 @_SEED
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -217,9 +222,9 @@ def evaluate(
 ) -> str:
     """Measure a finished RUN against its data.
 
-    Images are compared with the test images, or, where a set has none, with the training images:
-    the line `data` says which. The figures also go to RUN/evaluation/EXTRACTOR.json, from where the
-    report takes them.
+    Images are compared with the test images or, if a set has none, with the training images; the
+    line `data` says which. The figures also go to RUN/evaluation/EXTRACTOR.json, and from there
+    into the report.
     """
     if weights is not None and extractor != "inception":
         raise click.UsageError(f"--weights are Inception's, and --extractor is {extractor}.")
@@ -235,7 +240,7 @@ def evaluate(
 
 @click.command("report", short_help="Write a page with curves, grids and figures.")
 @_RUN
-@_out("The page (.html) [RUN/report.html].")
+@_out("File of the page (.html) [default: RUN/report.html].")
 def report_(run: Path, out: Path | None) -> str:
     """Write one self-contained HTML page about a finished RUN.
 
@@ -263,7 +268,7 @@ def _open(run: Path, accelerator: str) -> FinishedRun:
 
 
 def _target(run: Path, out: Path | None, stem: str) -> Path:
-    """Where to write, found out before anything is loaded."""
+    """Choose the file to write, before anything is loaded."""
     images = RunSettings.read(run).preset.data.images
     if out is None:
         out = Path(f"{stem}.png" if images else f"{stem}.npy")
@@ -272,7 +277,7 @@ def _target(run: Path, out: Path | None, stem: str) -> Path:
 
 
 def _check_suffix(out: Path, allowed: tuple[str, ...]) -> None:
-    """Refuse a file that could not be written in the end."""
+    """Refuse a file that cannot be written, before any work is done."""
     if out.suffix.lower() not in allowed:
         raise ValueError(f"--out must end in {' or '.join(allowed)}, and is '{out}'")
     check_target(out, "--out")

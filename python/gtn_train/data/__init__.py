@@ -1,8 +1,7 @@
 """Data: images as uint8 [n, c, h, w], vectors as float [n, dim], synthetic sets.
 
-What is for others to import is listed here, and imported when it is first used: reading images
-needs torchvision. Nothing is downloaded: a set that is not on the disk is an error that says which
-files were looked for.
+The public names are listed here, and imported when they are first used, since reading images needs
+torchvision. Nothing is downloaded: if a set is not on the disk, an error names the missing files.
 """
 
 from __future__ import annotations

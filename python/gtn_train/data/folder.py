@@ -1,9 +1,9 @@
-"""From image files to one uint8 array: decoded in threads, kept in a cache if asked.
+"""Image files, decoded in threads into one uint8 array, which a cache can keep.
 
-Pillow decodes and torchvision's transforms crop and resize; both leave the interpreter to other
-threads. Every file is 8-bit RGB or grey afterwards, whatever it was: 16-bit values are scaled,
-palettes looked up, what is transparent shows white, and EXIF orientation is applied. A file that is
-damaged is an error that names it. Which files make up which set is sets.py's business.
+Pillow decodes, and torchvision's transforms crop and resize; both leave the interpreter to other
+threads. Every file becomes 8-bit RGB or grey: 16-bit values are scaled, palettes looked up,
+transparent pixels turn white, and EXIF orientation is applied. An error names the damaged file.
+Not here: the files that make up a set (sets.py).
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a file becomes pixels.
+    """The way from a file to pixels.
 
     Attributes
     ----------
     size : int
         Height and width: the shorter side is resized to it, and the centre kept.
     crop : int or None
-        The centre square that is cut out before that.
+        Side of the centre square that is cut out first.
     channels : int
         3 (RGB) or 1 (grey).
     """
@@ -75,16 +75,16 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Image files, wherever they are.
+    """Image files, in a folder or elsewhere.
 
     Attributes
     ----------
     n : int
-        How many.
+        Number of files.
     open : callable
         Opens the i-th for reading.
     shown : callable
-        What the i-th is called in messages.
+        Names the i-th in messages.
     """
 
     n: int
@@ -177,7 +177,7 @@ class Cache:
     ----------
     folder : path
     before : callable
-        Called with the file that is about to be made; if it is there afterwards, it is taken.
+        Called with the path of a missing file of decoded images, before they are decoded.
     """
 
     folder: Path
@@ -200,12 +200,11 @@ def decode_files(
     files : sequence of str
         Paths relative to it.
     decoding : Decoding
-        How.
     cache : path, Cache or None
         A folder, made if need be. The array is kept there under a name made from the list of
         files, their sizes and times of change, `decoding` and Pillow's version.
     progress : bool
-        Whether to show a bar on stderr.
+        Show a bar on stderr.
 
     Returns
     -------
@@ -226,9 +225,9 @@ def decode_files(
     folder = cache.folder if isinstance(cache, Cache) else Path(cache)
     target = folder / f"images-{_key(root, files, decoding)[:32]}.npy"
     shape = (encoded.n, *decoding.shape)
-    if isinstance(cache, Cache) and not target.exists():
-        cache.before(target)
     if not target.exists():
+        if isinstance(cache, Cache):
+            cache.before(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         with (

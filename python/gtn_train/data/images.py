@@ -1,7 +1,7 @@
-"""Images in memory, and what models see of them.
+"""Images in memory, and their conversion to and from a model's range.
 
 In memory images are uint8 [n, c, h, w], perhaps a read-only memory map. Models see float32 in
-[-1, 1]. The two functions that go from one to the other are the only place where that is said.
+[-1, 1]. `to_model` and `to_bytes` are the only conversions.
 Not here: reading images (sets.py, folder.py).
 """
 
@@ -29,7 +29,7 @@ class Images:
     Parameters
     ----------
     name : str
-        What it is called in reports.
+        Name in reports.
     images : ndarray uint8 [n, c, h, w]
         Any strides; a memory map stays one.
     labels : ndarray int64 [n] or None
@@ -123,7 +123,7 @@ class Images:
         Parameters
         ----------
         share : float
-            Of the images that go into validation, 0 < share < 1; at least one goes into each.
+            Share of images held out for validation, 0 < share < 1; each part gets at least one.
         seed : int
             >= 0. The same seed gives the same split.
 
@@ -146,7 +146,7 @@ class Images:
 
 
 def to_model(images: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
-    """Give images as models see them: x / 127.5 - 1.
+    """Convert images to a model's range: x / 127.5 - 1.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def to_model(images: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
 
 
 def to_bytes(images: torch.Tensor) -> torch.Tensor:
-    """Give what a model made as bytes: round(clamp((x + 1)·127.5, 0, 255)).
+    """Convert a model's images to bytes: round(clamp((x + 1)·127.5, 0, 255)).
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def refuse_non_finite(rows: torch.Tensor, name: str, first: int = 0) -> None:
     rows : Tensor [n, ...]
         A batch.
     name : str
-        What to call it.
+        Name in the message.
     first : int
         The number of the batch's first row.
     """

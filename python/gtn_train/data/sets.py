@@ -1,7 +1,8 @@
 """Sets of images by name, from files that are already on the disk.
 
-The names, where their files are looked for, and the papers' preprocessing. torchvision reads its
-own formats; decoding of image files is folder.py's business. Nothing is downloaded.
+Each set has a name, places where its files are looked for, and the papers' preprocessing.
+torchvision reads its own formats. Nothing is downloaded. Not here: decoding image files
+(folder.py).
 
 torchvision unpickles the batches of CIFAR-10, and does so only if their MD5 is the published one.
 """
@@ -40,7 +41,7 @@ class NoTestSplit(ValueError):
 
 @dataclass(frozen=True)
 class _Request:
-    """What a user asked for, checked; `size` and `channels` are None where nothing was said."""
+    """A checked request; `size` and `channels` are None if not given."""
 
     name: str
     root: Path
@@ -78,7 +79,7 @@ def open_images(
           in them. The shorter side is resized to `size`, and the centre kept.
         - "array": ROOT is a .npy of uint8, [n, h, w], [n, h, w, c] or [n, c, h, w], c = 1 or 3.
     root : path
-        Where its files are.
+        Place of the files.
     split : {"train", "test"}
         "folder" and "array" have no test split.
     size : int, optional
@@ -89,7 +90,7 @@ def open_images(
         A folder in which decoded images of "celeba" and "folder" are kept; they are then
         memory-mapped. Other sets need none.
     progress : bool
-        Whether to show a bar on stderr while images are decoded.
+        Show a bar on stderr while images are decoded.
 
     Raises
     ------
@@ -162,7 +163,7 @@ def _read_idx(path: Any, read: Callable[[str], Any]) -> npt.NDArray[Any]:
             plain = Path(folder, path.stem)
             plain.write_bytes(gzip.decompress(path.read_bytes()))
             return np.asarray(read(str(plain)).numpy())
-    # What torchvision's parser and gzip make of damaged bytes; an OSError of the disk has a number.
+    # Damaged bytes raise any of these in torchvision or gzip; an OSError of the disk has a number.
     except (ArithmeticError, AssertionError, EOFError, LookupError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

@@ -58,7 +58,7 @@ def swiss_roll_points(
     noise : float
         Standard deviation of normal noise on both coordinates, >= 0; Fig. 4's diffusion has 0.5.
     seed : int
-        Of the noise, >= 0.
+        Random seed of the noise, >= 0.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Vectors from a file: latents that something else made.
+"""Vectors from a file, such as latents of another program's autoencoder.
 
-Formats and damaged files are `gtn_label.files`' business.
+Not here: file formats and damaged files (`gtn_label.io.files`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def open_vectors(path: str | os.PathLike[str], key: str | None = None) -> npt.ND
     path
         The file. A .npy of float32 or float64 stays memory-mapped.
     key
-        Which array, in a file that holds several.
+        Name of the array, in a file with several.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def open_vectors(path: str | os.PathLike[str], key: str | None = None) -> npt.ND
     FileNotFoundError, OSError
         If the file cannot be opened.
     TypeError
-        If its elements are no numbers that vectors can have.
+        If its elements are not real numbers.
     ValueError
         If it is damaged, is not 2-D, or holds NaN or infinity.
     """

@@ -1,4 +1,4 @@
-"""torchvision, also where its compiled operators and torch's build do not go together.
+"""torchvision, also if its compiled operators do not fit torch's build.
 
 Everything here imports torchvision by `from gtn_train.data.vision import torchvision`. With an
 ordinary installation that is a plain import. A torchvision wheel made for CUDA beside a CPU build

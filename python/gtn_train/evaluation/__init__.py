@@ -1,11 +1,11 @@
-"""How good samples are: images by features of a network, latents by plain statistics.
+"""Evaluation of samples: images by features of a network, latents by plain statistics.
 
-- `extractors`: networks that give features: Inception, EfficientNet-Lite0, a user's own.
-- `images`: FID and Inception Score, of samples and reconstructions, precision and recall.
-- `neighbours`: the nearest training image of each sample: are samples copies?
+- `extractors`: networks that compute features: Inception, EfficientNet-Lite0, a user's own.
+- `images`: FID, Inception Score, precision and recall of samples and reconstructions.
+- `neighbours`: the nearest training image of each sample, to find copies.
 - `latents`: norms, learnability, intrinsic dimension, energy distance, supports and coverage.
-- `of_run`: all of that for one finished run.
-- `metrics`: Inception Score or FID as what training stops by.
+- `of_run`: all these figures for one finished run.
+- `metrics`: Inception Score or FID for early stopping.
 
 Importing this package imports none of them.
 """
@@ -14,5 +14,5 @@ from __future__ import annotations
 
 __all__ = ["EXTRACTORS", "STOP_BY"]
 
-EXTRACTORS = ("inception", "lite0", "none")  # by which a run can be measured
-STOP_BY = ("loss", "IS", "FID", "IS-Lite0", "FD-Lite0")  # what a generator's training can go by
+EXTRACTORS = ("inception", "lite0", "none")  # that can measure a run
+STOP_BY = ("loss", "IS", "FID", "IS-Lite0", "FD-Lite0")  # figures for early stopping

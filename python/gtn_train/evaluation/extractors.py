@@ -1,4 +1,4 @@
-"""Networks whose features and logits images are judged by.
+"""Networks whose features and logits judge images.
 
 Only Inception's figures are called FID and Inception Score; those of any other network bear its
 name ("FD-Lite0", "IS-Lite0"), because they are on another scale. The figures themselves come from
@@ -24,13 +24,13 @@ __all__ = ["Extractor", "Inception", "Lite0", "as_fidelity", "figure_names", "in
 
 Features = tuple[torch.Tensor, torch.Tensor]
 
-# At a time: what more of them need is given back to the system after every layer, and asked for
-# anew.
+# Images at a time. The memory of more is returned to the system after every layer, and requested
+# again for the next.
 CPU_IMAGES = 4
 
 
 class Extractor(Protocol):
-    """What features of images come from; write one for a network of your own."""
+    """A network that computes features of images; implement this for your own."""
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class Extractor(Protocol):
 
     @property
     def key(self) -> str:
-        """What its features depend on, such as its weights' SHA-256: a cache asks for it."""
+        """Identity of the features for caches, such as the SHA-256 of the weights."""
 
     def __call__(self, images: torch.Tensor) -> Features:
         """Compute features.
@@ -88,7 +88,7 @@ class Inception:
 
 
 def inception(weights: str | os.PathLike[str] | None = None, *, device: Any = "cpu") -> Inception:
-    """Inception as FID and Inception Score are defined by.
+    """Load the Inception network that defines FID and Inception Score.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def inception(weights: str | os.PathLike[str] | None = None, *, device: Any = "c
         torch-fidelity's file of weights (weights-inception-2015-12-05-6726825d.pth). Left out,
         torch-fidelity looks for it in torch's own cache and downloads it if it is not there.
     device : optional
-        Where to compute.
+        Device.
 
     Raises
     ------

@@ -1,10 +1,10 @@
 """FID, Inception Score, precision and recall of images, by torch-fidelity's own functions.
 
-Here: which images are compared, their features in batches, and a cache of features. The figures
-are torch-fidelity's (Fréchet distance, Inception Score, precision and recall by balls of the third
-nearest neighbour); they come out as from its `calculate_metrics`. They depend on how many images
-are compared, so that number, the extractor and the distance of real images from real images stand
-beside them always. Not here: networks (extractors.py).
+This module chooses the images to compare, and computes features in batches, with a cache. The
+figures are torch-fidelity's (Fréchet distance, Inception Score, precision and recall by balls of
+the third nearest neighbour); they come out as from its `calculate_metrics`. They depend on how many
+images are compared, so that number, the extractor and the distance of real images from real images
+stand beside them always. Not here: networks (extractors.py).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Features(NamedTuple):
-    """What a network says of n images: float32 features [n, f] and logits [n, classes]."""
+    """A network's output for n images: float32 features [n, f] and logits [n, classes]."""
 
     features: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
@@ -65,13 +65,13 @@ def evaluate_images(
     extractor : Extractor
         Its figures bear its name; Inception's are FID and IS.
     n : int
-        How many of each, >= 2 and > 3 for precision and recall. The paper has 10,000 for FID and
-        200 for IS.
+        Number of images of each kind, >= 2, and > 3 for precision and recall. The paper has 10,000
+        for FID and 200 for IS.
     seed : int
-        Which are chosen.
+        Random seed of the choice.
     reconstructions : uint8 [m, c, h, w], optional
         At least n images decode(encode(real)), of which n are compared with the same real ones:
-        recon-FID and recon-IS, what is lost by the autoencoder alone.
+        recon-FID and recon-IS, the loss of the autoencoder alone.
     splits : int
         Parts over which an Inception Score is averaged.
     batch_size : int
@@ -212,7 +212,7 @@ def inception_score(
         Parts over which it is averaged; 1 suits the few images (200 in the paper) that a running
         training can afford.
     seed : int
-        Which image is in which part.
+        Random seed of the division into parts.
     """
     splits, seed = as_integer(splits, "splits", 1), check_seed(seed)
     if splits > len(images):

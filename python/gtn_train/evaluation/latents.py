@@ -184,7 +184,7 @@ def share_inside(points: Rows, low: Any, high: Any, *, margin: float = 0.0) -> f
 def coverage(points: Rows, low: Any, high: Any, *, bins: int = 20) -> float:
     """Share of equal cells of a box, or of several, that hold at least one point.
 
-    Of c cells, n independent uniform points are expected to miss (1 - 1/c)^n: give n >> c.
+    n independent uniform points are expected to miss a share (1 - 1/c)^n of c cells: give n >> c.
 
     Parameters
     ----------

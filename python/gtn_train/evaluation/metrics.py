@@ -1,4 +1,4 @@
-"""Figures of generated images to stop a generator's training by: Inception Score and FID.
+"""Figures of generated images for early stopping of the generator: Inception Score and FID.
 
 The paper stops CelebA's and HaP's generators by the Inception Score of 200 samples. Not here: the
 figures themselves (images.py), patience and best weights (`training`).
@@ -49,19 +49,20 @@ def image_metric(
     kind : {"score", "distance"}
         Inception Score, in one part, or Fréchet distance.
     extractor : Extractor
-        Whose name the figure bears, as in `evaluate_images`.
+        Network; the figure carries its name, as in `evaluate_images`.
     autoencoder : Autoencoder
         Decodes what the generator gives.
     n : int
         Images, of the same sources each time; >= 2.
     real : uint8 [m, c, h, w], optional
-        Of a distance alone: what samples are compared with, at least n; n of them are taken.
+        Images to compare with, for a distance only: at least n, of which n are chosen.
     classes : int64 [m], optional
-        Class of each latent of the data, for a conditional generator: samples have them as often.
+        Class of each latent of the data, for a conditional generator. Samples have the classes as
+        often.
     mixture : Mixture, optional
-        Where sources come from, if not from N(0, I).
+        Distribution of the sources; N(0, I) by default.
     seed : int
-        Of sources and choices.
+        Random seed of sources and choices.
     every : int
         As in `Metric`.
 
@@ -153,7 +154,7 @@ def named_metric(
         One of `evaluation.STOP_BY` but "loss": of 200 samples if it is a score, else of 1,000 or as
         many as there are real ones.
     extractor : Extractor
-        Of `extractor_of`.
+        From `extractor_of`.
     autoencoder : Autoencoder
     real : uint8 [m, c, h, w]
     more

@@ -1,4 +1,4 @@
-"""Are samples copies? The nearest training image of each, beside that of held-out real images.
+"""Nearest training images of samples and of held-out real images: a test for copies.
 
 Distances are Euclidean, of pixel values or of any features, found by scikit-learn block by block:
 neither the matrix of distances nor a float copy of the training set is ever held whole.
@@ -68,14 +68,14 @@ def nearest(
 
 @dataclass(frozen=True)
 class Memorisation:
-    """How near samples come to the training set, and how near real images do.
+    """Distances of samples and of held-out real images to the training set.
 
     Attributes
     ----------
     indices : int64 [n]
         Training image nearest to each sample.
     distances : float64 [n]
-        To it.
+        Distance to that image.
     held_out_distances : float64 [k]
         From each held-out real image to its nearest training image.
     """

@@ -1,4 +1,4 @@
-"""All figures of one finished run, and where they are kept: RUN/evaluation/EXTRACTOR.json.
+"""All figures of one finished run, kept as RUN/evaluation/EXTRACTOR.json.
 
 For images the figures of images.py against the test set, or the training set where there is none,
 and the check for copies; for all runs those of latents. Not here: the figures themselves.
@@ -56,12 +56,12 @@ def evaluate_run(
     extractor : {"inception", "lite0", "none"}
         The network of FID and Inception Score; "none" leaves them out. Vectors need none.
     weights : path, optional
-        Of Inception.
+        File of Inception's weights.
     n : int, optional
         Images of each kind; 10,000 or as many as there are real ones. Generated latents are 10,000,
         or n in a run without images.
     seed : int
-        Of samples and choices.
+        Random seed of samples and choices.
     progress : bool
 
     Returns
@@ -74,7 +74,7 @@ def evaluate_run(
     Raises
     ------
     ValueError, ImportError, FileNotFoundError
-        As the parts do.
+        As the functions called.
 
     Notes
     -----
@@ -198,7 +198,7 @@ def _classes(run: FinishedRun, n: int, seed: int) -> NDArray[np.int64] | None:
 
 
 def _or_reason(estimate: Callable[[], float]) -> float | str:
-    """A figure, or why there is none: not every set of latents has an intrinsic dimension."""
+    """Return a figure, or the reason that there is none: some latents have no dimension."""
     try:
         return estimate()
     except (ValueError, ImportError) as error:
@@ -206,7 +206,7 @@ def _or_reason(estimate: Callable[[], float]) -> float | str:
 
 
 def kept(out: Path) -> dict[str, dict[str, Any]]:
-    """What was measured of a run before, by extractor, the newest last."""
+    """Figures measured earlier, by extractor, the newest last."""
     found = {}
     paths = [out / "evaluation" / f"{name}.json" for name in EXTRACTORS]
     for path in sorted(

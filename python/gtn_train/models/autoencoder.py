@@ -1,7 +1,7 @@
-"""Autoencoders: what one is, the papers' vanilla one, a user's own, and whole sets through one.
+"""Autoencoders: the protocol, the papers' vanilla one, a user's own pair, and coding of whole sets.
 
-The protocol is all that the rest of the package relies on. The vanilla VAE and its twin are in
-vae.py, files of weights in registry.py, training in `training`.
+The rest of the package relies on the protocol alone. Not here: the vanilla VAE and its twin
+(vae.py), files of weights (registry.py), training (`training`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BATCH_SIZE = 500  # of images in encode_all and decode_all, unless told
 
 @runtime_checkable
 class Autoencoder(Protocol):
-    """What maps images to latents and back.
+    """A network that maps images to latents and back.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class VanillaAutoencoder(nn.Module):  # type: ignore[misc]  # torch has no types
         )
 
     def config(self) -> dict[str, Any]:
-        """Give the arguments it was made with, as JSON has them."""
+        """Return the constructor's arguments, in JSON types."""
         return {"image_shape": list(self.image_shape), "latent_dim": self.latent_dim}
 
     def encode(self, images: Tensor) -> Tensor:
@@ -156,8 +156,8 @@ class PretrainedPair(nn.Module):  # type: ignore[misc]  # torch has no types her
 
     Notes
     -----
-    It cannot be saved by `save_model` (registry.py), which knows nothing of its parts: keep them as
-    you loaded them.
+    `save_model` (registry.py) cannot save the pair, since its parts are unknown: keep them as you
+    loaded them.
 
     Examples
     --------
@@ -218,9 +218,9 @@ def encode_all(
     batch_size : int
         Images at a time, >= 1. Another size may change latents by rounding.
     device : device, optional
-        Where batches are sent: by default where the module's first parameter is, or the CPU.
+        Device of the batches; by default that of the module's first parameter, or the CPU.
     progress : bool
-        Whether to show a bar on stderr.
+        Show a bar on stderr.
 
     Returns
     -------
@@ -306,7 +306,7 @@ def decode_all(
 def evaluating(model: Any) -> Iterator[None]:
     """Within this block a module is in evaluation mode; then each of its parts is as it was.
 
-    What is not a module stays as it is.
+    Other objects than modules stay as they are.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     modes = [module.training for module in modules]
@@ -356,7 +356,7 @@ def _batches(
 
 
 def _sent(images: npt.NDArray[np.uint8], device: Any) -> Tensor:
-    """Send bytes, a quarter of what floats would be."""
+    """Send images as bytes, a quarter of the size of floats."""
     return torch.from_numpy(np.array(images)).to(device)  # a copy: a map may be read-only
 
 

@@ -24,27 +24,27 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
     """The generator ĥ (GTN paper, Table 2 and Algorithm 2).
 
     Each hidden layer is Linear, LeakyReLU, BatchNorm, in this order, as in the authors' code; the
-    last Linear is bare. What it gives is multiplied by `label_scale` and added to `label_mean`, so
-    that the network itself learns standardised labels: a departure from the authors, whose network
-    learns latents as they are. Without `set_scale` there is none.
+    last Linear is bare. The output is multiplied by `label_scale` and added to `label_mean`, so
+    that the network learns standardised labels. This departs from the authors, whose network learns
+    the latents themselves; without `set_scale` the generator does the same.
 
     Parameters
     ----------
     dim : int
-        Of the sources, >= 1.
+        Dimension of the sources, >= 1.
     layers : int
-        Linear layers, the output's counted, >= 1.
+        Number of linear layers, including the output layer, >= 1.
     width : int
-        Of the hidden layers, >= 1.
+        Units in each hidden layer, >= 1.
     batch_norm_layers : int or None
-        How many hidden layers, from the first, are followed by batch normalisation; None for all.
+        Number of hidden layers, from the first, with batch normalisation; None for all.
     slope : float
-        Of LeakyReLU below zero.
+        Slope of LeakyReLU below zero.
     out_dim : int or None
-        Of the latents, >= 1; None for `dim`.
+        Dimension of the latents, >= 1; None for `dim`.
     classes : int
-        0, or the number of classes of a conditional generator: the class, one-hot, is put behind
-        the source.
+        Number of classes of a conditional generator, or 0. The class, one-hot, is appended to the
+        source.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
         self.register_buffer("label_scale", torch.ones(self.out_dim))
 
     def config(self) -> dict[str, Any]:
-        """Give the arguments it was made with, as JSON has them."""
+        """Return the constructor's arguments, in JSON types."""
         return {
             "dim": self.dim,
             "layers": self.layers,
@@ -141,7 +141,7 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
         return self.label_mean + self.label_scale * self.normalized(sources, classes)
 
     def normalized(self, sources: Tensor, classes: Tensor | None = None) -> Tensor:
-        """Map sources to standardised latents: what the network gives, [n, out_dim].
+        """Map sources to standardised latents, the network's bare output: [n, out_dim].
 
         Parameters and errors as in `forward`.
         """
@@ -174,7 +174,7 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
         self.label_scale.copy_(torch.where(spread, scale, torch.ones_like(scale)))
 
     def check_classes(self, classes: Tensor) -> None:
-        """Refuse classes that it was not made for; call it before they go to a GPU.
+        """Refuse classes out of range; call this before they go to a GPU.
 
         Parameters
         ----------

@@ -1,8 +1,7 @@
 """Models by name: made from a kind and a config, saved as .safetensors, loaded and checked.
 
-A file's metadata hold what the model is, as JSON: its kind and the arguments it was made with. The
-tensors are its state dict. Nothing is unpickled. What a run keeps beside its weights is
-run/store.py's business.
+A file's metadata hold the model's kind and constructor arguments, as JSON; the tensors are its
+state dict. Nothing is unpickled. Not here: the other files of a run (run/store.py).
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _METADATA_KEY = "gtn_train"  # one entry: the library that writes files orders s
 
 
 def build(kind: str, config: Mapping[str, Any]) -> Any:
-    """Make a model, with whatever weights torch's global generator gives.
+    """Make a model; its weights come from torch's global generator.
 
     Parameters
     ----------
@@ -99,7 +98,7 @@ def make_model(kind: str, config: Mapping[str, Any], seed: int) -> Any:
     Raises
     ------
     TypeError, ValueError
-        As in `build`, or if the seed is none.
+        As in `build`, or if the seed is invalid.
     """
     seed = derive(check_seed(seed), "weights")
     # manual_seed() would also seed GPUs, whose generators are not kept here.
@@ -116,14 +115,14 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : Module
-        Of one of `KINDS`, on any device.
+        A model of one of `KINDS`, on any device.
     path
         The file.
 
     Raises
     ------
     TypeError
-        If it is of no known kind, such as a `PretrainedPair`.
+        If its kind is unknown, such as a `PretrainedPair`.
     OSError
         If writing fails; an earlier file is then as it was.
     """
@@ -150,7 +149,7 @@ def load_model(path: str | os.PathLike[str], expected: str | Collection[str] | N
     path
         The file.
     expected : str or collection of str, optional
-        The kind or kinds it may be of, such as `AUTOENCODERS`.
+        Accepted kind or kinds, such as `AUTOENCODERS`.
 
     Returns
     -------
@@ -189,7 +188,7 @@ def weights_sha256(model: nn.Module) -> str:
     Raises
     ------
     ValueError
-        If it has no weights, as a pair of functions.
+        If the model has no weights, such as a pair of functions.
     """
     state = model.state_dict()
     if not state:

@@ -1,6 +1,6 @@
 """Table 2 of the GTN paper: the generator's size and training for each of its data sets.
 
-Plain numbers, to be had without torch. Not here: the network itself (generator.py) and whole
+Plain numbers, which need no torch. Not here: the network itself (generator.py) and whole
 runs (run/presets.py).
 """
 
@@ -13,16 +13,16 @@ __all__ = ["GENERATORS", "GeneratorPreset"]
 
 @dataclass(frozen=True)
 class GeneratorPreset:
-    """One row of Table 2 of the GTN paper; its optimizer is Adam without weight decay in all.
+    """One row of Table 2 of the GTN paper; the optimizer is always Adam without weight decay.
 
     Attributes
     ----------
     layers : int
-        Linear layers, the output's counted, as the published numbers do.
+        Number of linear layers, including the output layer, as in the published numbers.
     width : int
-        Of the hidden layers.
+        Units in each hidden layer.
     batch_norm_layers : int
-        How many hidden layers, from the first, have batch normalisation. Table 2 says yes or no;
+        Number of hidden layers, from the first, with batch normalisation. Table 2 says yes or no;
         the authors' code has it on 20 layers of the 26.
     learning_rate : float
     batch_size : int

@@ -1,8 +1,9 @@
 """The vanilla VAE of the controlled comparison (GTN paper, Table 1), and its autoencoder twin.
 
 Both are the network of AntixK/PyTorch-VAE for images of any size: five convolutions halve the
-image, so it is padded below and to the right to multiples of 32 with -1, black, and what comes back
-is cropped. That code fed images in [0, 1] to an output in [-1, 1]; here both are in [-1, 1].
+image, so the image is padded below and to the right to multiples of 32 with -1, black, and the
+output is cropped. AntixK's code compared images in [0, 1] with an output in [-1, 1]; here both are
+in [-1, 1].
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ KL_WEIGHT = 0.00025  # AntixK's, to an error that is a mean over pixels
 
 
 class _Network(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """What the VAE and its twin have in common; the layers are in `VAETwin`'s docstring."""
+    """The common part of the VAE and its twin; `VAETwin`'s docstring lists the layers."""
 
     def __init__(self, image_shape: Sequence[int], latent_dim: int) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class _Network(nn.Module):  # type: ignore[misc]  # torch has no types here
         )
 
     def config(self) -> dict[str, Any]:
-        """Give the arguments it was made with, as JSON has them."""
+        """Return the constructor's arguments, in JSON types."""
         return {"image_shape": list(self.image_shape), "latent_dim": self.latent_dim}
 
     def encode(self, images: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Pairs of sources and labels: what a generator is trained on, and where they come from.
+"""Pairs of sources and labels, which a generator is trained on.
 
 Training asks a `Pairs` for the rows of an epoch and knows no more. `FixedPairs` (fixed.py) are made
-once, by `gtn_label` or by anything else; `FreshPairs` (fresh.py) are drawn and matched anew every
-few epochs; how is a `Labeling`'s business (labelings.py). options.py has all of it in plain values,
-rows.py what they share. Not here: matching itself (gtn_label), and how rows become batches
+once, by `gtn_label` or by another program. `FreshPairs` (fresh.py) are drawn and matched again
+every few epochs. A `Labeling` (labelings.py) draws and matches them. pair_options.py has all
+options as plain values, rows.py the common parts. Not here: matching itself (gtn_label), batches
 (training/batches.py).
 """
 

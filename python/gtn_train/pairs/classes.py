@@ -1,7 +1,7 @@
-"""Which classes a conditional generator is asked for.
+"""Classes for samples of a conditional generator.
 
-Only those that its data have: of others it has learnt nothing. Not here: the classes of pairs
-(`pairs`), and how a generator takes them (models/generator.py).
+Only classes present in the training data can be sampled. Not here: drawing the classes of pairs
+(labelings.py), a generator's input (models/generator.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def of_latents(pairs: Path) -> Classes | None:
 
 
 def in_turn(known: Classes, n: int) -> Classes:
-    """Give n classes of those in the data, one after the other and again: for sheets.
+    """List n classes of the data in turn, from the first again after the last: for sheets.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def in_turn(known: Classes, n: int) -> Classes:
 
 
 def as_in_data(known: Classes, n: int, seed: int) -> Classes:
-    """Draw n classes as often as the data have them: for figures that compare with the data.
+    """Draw n classes with their frequency in the data: for figures that compare with the data.
 
     Parameters
     ----------

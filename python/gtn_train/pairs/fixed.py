@@ -1,6 +1,6 @@
 """FixedPairs: the same pairs in every epoch, from a labeling, a file, or any two arrays.
 
-Not here: pairs that are matched anew while training goes on (fresh.py).
+Not here: pairs that are matched again during training (fresh.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FixedPairs(Closing):
         float32.
     classes : array_like of int [n], optional
     latents_sha256 : str, optional
-        Of the latents that the labels were taken from; by default the labels are the latents.
+        SHA-256 of the latents that the labels were taken from; by default that of the labels.
     cosine : array_like [n], optional
         Cosines that the matching reported (of centred latents, if it centred them); by default
         those between sources and labels.
@@ -110,15 +110,16 @@ class FixedPairs(Closing):
         path : str or path
             A .npz or .safetensors file of `Matching.save` or of the gtn-label command.
         latents : array_like [m, dim], optional
-            What the pairs must have been made from; needed if the file holds indices only.
+            Latents that the pairs must have been made from; required if the file holds indices
+            only.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is no file of pairs, if its pairs were made from other latents, or if it lacks
-            rows that cannot be had otherwise.
+            If it is no file of pairs, if its pairs were made from other latents, or if it holds
+            indices only and the rows cannot be restored.
         """
         shown = f"pairs '{os.fspath(path)}'"
         matching = Matching.load(path)
@@ -154,17 +155,17 @@ class FixedPairs(Closing):
 
     @property
     def dim(self) -> int:
-        """Their dimension."""
+        """Dimension of sources and labels."""
         return int(self._arrays[0].shape[1])
 
     @property
     def conditional(self) -> bool:
-        """Whether they have classes."""
+        """True if the pairs have classes."""
         return self._arrays[2] is not None
 
     @property
     def latents_sha256(self) -> str:
-        """Of the latents that the labels are rows of."""
+        """SHA-256 of the latents that the labels are rows of."""
         return self._sha256
 
     def round_of(self, epoch: int) -> int:
@@ -199,10 +200,9 @@ class FixedPairs(Closing):
         Parameters
         ----------
         share : float
-            Part that is held out, between 0 and 1; rounded to whole pairs, at least one on each
-            side.
+            Share of pairs held out, between 0 and 1; each side gets at least one pair.
         seed : int
-            Which ones.
+            Random seed of the choice.
 
         Returns
         -------

@@ -21,22 +21,21 @@ __all__ = ["FreshPairs"]
 
 
 class FreshPairs(Closing):
-    """New sources every few epochs, labeled in a background thread while training goes on.
+    """New sources every few epochs, labeled in a background thread during training.
 
-    Round r is labeled with a seed that follows from `seed` and r alone, so that it is the same
-    whichever rounds were made before: a resumed run sees what the interrupted one would have seen.
-    While round r is trained on, one thread makes round r + 1. What goes wrong there is raised where
-    that round is needed.
+    The seed of round r depends on `seed` and r alone, not on earlier rounds: a resumed run gets the
+    rounds that the interrupted one would have got. During training on round r one thread makes
+    round r + 1. An error in that thread is raised where its round is needed.
 
     Parameters
     ----------
     latents : array_like [m, dim]
         Memory maps of float32 are not copied. Leave them unchanged.
     labeling : Labeling, optional
-        How sources get their labels; `Algorithm1()` by default. Training shares the CPU with it:
-        its `threads` are what it may take.
+        Draws and matches the sources; `Algorithm1()` by default. It shares the CPU with training;
+        its `threads` limit its part.
     every : int
-        Epochs that a round lasts.
+        Number of epochs in a round.
     seed : int
 
     Raises
@@ -78,22 +77,22 @@ class FreshPairs(Closing):
 
     @property
     def n(self) -> int:
-        """Pairs in an epoch: as many as there are latents."""
+        """Pairs in an epoch, one for each latent."""
         return len(self._latents)
 
     @property
     def dim(self) -> int:
-        """Their dimension."""
+        """Dimension of sources and labels."""
         return int(self._latents.shape[1])
 
     @property
     def conditional(self) -> bool:
-        """Whether they have classes."""
+        """True if the pairs have classes."""
         return self._labeling.conditional
 
     @property
     def latents_sha256(self) -> str:
-        """Of the latents as given."""
+        """SHA-256 of the latents as given."""
         return self._sha256
 
     def round_of(self, epoch: int) -> int:
@@ -101,19 +100,19 @@ class FreshPairs(Closing):
         return (epoch - 1) // self._every
 
     def epoch(self, epoch: int) -> PairRows:
-        """Rows of an epoch, waiting for them if need be; then start the next round.
+        """Wait for the rows of an epoch, and start the next round.
 
         Raises
         ------
         RuntimeError
             After `close`.
         Exception
-            What went wrong when the round was made.
+            The error of the thread that made the round.
         """
         return self._round(self.round_of(epoch))
 
     def stats(self, round: int) -> dict[str, Any]:  # noqa: A002
-        """How good a round's labeling is, in JSON types.
+        """Measure a round's labeling, in JSON types.
 
         Returns
         -------
@@ -126,7 +125,7 @@ class FreshPairs(Closing):
         return self._stats[round]
 
     def config(self) -> dict[str, Any]:
-        """Latents, seed and options; not what merely computes, which changes no pair."""
+        """Latents, seed and options that decide the pairs; not backend, device and threads."""
         return {
             "kind": "fresh",
             "every": self._every,
@@ -167,7 +166,7 @@ class FreshPairs(Closing):
         made = self._labeling.label(self._given, derive(self._seed, "round", number), progress)
         labels = self._latents[made.assignment]
         stats = {
-            # Learnability costs more than the labeling, and is alike in all rounds.
+            # Learnability costs more than the labeling, and differs little between rounds.
             **measure(made.sources, labels, made.cosine, learnability=number == 0),
             "seconds": time.perf_counter() - began,
             "backend": made.backend,

@@ -1,9 +1,9 @@
-"""Labelings: how the sources of a round are drawn, and which latent each of them takes.
+"""Labelings: draw the sources of a round, and match each with a latent.
 
-A labeling is a pure function of latents and a seed. Those of the papers are here, all by gtn_label:
-Algorithm 1 (with its cone, order, centring and classes), the quantile map of Theorem 2.1, and
-Algorithm 1 within the clusters of a mixture (Fig. 9). Anything that fits `Labeling` will do for
-training: fixed.py and fresh.py, which ask for rounds of pairs, know no more than that.
+A labeling is a pure function of latents and a seed. The papers' labelings are here, all computed by
+gtn_label: Algorithm 1 (with its cone, order, centring and classes), the quantile map of Theorem
+2.1, and Algorithm 1 within the clusters of a mixture (Fig. 9). Training accepts any object that
+fits `Labeling`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Labeled:
     sources : float32 [n, dim]
     assignment : int64 [n]
     cosine : float64 [n]
-        As the labeling measured them: of standardised latents, if it standardised them.
+        Cosine of each pair as matched: with standardised latents, if the labeling standardised.
     classes : int64 [n] or None
         Class of each pair.
     backend : str
-        What computed it.
+        Backend that matched.
     """
 
     sources: NDArray[np.float32]
@@ -54,14 +54,14 @@ class Labeled:
 
 
 class Labeling(Protocol):
-    """How a round of pairs is made."""
+    """A way to make a round of pairs."""
 
     @property
     def conditional(self) -> bool:
-        """Whether pairs have classes."""
+        """True if pairs have classes."""
 
     def config(self) -> dict[str, Any]:
-        """Everything that decides the pairs, in JSON types; not what merely computes them."""
+        """Options that decide the pairs, in JSON types; not backend, device and threads."""
 
     def check(self, latents: Rows) -> None:
         """Refuse latents that cannot be labeled, before any work: ValueError."""
@@ -69,7 +69,7 @@ class Labeling(Protocol):
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Make a round: a function of the latents and the seed alone.
 
-        `progress` is called now and then; what it raises stops the work.
+        `progress` is called now and then; an exception that it raises stops the work.
         """
 
 
@@ -81,8 +81,8 @@ class Algorithm1:
     order, cone, center, backend, device, threads
         As in `gtn_label.match`.
     standardize : bool
-        Match latents of mean 0 and standard deviation 1 in each coordinate. Labels stay the latents
-        as given.
+        Scale latents to mean 0 and standard deviation 1 in each coordinate before matching. Labels
+        stay the latents as given.
     classes : array_like of int [m], optional
         Class of each latent. The sources get a shuffle of them, so that each class has as many
         sources as latents, and take latents of their own class.
@@ -123,7 +123,7 @@ class Algorithm1:
 
     @property
     def conditional(self) -> bool:
-        """Whether there are classes."""
+        """True if pairs have classes."""
         return self._classes is not None
 
     def config(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Algorithm1:
         }
 
     def check(self, latents: Rows) -> None:
-        """Each latent needs its class, and a direction once it is standardised."""
+        """Refuse latents without a class, or without a direction once standardised."""
         self._seen(latents)
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
@@ -160,7 +160,7 @@ class Algorithm1:
         return _labeled(matching, sources, classes)
 
     def _seen(self, latents: Rows) -> Rows:
-        """What is matched: the latents, checked, and standardised if they are to be."""
+        """Check the latents, and standardise them if asked: the rows to match."""
         if self._classes is not None:
             convert.as_labels(self._classes, "classes", len(latents), "latents")
         return directed(standardized(latents)) if self._standardize else latents
@@ -200,16 +200,16 @@ class Quantile:
 class Clusters:
     """Algorithm 1 within the clusters of the latents (Fig. 9), as `gtn_label.match_mixture` does.
 
-    The clusters are found once, by the first round; later rounds draw other sources around the same
-    ones, so that one mixture, which sampling draws from, belongs to all rounds.
+    The clusters are found once. All rounds draw their sources around the same clusters, so that
+    sampling has one mixture for all rounds.
 
     Parameters
     ----------
     latents : array_like [m, dim]
-        All rounds must be of these.
+        Latents of all rounds.
     n_clusters : int
     seed : int
-        Of k-means.
+        Random seed of k-means.
     order, cone, backend, device, threads
         As in `gtn_label.match_mixture`.
     standardize : bool
@@ -217,13 +217,13 @@ class Clusters:
         from the origin, as the paper has it, a cluster that lies off it is a narrow cone of
         directions, and much of it is never generated.
     by_class : bool
-        Tell the generator the cluster of a source, as its class: it need not step from one cluster
-        to the next where their sources meet. The paper's generator sees the source alone.
+        Give the generator the cluster of a source as its class. Then no steep step is needed where
+        the sources of two clusters meet. The paper's generator gets the source alone.
 
     Attributes
     ----------
     conditional : bool
-        Whether pairs have classes.
+        True if pairs have classes.
     mixture : Mixture
         Weights, means and standard deviations of the clusters.
 
@@ -276,7 +276,7 @@ class Clusters:
         }
 
     def check(self, latents: Rows) -> None:
-        """The latents must be those that the clusters were found among."""
+        """Refuse other latents than those that were clustered."""
         found = convert.sha256(convert.as_rows(latents, "latents").rows)
         if found != self._sha256:
             raise ValueError(
@@ -317,7 +317,7 @@ def _labeled(matching: Any, sources: Any, classes: NDArray[np.int64] | None) -> 
 def _checked(
     order: Any, cone: Any, backend: Any, device: Any, threads: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of `match`: those that decide pairs, and those that say what computes them."""
+    """Return `match`'s options that decide the pairs, and those that decide the computation."""
     check_order(order)
     check_threads(threads)
     resolve(backend, on_gpu=False)
@@ -326,7 +326,7 @@ def _checked(
 
 
 def standardized(latents: Rows) -> NDArray[np.float64]:
-    """Give each column mean 0 and standard deviation 1 (over n, in float64); 0 if it is constant.
+    """Scale each column to mean 0 and deviation 1 (over n, in float64); constant ones to 0.
 
     Parameters
     ----------
@@ -350,7 +350,7 @@ def standardized(latents: Rows) -> NDArray[np.float64]:
 
 
 def directed(rows: Rows) -> Rows:
-    """Give back standardised rows, of which none may lie at the middle: it has no direction."""
+    """Return standardised rows; refuse a row at the mean, which has no direction."""
     with_direction = rows.any(axis=1)
     if not with_direction.all():
         raise ValueError(

@@ -1,8 +1,8 @@
 """The source distribution of Fig. 9: one normal distribution for each cluster of latents.
 
 `gtn_label.match_mixture` clusters latents, draws sources around each cluster and matches within
-clusters; what it drew from is kept here, so that new samples come from the same distribution.
-NumPy only. Not here: clustering and matching, and the generator (sampling/sample.py).
+clusters. A `Mixture` keeps that distribution, so that new samples come from the same one. NumPy
+only. Not here: clustering and matching, and the generator (sampling/sample.py).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Mixture:
     Raises
     ------
     ValueError
-        If shapes or values are none of these.
+        If a shape or value is not as above.
 
     Examples
     --------
@@ -104,7 +104,7 @@ class Mixture:
 
     @classmethod
     def from_matching(cls, matching: Any) -> Mixture:
-        """Recover what `match_mixture` drew its sources from.
+        """Recover the distribution of `match_mixture`'s sources.
 
         Parameters
         ----------
@@ -141,11 +141,11 @@ class Mixture:
         Parameters
         ----------
         n : int
-            How many, >= 1.
+            Number of sources, >= 1.
         seed : int
-            Of the sources and, through `derive`, of their clusters; >= 0.
+            Random seed of the sources and, through `derive`, of their clusters; >= 0.
         clusters : int array [n], optional
-            Which cluster each is of; by default at random, by weight.
+            Cluster of each source; by default random, by weight.
 
         Returns
         -------
@@ -206,7 +206,7 @@ class Mixture:
         return seen
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON, whole or not at all; numbers come back bit for bit."""
+        """Write the mixture as JSON, whole or not at all; numbers come back bit for bit."""
         content = {"weights": self.weights, "means": self.means, "stds": self.stds}
         text = json.dumps({name: value.tolist() for name, value in content.items()}, indent=1)
         with atomic_file(path) as file:
@@ -231,7 +231,7 @@ class Mixture:
 
 
 def divisors(mean: Floats, deviation: Floats) -> Floats:
-    """What to divide centred columns by: their deviations, or infinity for constant ones.
+    """Divisors of centred columns: their deviations, or infinity for constant columns.
 
     Rounding gives a constant column a deviation of some 1e-16 of its value, not of zero.
     """

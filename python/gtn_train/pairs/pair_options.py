@@ -1,7 +1,7 @@
-"""PairOptions: what a run asks of its pairs, in plain values, and the pairs made from that.
+"""PairOptions: a run's options for its pairs, as plain values, and the pairs made from them.
 
-The presets and the command speak in these terms, and can do so without waiting for torch. Not
-here: what the labelings do (labelings.py).
+Presets and the command use these without waiting for torch. Not here: the labelings themselves
+(labelings.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LABELINGS = ("algorithm1", "quantile", "clusters")
 
 @dataclass(frozen=True)
 class PairOptions:
-    """How pairs are made.
+    """Options of the pairs.
 
     Parameters
     ----------
@@ -40,17 +40,17 @@ class PairOptions:
     standardize : bool
         The last four as in `Algorithm1` and `Clusters`.
     clusters : int
-        Of the labeling "clusters", >= 2; 0 for the others.
+        Number of clusters, >= 2, for the labeling "clusters"; 0 for the others.
     by_class : bool
-        Match within classes, for a conditional generator. Those of the labeling "clusters" are its
-        clusters, those of "algorithm1" the data's.
+        Match within classes, for a conditional generator. The classes are the clusters with the
+        labeling "clusters", and the data's with "algorithm1".
     every : int
-        Epochs that a round of pairs lasts; 0: one round for all epochs, as the authors have it.
+        Number of epochs in a round of pairs; 0: one round for all epochs, as the authors have it.
 
     Raises
     ------
     TypeError, ValueError
-        That name the option.
+        If an option is invalid; the message names it.
 
     Examples
     --------
@@ -103,11 +103,11 @@ class PairOptions:
 
     @property
     def needs_classes(self) -> bool:
-        """Whether the data must have classes."""
+        """True if the data must have classes."""
         return self.by_class and self.labeling == "algorithm1"
 
     def relabeled(self, labeling: str) -> PairOptions:
-        """Change to another labeling, keeping of the options those that it has.
+        """Change to another labeling, and keep the options that it has too.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class PairOptions:
             Read by "clusters" alone.
         seed : int
         classes : int [m], optional
-            Needed if `needs_classes`, and only then.
+            Required if `needs_classes`, and refused otherwise.
         threads : int, optional
         """
         if self.needs_classes != (classes is not None):

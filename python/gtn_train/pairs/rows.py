@@ -1,6 +1,6 @@
-"""The rows of a round of pairs, what training may ask of pairs, and how good a labeling is.
+"""The rows of a round of pairs, the protocol of pairs, and measures of a labeling.
 
-Not here: where pairs come from (fixed.py, fresh.py).
+Not here: making pairs (fixed.py, fresh.py).
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ class PairRows:
 
 
 class Pairs(Protocol):
-    """Where training gets its pairs. Epochs count from 1, rounds from 0.
+    """The source of a training's pairs. Epochs count from 1, rounds from 0.
 
     Attributes
     ----------
     n, dim : int
         Pairs in an epoch, and their dimension.
     conditional : bool
-        Whether pairs have classes.
+        True if pairs have classes.
     latents_sha256 : str
-        Of the latents that the labels are rows of, as `gtn_label` hashes them.
+        SHA-256 of the latents that the labels are rows of, as `gtn_label` computes it.
     """
 
     @property
@@ -67,15 +67,15 @@ class Pairs(Protocol):
 
     @property
     def dim(self) -> int:
-        """Of sources and labels."""
+        """Dimension of sources and labels."""
 
     @property
     def conditional(self) -> bool:
-        """Whether pairs have classes."""
+        """True if pairs have classes."""
 
     @property
     def latents_sha256(self) -> str:
-        """Of the latents."""
+        """SHA-256 of the latents."""
 
     def round_of(self, epoch: int) -> int:
         """Round of pairs that an epoch is trained on."""
@@ -84,20 +84,20 @@ class Pairs(Protocol):
         """Rows of an epoch; the same object for all epochs of a round."""
 
     def stats(self, round: int) -> dict[str, Any]:  # noqa: A002
-        """How good a round's labeling is, in JSON types."""
+        """Measures of a round's labeling, in JSON types."""
 
     def config(self) -> dict[str, Any]:
         """Everything that decides the pairs, in JSON types: a resumed run must have the same."""
 
     def close(self) -> None:
-        """Stop what runs in the background."""
+        """Stop background work."""
 
 
 class Closing:
     """``with`` for pairs: closed at the end of the block."""
 
     def close(self) -> None:
-        """Stop what runs in the background; nothing does."""
+        """Stop background work; there is none."""
 
     def __enter__(self) -> Any:
         return self
@@ -151,7 +151,7 @@ def cosines_of(sources: Floats, labels: Floats) -> NDArray[np.float64]:
 def measure(
     sources: Floats, labels: Floats, cosine: NDArray[np.float64], *, learnability: bool = True
 ) -> dict[str, Any]:
-    """Measure a labeling as `gtn_label.report` does, less what needs the order of visits.
+    """Measure a labeling as `gtn_label.quality` does, except what needs the order of visits.
 
     Returns
     -------

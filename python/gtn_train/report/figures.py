@@ -1,10 +1,10 @@
 """Pictures: grids of images, learning curves, scatter plots, histograms; as bytes or files.
 
-Grids come from torchvision's make_grid, for real and generated images through the one function
-`grid`: same frame, same scale, so that nobody (and no metric) can tell them apart by how they were
-saved. Curves and plots are matplotlib's, through its object interface: pyplot's global state and
-window systems are not touched. The same input gives the same bytes, up to library versions.
-Not here: which pictures a report shows (page.py).
+Real and generated images go through the one function `grid` (torchvision's make_grid), with the
+same frame and scale, so that nobody, and no metric, can tell them apart by their files. Curves and
+plots use matplotlib's object interface: pyplot's global state and window systems are not touched.
+The same input gives the same bytes, up to library versions. Not here: the choice of pictures
+(of_run.py).
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def histograms(values: Mapping[str, npt.NDArray[Any]], *, label: str = "norm") -
     values : dict of [n]
         By name; drawn as densities over common bins.
     label : str
-        Of the horizontal axis.
+        Label of the horizontal axis.
 
     Returns
     -------

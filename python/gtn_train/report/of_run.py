@@ -1,4 +1,4 @@
-"""The report of one finished run: what its folder holds, gathered for page.py's page.
+"""The report of one finished run: gathers the page's contents from the run's folder.
 
 Not here: how the page looks (page.py, page.html.j2), and measuring (evaluation/of_run.py).
 """
@@ -39,7 +39,7 @@ def report_run(run: FinishedRun, path: Path) -> None:
     Raises
     ------
     ImportError, OSError
-        As `report.write_report`.
+        As `page.write_report`.
     ValueError
         If a file of figures is damaged.
     """
@@ -50,7 +50,9 @@ def report_run(run: FinishedRun, path: Path) -> None:
         del measured[name]
     notes = [f"{run.settings.preset.summary}. Seed {run.settings.seed}."]
     if stale:
-        notes.append(f"What {', '.join(stale)} measured was an earlier generator: evaluate again.")
+        notes.append(
+            f"The figures of {', '.join(stale)} are an earlier generator's: evaluate again."
+        )
     elif not measured:
         notes.append("Not evaluated yet: gtn-train evaluate.")
     sheets = _sheets(run)
@@ -103,7 +105,7 @@ def _asked(settings: RunSettings) -> dict[str, Any]:
 
 
 def _sheets(run: FinishedRun) -> dict[str, Any]:
-    """Pictures of the samples stage, if they are this generator's."""
+    """Pictures of the samples stage, if they show this generator."""
     stage = run.stages.get("samples")
     if stage is None or stage.inputs.get("generator") != registry.weights_sha256(run.generator):
         return {}
@@ -116,7 +118,7 @@ def _sheets(run: FinishedRun) -> dict[str, Any]:
 
 
 def _tables(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What does not depend on the extractor, from the newest file that has it."""
+    """Figures that do not depend on the extractor, from the newest file that has them."""
     tables: dict[str, Any] = {}
     for found in measured.values():
         tables["Latents"] = found["latents"]

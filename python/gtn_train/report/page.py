@@ -1,9 +1,9 @@
 """One self-contained HTML page about a run: curves, grids, label statistics, figures, provenance.
 
-What the page shows is `Contents`; its look is page.html.j2. The file needs nothing else: pictures
-are inside as base64 PNG, there is no script, and a content security policy keeps the page from
-fetching anything. All text is escaped. Not here: how pictures are drawn (figures.py) and figures
-computed (evaluation).
+`Contents` holds what the page shows; page.html.j2 is its layout. The file is self-contained:
+pictures are embedded as base64 PNG, there is no script, and a content security policy keeps the
+page from fetching anything. All text is escaped. Not here: drawing pictures (figures.py), computing
+figures (`evaluation`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GRID_WIDTH = 480  # to which small images are enlarged
 
 @dataclass(frozen=True)
 class Contents:
-    """What a page shows; whatever is empty is left out.
+    """The contents of a page; empty parts are left out.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Contents:
     tables : dict of dict
         Further tables by caption, such as norm statistics or the check for copies.
     config, versions, hashes : dict
-        What was asked for, what ran, and the SHA-256 of what came in and out. Nested dicts are
+        The settings, the versions that ran, and the SHA-256 of inputs and outputs. Nested dicts are
         shown as "outer.inner".
     """
 

@@ -1,7 +1,7 @@
-"""What a run shows of its generator: sheets of samples, reconstructions and lines between sources.
+"""Files of the samples stage: sheets of samples, reconstructions and lines between sources.
 
-For images PNG grids, for vectors .npy and, in one or two dimensions, a scatter. Not here: drawing
-samples (sampling/sample.py) and figures of merit (`evaluation`).
+Images become PNG grids, vectors .npy and, in one or two dimensions, a scatter plot. Not here:
+drawing samples (sampling/sample.py), figures of merit (`evaluation`).
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def write_samples(
     generator : Generator
     autoencoder : Autoencoder or None
     latents : [n, dim]
-        Real ones.
+        Real latents.
     images : uint8 [n, c, h, w] or None
-        Real ones, row by row those of the latents.
+        Real images, in the order of the latents.
     classes : int64 [n] or None
         Class of each latent, for a conditional generator.
     mixture : Mixture or None
-        Where sources come from, if not from N(0, I).
+        Distribution of the sources; None for N(0, I).
     seed : int
     """
     drawn = None if classes is None else as_in_data(classes, LATENTS, seed)
@@ -98,14 +98,14 @@ def sheet_names(dim: int, *, of_images: bool) -> tuple[str, ...]:
     dim : int
         Dimension of the latents.
     of_images : bool
-        Whether the latents are decoded to images.
+        True if the latents are decoded to images.
     """
     images = ("interpolation.png", "reconstructions.png", "samples.png") if of_images else ()
     return ("latents.npy", "norms.png", *images, *(("scatter.png",) if dim <= 2 else ()))
 
 
 def sheet_columns(classes: NDArray[np.int64]) -> int | None:
-    """Columns of a sheet on which each class has one of its own; None where that makes no sense.
+    """Columns of a sheet with one column per class; None for one class or too many.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class Barrier:
     store : torch.distributed.Store, optional
         torchrun's by default.
     first : bool, optional
-        Whether this is process 0; by default as torchrun says.
+        True for process 0; by default as torchrun says.
     count : int, optional
         Number of processes; by default as torchrun says.
     seconds : float, optional
@@ -176,7 +176,7 @@ _INTERRUPTED = {"interrupted": True}
 
 
 def _told(error: BaseException | None) -> dict[str, Any] | None:
-    """What the others hear of process 0's end."""
+    """The message to the others about process 0's end."""
     if error is None:
         return None
     if isinstance(error, KeyboardInterrupt):

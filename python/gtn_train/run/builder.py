@@ -45,7 +45,7 @@ class Builder:
     Attributes
     ----------
     wrote : bool
-        Whether a stage was built, at least in part.
+        True once a stage has been built, at least in part.
     decoded : path or None
         File of decoded images that this run made.
     """

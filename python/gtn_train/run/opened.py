@@ -1,7 +1,7 @@
-"""FinishedRun: a run's folder opened for reading: sampling, interpolation, evaluation, the report.
+"""FinishedRun: a run's folder, opened for sampling, interpolation, evaluation or the report.
 
-Opening checks that its parts belong together by the hashes in the stages' manifests: a generator is
-refused with latents of another autoencoder. Not here: making the parts (pipeline.py).
+Opening checks the manifests of all stages by their verdicts: a generator is refused with latents of
+another autoencoder. Not here: building the stages (pipeline.py).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FinishedRun:
     out : path
         The run's folder.
     accelerator : {"auto", "cpu", "cuda", "mps"}
-        Where its models compute.
+        Device of the models.
 
     Attributes
     ----------
@@ -47,15 +47,14 @@ class FinishedRun:
     autoencoder : Autoencoder or None
     generator : Generator
     mixture : Mixture or None
-        Where its sources come from, if not from N(0, I).
+        Distribution of the sources; None for N(0, I).
 
     Raises
     ------
     FileNotFoundError
         If the folder holds no run.
     ValueError
-        If a stage is missing, a file is not the one its stage made, its parts do not belong
-        together, or the accelerator cannot be had.
+        If a stage is missing or no longer valid, or the accelerator is not available.
     """
 
     def __init__(self, out: str | os.PathLike[str], *, accelerator: str = "auto") -> None:

@@ -3,7 +3,7 @@
 Architectures, batch sizes and first learning rates of the autoencoder and of ĥ are the papers'
 (Table 2 of the GTN paper and its appendix F) unless a line says otherwise; when training stops and
 how the learning rate decays is this project's choice, as docs/reproduction.md lists it, and so are
-pairs, from the study of labels there. Not here: what the stages do with them (pipeline.py).
+pairs, from the study of labels there. Not here: the stages (stages.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["PRESETS", "DataOptions", "Preset", "preset"]
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What a run learns from.
+    """The data of a run.
 
     Attributes
     ----------
@@ -33,11 +33,11 @@ class DataOptions:
         A name of `gtn_train.data.SET_NAMES`, "vectors" for a file of vectors, or a synthetic set of
         `gtn_train.data.SYNTHETIC`.
     size : int or None
-        Height and width of images, where the set leaves that open.
+        Height and width of images, for sets of image files.
     n : int or None
         Rows of a synthetic set.
     key : str or None
-        Which array, of a file of vectors that holds several.
+        Name of the array, in a file with several.
     """
 
     name: str
@@ -47,17 +47,17 @@ class DataOptions:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the data are drawn, not read."""
+        """True if the data are drawn, not read."""
         return self.name in SYNTHETIC
 
     @property
     def images(self) -> bool:
-        """Whether they are images."""
+        """True for images."""
         return self.name in SET_NAMES
 
     @property
     def decoded(self) -> bool:
-        """Whether they are image files, which have a size to be given and are worth a cache."""
+        """True for image files, which need a size and are worth a cache."""
         return self.name in ("celeba", "folder")
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that decides a run but its data's place and its seed.
+    """Everything that decides a run, except the place of its data and its seed.
 
     Attributes
     ----------
@@ -94,19 +94,18 @@ class Preset:
     autoencoder_training : TrainingOptions or None
     pairs : PairOptions
     layers, width, batch_norm_layers : int
-        Of the generator.
+        Size of the generator: see `models.generator.Generator`.
     generator_training : TrainingOptions
     stop_by : str
-        What decides which weights of the generator are best, and when its patience runs out: the
-        validation loss, or a figure of generated images; one of `evaluation.STOP_BY`.
+        Figure that selects the generator's best weights and stops training early: the validation
+        loss, or a figure of generated images; one of `evaluation.STOP_BY`.
     validation_share : float
-        Part of the images that is held out from the autoencoder's training to stop it, and number
-        of the generator's validation pairs as a part of all.
+        Share of the images, and of the pairs, held out for validation.
 
     Raises
     ------
     TypeError, ValueError
-        That name the field, for values that no run can have.
+        If no run can have these values; the message names the field.
     """
 
     summary: str

@@ -1,7 +1,7 @@
-"""RunSettings: what a whole run was asked for, kept in its folder as run.json.
+"""RunSettings: the settings of a whole run, kept in its folder as run.json.
 
-A run's folder has one subfolder a stage. Not here: the stages (pipeline.py) and when one is made
-anew (keeping.py), a stage's own files (store.py), the presets (presets.py).
+A run's folder has one subfolder per stage. Not here: the presets (presets.py), the stages
+(stages.py), a stage's own files (store.py).
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ STAGES = ("autoencoder", "latents", "pairs", "generator", "samples")  # and thei
 
 @dataclass(frozen=True)
 class Computing:
-    """Where and how fast a run computes.
+    """Place and speed of a run's computation.
 
-    Another call may continue a run with other values; only another precision counts as another
-    result, and has trained stages made anew.
+    Another call may continue a run with other values. Only another precision decides the result,
+    and makes trained stages invalid.
 
     Attributes
     ----------
     accelerator, devices, precision
         As in `TrainingOptions`.
     threads : int or None
-        Of the matching.
+        CPU threads for matching; None for all.
     weights : str or None
         File of Inception's weights, for a generator that stops by its figures.
 
     Raises
     ------
     TypeError, ValueError
-        That name the option.
+        If an option is invalid; the message names it.
     """
 
     accelerator: str = "auto"
@@ -73,9 +73,9 @@ class RunSettings:
     Attributes
     ----------
     preset_name : str
-        Where it started from.
+        Preset that the run started from.
     preset : Preset
-        With all changes.
+        The preset with all changes.
     data : str or None
         File or folder; None for a synthetic set.
     seed : int
@@ -111,7 +111,7 @@ class RunSettings:
             )
 
     def training(self, options: TrainingOptions) -> TrainingOptions:
-        """Give a stage's training options this run's seed and device."""
+        """Add this run's seed and device to a stage's training options."""
         computing = self.computing
         return replace(
             options,
@@ -122,7 +122,7 @@ class RunSettings:
         )
 
     def write(self, out: Path) -> None:
-        """Write run.json into a run's folder, which is made if need be.
+        """Write run.json into a run's folder; a missing folder is made.
 
         Raises
         ------

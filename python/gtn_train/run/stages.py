@@ -55,7 +55,7 @@ _TRAINED = ("config.json", "metrics.jsonl", "weights.safetensors")  # outputs of
 
 @dataclass
 class Context:
-    """What all stages of one run share.
+    """The common context of a run's stages.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ __all__ = ["TrainingSpec", "Verdict", "verdict"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What happens to the content of a stage's folder.
+    """The decision on a stage's folder.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ def verdict(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Verdict:
-    """Decide what happens to the content of a stage's folder. Nothing is changed.
+    """Decide on the content of a stage's folder, without a change to it.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Interpolation (Fig. 8): decode ĥ along straight lines between sources.
 
-A line runs between two random sources, or between the sources that two real images' latents are the
-labels of. Not here: generating (sample.py), decoding (models/autoencoder.py), files
+A line runs between two random sources, or between the sources matched with the latents of two real
+images. Not here: generating (sample.py), decoding (models/autoencoder.py), files
 (report/figures.py).
 """
 
@@ -28,7 +28,7 @@ STEPS = 20  # of Fig. 8
 
 @dataclass(frozen=True)
 class Interpolation:
-    """What lies on k lines of `steps` points, the left end first.
+    """The points of k lines, `steps` each, the left end first.
 
     Attributes
     ----------

@@ -48,18 +48,18 @@ def sample_latents(
         float32 sources [b, dim] to latents [b, d]; with an attribute `dim`, unless there is a
         mixture. A conditional one is called with (sources, classes).
     n : int
-        How many, >= 1.
+        Number of samples, >= 1.
     seed : int
-        Of the sources, >= 0. They are `gtn_label`'s: those that `match` draws from this seed.
+        Random seed of the sources, >= 0. `match` draws the same sources from this seed.
     batch_size : int
         Sources at a time, >= 1.
     classes : int or int array [n], optional
         Class of all samples, or of each.
     mixture : Mixture, optional
-        Where sources come from instead of N(0, I). The classes of a conditional generator are then
-        its clusters, by default those of the sources.
+        Distribution of the sources, instead of N(0, I). The classes of a conditional generator are
+        then its clusters, by default those of the sources.
     device : optional
-        Where the generator is; by default where its first parameter is.
+        Device of the generator; by default that of its first parameter.
     progress : bool
         Show a tqdm bar on stderr.
 
@@ -103,7 +103,7 @@ def sample_images(
     Parameters
     ----------
     autoencoder : autoencoder.Autoencoder
-        Whose `decode` takes the generator's latents.
+        Decodes the generator's latents.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def _classes(classes: Any, n: int) -> npt.NDArray[np.int64] | None:
 
 
 def _device(model: Any) -> Any:
-    """Where a model's inputs belong: with its first parameter, or on the CPU."""
+    """Device for a model's inputs: that of its first parameter, or the CPU."""
     parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
     first = next(parameters, None)
     return torch.device("cpu") if first is None else first.device

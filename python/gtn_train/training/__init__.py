@@ -1,12 +1,13 @@
 """Training of autoencoders and generators: one loop, plain steps, runs that can be resumed.
 
-- options.py: what can be asked for, and what comes back.
+- training_options.py: `TrainingOptions`, `Metric` and `TrainingResult`.
 - train.py: `train_autoencoder` and `train_generator`, which put the parts together.
-- loop.py: epochs, validation, when to stop. It knows modules, steps and batches, and no models.
-- steps.py: one plain function a model, from a batch to its loss.
-- batches.py: from images or pairs to the rows of a step.
-- stopping.py: the best weights and patience. checkpoint.py: resuming.
-- devices.py: Lightning Fabric's device, precision and processes. watching.py: a bar and curves.
+- loop.py: epochs and validation. It knows modules, steps and batches, and no models.
+- steps.py: the loss of each kind of model on a batch.
+- batches.py: the rows of a step, from images or pairs.
+- stopping.py: best weights and early stopping. checkpoint.py: the file of an interrupted run.
+- devices.py, accelerator.py: Lightning Fabric's device, precision and processes.
+- processes.py: the processes that torchrun started. watching.py: a bar and curves.
 """
 
 from __future__ import annotations

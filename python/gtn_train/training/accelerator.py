@@ -1,4 +1,4 @@
-"""Which device an accelerator's name means here.
+"""The device that an accelerator's name means on this machine.
 
 Not here: several devices, and precision (devices.py).
 """
@@ -11,7 +11,7 @@ __all__ = ["device_of"]
 
 
 def device_of(accelerator: str) -> torch.device:
-    """Device of an accelerator by name; "auto" is the best there is.
+    """Device of an accelerator by name; "auto" is the best one available.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def device_of(accelerator: str) -> torch.device:
     Raises
     ------
     ValueError
-        If it cannot be had here.
+        If it is not available here.
     """
     there = {
         "cuda": torch.cuda.is_available(),

@@ -1,7 +1,7 @@
-"""From images or pairs to the rows of one step, and how an epoch is cut into steps.
+"""Batches: the rows of one step, taken from images or pairs, and the division of an epoch.
 
 Whole arrays stay in memory and rows are taken by index: for small networks a DataLoader would cost
-more than the step. Not here: which rows (loop.py) and what becomes of them (steps.py).
+more than the step. Not here: the order of rows (loop.py), the losses (steps.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Batches", "ImageBatches", "PairBatches", "SharedPairs", "bounds", "s
 
 
 class Batches(Protocol):
-    """What the loop trains on.
+    """The loop's training data.
 
     Attributes
     ----------
@@ -38,14 +38,14 @@ class Batches(Protocol):
         """Columns of noise."""
 
     def start(self, epoch: int, device: torch.device) -> dict[str, Any]:
-        """Prepare an epoch; return what metrics.jsonl should say of it."""
+        """Prepare an epoch; return entries for its line of metrics.jsonl."""
 
     def take(self, rows: torch.Tensor) -> tuple[Any, ...]:
         """Rows by index, int64 [b] in CPU memory, on the device."""
 
 
 class ImageBatches:
-    """Images as bytes: the step converts them, so that a fourth of the data moves.
+    """Images as bytes, a quarter of the size of floats; the step converts them.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class PairBatches:
     ----------
     pairs : Pairs
     generator : Generator
-        Whose label_mean and label_scale count when a round starts.
+        Its label_mean and label_scale at the start of a round normalise the labels.
     """
 
     noise_dim = 0
@@ -122,15 +122,15 @@ class PairBatches:
 class SharedPairs:
     """Pairs of process 0 for all processes of a distributed run.
 
-    Process 0 alone makes them and sends them: one matching uses all CPUs of a machine, and as many
-    as there are processes would only slow one another down.
+    Process 0 alone makes the pairs and sends them: one matching uses all CPUs of a machine, and
+    several at once would slow one another down.
 
     Parameters
     ----------
     pairs : Pairs
     rank : int
     device : torch.device
-        Through which they are sent.
+        Device through which they are sent.
     """
 
     def __init__(self, pairs: Pairs, rank: int, device: torch.device) -> None:
@@ -173,8 +173,8 @@ class SharedPairs:
 def bounds(n: int, batch_size: int, processes: int) -> list[tuple[int, int]]:
     """Cut an epoch into batches.
 
-    A last batch that would leave a process fewer than two rows joins the one before it: batch
-    normalisation has no variance of one row.
+    A last batch with fewer than two rows per process joins the batch before it: batch normalisation
+    needs two rows for a variance.
 
     Returns
     -------
@@ -201,6 +201,6 @@ def bounds(n: int, batch_size: int, processes: int) -> list[tuple[int, int]]:
 
 
 def share(begin: int, end: int, rank: int, processes: int) -> tuple[int, int]:
-    """Rows of one process in a batch: as even as can be, in the order of ranks."""
+    """Rows of one process in a batch, as even as possible, in the order of ranks."""
     rows = end - begin
     return begin + rows * rank // processes, begin + rows * (rank + 1) // processes

@@ -1,6 +1,6 @@
 """Lightning Fabric, set up from options: device, precision, processes started by torchrun.
 
-Not here: what is computed on them (loop.py).
+Not here: the computation on them (loop.py).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def make_fabric(options: TrainingOptions) -> Any:
     Raises
     ------
     ValueError
-        If the device or precision cannot be had here, or `devices` is not the number of processes
-        that torchrun started on this machine.
+        If the device or precision is not available here, or `devices` is not the number of
+        processes that torchrun started on this machine.
     """
     accelerator = device_of(options.accelerator).type
     if options.precision == "16-mixed" and accelerator == "cpu":
@@ -59,7 +59,7 @@ def make_fabric(options: TrainingOptions) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the lines that Fabric logs about what it found."""
+    """Silence Fabric's lines about the hardware."""
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -73,7 +73,7 @@ def _quiet() -> Iterator[None]:
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's own generators for a block and give them back as they were.
 
-    For what draws from them without being asked: dropout, or a metric that samples.
+    Dropout draws from them, and so may a metric.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):

@@ -1,9 +1,10 @@
-"""The loop: epochs of steps, validation, a metric, and when to stop.
+"""The loop: epochs of steps, validation, a metric, and the end of training.
 
-It knows a module, a step, batches and a folder. What an epoch does is a function of the weights and
-optimizer it starts from, the options and its own number, so that a run that was killed and resumed
-ends with the bits of one that was not (on the CPU, with the same number of processes). Nothing is
-read back from the device within an epoch. Not here: which models and batches (train.py).
+The loop knows a module, a step, batches and a folder. An epoch is a function of the weights and the
+optimizer at its start, the options and its own number, so that a run that was killed and resumed
+ends with the same bits as an uninterrupted one (on the CPU, with the same number of processes).
+Nothing is read back from the device within an epoch. Not here: models and batches (train.py), best
+weights and early stopping (stopping.py).
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ __all__ = ["Job", "train"]
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained.
+    """A training: the model, its data and its step.
 
     Attributes
     ----------
     stage : str
-        What messages call it.
+        Name in messages.
     model : torch.nn.Module
     step : Step
     batches : Batches
     validation : Batches or None
     config : dict
-        What decides the run beside the options, in JSON types.
+        Everything beside the options that decides the run, in JSON types.
     prepare : callable
-        Called before the first epoch, and not when a run is resumed.
+        Called before the first epoch, except in a resumed run.
     save : callable (model, path)
         Writes the weights.
     load : callable (path) -> module
@@ -124,7 +125,7 @@ def train(
 
 
 class _Loss(torch.nn.Module):  # type: ignore[misc]
-    """A model and its step as one module: autocast and DDP then cover whatever the step calls."""
+    """A model and its step as one module, so that autocast and DDP cover the whole step."""
 
     def __init__(self, model: Any, step: Step) -> None:
         super().__init__()
@@ -328,7 +329,7 @@ class _Run:
     def batch(
         self, batches: Batches, order: torch.Tensor, begin: int, end: int, noise: torch.Generator
     ) -> tuple[Any, ...]:
-        """This process's share of a batch; noise is drawn for all of it, whoever needs it."""
+        """This process's share of a batch; noise is drawn for the whole batch, then shared."""
         first, last = share(begin, end, self.fabric.global_rank, self.fabric.world_size)
         taken = batches.take(order[first:last])
         if not batches.noise_dim:
@@ -354,7 +355,7 @@ class _Run:
         return found
 
     def fail(self, epoch: int, what: str) -> None:
-        """Raise for a value that is not finite, and keep what there is."""
+        """Raise for a value that is not finite; keep the best weights so far."""
         kept = "nothing was kept"
         if self.folder.checkpoint.exists():
             kept = f"'{self.folder.checkpoint}' is as it was after an earlier epoch"
@@ -368,7 +369,7 @@ class _Run:
 
 
 class _Sums:
-    """What the steps of an epoch add up, left on the device until its end."""
+    """Sums over the steps of an epoch, left on the device until its end."""
 
     def __init__(self) -> None:
         self._losses: list[torch.Tensor] = []

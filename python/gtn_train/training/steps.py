@@ -1,8 +1,8 @@
-"""Steps: plain functions from a model and a batch to the loss, one for each kind of model.
+"""Steps: plain functions that compute the loss of a model on a batch, one for each kind.
 
 A step returns the sum over rows of each row's loss, the number of rows, and sums of other figures
-by name. The loop divides by the rows of the whole batch, whichever process holds them. Not here:
-gradients and optimizers (loop.py), what is in a batch (batches.py).
+by name. The loop divides by the rows of the whole batch, over all processes. Not here:
+gradients and optimizers (loop.py), the rows of a batch (batches.py).
 """
 
 from __future__ import annotations

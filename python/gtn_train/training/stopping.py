@@ -1,7 +1,7 @@
-"""Which weights were the best so far, and whether to go on.
+"""Early stopping: the best weights so far, and patience.
 
-The weights are copied: a state dict refers to the tensors that training goes on to change, and
-kept by reference "the best" would be the last. Not here: what is measured (loop.py).
+The weights are copied: a state dict refers to the tensors that training changes, so that without a
+copy the best weights would be the last ones. Not here: the figures that are compared (loop.py).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Best:
     Attributes
     ----------
     epoch : int
-        Of the best evaluation; 0 before the first.
+        Epoch of the best evaluation; 0 before the first.
     value : float or None
     waited : int
-        Evaluations since.
+        Number of evaluations since then.
     weights : dict of Tensor
         Copies, on the model's device.
     """
@@ -43,9 +43,9 @@ class Best:
         self.weights: dict[str, torch.Tensor] = {}
 
     def update(self, epoch: int, value: float, model: torch.nn.Module | None) -> bool:
-        """Note an evaluation; copy the weights and return True if it is the best. NaN never is.
+        """Record an evaluation; if it is the best, copy the weights and return True. NaN never is.
 
-        Without a model it is only noted.
+        Without a model no weights are copied.
         """
         better = not math.isnan(value) and (
             self.value is None or self._sign * value > self._sign * self.value
@@ -60,11 +60,11 @@ class Best:
 
     @property
     def exhausted(self) -> bool:
-        """Whether patience has run out."""
+        """True if patience has run out."""
         return self._patience is not None and self.waited >= self._patience
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, for a checkpoint."""
+        """Return the whole state, for a checkpoint."""
         return {
             "epoch": self.epoch,
             "value": self.value,
@@ -73,6 +73,6 @@ class Best:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore a state from `state_dict`."""
         self.epoch, self.value = state["epoch"], state["value"]
         self.waited, self.weights = state["waited"], state["weights"]

@@ -1,7 +1,6 @@
 """train_autoencoder and train_generator: a model, its data and its step, handed to the loop.
 
-Not here: epochs (loop.py), what a run leaves in its folder once it is a finished stage
-(run/pipeline.py).
+Not here: epochs (loop.py), the stages of a run (run/stages.py).
 """
 
 from __future__ import annotations
@@ -46,17 +45,17 @@ def train_autoencoder(
     folder : RunFolder
     options : TrainingOptions
     validation : Images, optional
-        Decides by its loss which weights are best, unless there is a metric.
+        Held-out images. Their loss selects the best weights, unless there is a metric.
     metric : Metric, optional
     progress : bool
         Show a bar with the time left.
     resume : bool
-        Continue from the folder's checkpoint; a run that has ended there is taken over as it is,
-        whatever weights the model came with, and without either the run starts from the beginning.
+        Continue from the folder's checkpoint, or take over the weights of the same run if it has
+        ended there. Without either the run starts from the beginning.
     overwrite : bool
-        Start from the beginning also where the folder holds the weights of a run that has ended
-        and is not resumed, or a checkpoint of another run than is resumed; both are refused
-        otherwise. Options that say where and how fast to compute make no other run.
+        Start from the beginning even if the folder holds the weights of an ended run that is not
+        resumed, or a checkpoint of another run. Both are refused otherwise. Options that set where
+        and how fast to compute do not make another run.
     tensorboard : bool
         Write event files beside metrics.jsonl; needs the package tensorboard.
 
@@ -67,7 +66,7 @@ def train_autoencoder(
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not fit, or the folder holds another, an unfinished or an ended run.
+        If the arguments do not fit, or the folder holds an unfinished or another run.
     RuntimeError
         If a loss or the metric is not finite: names the epoch and the step.
     OSError
@@ -77,9 +76,9 @@ def train_autoencoder(
 
     Notes
     -----
-    Started by torchrun, each process takes its share of every batch, and the result is that of one
-    process within rounding, but for batch normalisation on the CPU, where each process normalises
-    by its own share (GPUs share their statistics). All processes must see the folder.
+    Under torchrun each process takes its share of every batch. The result is that of one process
+    within rounding, except for batch normalisation on the CPU, where each process normalises by its
+    own share (GPUs share their statistics). All processes must see the folder.
     """
     _check(model, folder, options, metric)
     for name, value in (("images", images), ("validation", validation)):
@@ -142,10 +141,10 @@ def train_generator(
     ----------
     generator : Generator
     pairs : Pairs
-        Closing them is left to the caller.
+        The caller closes them.
     validation : FixedPairs, optional
-        Held-out pairs. Their loss, in the same normalised space, decides which weights are best,
-        unless there is a metric.
+        Held-out pairs. Their loss, in the same normalised space, selects the best weights, unless
+        there is a metric.
     scale_labels : bool
         Call `generator.set_scale` with the first round's labels, unless the generator has a scale
         already. With False and no scale the loss is the paper's.

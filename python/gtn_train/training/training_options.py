@@ -1,6 +1,6 @@
-"""What can be asked of a training run, checked by name, and what it gives back.
+"""TrainingOptions, checked by name, the metric of early stopping, and the result of a training.
 
-Not here: the architecture, which is the model's, and where pairs or images come from.
+Not here: the model's architecture (`models`), pairs (`pairs`) and images (`data`).
 """
 
 from __future__ import annotations
@@ -17,47 +17,46 @@ __all__ = ["ACCELERATORS", "PRECISIONS", "Metric", "TrainingOptions", "TrainingR
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
-# Options that say where and how fast a run computes. With others it may be continued: what comes
-# out is the same within rounding.
+# Options that set where and how fast a run computes. A run may be resumed with other values: the
+# result is the same within rounding.
 COMPUTING = ("accelerator", "devices", "threads", "checkpoint_every_epochs")
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train: Adam on minibatches until nothing improves.
+    """Options of a training: Adam on minibatches until nothing improves.
 
     Parameters
     ----------
     batch_size : int
-        Rows of a step, over all processes together.
+        Rows in a step, over all processes together.
     learning_rate : float
-        Of Adam, > 0.
+        Learning rate of Adam, > 0.
     max_epochs : int
     weight_decay : float
         L2 penalty of Adam, >= 0.
     learning_rate_decay : float
-        The learning rate is multiplied by it after each epoch; in (0, 1].
+        Factor on the learning rate after each epoch, in (0, 1].
     patience : int, optional
         Stop after this many evaluations in a row without improvement; None for never.
     seed : int
-        Of the order of rows and of all noise; the weights come with the model.
+        Random seed of the order of rows and of all noise; the weights come with the model.
     precision : {"32-true", "bf16-mixed", "16-mixed"}
         As Lightning Fabric names them. "16-mixed" needs a GPU.
     accelerator : {"auto", "cpu", "cuda", "mps"}
     devices : int
-        Processes on each machine, one a device. For more than one start the program by torchrun
-        with as many.
+        Processes on each machine, one per device. For more than one, start the program by torchrun.
     threads : int, optional
-        Of the CPU, for torch while it trains; None for torch's own setting. A small network is
-        fastest with 1, by far where other programs want the CPU too. Another number may change the
-        last bits.
+        CPU threads of torch during training; None for torch's own setting. A small network is
+        fastest with 1, by far if other programs use the CPU too. Another number may change the last
+        bits.
     checkpoint_every_epochs : int
-        Epochs between checkpoints; what came after the last one is done again by a resumed run.
+        Epochs between checkpoints. A resumed run repeats the epochs after the last one.
 
     Raises
     ------
     TypeError, ValueError
-        That name the option.
+        If an option is invalid; the message names it.
 
     Examples
     --------
@@ -103,7 +102,7 @@ class TrainingOptions:
         return asdict(self)
 
     def deciding(self) -> dict[str, Any]:
-        """Options that decide the result: all but those that say where and how fast to compute."""
+        """Options that decide the result: all except those of place and speed."""
         return {name: value for name, value in asdict(self).items() if name not in COMPUTING}
 
 
@@ -117,21 +116,20 @@ def _number(value: Any, name: str) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure that decides which weights are best, in place of the validation loss.
+    """A figure that selects the best weights, in place of the validation loss.
 
     Parameters
     ----------
     name : str
-        As metrics.jsonl and the result call it.
+        Name in metrics.jsonl and in the result.
     function : callable (model) -> float
         Called with the model in evaluation mode, without gradients and with torch's generator
         seeded; by one process only.
     larger_is_better : bool
     every : int
-        Epochs between evaluations, of which `patience` counts each. The last epoch is evaluated
-        too.
+        Epochs between evaluations; `patience` counts evaluations. The last epoch is evaluated too.
     about : dict, optional
-        What else decides its values, in JSON types: a run with another is another run.
+        Everything else that decides the values, in JSON types. Another `about` makes another run.
 
     Examples
     --------
@@ -164,7 +162,7 @@ class Metric:
         Raises
         ------
         TypeError
-            If it gives no number.
+            If the function returns no number.
         """
         found: Any = self.function(model)
         try:
@@ -177,7 +175,7 @@ class Metric:
             ) from None
 
     def config(self) -> dict[str, Any]:
-        """What a resumed run must have in common, in JSON types; not the function."""
+        """Entries that a resumed run must have in common, in JSON types; not the function."""
         return {
             "name": self.name,
             "larger_is_better": self.larger_is_better,
@@ -186,28 +184,28 @@ class Metric:
         }
 
 
-# What a line of metrics.jsonl holds beside the metric.
+# The other entries in a line of metrics.jsonl.
 _RESERVED = ("epoch", "train_loss", "validation_loss", "seconds", "round", "labels")
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came of a run; resumed parts included.
+    """The result of a run, resumed parts included.
 
     Attributes
     ----------
     epochs : int
-        Trained in all.
+        Number of epochs trained.
     best_epoch : int
-        Whose weights the model holds now: the last one, where nothing was evaluated.
+        Epoch of the weights that the model holds now; the last one if nothing was evaluated.
     best_value : float
-        Of the metric, else the validation loss, else the training loss of the last epoch.
+        Best metric, else best validation loss, else training loss of the last epoch.
     history : list of dict
         The lines of metrics.jsonl.
     seconds : float
-        Of all epochs.
+        Seconds of all epochs.
     stopped : {"patience", "max_epochs"}
-        Why.
+        Reason of the end.
     """
 
     epochs: int

@@ -1,4 +1,4 @@
-"""Watching a run: a bar with the time left, and TensorBoard's curves. Both only where asked for.
+"""Watching a run: a bar with the time left, and TensorBoard's curves, both on request.
 
 Not here: metrics.jsonl, which is always written (run/store.py).
 """
@@ -15,7 +15,7 @@ __all__ = ["Curves", "curve_names", "describe", "progress_bar"]
 
 
 def curve_names(line: dict[str, Any]) -> list[str]:
-    """Names of what a line of metrics measures: losses and the metric."""
+    """Names of the figures in a line of metrics: losses and the metric."""
     return [name for name, value in line.items() if isinstance(value, float) and name != "seconds"]
 
 
@@ -23,7 +23,7 @@ def progress_bar(stage: str, steps: int, epoch: int, options: TrainingOptions, s
     """Show progress over all epochs with the time left, or nothing."""
     if not show:
         return contextlib.nullcontext()
-    from tqdm import tqdm  # here: a silent run needs no bar
+    from tqdm import tqdm  # only if a bar is shown
 
     return tqdm(
         desc=stage,
@@ -40,7 +40,7 @@ def describe(line: dict[str, Any], options: TrainingOptions) -> str:
 
 
 class Curves:
-    """TensorBoard's files beside metrics.jsonl, where they are wanted."""
+    """TensorBoard's files beside metrics.jsonl, on request."""
 
     def __init__(self, folder: RunFolder, epoch: int, *, wanted: bool) -> None:
         self._writer: Any = None
@@ -52,7 +52,7 @@ class Curves:
                     "tensorboard=True needs TensorBoard: pip install 'gtn-label[train]'"
                 ) from error
 
-            # What a killed run wrote after its checkpoint is hidden.
+            # Hides the events that a killed run wrote after its checkpoint.
             self._writer = SummaryWriter(folder.path / "tensorboard", purge_step=epoch + 1)
 
     def add(self, line: dict[str, Any]) -> None:
