@@ -249,7 +249,7 @@ def test_a_report_of_images(gtn_train, images, tmp_path, moments):
     gtn_train.ok("generator", "--out", images, "--width", 9, "--resume")
     gtn_train.ok("report", images, "--out", page)
     text = page.read_text()
-    assert "What lite0 measured was an earlier generator: evaluate again." in text
+    assert "The figures of lite0 belong to an earlier generator: evaluate again." in text
     assert "It has no samples of this generator yet: gtn-train fit makes them." in text
     assert 'alt="Samples"' not in text
     assert "FD-Moments" not in text

@@ -63,8 +63,8 @@ same, bit for bit.
 \b
 Several GPUs, here 4:
   torchrun --nproc-per-node 4 -m gtn_train -- fit --preset celeba ...
-Without the -- torchrun takes --n for an option of its own. The processes wait at most 6 hours for
-one another; the environment variable GTN_TRAIN_BARRIER_SECONDS sets this limit.
+Without the -- torchrun takes --n for an option of its own. Processes wait at
+most 6 hours for process 0; GTN_TRAIN_BARRIER_SECONDS sets another limit.
 
 \b
 Exit codes: 0 done, 2 wrong usage or input, 130 interrupted.""",

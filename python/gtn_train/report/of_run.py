@@ -51,7 +51,7 @@ def report_run(run: FinishedRun, path: Path) -> None:
     notes = [f"{run.settings.preset.summary}. Seed {run.settings.seed}."]
     if stale:
         notes.append(
-            f"The figures of {', '.join(stale)} are an earlier generator's: evaluate again."
+            f"The figures of {', '.join(stale)} belong to an earlier generator: evaluate again."
         )
     elif not measured:
         notes.append("Not evaluated yet: gtn-train evaluate.")
