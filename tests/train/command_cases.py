@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
 import struct
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,17 +119,3 @@ def files(folder):
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def start(*args, **kwargs):
-    """The command in a process of its own, to which Ctrl-C can be sent."""
-    from command import interruptible
-
-    return subprocess.Popen(
-        [*COMMAND, *map(str, args)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        text=True,
-        preexec_fn=interruptible,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs},
-    )

@@ -11,6 +11,17 @@ import pytest
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Networks this small are fastest with one thread of torch, by far on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def gtn_train(capfd, monkeypatch):
     """gtn-train in this process, with small sheets: gtn_train(*args) -> how it ended."""

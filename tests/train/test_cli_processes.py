@@ -18,7 +18,8 @@ import time
 import numpy as np
 import pytest
 import torch
-from command_cases import COMMAND, start, write_folder, write_mnist, write_vectors
+from command_cases import COMMAND, write_folder, write_mnist, write_vectors
+from forked import Forked, run_command, run_killed
 
 from gtn_train.models import registry
 from gtn_train.run.store import RunFolder
@@ -51,23 +52,6 @@ def interrupt(process):
     return time.monotonic() - began, out, err
 
 
-KILLED = """
-import os, signal, sys
-from gtn_train.cli.main import main
-from gtn_train.training.loop import _Run
-
-stage, one_epoch = sys.argv.pop(1), _Run.one_epoch
-
-def killed(self, epoch, bar):
-    if self.job.stage == stage and epoch == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return one_epoch(self, epoch, bar)
-
-_Run.one_epoch = killed
-main()
-"""
-
-
 def test_a_whole_run_killed_on_the_way_has_the_same_bytes(gtn_train, tmp_path):
     """Killed in the autoencoder, and again in the generator; the rest is done by --resume."""
     data = write_mnist(tmp_path / "data")
@@ -75,9 +59,9 @@ def test_a_whole_run_killed_on_the_way_has_the_same_bytes(gtn_train, tmp_path):
     given += ("--autoencoder-epochs", 4, "--generator-epochs", 5, "--cone", 2)
     out = tmp_path / "killed"
     for stage, resume in (("autoencoder", ()), ("generator", ("--resume",))):
-        words = [str(word) for word in (stage, *given, "--out", out, *resume)]
-        done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        process = Forked(tmp_path, run_killed, stage, *given, "--out", out, *resume)
+        _, said = process.communicate()
+        assert process.returncode == -signal.SIGKILL, said
         assert lines_of(out / stage / "metrics.jsonl") == 2
         assert (out / stage / "checkpoint.ckpt").exists(), "it was killed on the way"
         assert not (out / stage / "stage.json").exists()
@@ -99,7 +83,7 @@ def test_ctrl_c_while_a_network_is_trained(gtn_train, tmp_path, stage):
     else:
         given = ("--preset", "uniform", "--n", 2000, "--generator-epochs", 5000)
     out = tmp_path / "run"
-    process = start(stage, *given, "--out", out, "--threads", 1)
+    process = Forked(tmp_path, run_command, stage, *given, "--out", out, "--threads", 1)
     wait_for(process, lambda: lines_of(out / stage / "metrics.jsonl") >= 2)
     seconds, printed, said = interrupt(process)
     assert process.returncode == 130
@@ -117,7 +101,7 @@ def test_ctrl_c_while_pairs_are_matched(gtn_train, tmp_path):
     np.save(tmp_path / "v.npy", rows)
     out = tmp_path / "run"
     given = ("--preset", "vectors", "--data", tmp_path / "v.npy", "--out", out)
-    process = start("label", *given, "--cone", 1)
+    process = Forked(tmp_path, run_command, "label", *given, "--cone", 1)
     wait_for(process, lambda: (out / "latents" / "stage.json").exists())
     wait_for(process, lambda: (out / "pairs").exists())
     time.sleep(0.3)
@@ -158,7 +142,7 @@ def on_a_terminal(*args):
     return out, shown.decode()
 
 
-def test_bars_on_a_terminal_and_lines_in_a_pipe(tmp_path):
+def test_bars_on_a_terminal_and_lines_elsewhere(gtn_train, tmp_path):
     data = write_mnist(tmp_path / "data")
     given = ("fit", "--preset", "mnist", "--data", data, "--latent-dim", 3)
     given += ("--autoencoder-epochs", 2, "--generator-epochs", 2)
@@ -167,20 +151,9 @@ def test_bars_on_a_terminal_and_lines_in_a_pipe(tmp_path):
         assert re.search(rf"\r{bar}:? +100%", shown), (bar, shown)
     assert re.search(r"epoch 2/2, train \d\.\d+, validation \d\.\d+", shown), shown
     assert "together" in out
-    piped = subprocess.run(
-        [*COMMAND, *map(str, given), "--out", str(tmp_path / "pipe")],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert "\r" not in piped.stderr
-    assert [line.split(": ")[1] for line in piped.stderr.splitlines()] == [
-        "autoencoder",
-        "latents",
-        "pairs",
-        "generator",
-    ]
+    done = gtn_train.ok(*given, "--out", tmp_path / "file")
+    assert "\r" not in done.err
+    assert list(done.stages) == ["autoencoder", "latents", "pairs", "generator"]
 
 
 COMMANDS = """

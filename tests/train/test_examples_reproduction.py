@@ -8,14 +8,13 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import Forked, run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ROOT / "examples" / "reproduction"
@@ -37,14 +36,12 @@ def load(monkeypatch):
 
 
 def run(script, folder, *arguments):
-    return subprocess.run(
-        [sys.executable, STUDIES / script, "--quick", "--out", folder, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    """Run a study in its small form."""
+    process = Forked(
+        folder.parent, run_script, STUDIES / script, "--quick", "--out", folder, *arguments
     )
+    _, said = process.communicate()
+    assert process.returncode == 0, said
 
 
 def numbers_in(value):
@@ -81,9 +78,8 @@ def check_files(folder, figure, numbers):
     ],
 )
 def test_a_study_runs_and_writes_its_figure_and_its_numbers(tmp_path, name, result):
-    done = run(f"{name}.py", tmp_path)
-    assert done.returncode == 0, done.stderr
-    content = check_files(tmp_path, f"{name}.png", f"{name}.json")
+    run(f"{name}.py", tmp_path / "out")
+    content = check_files(tmp_path / "out", f"{name}.png", f"{name}.json")
     assert content["study"] == name
     assert result in content["results"]
 
@@ -91,24 +87,22 @@ def test_a_study_runs_and_writes_its_figure_and_its_numbers(tmp_path, name, resu
 def test_the_study_of_labels_measures_each_kind_and_does_not_repeat_itself(tmp_path):
     wanted = ["--data", "gaussian-2", "--pairs", "random", "--pairs", "norm_desc, cone 8"]
     wanted += ["--pairs", "fresh"]
-    done = run("label_study.py", tmp_path, *wanted)
-    assert done.returncode == 0, done.stderr
-    file = "label_study_gaussian_2_400.json"
-    content = check_files(tmp_path, "label_study.png", file)
+    out, file = tmp_path / "out", "label_study_gaussian_2_400.json"
+    run("label_study.py", out, *wanted)
+    content = check_files(out, "label_study.png", file)
     assert [run["pairs"] for run in content["runs"]] == ["random", "norm_desc, cone 8", "fresh"]
     assert [run["rounds"] for run in content["runs"]] == [1, 1, 2]
-    assert "| norm_desc, cone 8 |" in (tmp_path / "label_study.md").read_text()
-    before = (tmp_path / file).read_bytes()
-    assert run("label_study.py", tmp_path, *wanted).returncode == 0
-    assert (tmp_path / file).read_bytes() == before
+    assert "| norm_desc, cone 8 |" in (out / "label_study.md").read_text()
+    before = (out / file).read_bytes()
+    run("label_study.py", out, *wanted)
+    assert (out / file).read_bytes() == before
 
 
 def test_the_study_of_labels_takes_latents_of_a_file(tmp_path):
     rows = np.random.default_rng(1).normal(size=(300, 3)).astype(np.float32)
     np.save(tmp_path / "rows.npy", rows)
     asked = ["--latents", str(tmp_path / "rows.npy"), "--name", "mine", "--pairs", "centred"]
-    done = run("label_study.py", tmp_path / "out", *asked)
-    assert done.returncode == 0, done.stderr
+    run("label_study.py", tmp_path / "out", *asked)
     content = check_files(tmp_path / "out", "label_study.png", "label_study_mine_400.json")
     assert content["runs"][0]["n"] == 240  # a fifth is kept to measure with
 

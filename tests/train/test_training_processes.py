@@ -17,7 +17,7 @@ from gtn_train.run.store import RunFolder
 def test_two_processes_are_one_within_rounding(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
-        [*command, cases.__file__, "distributed", str(tmp_path / "two")],
+        [*command, cases.__file__, str(tmp_path / "two")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import training_cases as cases
+from forked import Forked
 
 from gtn_train.models.registry import save_model
 from gtn_train.pairs import FixedPairs, FreshPairs
@@ -23,10 +22,10 @@ from gtn_train.training import Metric, train_autoencoder, train_generator
 def killed(tmp_path_factory):
     """Both runs, each killed by SIGKILL once it had a checkpoint and went on."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("generator", "vae")}
-    script = Path(cases.__file__)
+    runs = {"generator": cases.run_generator, "vae": cases.run_vae}
+    printed = tmp_path_factory.mktemp("printed")
     processes = {
-        name: subprocess.Popen([sys.executable, script, name, folder])
-        for name, folder in folders.items()
+        name: Forked(printed, runs[name], folder, pause=0.1) for name, folder in folders.items()
     }
     try:
         for name, process in processes.items():

@@ -1,6 +1,6 @@
-"""Small runs that tests train, kill, resume and distribute; a script for those in processes.
+"""Small runs that tests train, kill, resume and distribute.
 
-python training_cases.py CASE FOLDER trains one, slowly enough to be killed on the way.
+As a script, with a folder as argument, this file trains the distributed ones.
 """
 
 from __future__ import annotations
@@ -127,8 +127,4 @@ def same(first, second):
 
 
 if __name__ == "__main__":
-    case, place = sys.argv[1:]
-    if case == "distributed":
-        run_distributed(place)
-    else:
-        {"generator": run_generator, "vae": run_vae}[case](place, pause=0.3)
+    run_distributed(sys.argv[1])
