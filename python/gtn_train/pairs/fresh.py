@@ -45,6 +45,7 @@ class FreshPairs(Closing):
 
     Examples
     --------
+    >>> import numpy as np
     >>> with FreshPairs(np.eye(3), every=2, seed=1) as pairs:
     ...     first, second, third = (pairs.epoch(e) for e in (1, 2, 3))
     >>> first is second, first is third

@@ -99,7 +99,7 @@ def run_pipeline(
             )
             complete = RunFolder(out / "generator", create=False).manifest.exists()
             if last in ("generator", "samples") and not complete:
-                stages.load_extractor(ctx)  # now: nobody should train for hours to be refused then
+                stages.load_extractor(ctx)  # fail early, before hours of training
             if preset.data.images:
                 ctx.images = _open_images(ctx, barrier)
             _run_stages(ctx, last)
