@@ -1,8 +1,8 @@
-"""The same latents under different options: what each does to cosine, norm and distance.
+"""Compares matching options on the same latents by cosine, norm and distance.
 
-Prints one row an option: mean cosine of the pairs; Spearman correlation of the norms of sources
+Prints one row per option: mean cosine of the pairs; Spearman correlation of the norms of sources
 and labels; mean squared distance of the pairs after both sides are scaled to unit mean square.
-None of the three predicts a generator's quality by itself; they show what the option changes.
+None of the three predicts a generator's quality alone; they show the effect of the option.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Make examples/latents.npy: PCA codes of the 10,000 Fashion-MNIST test images.
 
 This script reads one gzipped IDX file of images, projects the images on their leading
-principal components and writes the codes, float32 [n, dim], one row an image, in file order.
+principal components and writes the codes, float32 [n, dim], one row per image, in file order.
 The codes are centred, as PCA codes are, and not standardised. It needs NumPy only.
 
 Numeric facts: pixels are scaled to [0, 1]; mean, covariance and projection are float64; the sign
@@ -37,7 +37,7 @@ def read_idx_images(path: Path) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        uint8 [n, rows * columns], one row an image.
+        uint8 [n, rows * columns], one row per image.
 
     Raises
     ------

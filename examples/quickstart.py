@@ -1,6 +1,6 @@
 """Label examples/latents.npy from Python, look at the pairs, save them.
 
-What a user does first: load latents, match, read cosine and pairs, save. Nothing is trained here.
+The script loads latents, matches them, reads cosine and pairs, and saves. Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main() -> None:
     """Run the example."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("latents", type=Path, nargs="?", default=HERE / "latents.npy")
-    parser.add_argument("--out", type=Path, help="write the pairs to this .npz file")
+    parser.add_argument("--out", type=Path, help="file for the pairs (.npz)")
     options = parser.parse_args()
 
     latents = np.load(options.latents, mmap_mode="r")

@@ -2,9 +2,9 @@
 
 The baseline of swiss_roll.py: T = 40 steps, cosine schedule (s = 0.008), an MLP 3 → 64, 4 x (64,
 ReLU), → 2 of a point and its time, mean squared error of the noise, Adam 1e-3, batches of 2,048,
-100 epochs; the sampler is DDPM's, with variance β_t. The paper leaves open how points are scaled
-and how time enters: here points are divided by one number, so that their mean variance is 1, as the
-N(0, I) that sampling starts from needs it, and time is t / T. Plain torch: no part of gtn_train.
+100 epochs; the sampler is DDPM's, with variance β_t. The paper leaves the scale of points and the
+input of time open. Here points are divided by one number, so that their mean variance is 1, like
+that of the N(0, I) at the start of sampling; time is t / T. Plain torch, without gtn_train.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Diffusion:
     points : [n, 2]
     epochs : int
     seed : int
-        Of weights, order and noise; torch's own generators are left alone.
+        Random seed of weights, order and noise; torch's own generators stay unchanged.
     """
 
     def __init__(self, points: Rows, *, epochs: int = 100, seed: int = 0) -> None:

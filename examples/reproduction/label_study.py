@@ -1,13 +1,13 @@
-"""What labels do to the generator: order, cone, centring, fresh pairs, optimal-transport pairs.
+"""Effect of labels on the generator: order, cone, centring, fresh pairs, optimal transport.
 
 One network (MNIST's of Table 2: 7 layers of 50, batch normalisation; --width for latents of many
-dimensions), the same number of steps, one line of `PAIRS` a kind of pairs. Each trained generator
-is measured: the spread of its norms over that of the data (1 is right; a generator that learnt the
-mean radius is near 0), and its energy distance to fresh data, beside the figures of its labels.
-Latents are divided by the root of their mean variance before distances are taken, so that data sets
-compare. Of a finished run of images (--run) also FD-Lite0 of decoded samples. One file of numbers a
-data set, written after each run: what is there already is not run again. Torch has one thread: it
-is faster so for a network this small, and others may want the CPU.
+dimensions) takes the same number of steps with each kind of pairs, one line of `PAIRS` each. The
+measures of a trained generator are the spread of its norms over that of the data (1 is right; a
+generator that learnt the mean radius is near 0), its energy distance to fresh data, and the figures
+of its labels. Latents are divided by the root of their mean variance first, so that data sets
+compare. A finished run of images (--run) adds FD-Lite0 of decoded samples. Each data set has one
+file of numbers, written after each run; runs in the file are not repeated. Torch has one thread,
+which is fastest for a network this small.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ N_IMAGES = 1_000
 
 
 class Random:
-    """Sources and latents as they come: what labels without any sense give."""
+    """Random pairs: a baseline of labels without any structure."""
 
     conditional = False
 
     def config(self) -> dict[str, Any]:
-        """Its name."""
+        """Name of the labeling."""
         return {"labeling": "random"}
 
     def check(self, latents: Rows) -> None:
-        """Any latents will do."""
+        """Accept any latents."""
 
     def label(self, latents: Rows, seed: int, progress: Any = None) -> Labeled:
         """Pair source i with latent i of a shuffle."""
@@ -94,7 +94,7 @@ class MinibatchTransport:
         return {"labeling": "minibatch transport", "batch": self._batch}
 
     def check(self, latents: Rows) -> None:
-        """Any latents will do."""
+        """Accept any latents."""
 
     def label(self, latents: Rows, seed: int, progress: Any = None) -> Labeled:
         """Pair batch by batch, at squared Euclidean cost."""
@@ -121,7 +121,7 @@ class MinibatchTransport:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of pairs: a labeling, and how many epochs a round of it lasts (0: all)."""
+    """A kind of pairs: a labeling, and the epochs in a round (0: all)."""
 
     labeling: Labeling
     every: int = 0
@@ -191,7 +191,7 @@ class Decoded:
     run : path
         A finished run of gtn-train, whose autoencoder decodes.
     seed : int
-        Which test images.
+        Random seed of the choice of test images.
     """
 
     def __init__(self, run: Path, seed: int) -> None:
@@ -257,12 +257,18 @@ def main() -> None:
     parser.add_argument("--data", choices=[*DATA], action="append", help="default: all")
     parser.add_argument("--latents", type=Path, help="a .npy of latents to study instead")
     parser.add_argument("--run", type=Path, help="a finished run of images to study instead")
-    parser.add_argument("--name", default="latents", help="what to call either (%(default)s)")
+    parser.add_argument(
+        "--name", default="latents", help="name of either in the results (%(default)s)"
+    )
     parser.add_argument("--pairs", choices=[*PAIRS], action="append", help="default: all")
     parser.add_argument("--n", type=int, default=10_000, help="training rows (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=40, help="(%(default)s)")
-    parser.add_argument("--width", type=int, default=50, help="of the network (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=2, help="from --seed on (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=40, help="epochs of training (%(default)s)")
+    parser.add_argument(
+        "--width", type=int, default=50, help="units in each hidden layer (%(default)s)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=2, help="number of seeds, from --seed on (%(default)s)"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.quick:
@@ -276,7 +282,7 @@ def main() -> None:
 
 
 def study(data: str, asked: Any) -> None:
-    """Run what has not been run of one data set."""
+    """Run the kinds of pairs that one data set lacks."""
     network = {**network_of(PRESETS["mnist"]), "width": asked.width}
     options = training_of(
         PRESETS["mnist"], 0, asked.epochs, learning_rate=1e-3, learning_rate_decay=0.95
@@ -351,7 +357,7 @@ def picture(folder: Path) -> Any:
             number = list(PAIRS).index(name) if name in PAIRS else len(PAIRS)
             (shown[name],) = axes.plot(
                 [run["spread"] for run in runs],
-                # What is no further than two samples of the data is drawn at 0.0001.
+                # Distances up to that of two samples of the data are drawn at 0.0001.
                 [max(run["energy_distance"], 1e-4) for run in runs],
                 "x" if name.startswith("fresh") else "os^D"[number % 4],
                 color=f"C{number % 10}",

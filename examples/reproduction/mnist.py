@@ -1,8 +1,7 @@
 """MNIST in five latent dimensions (Fig. 6), the whole preset: samples, lines, figures of merit.
 
-Runs the stages of `gtn-train fit --preset mnist` and measures what came of them, with
-EfficientNet-Lite0 in place of Inception. The run itself stays in --run; a finished one is measured
-again without training.
+Runs the stages of `gtn-train fit --preset mnist` and measures the samples, with EfficientNet-Lite0
+in place of Inception. The run stays in --run; a finished run is measured again without training.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def main() -> None:
     """Run the study."""
     parser = options_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of MNIST's four files")
-    parser.add_argument("--run", type=Path, default=Path("runs/mnist"), help="(%(default)s)")
+    parser.add_argument("--run", type=Path, default=Path("runs/mnist"), help="folder (%(default)s)")
     parser.add_argument("--n", type=int, default=2000, help="images of each kind (%(default)s)")
     asked = parser.parse_args()
     if asked.quick:

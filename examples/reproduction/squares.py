@@ -1,8 +1,9 @@
-"""What uniform_square.py and two_squares.py share: how squares are measured.
+"""Measures of squares, for uniform_square.py and two_squares.py.
 
-Shares are of 20,000 samples. Coverage counts the cells of a 20 x 20 grid over each square that hold
-a sample; uniform samples would leave none empty. Energy distance is to as many fresh points of the
-data, and its floor that of two samples of the data. Not here: pairs and training.
+Shares are taken of 20,000 samples. Coverage counts the cells of a 20 x 20 grid over each square
+that hold a sample; uniform samples would leave none empty. The energy distance compares with as
+many fresh points of the data; its floor is that of two samples of the data. Not here: pairs,
+training.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the studies of this folder share: options, training in a scratch folder, files of results.
+"""Common parts of the studies: options, training in a scratch folder, files of results.
 
-A study writes NAME.json (its numbers, and the circumstances they were taken in) and NAME.png, each
-whole or not at all. Not here: what is studied, and what is measured (gtn_train.evaluation).
+A study writes NAME.json (its numbers and their circumstances) and NAME.png, each whole or not at
+all. Not here: the subject of each study, the measures (gtn_train.evaluation).
 """
 
 from __future__ import annotations
@@ -62,24 +62,24 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
     Parameters
     ----------
     description : str
-        The script's docstring, of which the first paragraph is shown.
+        The script's docstring; its first paragraph is shown.
     """
     parser = argparse.ArgumentParser(description=(description or "").split("\n\n")[0])
     parser.add_argument(
         "--out", type=Path, default=OUT, help="folder for figure and numbers (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of everything (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (%(default)s)")
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a form of seconds, that shows nothing but that it runs",
+        help="run a form of a few seconds, a mere test",
     )
     return parser
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A generator and how it came about.
+    """A generator, its pairs and its training.
 
     Attributes
     ----------
@@ -89,11 +89,11 @@ class Trained:
     learnability : float or None
         10-nearest-neighbour R² of its labels.
     rounds : int
-        Rounds of pairs that were made.
+        Number of rounds of pairs.
     labeling_seconds, training_seconds : float
         Fresh rounds are labeled beside training, so that the two overlap.
     history : list of dict
-        One an epoch.
+        One entry per epoch.
     """
 
     generator: Any
@@ -129,9 +129,9 @@ def train(
         "layers", "width" and "batch_norm_layers".
     options : TrainingOptions
     every : int
-        Epochs that a round of pairs lasts; 0: one round for all.
+        Number of epochs in a round of pairs; 0: one round for all.
     seed : int
-        Of pairs and weights.
+        Random seed of pairs and weights.
     """
     latents = np.ascontiguousarray(latents, np.float32)
     began = time.perf_counter()
@@ -167,7 +167,7 @@ def training_of(
 ) -> TrainingOptions:
     """Training of a preset's generator, for a study: on one thread of the CPU, all epochs.
 
-    One thread is faster for networks this small, by far where others want the CPU too.
+    One thread is fastest for networks this small, by far if other programs use the CPU too.
     """
     epochs = preset.generator_training.max_epochs if max_epochs is None else max_epochs
     return replace(
@@ -183,7 +183,7 @@ def training_of(
 
 
 def circumstances() -> dict[str, Any]:
-    """Say how, when and where numbers were taken, in JSON types."""
+    """Describe the command, commit and machine of a study's numbers, in JSON types."""
     import torch
 
     return {
@@ -237,7 +237,7 @@ def finite(measures: Mapping[str, float]) -> dict[str, float]:
 def _relative(word: str) -> str:
     """Name files of this repository from its root, and others by their last part alone.
 
-    Where somebody keeps data is nobody's business, and of no use elsewhere.
+    The place of somebody's data is private, and useless elsewhere.
     """
     path = Path(word)
     if not path.is_absolute():

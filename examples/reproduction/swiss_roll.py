@@ -1,12 +1,12 @@
 """The swiss roll (Fig. 3A and 12): θ from N(0, 1) by quantile labels, beside a diffusion baseline.
 
-Measures of 10,000 samples: the share whose θ lies in [1.5π, 4.5π] widened by 1 %, and the
-Kolmogorov-Smirnov distance of θ to the uniform distribution; three seeds. The same for Algorithm 1
-with centred latents in the place of the quantile map, for the generator early in training
-(Fig. 12), and for a diffusion model of points in the plane (diffusion.py, settings of Fig. 4),
-whose samples get the θ of the nearest point of the roll and count as on it within a distance that
-is stated. The KS distance of the normal draws that were mapped is given too: a monotone map keeps
-it, so that no generator can be expected to come below.
+The measures of 10,000 samples are the share whose θ lies in [1.5π, 4.5π] widened by 1 %, and the
+Kolmogorov-Smirnov distance of θ to the uniform distribution, for three seeds. They are repeated for
+Algorithm 1 with centred latents, for the generator early in training (Fig. 12), and for a diffusion
+model of points in the plane (diffusion.py, settings of Fig. 4). A sample of the diffusion gets the
+θ of the nearest point of the roll, and counts as on the roll within a stated distance. The KS
+distance of the sources is given too: a monotone map keeps it, so that it is a floor for every
+generator.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from gtn_train.seeds import derive
 Rows = npt.NDArray[Any]
 
 N_SAMPLES = 10_000
-NOISE = 0.5  # of the diffusion's data, as in Fig. 4; turns of the roll are 2π apart
+NOISE = 0.5  # in the diffusion's data, as in Fig. 4; turns of the roll are 2π apart
 NEAR = (0.5, 1.5)  # distances within which a sample counts as on the roll: 1 and 3 deviations
 EARLY: tuple[int, ...] = (1, 3, 10)
 
@@ -73,7 +73,7 @@ def of_points(points: Rows) -> dict[str, float]:
 
 
 def sources_of(seed: int) -> Rows:
-    """Sources that samples of a seed are made of, [10,000, 1]."""
+    """Sources of the samples of a seed, [10,000, 1]."""
     return convert.draw_sources(N_SAMPLES, 1, derive(seed, "samples"))
 
 

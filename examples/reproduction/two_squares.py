@@ -1,13 +1,13 @@
 """Two disjoint squares (Fig. 9), with a mixture of two normals as the source, and without.
 
-The share of samples in the gap is what a mixture is for: a continuous map of N(0, I) must send
-something there. With a mixture, labels are Algorithm 1's within the clusters that k-means finds, by
-cosines from the origin as in the paper ("mixture"), or from each cluster's mean, in units of its
+A mixture should reduce the share of samples in the gap, into which a continuous map of N(0, I) must
+send some. With a mixture, labels are Algorithm 1's within the clusters that k-means finds. Cosines
+are taken from the origin, as in the paper ("mixture"), or from each cluster's mean in units of its
 deviations ("mixture, standardised"): the sources of a cluster then lie around its latents' middle,
-as those of Algorithm 1 do. The paper does not say which network it took: here the uniform square's
-(6 layers of 6), and a wider one (6 layers of 50, batch normalisation), alone and told which cluster
-a source is of, as a conditional generator is ("by class", and the preset "two-squares"). Measures
-as in squares.py, and "in_gap": more than 1 % of a side away from both squares, between them.
+as with Algorithm 1. The paper does not name its network. Here there are the uniform square's (6
+layers of 6) and a wider one (6 layers of 50, batch normalisation), the latter also with the cluster
+of a source as its class ("by class", and the preset "two-squares"). The measures are those of
+squares.py, and "in_gap": the share between the squares, more than 1 % of a side away from both.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Kind:
 
 
 def kinds_of(latents: Rows, seed: int, epochs: int) -> dict[str, Kind]:
-    """What is compared; the wide networks train for a quarter of the epochs."""
+    """The kinds compared; the wide networks train for a quarter of the epochs."""
     uniform = PRESETS["uniform"]
     small = network_of(uniform), training_of(uniform, seed, epochs)
     preset = preset_kind(latents, seed, epochs)
@@ -102,7 +102,7 @@ def preset_kind(latents: Rows, seed: int, epochs: int) -> Kind:
 def main() -> None:
     """Run the study: all kinds once, the preset with two more seeds."""
     parser = options_of(__doc__)
-    parser.add_argument("--epochs", type=int, default=60, help="(%(default)s)")
+    parser.add_argument("--epochs", type=int, default=60, help="epochs of training (%(default)s)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     n, n_samples = PRESETS[PRESET].data.n or 0, N_SAMPLES
@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def _sample(generator: Any, labeling: Labeling, n: int, seed: int) -> tuple[Rows, Rows]:
-    """Sources of the labeling's distribution, and what the generator makes of them."""
+    """Sources of the labeling's distribution, and the generator's output for them."""
     drawn = derive(seed, "samples")
     if not isinstance(labeling, Clusters):
         sources, clusters = convert.draw_sources(n, 2, drawn), None

@@ -1,9 +1,9 @@
 """The uniform square from N(0, I) (Fig. 3B), with the network and training of Table 2.
 
-Algorithm 1 as published, then standardised, then cones of several sizes in both orders, then fresh
-pairs: for each the share of samples outside the square widened by 1 %, coverage, and the energy
-distance to the data with its floor (squares.py). The labels' norms decide here: with a cone of 1
-the generator learns the boundary of the square or little more.
+The study compares Algorithm 1 as published, standardised, with cones of several sizes in both
+orders, and with fresh pairs. The measures are the share of samples outside the square widened by
+1 %, coverage, and the energy distance to the data with its floor (squares.py). The norms of the
+labels decide: with a cone of 1 the generator learns the boundary of the square or little more.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ PAIRS = {
 }
 SHOWN = ("Algorithm 1 as published", "standardised", "norm, cone 16", "norm_desc, cone 64")
 
-DOTS = 2_500  # of a panel: the file stays small
+DOTS = 2_500  # in a panel, to keep the file small
 
 
 def main() -> None:
     """Run the study."""
     parser = options_of(__doc__)
     parser.add_argument("--pairs", choices=[*PAIRS], action="append", help="default: all")
-    parser.add_argument("--epochs", type=int, default=60, help="(%(default)s)")
+    parser.add_argument("--epochs", type=int, default=60, help="epochs of training (%(default)s)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     preset = PRESETS["uniform"]

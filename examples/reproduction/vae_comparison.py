@@ -1,10 +1,10 @@
-"""GTN against a VAE of the same architecture (Table 1), nothing tuned for either.
+"""GTN against a VAE of the same architecture (Table 1), without tuning for either.
 
 The vanilla VAE and its autoencoder twin (the same layers, without noise and KL term) are trained
 alike, from the same first weights. The VAE's samples are decoded normal vectors; the GTN's are the
 twin's decoder behind a generator that was trained on exact pairs. Images are compared by
-EfficientNet-Lite0: FD-Lite0 and IS-Lite0 are no FID and no Inception Score. Data sets are cut to
-what a CPU trains in minutes, alike for both.
+EfficientNet-Lite0: FD-Lite0 and IS-Lite0 are no FID and no Inception Score. Both train on the same
+part of a data set, small enough for minutes on a CPU.
 """
 
 from __future__ import annotations
@@ -54,10 +54,12 @@ def main() -> None:
     """Run the study on one data set."""
     parser = options_of(__doc__)
     parser.add_argument("--set", choices=[*SETS], required=True)
-    parser.add_argument("--data", type=Path, required=True, help="its folder or file")
-    parser.add_argument("--run", type=Path, default=Path("runs/vae"), help="scratch (%(default)s)")
+    parser.add_argument("--data", type=Path, required=True, help="folder or file of the data")
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs/vae"), help="scratch folder (%(default)s)"
+    )
     parser.add_argument("--n", type=int, default=1000, help="images compared (%(default)s)")
-    parser.add_argument("--epochs", type=int, help="of both autoencoders (the set's own)")
+    parser.add_argument("--epochs", type=int, help="epochs of both autoencoders (the set's own)")
     asked = parser.parse_args()
     if asked.quick:
         parser.error("--quick: this study has no small form; a set takes some ten minutes")
@@ -98,7 +100,7 @@ def main() -> None:
 
 
 def _images(name: str, data: Path, n: int, seed: int) -> tuple[Images, Images]:
-    """Training and test images; of a set without a test split a part is held out."""
+    """Training and test images; a set without a test split has a part held out."""
     chance = random_numbers(seed, "subset")
     training = open_images(name, data)
     if name == "array":
