@@ -127,7 +127,7 @@ def test_unknown_words(gtn_train, tmp_path):
         (("--preset", "swiss-roll", "--data", "."), "--data has no meaning for the synthetic set"),
         (("--preset", "swiss-roll", "--latent-dim", 4), "--latent-dim needs an autoencoder"),
         (("--preset", "vectors", "--autoencoder-epochs", 4), "--autoencoder-epochs needs an auto"),
-        (("--preset", "swiss-roll", "--set", "array"), "--set is of images, and the preset has n"),
+        (("--preset", "swiss-roll", "--set", "array"), "--set needs a preset of images"),
         (("--preset", "mnist", "--data", ".", "--n", 5), "n is of synthetic sets alone, got 5"),
         (("--preset", "mnist", "--data", ".", "--size", 32), "size is of image files alone, got"),
         (("--preset", "swiss-roll", "--by-class"), "by_class needs labeling 'algorithm1'"),

@@ -120,7 +120,7 @@ def test_what_cannot_be_sampled(gtn_train, images, vectors_beside, by_class, tmp
             ("--class", 10, "--out", out),
             "--class must be one that the data have (0, 1, 2, 3, 4, 5, 6, 7, 8, 9), got 10",
         ),
-        (images, ("--class", 0, "--out", out), "--class is of runs --by-class, and this is none"),
+        (images, ("--class", 0, "--out", out), "--class needs a run made --by-class"),
         (images, ("--out", tmp_path / "x.jpg"), "--out must end in .png or .npy, and is '"),
         (vectors_beside, ("--out", out), "--out must end in .npy, and is '"),
         (images, ("--out", tmp_path / "no" / "x.png"), "--out must be in a folder that exists"),

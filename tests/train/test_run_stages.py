@@ -158,10 +158,10 @@ def test_a_generator_stops_by_a_figure_of_its_images(gtn_train, tmp_path, monkey
     )
     assert again.measure(run.generator) == pytest.approx(best, rel=1e-6), "the best are kept"
     refusal = gtn_train.refused("fit", "--out", out, "--stop-by", "loss", "--weights", "x")
-    assert "--weights are Inception's: they need --stop-by IS or FID" in refusal
+    assert "--weights needs --stop-by IS or FID" in refusal
     other = ("--stop-by", "IS", "--weights", "x", "--resume")
     refusal = gtn_train.refused("fit", "--out", out, *other)
-    assert "--weights must be a file, and 'x' is none" in refusal
+    assert "--weights must be a file, and 'x' is not one" in refusal
     (tmp_path / "x").write_bytes(b"x")
     other = ("--stop-by", "IS", "--weights", tmp_path / "x", *given[:4], *AUTOENCODER)
     refusal = gtn_train.refused("fit", "--out", tmp_path / "other", *other)

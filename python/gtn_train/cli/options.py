@@ -239,9 +239,9 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
         seed = given["seed"]
     changed = _changed(start, given)
     if given.get("weights") is not None and changed.stop_by not in ("IS", "FID"):
-        raise click.UsageError("--weights are Inception's: they need --stop-by IS or FID.")
+        raise click.UsageError("--weights needs --stop-by IS or FID.")
     if given.get("weights") is not None and not given["weights"].is_file():
-        raise FileNotFoundError(f"--weights must be a file, and '{given['weights']}' is none")
+        raise FileNotFoundError(f"--weights must be a file, and '{given['weights']}' is not one")
     if changed.data.synthetic and data is not None:
         raise click.UsageError(f"--data has no meaning for the synthetic set of preset {name!r}.")
     if not changed.data.synthetic and data is None:
@@ -293,7 +293,7 @@ def _data(start: Preset, given: dict[str, Any], changes: dict[str, Any]) -> Data
     if given["set_name"] is None:
         return replace(start.data, **changes)
     if not start.data.images:
-        raise click.UsageError("--set is of images, and the preset has none.")
+        raise click.UsageError("--set needs a preset of images.")
     size = None
     if given["set_name"] in ("celeba", "folder"):
         size = start.data.size or 64

@@ -287,7 +287,7 @@ def _classes(finished: FinishedRun, n: int, of_class: int | None) -> Any:
     if finished.classes is None:
         if of_class is None:
             return None
-        raise ValueError(f"--class is of runs --by-class, and this is none, got {of_class}")
+        raise ValueError(f"--class needs a run made --by-class, got {of_class}")
     if of_class is None:
         return in_turn(finished.classes, n)
     known = np.unique(finished.classes)

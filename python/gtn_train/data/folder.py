@@ -304,7 +304,7 @@ def _decode_one(
             whole = _eight_bits(ImageOps.exif_transpose(image), decoding.channels)
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's readers raise what their innermost line happens to raise
+    except Exception as error:  # Pillow's readers raise exceptions of any class
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's error, which names the file
         raise ValueError(

@@ -39,7 +39,7 @@ def _import_torchvision() -> Any:
     else:
         return torchvision
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]  # what the first attempt left half imported
+        del sys.modules[name]  # half imported by the first attempt
     library = torch.library.Library("torchvision", "DEF")
     for schema in _SCHEMAS:
         library.define(schema)

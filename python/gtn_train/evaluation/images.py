@@ -234,7 +234,7 @@ def frechet_distance(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> 
 
 
 def check_pictures(images: Any, name: str) -> None:
-    """Refuse what is not uint8 [n >= 1, 1 or 3, h, w]."""
+    """Refuse images other than uint8 [n >= 1, 1 or 3, h, w]."""
     check_images(images, name)
     if images.shape[1] not in (1, 3):
         raise ValueError(f"{name} must have 1 or 3 channels, got shape {images.shape}")

@@ -51,7 +51,7 @@ def image_metric(
     extractor : Extractor
         Network; the figure carries its name, as in `evaluate_images`.
     autoencoder : Autoencoder
-        Decodes what the generator gives.
+        Decodes the generator's latents.
     n : int
         Images, of the same sources each time; >= 2.
     real : uint8 [m, c, h, w], optional
@@ -132,7 +132,7 @@ def extractor_of(
     Raises
     ------
     ValueError, ImportError, FileNotFoundError, OSError
-        If there is no such figure, or the network cannot be had.
+        If there is no such figure, or the network is not available.
     """
     if figure not in STOP_BY[1:]:
         raise ValueError(f"figure must be one of {', '.join(STOP_BY[1:])}, got {figure!r}")

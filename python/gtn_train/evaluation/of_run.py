@@ -1,7 +1,7 @@
 """All figures of one finished run, kept as RUN/evaluation/EXTRACTOR.json.
 
-For images the figures of images.py against the test set, or the training set where there is none,
-and the check for copies; for all runs those of latents. Not here: the figures themselves.
+Runs of images get the figures of images.py against the test set, or the training set if a set has
+no other, and the check for copies. All runs get those of latents. Not here: the figures themselves.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def evaluate_run(
     -------
     dict
         JSON types: "latents", with "norms" (about the real mean), "energy distance" and its floor
-        and "intrinsic dimension" of both; for images also "images", "copies" and "data", which says
-        what the real ones were.
+        and "intrinsic dimension" of both; for images also "images", "copies" and "data", which
+        names the real images.
 
     Raises
     ------

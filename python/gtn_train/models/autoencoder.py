@@ -61,7 +61,7 @@ class VanillaAutoencoder(nn.Module):  # type: ignore[misc]  # torch has no types
 
     Encoder: Conv(c→64), ReLU, Conv(64→128), ReLU (kernel 4, stride 2, padding 1), Linear. Decoder:
     Linear, ConvT(128→64), ReLU, ConvT(64→c), tanh. The paper puts the tanh after the encoder too,
-    the authors' code does not: neither does this. An odd height or width comes back as it was, by
+    the authors' code does not: neither does this. An odd height or width is preserved by
     the transposed convolutions' output padding.
 
     Parameters
@@ -229,7 +229,7 @@ def encode_all(
     Raises
     ------
     TypeError
-        If `images` are not uint8, or the autoencoder is none.
+        If `images` are not uint8, or the autoencoder is not one.
     ValueError
         If they are not of the autoencoder's shape, or a latent is NaN or infinite.
     """
@@ -277,7 +277,7 @@ def decode_all(
     Raises
     ------
     TypeError
-        If `latents` are no numbers, or the autoencoder is none.
+        If `latents` are no numbers, or the autoencoder is not one.
     ValueError
         If they are not [n, latent_dim], or one of them or its image holds NaN or infinity.
     """
@@ -304,7 +304,7 @@ def decode_all(
 
 @contextlib.contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Within this block a module is in evaluation mode; then each of its parts is as it was.
+    """Within this block a module is in evaluation mode; afterwards each part has its earlier mode.
 
     Other objects than modules stay as they are.
     """

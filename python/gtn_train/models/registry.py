@@ -82,7 +82,7 @@ def build(kind: str, config: Mapping[str, Any]) -> Any:
 
 
 def make_model(kind: str, config: Mapping[str, Any], seed: int) -> Any:
-    """Make a model on the CPU with weights drawn from a seed; torch's generators stay as they were.
+    """Make a model on the CPU with weights drawn from a seed; torch's generators stay unchanged.
 
     Parameters
     ----------
@@ -124,10 +124,10 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
     TypeError
         If its kind is unknown, such as a `PretrainedPair`.
     OSError
-        If writing fails; an earlier file is then as it was.
+        If writing fails; an earlier file then stays unchanged.
     """
     if type(model) not in KINDS.values():
-        why = ", whose parts are the user's: keep them as they were loaded"
+        why = ", whose parts are the user's: keep their own files"
         raise TypeError(
             f"model must be one of {', '.join(kind.__name__ for kind in KINDS.values())}, "
             f"got {type(model).__name__}{why if isinstance(model, PretrainedPair) else ''}"

@@ -144,7 +144,7 @@ class FreshPairs(Closing):
 
     def _round(self, wanted: int) -> PairRows:
         if self._closed:
-            raise RuntimeError("pairs are closed: no more rounds can be had")
+            raise RuntimeError("pairs are closed: there are no more rounds")
         if self._current is not None and self._current[0] == wanted:
             return self._current[1]
         if self._next is not None and self._next.round != wanted:

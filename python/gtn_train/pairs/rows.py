@@ -112,7 +112,7 @@ class Closing:
 
 
 def as_numpy(rows: Any) -> NDArray[Any]:
-    """Tensors, on whatever device, as NumPy arrays; anything else as NumPy reads it."""
+    """Convert tensors of any device, or anything else that NumPy reads, to NumPy arrays."""
     return rows.numpy(force=True) if isinstance(rows, torch.Tensor) else np.asarray(rows)
 
 

@@ -35,8 +35,8 @@ def grid(images: npt.NDArray[np.uint8], *, columns: int | None = None) -> npt.ND
     Parameters
     ----------
     images : uint8 [n, c, h, w]
-        c is 1 or 3. Floats are refused: whoever scales them must do so for real and generated
-        images alike, with `data.images.to_bytes`.
+        c is 1 or 3. Floats are refused: scale real and generated images alike, with
+        `data.images.to_bytes`.
     columns : int, optional
         Images a row; by default about as many as rows.
 
@@ -257,7 +257,7 @@ def write(path: str | os.PathLike[str], picture: Any) -> None:
     TypeError, ValueError
         As `encode`; also for another suffix.
     OSError
-        If the file cannot be written; an earlier one is then as it was.
+        If the file cannot be written; an earlier file then stays unchanged.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:

@@ -2,7 +2,7 @@
 
 A complete stage is reused. A partial one is resumed, and one that is no longer valid is rebuilt,
 only if the caller said so: both would lose what a long computation left. Not here: the verdict
-itself (verdict.py), what the stages need and do (stages.py).
+itself (verdict.py), the stages (stages.py).
 """
 
 from __future__ import annotations

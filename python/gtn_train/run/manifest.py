@@ -88,7 +88,7 @@ class Manifest:
         Raises
         ------
         FileNotFoundError
-            If there is none.
+            If the file does not exist.
         ValueError
             If it is damaged.
         """

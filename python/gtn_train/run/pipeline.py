@@ -1,4 +1,4 @@
-"""The pipeline: a run's stages in their order, and what is checked before the first one.
+"""The pipeline: a run's stages in their order, and the checks before the first one.
 
 autoencoder → latents → pairs → generator → samples. Vectors have no autoencoder. Not here: the
 stages themselves (stages.py), their verdicts (verdict.py), reading a complete run (opened.py).
@@ -145,7 +145,7 @@ def _open_images(ctx: Context, barrier: Barrier) -> Images:
     if ctx.preset.pairs.needs_classes and images.labels is None:
         raise ValueError(
             f"pairs by class need classes, and the images of '{ctx.settings.data}' have none: "
-            "a folder's are its subfolders, of which there must be two, with all images in them"
+            "a folder needs at least two subfolders, which are the classes, with all images in them"
         )
     return images
 

@@ -1,9 +1,9 @@
 """The five stages of a run, one plain function each, in their order.
 
 Each function describes its stage by a `StageSpec` (name, inputs, options, outputs), has the builder
-build or reuse it, and returns what the next stages need. Inputs are told by SHA-256, so that a
-generator is never used with latents of another autoencoder. Not here: the order, and what comes
-before (pipeline.py); when a stage is rebuilt (verdict.py); training itself (`training`).
+build or reuse it, and returns the result for the next stages. SHA-256 identifies each input, so
+that a generator is never used with latents of another autoencoder. Not here: the order of stages
+(pipeline.py), the decision to rebuild one (verdict.py), training itself (`training`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Context:
     builder : Builder
     device : torch.device
     say : callable
-        Takes a line about what was made.
+        Takes a line about each stage.
     progress : bool
         Show bars.
     training : dict

@@ -116,7 +116,7 @@ class RunFolder:
         Raises
         ------
         FileNotFoundError
-            If there is none.
+            If the file does not exist.
         ValueError
             If it is damaged.
         """
@@ -152,7 +152,7 @@ class RunFolder:
         Raises
         ------
         FileNotFoundError
-            If there is none.
+            If the file does not exist.
         ValueError
             If another line is no JSON object.
         """

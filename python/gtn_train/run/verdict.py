@@ -72,7 +72,7 @@ def verdict(
     resume : bool
         Permit to continue a partial stage, and to take over a training that has ended.
     overwrite : bool
-        Permit to rebuild what is no longer valid.
+        Permit to rebuild a stage or a training that is no longer valid.
     """
     if isinstance(asked, StageSpec):
         return _of_stage(folder, asked, resume, overwrite)

@@ -2,7 +2,7 @@
 
 Fabric decides which process writes and what a module's state is. The file is written here, under a
 temporary name and renamed, and read without unpickling anything but tensors and plain values. Not
-here: what the state consists of (loop.py), whether a checkpoint is still valid (run/verdict.py).
+here: the content of the state (loop.py), the validity of a checkpoint (run/verdict.py).
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def read_checkpoint(folder: RunFolder, load: Callable[[Path], dict[str, Any]]) -
     damaged = f"checkpoint '{folder.checkpoint}' is damaged; delete it to start over"
     try:
         state = load(folder.checkpoint)
-    except Exception as error:  # whatever torch makes of damaged bytes; EINVAL is a bad offset
+    except Exception as error:  # damaged bytes raise anything; EINVAL is a bad offset
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise ValueError(f"{damaged}: {one_line(error)}") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{damaged}: it is none of gtn-train's")
+        raise ValueError(f"{damaged}: gtn-train did not write it")
     return state
 
 

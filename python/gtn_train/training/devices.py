@@ -71,7 +71,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators for a block and give them back as they were.
+    """Seed torch's own generators for a block, and restore them afterwards.
 
     Dropout draws from them, and so may a metric.
     """

@@ -358,7 +358,7 @@ class _Run:
         """Raise for a value that is not finite; keep the best weights so far."""
         kept = "nothing was kept"
         if self.folder.checkpoint.exists():
-            kept = f"'{self.folder.checkpoint}' is as it was after an earlier epoch"
+            kept = f"'{self.folder.checkpoint}' is unchanged since an earlier epoch"
         if self.best.weights:
             self.save_best()
             kept = f"the best weights (epoch {self.best.epoch}) are in '{self.folder.weights}'"
