@@ -18,8 +18,8 @@ from ..training.processes import is_first_process
 from . import stages
 from .barrier import Barrier
 from .builder import Builder
+from .context import Context
 from .settings import RUN_FILE, STAGES, RunSettings
-from .stages import Context
 from .store import RunFolder
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def run_pipeline(
             )
             complete = RunFolder(out / "generator", create=False).manifest.exists()
             if last in ("generator", "samples") and not complete:
-                stages.load_extractor(ctx)  # fail early, before hours of training
+                ctx.load_extractor()  # fail early, before hours of training
             if preset.data.images:
                 ctx.images = _open_images(ctx, barrier)
             _run_stages(ctx, last)
@@ -141,7 +141,7 @@ def _open_images(ctx: Context, barrier: Barrier) -> Images:
         )
 
     images = barrier.first(open_them) or open_them()
-    stages.check_count(ctx.settings, images.n)
+    ctx.check_count(images.n)
     if ctx.preset.pairs.needs_classes and images.labels is None:
         raise ValueError(
             f"pairs by class need classes, and the images of '{ctx.settings.data}' have none: "

@@ -22,7 +22,7 @@ from gtn_label.arrays import convert
 from gtn_label.cli import console
 from gtn_label.io.files import read_array, read_pairs, write_pairs
 
-from ..data import SYNTHETIC, Images, open_vectors
+from ..data import SYNTHETIC, open_vectors
 from ..models import registry
 from ..models.autoencoder import encode_all
 from ..pairs import Clusters, FixedPairs, FreshPairs, Labeling
@@ -32,71 +32,13 @@ from ..pairs.pair_options import one_round
 from ..report.sheets import sheet_names, write_samples
 from ..seeds import derive
 from ..training import Metric, TrainingResult, train_autoencoder, train_generator
-from .builder import Builder
+from .context import Context
 from .manifest import Manifest, StageSpec, file_sha256, save_array
-from .presets import Preset
-from .settings import RunSettings
 from .store import RunFolder
 
-__all__ = [
-    "Context",
-    "MadePairs",
-    "autoencoder",
-    "check_count",
-    "generator",
-    "latents",
-    "load_extractor",
-    "pairs",
-    "samples",
-]
+__all__ = ["MadePairs", "autoencoder", "generator", "latents", "pairs", "samples"]
 
 _TRAINED = ("config.json", "metrics.jsonl", "weights.safetensors")  # outputs of a training
-
-
-@dataclass
-class Context:
-    """The common context of a run's stages.
-
-    Attributes
-    ----------
-    out : path
-        The run's folder.
-    settings : RunSettings
-    builder : Builder
-    device : torch.device
-    say : callable
-        Takes a line about each stage.
-    progress : bool
-        Show bars.
-    training : dict
-        Arguments that `train_autoencoder` and `train_generator` have in common.
-    images : Images or None
-        The training images; None for vectors.
-    extractor : callable or None
-        Feature extractor for early stopping, if the generator stops by a figure of its images.
-    """
-
-    out: Path
-    settings: RunSettings
-    builder: Builder
-    device: Any
-    say: Callable[[str], None]
-    progress: bool
-    training: dict[str, Any]
-    images: Images | None = None
-    extractor: Any = None
-
-    @property
-    def preset(self) -> Preset:
-        """The settings' preset."""
-        return self.settings.preset
-
-    @property
-    def classes(self) -> NDArray[np.int64] | None:
-        """Class of each image, if pairs are matched within the classes of the data."""
-        if self.images is None or not self.preset.pairs.needs_classes:
-            return None
-        return self.images.labels
 
 
 # ------------------------------------------------------------------------------------ autoencoder
@@ -135,7 +77,7 @@ def autoencoder(ctx: Context) -> Any:
         return _say_trained(ctx, spec.name, result)
 
     ctx.builder.build(spec, make, together=True)
-    return _load(ctx, spec.name, registry.AUTOENCODERS)
+    return ctx.load_model(spec.name, registry.AUTOENCODERS)
 
 
 def _remove_other_images(decoded: Path | None) -> None:
@@ -155,11 +97,6 @@ def _say_trained(
         f"{result.best_value:.4g} at epoch {result.best_epoch}"
     )
     return result.seconds
-
-
-def _load(ctx: Context, stage: str, expected: Any) -> Any:
-    path = ctx.out / stage / "weights.safetensors"
-    return registry.load_model(path, expected=expected).to(ctx.device)
 
 
 # ---------------------------------------------------------------------------------------- latents
@@ -207,10 +144,10 @@ def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
         return lambda: encode_all(autoencoder, pixels, progress=ctx.progress)
     if data.synthetic:
         n = data.n or 0
-        check_count(ctx.settings, n)
+        ctx.check_count(n)
         return lambda: SYNTHETIC[data.name](n, seed)
     rows = open_vectors(str(ctx.settings.data), data.key)
-    check_count(ctx.settings, len(rows))
+    ctx.check_count(len(rows))
     labeling = ctx.preset.pairs.labeling
     if labeling == "quantile" and rows.shape[1] != 1:
         raise ValueError(
@@ -220,17 +157,6 @@ def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
     if labeling == "algorithm1":
         ctx.preset.pairs.labeling_of(rows, seed).check(rows)
     return lambda: rows
-
-
-def check_count(settings: RunSettings, n: int) -> None:
-    """Refuse data that leave too few rows for training once some are held out."""
-    least = 3 if settings.preset.batch_norm_layers else 2
-    if n < least:
-        where = settings.data or settings.preset.data.name
-        raise ValueError(
-            f"a run needs at least {least} images or vectors, of which one is held out, and "
-            f"'{where}' has {n}"
-        )
 
 
 # ------------------------------------------------------------------------------------------ pairs
@@ -381,7 +307,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
         return _say_trained(ctx, spec.name, result, metric)
 
     ctx.builder.build(spec, make, together=True)
-    return _load(ctx, spec.name, "generator")
+    return ctx.load_model(spec.name, "generator")
 
 
 def _rounds(
@@ -397,23 +323,13 @@ def _rounds(
     return FreshPairs(latents, labeling, every=preset.pairs.every, seed=seed), validation
 
 
-def load_extractor(ctx: Context) -> None:
-    """Load the feature extractor for early stopping, or fail early if it is unavailable."""
-    stop_by = ctx.preset.stop_by
-    if stop_by != "loss" and ctx.extractor is None:
-        from ..evaluation.metrics import extractor_of  # torch-fidelity, only where it is needed
-
-        weights = ctx.settings.computing.weights
-        ctx.extractor = extractor_of(stop_by, weights, device=ctx.device)
-
-
 def _metric(ctx: Context, autoencoder: Any, pairs: MadePairs) -> Metric | None:
     """The figure that decides which weights are best; None for the validation loss."""
     if ctx.preset.stop_by == "loss" or ctx.images is None:
         return None
     from ..evaluation.metrics import named_metric
 
-    load_extractor(ctx)
+    ctx.load_extractor()
     return named_metric(
         ctx.preset.stop_by,
         ctx.extractor,

@@ -1,0 +1,91 @@
+"""Context: the settings, data and helpers that the stages of one run share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models import registry
+from .builder import Builder
+from .presets import Preset
+from .settings import RunSettings
+
+if TYPE_CHECKING:
+    from ..data import Images
+
+__all__ = ["Context"]
+
+
+@dataclass
+class Context:
+    """The common context of a run's stages.
+
+    Attributes
+    ----------
+    out : path
+        The run's folder.
+    settings : RunSettings
+    builder : Builder
+    device : torch.device
+    say : callable
+        Takes a line about each stage.
+    progress : bool
+        Show bars.
+    training : dict
+        Arguments that `train_autoencoder` and `train_generator` have in common.
+    images : Images or None
+        The training images; None for vectors.
+    extractor : callable or None
+        Feature extractor for early stopping, if the generator stops by a figure of its images.
+    """
+
+    out: Path
+    settings: RunSettings
+    builder: Builder
+    device: Any
+    say: Callable[[str], None]
+    progress: bool
+    training: dict[str, Any]
+    images: Images | None = None
+    extractor: Any = None
+
+    @property
+    def preset(self) -> Preset:
+        """The settings' preset."""
+        return self.settings.preset
+
+    @property
+    def classes(self) -> NDArray[np.int64] | None:
+        """Class of each image, if pairs are matched within the classes of the data."""
+        if self.images is None or not self.preset.pairs.needs_classes:
+            return None
+        return self.images.labels
+
+    def check_count(self, n: int) -> None:
+        """Refuse data that leave too few rows for training once some are held out."""
+        least = 3 if self.preset.batch_norm_layers else 2
+        if n < least:
+            where = self.settings.data or self.preset.data.name
+            raise ValueError(
+                f"a run needs at least {least} images or vectors, of which one is held out, and "
+                f"'{where}' has {n}"
+            )
+
+    def load_model(self, stage: str, expected: Any) -> Any:
+        """Load the best weights of a stage that trains."""
+        path = self.out / stage / "weights.safetensors"
+        return registry.load_model(path, expected=expected).to(self.device)
+
+    def load_extractor(self) -> None:
+        """Load the feature extractor for early stopping, or fail early if it is unavailable."""
+        stop_by = self.preset.stop_by
+        if stop_by != "loss" and self.extractor is None:
+            from ..evaluation.metrics import extractor_of  # torch-fidelity, only if needed
+
+            weights = self.settings.computing.weights
+            self.extractor = extractor_of(stop_by, weights, device=self.device)
