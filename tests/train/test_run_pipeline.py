@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from command_cases import (
     AUTOENCODER,
     IMAGE_RUN,
@@ -163,12 +162,8 @@ def test_a_file_that_is_gone_or_changed(gtn_train, images, stage, file):
         assert done.stages["samples"] == "reused"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"{", b"[]", b'{"name": "pairs"}', b"\x00\xff"],
-)
-def test_a_damaged_manifest(gtn_train, images, content):
-    (images / "pairs" / "stage.json").write_bytes(content)
+def test_a_damaged_manifest(gtn_train, images):
+    (images / "pairs" / "stage.json").write_bytes(b"{")
     assert "stage.json' is damaged" in gtn_train.refused("fit", "--out", images)
     assert gtn_train.ok("fit", "--out", images, "--resume").stages["pairs"] == "anew"
 
@@ -244,10 +239,6 @@ def test_weights_of_another_kind_and_shape(gtn_train, images):
 # ------------------------------------------------------------------------------- unfinished runs
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.fixture
 def unfinished(gtn_train, vectors, monkeypatch):
     """A run whose generator was interrupted in its second epoch."""
@@ -303,15 +294,3 @@ def test_an_unfinished_stage_goes_on_elsewhere(gtn_train, unfinished):
     assert (out / "generator" / "weights.safetensors").read_bytes() == whole
     lines = RunFolder(out / "generator").read_metrics()
     assert [line["epoch"] for line in lines] == [1, 2, 3]
-
-
-def test_a_checkpoint_of_another_shape(gtn_train, unfinished):
-    out, _ = unfinished
-    path = out / "generator" / "checkpoint.ckpt"
-    state = torch.load(path, weights_only=True)
-    state["model"]["net.0.weight"] = torch.zeros(2, 2)
-    torch.save(state, path)
-    assert "does not fit the model" in gtn_train.refused("fit", "--out", out, "--resume")
-    path.write_bytes(b"nonsense")
-    refusal = gtn_train.refused("fit", "--out", out, "--resume")
-    assert f"checkpoint '{path}' is damaged; delete it to start over" in refusal

@@ -44,8 +44,8 @@ def test_damaged_files_are_named(folder):
         (folder.config, folder.read_config),
         (folder.manifest, folder.read_manifest),
     ):
-        for text in ("", "{", "[1]"):
-            path.write_text(text)
+        for content in (b"", b"{", b"[1]", b"\x00\xff"):
+            path.write_bytes(content)
             with pytest.raises(ValueError, match=f"'{path}' is damaged"):
                 read()
     folder.manifest.write_text('{"name": "x"}')
