@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import gtn_label
-from gtn_train.run.manifest import StageSpec, file_sha256, versions
+from gtn_train.files import file_sha256
+from gtn_train.run.manifest import StageSpec, versions
 from gtn_train.run.store import RunFolder
 
 

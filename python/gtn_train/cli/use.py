@@ -84,7 +84,7 @@ def sample(
             f"--n must be at most {SHEET} for one sheet, got {n}; .npy has room."
         )
     finished = _open(run, accelerator)
-    from ..run.manifest import save_array
+    from ..files import save_array
     from ..sampling.sample import sample_images, sample_latents
 
     classes = _classes(finished, n, of_class)
@@ -159,8 +159,8 @@ def interpolate_(
     """Generate along straight lines between sources of a finished RUN (Fig. 8 of the GTN paper)."""
     out = _target(run, out, "interpolation")
     finished = _open(run, accelerator)
+    from ..files import save_array
     from ..report import figures
-    from ..run.manifest import save_array
     from ..sampling.interpolation import interpolate, random_ends
 
     if between:

@@ -18,7 +18,7 @@ import torch
 
 # torch_fidelity imports torchvision too, and must find it in a state in which that works.
 from ..data.vision import torchvision  # noqa: F401
-from ..run.manifest import file_sha256
+from ..files import file_sha256
 
 __all__ = ["Extractor", "Inception", "Lite0", "as_fidelity", "figure_names", "inception", "lite0"]
 

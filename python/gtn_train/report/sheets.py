@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import save_array
 from ..models.autoencoder import decode_all, encode_all
 from ..pairs.classes import as_in_data, in_turn
 from ..pairs.mixture import Mixture
-from ..run.manifest import save_array
 from ..sampling.interpolation import interpolate, random_ends
 from ..sampling.sample import sample_images, sample_latents
 from ..seeds import derive, random_numbers

@@ -1,37 +1,23 @@
-"""The manifest of a complete stage, stage.json: what made the stage, and the hashes of its files.
+"""The manifest of a complete stage, stage.json: its inputs and options, and hashes of its files.
 
-Every JSON file of a run is read and written here, whole or not at all. Not here: what a manifest
-means for a new run (store.py).
+Not here: the verdict that a manifest leads to (verdict.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
-import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import gtn_label
-from gtn_label.io.atomic import atomic_file
 
-__all__ = [
-    "Manifest",
-    "StageSpec",
-    "file_sha256",
-    "parse_json",
-    "read_json",
-    "save_array",
-    "versions",
-    "write_json",
-]
+from ..files import file_sha256, read_json, write_json
+
+__all__ = ["Manifest", "StageSpec", "versions"]
 
 _PACKAGES = ("numpy", "torch", "torchvision", "lightning-fabric", "safetensors", "torch-fidelity")
 
@@ -136,41 +122,3 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def save_array(path: Path, rows: Any) -> None:
-    """Write a NumPy array as .npy, whole or not at all."""
-    with atomic_file(path) as file:
-        np.save(file, rows, allow_pickle=False)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object, whole or not at all."""
-    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
-    with atomic_file(path) as file:
-        file.write(text.encode() + b"\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises ValueError if the file is damaged."""
-    return parse_json(path.read_bytes(), str(path))
-
-
-def parse_json(text: str | bytes, shown: str) -> dict[str, Any]:
-    """Parse a JSON object; `shown` names its place in messages."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"'{shown}' is damaged: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"'{shown}' is damaged: it must hold a JSON object")
-    return content

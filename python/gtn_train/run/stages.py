@@ -23,6 +23,7 @@ from gtn_label.cli import console
 from gtn_label.io.files import read_array, read_pairs, write_pairs
 
 from ..data import SYNTHETIC, open_vectors
+from ..files import file_sha256, save_array
 from ..models import registry
 from ..models.autoencoder import encode_all
 from ..pairs import Clusters, FixedPairs, FreshPairs, Labeling
@@ -33,7 +34,7 @@ from ..report.sheets import sheet_names, write_samples
 from ..seeds import derive
 from ..training import Metric, TrainingResult, train_autoencoder, train_generator
 from .context import Context
-from .manifest import Manifest, StageSpec, file_sha256, save_array
+from .manifest import Manifest, StageSpec
 from .store import RunFolder
 
 __all__ = ["MadePairs", "autoencoder", "generator", "latents", "pairs", "samples"]

@@ -21,7 +21,8 @@ from typing import Any
 
 from gtn_label.io.atomic import atomic_file
 
-from .manifest import Manifest, StageSpec, parse_json, read_json, write_json
+from ..files import parse_json, read_json, write_json
+from .manifest import Manifest, StageSpec
 
 __all__ = ["RunFolder"]
 

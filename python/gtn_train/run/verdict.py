@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .manifest import Manifest, StageSpec, file_sha256
+from ..files import file_sha256
+from .manifest import Manifest, StageSpec
 from .store import RunFolder
 
 __all__ = ["TrainingSpec", "Verdict", "verdict"]
