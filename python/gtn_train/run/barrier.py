@@ -1,8 +1,8 @@
-"""Barrier: where the processes that torchrun started for one run meet, with a time limit.
+"""Barrier: the meeting point, with a time limit, of the processes of one run under torchrun.
 
-Process 0 works and the others wait for its word; its error reaches them too. They speak through
-torchrun's key-value store, which exists before any process group does, and while one process alone
-computes for hours. Not here: collective operations of a training (training/devices.py).
+Process 0 works while the others wait for its result or its error. They communicate through
+torchrun's key-value store, which needs no process group, and lets one process compute alone for
+hours. Not here: collective operations of a training (training/devices.py).
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ __all__ = ["VARIABLE", "Barrier", "FirstProcessFailed"]
 
 VARIABLE = "GTN_TRAIN_BARRIER_SECONDS"  # an environment variable
 LIMIT_SECONDS = 6 * 3600.0  # a million rows are matched, and a large set decoded, in less
-LEAVE_SECONDS = 10.0  # for the others to read how process 0 ended
+CONNECT_SECONDS = 600.0
+LEAVE_SECONDS = 10.0  # for the others to read the end of process 0
 POLL_SECONDS = 0.1
 
-_ENDED, _LEFT = "ended", "left"  # keys: how process 0 ended, and how many others have read that
+_ENDED, _LEFT = "ended", "left"  # keys: the end of process 0, and the number of others that know it
 _runs = itertools.count()  # of this process; each has its own keys
 
 T = TypeVar("T")
 
 
 class FirstProcessFailed(RuntimeError):
-    """Process 0 failed; the message says how."""
+    """Process 0 failed; the message is that of its error."""
 
 
 class Barrier:
@@ -83,7 +84,7 @@ class Barrier:
             self._store = _torchrun_store(self._seconds)
 
     def first(self, work: Callable[[], T]) -> T | None:
-        """Let process 0 do something while the others wait; they get None."""
+        """Let process 0 work while the others wait; return the result there, and None elsewhere."""
         done: list[T] = []
         self.tell(lambda: done.append(work()))
         return done[0] if done else None
@@ -119,8 +120,9 @@ class Barrier:
             gc.collect()
             leave_group()
         if self.first_process:
-            self._store.set(_ENDED, json.dumps(_told(error)))
-            self._until(lambda: bool(self._store.add(_LEFT, 0) >= self._others), LEAVE_SECONDS)
+            with contextlib.suppress(RuntimeError):  # the store is gone, and the others with it
+                self._store.set(_ENDED, json.dumps(_told(error)))
+                self._until(lambda: bool(self._store.add(_LEFT, 0) >= self._others), LEAVE_SECONDS)
             return
         try:
             if error is None:
@@ -201,5 +203,6 @@ def _limit() -> float:
 def _torchrun_store(seconds: float) -> Any:
     from torch import distributed  # here: a single process needs none of it
 
-    store, _, _ = next(distributed.rendezvous("env://", timeout=timedelta(seconds=seconds)))
+    limit = timedelta(seconds=min(seconds, CONNECT_SECONDS))
+    store, _, _ = next(distributed.rendezvous("env://", timeout=limit))
     return distributed.PrefixStore(f"gtn-train/{next(_runs)}", store)
