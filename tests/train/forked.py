@@ -18,7 +18,15 @@ from unittest import mock
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["gtn_train.cli.group", "gtn_train.run.pipeline", "gtn_train.data.sets", "lightning_fabric"]
+    [
+        "gtn_train.cli.group",
+        "gtn_train.data.sets",
+        "gtn_train.run.pipeline",
+        "lightning_fabric",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+        "scipy.spatial.distance",
+    ]
 )
 
 
