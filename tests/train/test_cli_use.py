@@ -205,7 +205,7 @@ def test_evaluate_prints_a_table_or_json(gtn_train, images, tmp_path, moments):
     kept = json.loads((images / "evaluation" / "lite0.json").read_text())
     assert found == {name: kept[name] for name in found}
     refusal = gtn_train.refused(*given, "--weights", "x")
-    assert "--weights are Inception's, and --extractor is lite0" in refusal
+    assert "--weights needs --extractor inception, got lite0" in refusal
     refusal = gtn_train.refused("evaluate", images, "--weights", tmp_path / "none.pth")
     assert "weights must be a file of Inception's weights" in refusal
 

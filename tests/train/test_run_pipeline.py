@@ -280,7 +280,8 @@ def test_an_unfinished_stage_is_refused_and_resumed(gtn_train, unfinished):
 
 def test_an_unfinished_stage_with_other_options_starts_over(gtn_train, unfinished, tmp_path):
     out, _ = unfinished
-    gtn_train.ok("fit", "--out", out, "--width", 9, "--resume")
+    done = gtn_train.ok("fit", "--out", out, "--width", 9, "--resume")
+    assert "gtn-train: generator: rebuilt: model.width was 8 and is 9\n" in done.err
     data = json.loads((out / "run.json").read_text())["data"]
     given = ("--preset", "vectors", "--data", data, *VECTOR_RUN[:-1], 9)
     gtn_train.ok("fit", "--out", tmp_path / "whole", *given)

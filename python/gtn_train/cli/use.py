@@ -227,7 +227,7 @@ def evaluate(
     into the report.
     """
     if weights is not None and extractor != "inception":
-        raise click.UsageError(f"--weights are Inception's, and --extractor is {extractor}.")
+        raise click.UsageError(f"--weights needs --extractor inception, got {extractor}.")
     finished = _open(run, accelerator)
     with console.held():
         from ..evaluation.of_run import evaluate_run
@@ -244,10 +244,11 @@ def evaluate(
 def report_(run: Path, out: Path | None) -> str:
     """Write one self-contained HTML page about a finished RUN.
 
-    Learning curves, samples, reconstructions and interpolations, statistics of the pairs, the
-    figures of `evaluate`, options, versions and hashes. The page fetches nothing and can be mailed.
+    The page shows learning curves, samples, reconstructions and interpolations, statistics of the
+    pairs, the figures of `evaluate`, options, versions and hashes. It fetches nothing and can be
+    mailed.
     """
-    RunSettings.read(run)  # so that a folder without a run is called that
+    RunSettings.read(run)  # first, for a clear message about a folder without a run
     out = run / "report.html" if out is None else out
     _check_suffix(out, (".html",))
     finished = _open(run, "cpu")

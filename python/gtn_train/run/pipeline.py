@@ -95,6 +95,7 @@ def run_pipeline(
                     "resume": resume,
                     "overwrite": resume,
                     "tensorboard": tensorboard,
+                    "say": heard,
                 },
             )
             complete = RunFolder(out / "generator", create=False).manifest.exists()

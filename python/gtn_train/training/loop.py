@@ -76,6 +76,7 @@ def train(
     resume: bool,
     overwrite: bool = False,
     tensorboard: bool,
+    say: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train until patience or epochs run out; the model then holds its best weights, in eval mode.
 
@@ -107,6 +108,8 @@ def train(
         raise ValueError(judged.why)
     if judged.action == "reuse":
         return ended.result()
+    if judged.why and say is not None:
+        say(f"{job.stage}: rebuilt: {judged.why}")
     state = None
     if judged.action == "resume":
         state = read_checkpoint(folder, lambda path: fabric.load(path, weights_only=True))

@@ -5,6 +5,7 @@ Not here: epochs (loop.py), the stages of a run (run/stages.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..data.images import Images
@@ -33,6 +34,7 @@ def train_autoencoder(
     resume: bool = False,
     overwrite: bool = False,
     tensorboard: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train an autoencoder, or a VAE, to reconstruct images.
 
@@ -58,6 +60,8 @@ def train_autoencoder(
         and how fast to compute do not make another run.
     tensorboard : bool
         Write event files beside metrics.jsonl; needs the package tensorboard.
+    say : callable, optional
+        Takes the reason, if `overwrite` starts a run over.
 
     Returns
     -------
@@ -118,6 +122,7 @@ def train_autoencoder(
         resume=resume,
         overwrite=overwrite,
         tensorboard=tensorboard,
+        say=say,
     )
 
 
@@ -134,6 +139,7 @@ def train_generator(
     resume: bool = False,
     overwrite: bool = False,
     tensorboard: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train a generator ĥ to map sources to their labels.
 
@@ -213,6 +219,7 @@ def train_generator(
         resume=resume,
         overwrite=overwrite,
         tensorboard=tensorboard,
+        say=say,
     )
 
 
