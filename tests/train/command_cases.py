@@ -21,7 +21,7 @@ VECTOR_RUN = ("--generator-epochs", 3, "--layers", 3, "--width", 8)
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """The end of a command: exit code and output."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ class Done:
 
     @property
     def stages(self):
-        """What became of each stage, from the lines about them."""
+        """The fate of each stage, from the lines about it: made, reused or anew."""
         found = {}
         for line in self.err.splitlines():
             _, name, what = line.split(": ", 2)

@@ -242,5 +242,5 @@ def test_two_processes_train_as_one_does_and_fail_together(gtn_train, tmp_path):
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=1e-5, atol=1e-5)
     assert json.loads((two / "run.json").read_text())["computing"]["devices"] == 2
-    # Where it was computed makes no other run.
+    # Another number of processes does not make another run.
     assert gtn_train.ok("fit", "--out", two).stages["generator"] == "reused"

@@ -23,7 +23,7 @@ def colours(height: int = 8, width: int = 8, seed: int = 0) -> np.ndarray:
 
 
 def decoded(image: Image.Image, channels: int = 3, size: int = 8, **options) -> np.ndarray:
-    """What becomes of an image saved in a lossless format that has its mode."""
+    """Decode an image that was saved in a lossless format of its mode."""
     file = io.BytesIO()
     image.save(file, "TIFF" if image.mode in ("CMYK", "F", "I") else "PNG", **options)
     files = Encoded(1, lambda row: io.BytesIO(file.getvalue()), lambda row: "the image")

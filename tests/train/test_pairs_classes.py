@@ -1,4 +1,4 @@
-"""Which classes a conditional generator is asked for: those of its data, and no others."""
+"""Classes for samples of a conditional generator: those of its data, and no others."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_one_process_at_a_time_works_in_a_folder(gtn_train, vectors):
 
 
 def test_images_are_decoded_by_one_process_at_a_time(gtn_train, tmp_path):
-    """What two decode into the same cache, one of them would remove when it is interrupted."""
+    """With two at once, an interrupted one would remove the other's images from the cache."""
     data, out = write_folder(tmp_path / "faces"), tmp_path / "new" / "run"
     given = ("encode", "--preset", "hap", "--data", data, "--size", 8, "--out", out)
     out.mkdir(parents=True)

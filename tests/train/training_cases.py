@@ -87,7 +87,7 @@ def run_vae(folder, *, resume=False, pause=0.0, **changes):
 
 
 def run_distributed(folder):
-    """What two processes must do as one does: ragged batches, classes, rounds, validation."""
+    """Trainings in which two processes must equal one: ragged batches, classes, rounds."""
     model = generator(batch_norm_layers=0, classes=2)
     classes = np.arange(45) % 2
     held_out = FixedPairs(
@@ -121,7 +121,7 @@ def _processes():
 
 
 def same(first, second):
-    """Whether two modules hold the same bits."""
+    """True if two modules hold the same bits."""
     ours, theirs = first.state_dict(), second.state_dict()
     return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
