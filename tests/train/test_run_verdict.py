@@ -109,12 +109,13 @@ def test_weights_of_an_ended_training_are_reused(folder):
     folder.write_config(CONFIG)
     folder.weights.touch()
     assert judge(folder, training(), resume=True) == ("reuse", "")
-    for asked, resume, message in (
-        (training(), False, "holds the weights of an earlier run"),
-        (training(lambda: False), True, "holds the weights of an earlier run"),
-        (training(learning_rate=1), True, "holds the weights of an earlier run"),
-        (training(damaged), True, "has ended and is damaged; delete"),
+    earlier = "holds the weights of an earlier run"
+    for asked, resume, refusal, why in (
+        (training(), False, earlier, "an earlier run's weights are there"),
+        (training(lambda: False), True, earlier, "it had not come to its end"),
+        (training(learning_rate=1), True, earlier, "options.learning_rate was 0.5 and is 1"),
+        (training(damaged), True, "and is damaged; delete", "its files are damaged: no weights"),
     ):
-        action, why = judge(folder, asked, resume=resume)
-        assert (action, message in why) == ("refuse", True)
-        assert judge(folder, asked, resume=resume, overwrite=True)[0] == "rebuild"
+        action, found = judge(folder, asked, resume=resume)
+        assert (action, refusal in found) == ("refuse", True)
+        assert judge(folder, asked, resume=resume, overwrite=True) == ("rebuild", why)

@@ -133,21 +133,24 @@ def _of_training(folder: RunFolder, spec: TrainingSpec, resume: bool, overwrite:
         )
     if not folder.weights.exists():
         return Verdict("rebuild")
-    damaged = ""
-    if resume and folder.config.exists():
-        try:
-            if not _other_config(folder, spec) and spec.ended():
-                return Verdict("reuse")
-        except ValueError as error:
-            damaged = (
-                f"{shown} holds a run that has ended and is damaged; delete '{folder.weights}' to "
-                f"start over: {error}"
-            )
-    earlier = (
+    why = "an earlier run's weights are there"
+    refusal = (
         f"{shown} holds the weights of an earlier run: overwrite it, choose another folder, or "
         f"delete '{folder.weights}'"
     )
-    return Verdict("rebuild" if overwrite else "refuse", damaged or earlier)
+    if resume and folder.config.exists():
+        try:
+            other = "; ".join(_other_config(folder, spec))
+            if not other and spec.ended():
+                return Verdict("reuse")
+            why = other or "it had not come to its end"
+        except ValueError as error:
+            why = f"its files are damaged: {error}"
+            refusal = (
+                f"{shown} holds a run that has ended and is damaged; delete '{folder.weights}' to "
+                f"start over: {error}"
+            )
+    return Verdict("rebuild", why) if overwrite else Verdict("refuse", refusal)
 
 
 def _other_config(folder: RunFolder, spec: TrainingSpec) -> list[str]:
