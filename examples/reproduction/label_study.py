@@ -33,7 +33,7 @@ from study import (
     write_numbers,
 )
 
-from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.io.atomic import atomic_file
 from gtn_label.quality import norms, spearman
 from gtn_train.data import open_vectors
@@ -69,7 +69,7 @@ class Random:
     def label(self, latents: Rows, seed: int, progress: Any = None) -> Labeled:
         """Pair source i with latent i of a shuffle."""
         n, dim = latents.shape
-        sources = convert.draw_sources(n, dim, derive(seed, "sources"))
+        sources = draw_sources(n, dim, derive(seed, "sources"))
         assignment = random_numbers(seed, "shuffle").permutation(n)
         cosine = cosines_of(sources, np.asarray(latents[assignment], np.float32))
         return Labeled(sources, assignment, cosine, None, "random")
@@ -101,7 +101,7 @@ class MinibatchTransport:
         import ot
 
         n, dim = latents.shape
-        sources = convert.draw_sources(n, dim, derive(seed, "sources"))
+        sources = draw_sources(n, dim, derive(seed, "sources"))
         targets = standardized(latents)
         shuffled = random_numbers(seed, "shuffle").permutation(n)
         assignment = np.empty(n, np.int64)

@@ -32,7 +32,7 @@ from study import (
     write_numbers,
 )
 
-from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_train.data import SWISS_ROLL_RANGE, swiss_roll, swiss_roll_points
 from gtn_train.evaluation.latents import ks_distance, share_inside
 from gtn_train.pairs import Algorithm1, Labeling, Quantile
@@ -74,7 +74,7 @@ def of_points(points: Rows) -> dict[str, float]:
 
 def sources_of(seed: int) -> Rows:
     """Sources of the samples of a seed, [10,000, 1]."""
-    return convert.draw_sources(N_SAMPLES, 1, derive(seed, "samples"))
+    return draw_sources(N_SAMPLES, 1, derive(seed, "samples"))
 
 
 def main() -> None:

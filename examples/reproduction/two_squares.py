@@ -29,7 +29,7 @@ from study import (
     write_numbers,
 )
 
-from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.quality import norms
 from gtn_train.data import two_squares
 from gtn_train.pairs import Algorithm1, Clusters, Labeling
@@ -112,7 +112,7 @@ def main() -> None:
     panels: dict[str, Rows] = {}
     colours: dict[str, Rows] = {}
     # As in the paper: a sample's colour is its source's, here its distance from the centre.
-    colour = norms(convert.draw_sources(n_samples, 2, derive(asked.seed, "samples")))
+    colour = norms(draw_sources(n_samples, 2, derive(asked.seed, "samples")))
     for seed in range(asked.seed, asked.seed + 3):
         latents, fresh = two_squares(n, seed, GAP), two_squares(n_samples, seed + 1, GAP)
         panels.setdefault("data", fresh)
@@ -156,7 +156,7 @@ def _sample(generator: Any, labeling: Labeling, n: int, seed: int) -> tuple[Rows
     """Sources of the labeling's distribution, and the generator's output for them."""
     drawn = derive(seed, "samples")
     if not isinstance(labeling, Clusters):
-        sources, clusters = convert.draw_sources(n, 2, drawn), None
+        sources, clusters = draw_sources(n, 2, drawn), None
     else:
         sources, clusters = labeling.mixture.draw(n, drawn)
     told = clusters if labeling.conditional else None

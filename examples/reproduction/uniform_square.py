@@ -21,7 +21,7 @@ from study import (
     write_numbers,
 )
 
-from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.quality import norms
 from gtn_train.data import uniform_square
 from gtn_train.pairs import PairOptions
@@ -59,7 +59,7 @@ def main() -> None:
     options = training_of(preset, asked.seed, asked.epochs)
     latents = uniform_square(n, asked.seed)
     fresh = uniform_square(n_samples, asked.seed + 1)
-    sources = convert.draw_sources(n_samples, 2, derive(asked.seed, "samples"))
+    sources = draw_sources(n_samples, 2, derive(asked.seed, "samples"))
     settings = {"n": n, "epochs": asked.epochs, "samples": n_samples, "seed": asked.seed}
     file = asked.out / "uniform_square.json"
     results = read(file).get("results", {}) if read(file).get("settings") == settings else {}

@@ -26,7 +26,7 @@ from study import (
     write_numbers,
 )
 
-from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_train.data import Images, open_images
 from gtn_train.evaluation.extractors import lite0
 from gtn_train.evaluation.images import evaluate_images
@@ -83,7 +83,7 @@ def main() -> None:
         began = time.perf_counter()
         model = _trained(kind, training, options)
         if method == "VAE":
-            latents = convert.draw_sources(n, LATENT_DIM, derive(asked.seed, "samples"))
+            latents = draw_sources(n, LATENT_DIM, derive(asked.seed, "samples"))
             extra: dict[str, Any] = {}
         else:
             latents, extra = _generate(model, training, n, asked.seed)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import gtn_label
+import gtn_train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,8 +43,10 @@ def test_options_pages_name_every_argument(function: object) -> None:
 
 
 def test_api_page_names_everything_public() -> None:
-    listed = set(re.findall(r"^::: gtn_label\.(\w+)$", page("docs/api/gtn_label.md"), re.M))
-    assert listed == set(gtn_label.__all__) - {"__version__"}
+    for package in (gtn_label, gtn_train):
+        name = package.__name__
+        listed = re.findall(rf"^::: {name}\.(\w+)$", page(f"docs/api/{name}.md"), re.M)
+        assert sorted(listed) == sorted({*package.__all__} - {"__version__"})
 
 
 def test_citation_has_the_version() -> None:

@@ -16,7 +16,7 @@ import gtn_label
 import torch_double
 from cuda_cases import LATENTS, SOURCES
 from device_double import EMULATED, DeviceArray
-from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 
 pytestmark = pytest.mark.skipif(not EMULATED, reason="needs a build with GTN_CUDA=EMULATED")
 
@@ -80,7 +80,7 @@ def test_drawn_and_other_sources_go_to_the_latents_device(torch):
         assert matching.sources.device == latents.device
         assert matching.pairs()[0].device == latents.device
     rows = gtn_label.match(latents).sources.cpu().numpy()
-    np.testing.assert_array_equal(rows, convert.draw_sources(120, 6, 0))
+    np.testing.assert_array_equal(rows, draw_sources(120, 6, 0))
 
 
 def test_results_are_of_the_latents_kind(torch):

@@ -19,7 +19,7 @@ import gtn_label
 import oracle
 from datasets import make, make_groups
 from gtn_label import _core
-from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from prefix import Prefix
 
 pytestmark = pytest.mark.gpu
@@ -105,7 +105,7 @@ class TestPairs:
 
 @pytest.mark.slow
 def test_a_million_rows_are_the_cpus():
-    latents = convert.draw_sources(1_000_000, 64, 1)
+    latents = draw_sources(1_000_000, 64, 1)
     expected = gtn_label.match(latents, backend="cpu")
     assert_same(gtn_label.match(latents, backend="cuda"), expected)
 
@@ -327,8 +327,8 @@ class TestInterrupt:
         assert_same(gtn_label.match(LATENTS, backend="cuda"), gtn_label.match(LATENTS))
 
     def test_is_continued_by_the_cpu(self):
-        latents = convert.draw_sources(200_000, 64, 1)
-        sources = convert.draw_sources(200_000, 64, 2)
+        latents = draw_sources(200_000, 64, 1)
+        sources = draw_sources(200_000, 64, 2)
         reached = []
 
         def stop(done: int) -> None:

@@ -17,6 +17,7 @@ import pytest
 import gtn_label
 from gtn_label import Matching
 from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.io import files
 
 
@@ -113,7 +114,7 @@ class TestTorch:
         tensor = self.torch.from_numpy(latents)
         drawn = gtn_label.match(tensor)
         assert isinstance(drawn.sources, self.torch.Tensor)
-        np.testing.assert_array_equal(drawn.sources.numpy(), convert.draw_sources(40, 3, 0))
+        np.testing.assert_array_equal(drawn.sources.numpy(), draw_sources(40, 3, 0))
         assert isinstance(gtn_label.match(tensor, sources).pairs()[0], self.torch.Tensor)
 
     def test_numpy_out_for_numpy_latents(self, latents, sources):

@@ -10,6 +10,7 @@ import torch
 
 from gtn_label import Matching, match, match_quantile, quality
 from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_train.pairs import FixedPairs
 
 LATENTS = np.random.default_rng(0).normal([1, 0, -2], size=(60, 3))
@@ -154,4 +155,4 @@ def test_matching_loads_what_it_saved(tmp_path):
     match(LATENTS, seed=9).save(tmp_path / "m.npz", indices_only=True)
     assert Matching.load(tmp_path / "m.npz").sources is None
     sources, _ = rows_of(FixedPairs.from_file(tmp_path / "m.npz", LATENTS))
-    assert np.array_equal(sources, convert.draw_sources(60, 3, 9))
+    assert np.array_equal(sources, draw_sources(60, 3, 9))

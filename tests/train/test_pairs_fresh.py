@@ -15,6 +15,7 @@ import torch
 import gtn_train.pairs.fresh as fresh_module
 from gtn_label import match, quality
 from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_train.pairs import Algorithm1, FreshPairs, labelings
 from gtn_train.seeds import derive
 
@@ -34,7 +35,7 @@ def test_a_round_is_matched_as_match_does():
             assert pairs.round_of(epoch) == number
             wanted = match(
                 LATENTS,
-                convert.draw_sources(60, 3, derive(derive(7, "round", number), "sources")),
+                draw_sources(60, 3, derive(derive(7, "round", number), "sources")),
                 order="norm_desc",
                 cone=2,
                 center=True,

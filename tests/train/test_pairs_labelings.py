@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gtn_label import match, match_mixture
-from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_train.pairs import Algorithm1, Clusters, FixedPairs, FreshPairs, PairOptions, Quantile
 from gtn_train.pairs.labelings import standardized
 from gtn_train.pairs.pair_options import one_round
@@ -27,7 +27,7 @@ def two_clumps(n=40):
 def test_algorithm_1_is_match():
     latents = rows()
     made = Algorithm1(order="norm_desc", cone=3, center=True).label(latents, 7)
-    sources = convert.draw_sources(60, 3, derive(7, "sources"))
+    sources = draw_sources(60, 3, derive(7, "sources"))
     wanted = match(latents, sources, order="norm_desc", cone=3, center=True)
     assert np.array_equal(made.sources, sources)
     assert np.array_equal(made.assignment, wanted.assignment)
@@ -97,7 +97,7 @@ def test_algorithm_1_refuses(changes, message):
 def test_quantile_labels_pair_by_rank():
     latents = rows(50, 1)
     made = Quantile().label(latents, 7)
-    assert np.array_equal(made.sources, convert.draw_sources(50, 1, derive(7, "sources")))
+    assert np.array_equal(made.sources, draw_sources(50, 1, derive(7, "sources")))
     ranks = np.argsort(np.argsort(made.sources[:, 0]))
     assert np.array_equal(latents[made.assignment][:, 0], np.sort(latents[:, 0])[ranks])
 
@@ -120,7 +120,7 @@ def test_clusters_are_those_of_match_mixture():
         members = latents[wanted == cluster].astype(np.float64)
         assert np.allclose(mixture.means[cluster], members.mean(0), rtol=1e-12)
         assert np.allclose(mixture.stds[cluster], members.std(0), rtol=1e-12)
-    z = convert.draw_sources(40, 2, derive(7, "sources"))
+    z = draw_sources(40, 2, derive(7, "sources"))
     placed = (mixture.means[wanted] + mixture.stds[wanted] * z).astype(np.float32)
     assert np.array_equal(made.sources, placed)
     assert np.array_equal(wanted[made.assignment], wanted), "pairs stay within their clusters"
@@ -144,7 +144,7 @@ def test_standardized_clusters_are_matched_from_their_means():
     made = labeling.label(latents, 7)
     wanted = match_mixture(latents, 2, seed=4)
     clusters = wanted.groups[1]
-    z = convert.draw_sources(40, 2, derive(7, "sources"))
+    z = draw_sources(40, 2, derive(7, "sources"))
     frames, wide = np.empty((40, 2)), latents.astype(np.float64)
     for cluster in range(2):
         inside = clusters == cluster

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gtn_label import match, match_mixture
-from gtn_label.arrays.convert import draw_sources
+from gtn_label.arrays.sources import draw_sources
 from gtn_train.pairs.mixture import Mixture
 
 

@@ -7,7 +7,7 @@ import pytest
 from stand_ins import Affine, Tiles
 
 from gtn_label import match
-from gtn_label.arrays.convert import draw_sources
+from gtn_label.arrays.sources import draw_sources
 from gtn_train.pairs.mixture import Mixture
 from gtn_train.sampling.interpolation import interpolate, lines, matched_sources, random_ends
 

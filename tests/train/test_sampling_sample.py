@@ -7,7 +7,7 @@ import pytest
 import torch
 from stand_ins import Affine, Tiles
 
-from gtn_label.arrays.convert import draw_sources
+from gtn_label.arrays.sources import draw_sources
 from gtn_train.pairs.mixture import Mixture
 from gtn_train.sampling.sample import generate_latents, sample_images, sample_latents
 

@@ -22,7 +22,6 @@ import numpy.typing as npt
 
 from ..errors import ArgumentError, ArgumentTypeError
 from .row_blocks import RowsLike, little_endian, row_blocks
-from .sources import draw_sources as draw_sources
 
 CPU_DLPACK_DEVICES = (1, 3, 11)  # kDLCPU, kDLCUDAHost and kDLROCMHost (pinned host memory)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gtn_label import Matching
 from gtn_label.arrays import convert, to_caller
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.options import check_seed
 
 from ..seeds import random_numbers
@@ -144,7 +145,7 @@ class FixedPairs(Closing):
         else:
             rows = convert.as_rows(latents, "latents").rows
             n, dim = rows.shape
-            sources = convert.draw_sources(n, dim, matching.meta["seed"])
+            sources = draw_sources(n, dim, matching.meta["seed"])
             labels = rows[matching.assignment]
         return cls(sources, labels, latents_sha256=made_from, cosine=matching.cosine)
 

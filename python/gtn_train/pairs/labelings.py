@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gtn_label import match, match_quantile
 from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.backend.names import resolve
 from gtn_label.mixture import find_clusters
 from gtn_label.options import as_bool, as_integer, check_order, check_seed, check_threads
@@ -144,7 +145,7 @@ class Algorithm1:
         latents = convert.as_rows(latents, "latents").rows
         seen = self._seen(latents)
         n, dim = latents.shape
-        sources = convert.draw_sources(n, dim, derive(seed, "sources"))
+        sources = draw_sources(n, dim, derive(seed, "sources"))
         classes = groups = None
         if self._classes is not None:
             classes = random_numbers(seed, "classes").permutation(self._classes)
@@ -192,7 +193,7 @@ class Quantile:
         """Draw n = m sources from N(0, 1) and pair them in sorted order."""
         latents = convert.as_rows(latents, "latents").rows
         self.check(latents)
-        sources = convert.draw_sources(len(latents), 1, derive(seed, "sources"))
+        sources = draw_sources(len(latents), 1, derive(seed, "sources"))
         matching = match_quantile(latents, sources)
         return Labeled(sources, matching.assignment, matching.cosine, None, "quantile")
 
@@ -288,7 +289,7 @@ class Clusters:
         latents = convert.as_rows(latents, "latents").rows
         self.check(latents)
         n, dim = latents.shape
-        z = convert.draw_sources(n, dim, derive(seed, "sources"))
+        z = draw_sources(n, dim, derive(seed, "sources"))
         sources = self.mixture.around(self._clusters, z)
         seen, seen_sources = latents, sources
         if self._standardize:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gtn_label.arrays.convert import draw_sources
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.options import as_integer, check_seed
 
 from ..models.autoencoder import decode_all

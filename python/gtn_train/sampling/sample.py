@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from gtn_label.arrays import convert
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.options import as_integer, check_seed
 
 from ..data.images import refuse_non_finite
@@ -76,7 +77,7 @@ def sample_latents(
     n = as_integer(n, "n", 1)
     seed = check_seed(seed)
     if mixture is None:
-        sources = convert.draw_sources(n, as_integer(_dim(generator), "generator.dim", 1), seed)
+        sources = draw_sources(n, as_integer(_dim(generator), "generator.dim", 1), seed)
     else:
         sources, clusters = mixture.draw(n, seed, _classes(classes, n))
         if getattr(generator, "classes", 0):
