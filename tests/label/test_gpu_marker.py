@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
 
 # Tests of each kind, and a plugin that makes up whether there is a device.
 SUITE = """
@@ -68,7 +71,8 @@ def ended(tmp_path_factory):
     runs += [(HERE, *options, *more) for options in FAIL for more in ((), ("--collect-only",))]
     done = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(runs)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        # This conftest before those of folders that pytest has put on the path.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
         capture_output=True,
         text=True,
         check=False,
