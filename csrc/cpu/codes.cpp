@@ -10,7 +10,7 @@
 #include <numeric>
 #include <utility>
 
-#include "core/unit.hpp"
+#include "core/unit_vectors.hpp"
 #include "cpu/cells.hpp"
 
 namespace gtn {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <mutex>
 
-#include "core/unit.hpp"
+#include "core/unit_vectors.hpp"
 
 namespace gtn {
 namespace {

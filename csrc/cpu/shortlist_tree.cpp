@@ -6,7 +6,7 @@
 #include <functional>
 #include <limits>
 
-#include "core/unit.hpp"
+#include "core/unit_vectors.hpp"
 #include "cpu/codes.hpp"
 #include "cpu/divider.hpp"
 

@@ -13,7 +13,7 @@
 #include "core/stats.hpp"
 #include "cuda/bounds.hpp"
 #include "cuda/phase_clock.hpp"
-#include "cuda/resolve.hpp"
+#include "cuda/conflicts.hpp"
 
 namespace gtn::cuda {
 

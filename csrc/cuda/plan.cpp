@@ -4,7 +4,7 @@
 
 #include "cuda/caps.hpp"
 #include "cuda/codes.hpp"
-#include "cuda/resolve.hpp"
+#include "cuda/conflicts.hpp"
 
 namespace gtn::cuda {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <mutex>
 
-#include "core/unit.hpp"
+#include "core/unit_vectors.hpp"
 
 namespace gtn {
 namespace {

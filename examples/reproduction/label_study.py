@@ -44,7 +44,7 @@ from gtn_train.models.autoencoder import decode_all
 from gtn_train.pairs import Algorithm1, Labeled, Labeling
 from gtn_train.pairs.labelings import standardized
 from gtn_train.pairs.rows import cosines_of
-from gtn_train.run.opened import FinishedRun
+from gtn_train.run.finished_run import FinishedRun
 from gtn_train.run.presets import PRESETS
 from gtn_train.seeds import derive, random_numbers
 

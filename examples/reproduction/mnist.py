@@ -11,9 +11,9 @@ from pathlib import Path
 
 from study import circumstances, options_of, write_figure, write_numbers
 
-from gtn_train.evaluation.of_run import evaluate_run
+from gtn_train.evaluation.evaluate_run import evaluate_run
 from gtn_train.report import figures
-from gtn_train.run.opened import FinishedRun
+from gtn_train.run.finished_run import FinishedRun
 from gtn_train.run.pipeline import run_pipeline
 from gtn_train.run.presets import preset
 from gtn_train.run.settings import RunSettings

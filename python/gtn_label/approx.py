@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .backend.faiss_approx import Approx
-from .options import ApproxOptions, MatchOptions
+from .match_options import ApproxOptions, MatchOptions
 from .result import Matching
 from .run import run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .options import MatchOptions
+from .match_options import MatchOptions
 from .progress import ProgressCallback
 from .result import Matching
 from .run import run

@@ -18,8 +18,9 @@ from .arrays.on_gpu import in_cpu_memory, locate
 from .arrays.sources import draw_sources
 from .backend.engines import check_place
 from .backend.names import resolve
+from .checks import as_integer, check_seed
 from .errors import ArgumentError
-from .options import MatchOptions, MixtureOptions, as_integer, check_seed
+from .match_options import MatchOptions, MixtureOptions
 from .result import Matching
 from .run import run
 

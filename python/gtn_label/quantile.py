@@ -14,8 +14,8 @@ import numpy as np
 from .arrays import convert
 from .arrays.sources import draw_sources
 from .arrays.to_caller import given
+from .checks import check_seed
 from .errors import too_many_sources
-from .options import check_seed
 from .result import Matching
 
 

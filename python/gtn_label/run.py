@@ -1,8 +1,8 @@
 """One run: check the arrays, hand them to the engine, wrap what comes back.
 
 The verbs (matching.py, approx.py, mixture.py) call `run` with their options, and the command calls
-the verbs. Not here: checks of options (options.py), reading arrays (arrays/), the choice of an
-engine (backend/), and checks of values, which the engine makes.
+the verbs. Not here: checks of options (match_options.py), reading arrays (arrays/), the choice of
+an engine (backend/), and checks of values, which the engine makes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from .arrays.to_caller import given
 from .backend.engines import check_device, check_place, make_engine
 from .backend.faiss_approx import Approx, factory_index
 from .backend.names import resolve
+from .checks import check_seed
 from .errors import ArgumentError, too_many_sources
-from .options import MatchOptions, check_seed
+from .match_options import MatchOptions
 from .progress import Progress
 from .result import Matching
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .data import open_images
     from .models.registry import make_model
     from .pairs import Algorithm1, Clusters, FixedPairs, FreshPairs, Quantile
-    from .run.opened import FinishedRun
+    from .run.finished_run import FinishedRun
     from .run.store import RunFolder
     from .sampling.sample import sample_images, sample_latents
     from .training import TrainingOptions, train_autoencoder, train_generator
@@ -43,7 +43,7 @@ __getattr__ = lazy_names(
     {
         "Algorithm1": "pairs.labelings",
         "Clusters": "pairs.labelings",
-        "FinishedRun": "run.opened",
+        "FinishedRun": "run.finished_run",
         "FixedPairs": "pairs.fixed",
         "FreshPairs": "pairs.fresh",
         "Quantile": "pairs.labelings",

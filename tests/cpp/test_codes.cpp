@@ -8,7 +8,7 @@
 #include <numeric>
 
 #include "core/norms.hpp"
-#include "core/unit.hpp"
+#include "core/unit_vectors.hpp"
 #include "cpu/cells.hpp"
 #include "cpu/codes.hpp"
 #include "reference.hpp"

@@ -25,7 +25,7 @@ from cuda_cases import LATENTS, LAYOUTS, SOURCES, bfloat16_of, float32_of, gauss
 from device_double import BFLOAT16, EMULATED, DeviceArray
 from gtn_label import Matching
 from gtn_label.arrays import convert
-from prefix import Prefix
+from memory_checkpoint import Prefix
 
 pytestmark = pytest.mark.skipif(not EMULATED, reason="needs a build with GTN_CUDA=EMULATED")
 

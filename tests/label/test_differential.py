@@ -1,6 +1,6 @@
 """The engine against the oracle, equal bit for bit, on every instruction set present.
 
-The cases are a covering design (see covering.py): each data set at every dimension with 1,000
+The cases are a covering design (see pair_cover.py): each data set at every dimension with 1,000
 rows and with a tiny number, each with 5,000 rows in one dimension, and all pairs of levels of all
 factors. `-m exhaustive` runs every data set at every shape with several draws of the options.
 """
@@ -17,8 +17,8 @@ import pytest
 import engine
 import oracle
 from cases import inputs, label
-from covering import complete, pairs_of
 from datasets import NAMES
+from pair_cover import complete, pairs_of
 
 DIMS = (1, 2, 3, 5, 7, 8, 16, 33, 64, 100, 513)
 TINY = (1, 2, 31, 32, 33)

@@ -20,7 +20,7 @@ import oracle
 from datasets import make, make_groups
 from gtn_label import _core
 from gtn_label.arrays.sources import draw_sources
-from prefix import Prefix
+from memory_checkpoint import Prefix
 
 pytestmark = pytest.mark.gpu
 

@@ -9,7 +9,7 @@ import engine
 import oracle
 from datasets import make, make_groups
 from gtn_label import ArgumentError, match
-from prefix import Prefix
+from memory_checkpoint import Prefix
 
 OPTIONS = [
     {},

@@ -27,14 +27,14 @@ def gtn_train(capfd, monkeypatch):
     """gtn-train in this process, with small sheets: gtn_train(*args) -> how it ended."""
     from command_cases import Runner  # here: other tests need no command
 
-    from gtn_train.evaluation import of_run
+    from gtn_train.evaluation import evaluate_run
     from gtn_train.report import sheets
 
     for module, name, few in (
         (sheets, "SHEET", 16),
         (sheets, "LINES", 2),
         (sheets, "LATENTS", 300),
-        (of_run, "LATENTS", 300),
+        (evaluate_run, "LATENTS", 300),
     ):
         monkeypatch.setattr(module, name, few)
     return Runner(capfd)

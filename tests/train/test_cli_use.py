@@ -11,7 +11,7 @@ from command_cases import IMAGE_RUN, write_mnist
 from PIL import Image
 from stand_ins import Moments
 
-from gtn_train.evaluation import of_run
+from gtn_train.evaluation import evaluate_run as module
 from gtn_train.models import registry
 from gtn_train.pairs.classes import as_in_data
 from gtn_train.sampling import sample
@@ -26,7 +26,7 @@ def test_samples_of_images(gtn_train, images, tmp_path, monkeypatch):
         assert sheet.size == (3 * 10 + 2, 3 * 10 + 2)
     gtn_train.ok("sample", images, "--n", 9, "--out", "nine.npy")
     found = np.load("nine.npy")
-    from gtn_train.run.opened import FinishedRun
+    from gtn_train.run.finished_run import FinishedRun
 
     run = FinishedRun(images)
     assert (found.dtype, found.shape) == (np.uint8, (9, 1, 8, 8))
@@ -48,7 +48,7 @@ def test_samples_of_a_mixture_come_from_it(gtn_train, tmp_path):
     out = tmp_path / "run"
     gtn_train.ok("generator", "--preset", "two-squares", "--n", 200, "--out", out)
     gtn_train.ok("sample", out, "--n", 50, "--out", tmp_path / "s.npy")
-    from gtn_train.run.opened import FinishedRun
+    from gtn_train.run.finished_run import FinishedRun
 
     run = FinishedRun(out)
     told = as_in_data(run.classes, 50, 0)
@@ -73,7 +73,7 @@ def test_samples_by_class(gtn_train, by_class, tmp_path):
     for args, name in ((("--class", 3), "three.npy"), ((), "all.npy")):
         gtn_train.ok("sample", by_class, "--n", 20, *args, "--out", tmp_path / name)
     three, everything = np.load(tmp_path / "three.npy"), np.load(tmp_path / "all.npy")
-    from gtn_train.run.opened import FinishedRun
+    from gtn_train.run.finished_run import FinishedRun
 
     run = FinishedRun(by_class)
     given = (run.generator, run.autoencoder, 20, 0)
@@ -156,7 +156,7 @@ def test_lines_between_training_images(gtn_train, images, tmp_path):
     given = ("--between", 5, 7, "--between", 0, 59, "--steps", 3, "--out", out)
     assert gtn_train.ok("interpolate", images, *given).out.startswith("2 lines of 3 points in ")
     from gtn_train.models.autoencoder import decode_all
-    from gtn_train.run.opened import FinishedRun
+    from gtn_train.run.finished_run import FinishedRun
     from gtn_train.sampling.sample import generate_latents
 
     run = FinishedRun(images)
@@ -190,7 +190,7 @@ def test_lines_by_class(gtn_train, by_class, tmp_path):
 
 @pytest.fixture
 def moments(monkeypatch):
-    monkeypatch.setattr(of_run, "lite0", lambda **device: Moments())
+    monkeypatch.setattr(module, "lite0", lambda **device: Moments())
 
 
 def test_evaluate_prints_a_table_or_json(gtn_train, images, tmp_path, moments):

@@ -17,8 +17,8 @@ from command_cases import (
 
 from gtn_train.models import registry
 from gtn_train.pairs.mixture import Mixture
+from gtn_train.run.finished_run import FinishedRun
 from gtn_train.run.manifest import StageSpec
-from gtn_train.run.opened import FinishedRun
 from gtn_train.run.presets import PRESETS
 from gtn_train.run.store import RunFolder
 from gtn_train.training import loop

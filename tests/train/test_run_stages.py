@@ -17,11 +17,11 @@ from stand_ins import Moments
 
 from gtn_label import Matching
 from gtn_label.arrays import convert
-from gtn_train.evaluation import metrics
+from gtn_train.evaluation import stop_metric
 from gtn_train.models import registry
 from gtn_train.pairs.mixture import Mixture
+from gtn_train.run.finished_run import FinishedRun
 from gtn_train.run.lock import LOCK_FILE
-from gtn_train.run.opened import FinishedRun
 from gtn_train.run.store import RunFolder
 from gtn_train.sampling.sample import generate_latents
 from gtn_train.seeds import derive
@@ -138,7 +138,7 @@ def test_a_run_by_class(gtn_train, tmp_path):
 
 
 def test_a_generator_stops_by_a_figure_of_its_images(gtn_train, tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics, "lite0", lambda device: Moments())
+    monkeypatch.setattr(stop_metric, "lite0", lambda device: Moments())
     data, out = write_mnist(tmp_path / "data"), tmp_path / "run"
     given = ("--preset", "mnist", "--data", data, "--out", out, *AUTOENCODER, "--by-class")
     small = ("--generator-epochs", 3)
@@ -148,7 +148,7 @@ def test_a_generator_stops_by_a_figure_of_its_images(gtn_train, tmp_path, monkey
         best = max(values) if figure == "IS-Lite0" else min(values)
         assert f"{name} {best:.4g} at epoch {values.index(best) + 1}" in done.err
     run = FinishedRun(out)
-    again = metrics.named_metric(
+    again = stop_metric.named_metric(
         "FD-Lite0",
         Moments(),
         run.autoencoder,

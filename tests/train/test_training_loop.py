@@ -26,7 +26,7 @@ from gtn_train.training import (
     train_autoencoder,
     train_generator,
 )
-from gtn_train.training.devices import make_fabric
+from gtn_train.training.fabric import make_fabric
 from gtn_train.training.loop import Job, train
 from gtn_train.training.stopping import Best
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import as_integer, as_text
 from ..errors import ArgumentError
-from ..options import as_integer, as_text
 from . import faiss_package
 from .faiss_exact import MOST_K, MOST_K_GPU, Floats, Found, gpu_number
 

@@ -19,8 +19,8 @@ import re
 from typing import NamedTuple
 
 from .. import _core
+from ..checks import as_text
 from ..errors import ArgumentError
-from ..options import as_text
 from . import cuda, faiss_package
 
 INSTRUCTION_SET_VARIABLE = "GTN_LABEL_INSTRUCTION_SET"

@@ -1,6 +1,6 @@
 """The command line of gtn-label: options, help, and the checks that need no file.
 
-An option whose name is a field of `gtn_label.options.MatchOptions` reaches `match` by that name.
+An option whose name is a field of `MatchOptions` (match_options.py) reaches `match` by that name.
 job.py does the work. Two small classes group the options in --help, which click does not do.
 """
 
@@ -17,8 +17,9 @@ import click
 
 from .. import __version__
 from ..approx import DEFAULT_SAMPLE
+from ..checks import ORDERS
 from ..io.files import INPUT_SUFFIXES, OUTPUT_SUFFIXES
-from ..options import ORDERS, MatchOptions
+from ..match_options import MatchOptions
 from .plot import PLOT_SUFFIXES
 
 __all__ = ["DEFAULT_OUT", "Options", "ShowBackends", "cli", "parse_bytes"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from gtn_label.options import ORDERS
+from gtn_label.checks import ORDERS
 
 from ..data import SET_NAMES
 from ..evaluation import STOP_BY

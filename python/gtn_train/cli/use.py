@@ -21,7 +21,7 @@ from ..run.settings import RunSettings
 from ..training.training_options import ACCELERATORS
 
 if TYPE_CHECKING:
-    from ..run.opened import FinishedRun
+    from ..run.finished_run import FinishedRun
 
 __all__ = ["COMMANDS"]
 
@@ -230,7 +230,7 @@ def evaluate(
         raise click.UsageError(f"--weights needs --extractor inception, got {extractor}.")
     finished = _open(run, accelerator)
     with console.held():
-        from ..evaluation.of_run import evaluate_run
+        from ..evaluation.evaluate_run import evaluate_run
 
     found = evaluate_run(
         finished, extractor, weights=weights, n=n, seed=seed, progress=sys.stderr.isatty()
@@ -252,7 +252,7 @@ def report_(run: Path, out: Path | None) -> str:
     out = run / "report.html" if out is None else out
     _check_suffix(out, (".html",))
     finished = _open(run, "cpu")
-    from ..report.of_run import report_run
+    from ..report.report_run import report_run
 
     report_run(finished, out)
     return f"wrote {out}"
@@ -263,7 +263,7 @@ COMMANDS = [sample, interpolate_, evaluate, report_]
 
 def _open(run: Path, accelerator: str) -> FinishedRun:
     with console.held():
-        from ..run.opened import FinishedRun
+        from ..run.finished_run import FinishedRun
 
     return FinishedRun(run, accelerator=accelerator)
 

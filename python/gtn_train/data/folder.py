@@ -27,9 +27,9 @@ import PIL
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from gtn_label.checks import usable_cpus
 from gtn_label.io.atomic import atomic_file
 from gtn_label.io.files import read_array
-from gtn_label.options import usable_cpus
 
 from .vision import torchvision
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from gtn_label.arrays import convert
-from gtn_label.options import check_seed
+from gtn_label.checks import check_seed
 from gtn_train.seeds import random_numbers
 
 __all__ = ["Images", "refuse_non_finite", "to_bytes", "to_model"]

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gtn_label.checks import as_integer
 from gtn_label.io.files import read_array
-from gtn_label.options import as_integer
 
 from .folder import Cache, Decoding, Encoded, class_of_each, decode, decode_files, list_images
 from .images import Images

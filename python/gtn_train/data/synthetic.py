@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gtn_label.arrays import convert
-from gtn_label.options import as_integer, check_seed
+from gtn_label.checks import as_integer, check_seed
 from gtn_train.seeds import random_numbers
 
 __all__ = [

@@ -20,8 +20,8 @@ import torch
 from tqdm import tqdm
 
 from gtn_label.arrays.convert import sha256
+from gtn_label.checks import as_integer, check_seed
 from gtn_label.io.files import read_npz, write_npz
-from gtn_label.options import as_integer, check_seed
 
 from ..data.images import check_images
 from ..seeds import derive, random_numbers

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from gtn_label import quality
 from gtn_label.arrays.convert import refuse_non_finite
-from gtn_label.options import as_integer, check_seed
+from gtn_label.checks import as_integer, check_seed
 
 from ..seeds import random_numbers
 

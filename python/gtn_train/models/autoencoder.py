@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gtn_label.arrays import convert
-from gtn_label.options import as_integer
+from gtn_label.checks import as_integer
 
 from ..data.images import check_images, refuse_non_finite, to_bytes, to_model
 

@@ -19,8 +19,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from gtn_label.checks import check_seed
 from gtn_label.io.atomic import atomic_file
-from gtn_label.options import check_seed
 
 from ..seeds import derive
 from .autoencoder import PretrainedPair, VanillaAutoencoder

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own abbreviation)
 from torch import Tensor, nn
 
-from gtn_label.options import as_integer
+from gtn_label.checks import as_integer
 
 from .autoencoder import check_image_shape
 

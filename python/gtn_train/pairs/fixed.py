@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gtn_label import Matching
 from gtn_label.arrays import convert, to_caller
 from gtn_label.arrays.sources import draw_sources
-from gtn_label.options import check_seed
+from gtn_label.checks import check_seed
 
 from ..seeds import random_numbers
 from .rows import Closing, PairRows, as_numpy, as_tensors, cosines_of, float_rows, measure

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from gtn_label.arrays import convert, to_caller
-from gtn_label.options import as_integer, check_seed
+from gtn_label.checks import as_integer, check_seed
 
 from ..seeds import derive
 from .labelings import Algorithm1, Labeling

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from gtn_label.arrays.convert import as_labels, refuse_non_finite
 from gtn_label.arrays.sources import draw_sources
+from gtn_label.checks import as_integer, check_seed
 from gtn_label.io.atomic import atomic_file
-from gtn_label.options import as_integer, check_seed
 
 from ..seeds import random_numbers
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gtn_label.arrays import convert
-from gtn_label.options import as_integer, check_order
+from gtn_label.checks import as_integer, check_order
 
 from ..seeds import derive
 

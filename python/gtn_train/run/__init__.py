@@ -5,7 +5,7 @@
 - store.py, manifest.py: the folder of a stage; the manifest of a complete one.
 - verdict.py, builder.py: the decision to reuse, resume, rebuild or refuse a stage, and its work.
 - lock.py, barrier.py: one run at a time in a folder; several processes in one run.
-- opened.py: a finished run, for reading.
+- finished_run.py: a finished run, for reading.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .opened import FinishedRun
+    from .finished_run import FinishedRun
     from .pipeline import run_pipeline
     from .presets import PRESETS, preset
     from .settings import RunSettings
@@ -26,7 +26,7 @@ __all__ = ["PRESETS", "FinishedRun", "RunFolder", "RunSettings", "preset", "run_
 __getattr__ = lazy_names(
     __name__,
     {
-        "FinishedRun": "opened",
+        "FinishedRun": "finished_run",
         "PRESETS": "presets",
         "RunFolder": "store",
         "RunSettings": "settings",

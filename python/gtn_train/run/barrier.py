@@ -2,7 +2,7 @@
 
 Process 0 works while the others wait for its result or its error. They communicate through
 torchrun's key-value store, which needs no process group, and lets one process compute alone for
-hours. Not here: collective operations of a training (training/devices.py).
+hours. Not here: collective operations of a training (training/fabric.py).
 """
 
 from __future__ import annotations

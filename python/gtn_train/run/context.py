@@ -85,7 +85,7 @@ class Context:
         """Load the feature extractor for early stopping, or fail early if it is unavailable."""
         stop_by = self.preset.stop_by
         if stop_by != "loss" and self.extractor is None:
-            from ..evaluation.metrics import extractor_of  # torch-fidelity, only if needed
+            from ..evaluation.stop_metric import extractor_of  # torch-fidelity, only if needed
 
             weights = self.settings.computing.weights
             self.extractor = extractor_of(stop_by, weights, device=self.device)

@@ -1,7 +1,8 @@
 """The pipeline: a run's stages in their order, and the checks before the first one.
 
 autoencoder → latents → pairs → generator → samples. Vectors have no autoencoder. Not here: the
-stages themselves (stages.py), their verdicts (verdict.py), reading a complete run (opened.py).
+stages themselves (stages.py), their verdicts (verdict.py), reading a complete run
+(finished_run.py).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from gtn_label.options import as_integer
+from gtn_label.checks import as_integer
 
 from ..data import SET_NAMES, SYNTHETIC
 from ..evaluation import STOP_BY

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from gtn_label.checks import as_integer, check_seed
 from gtn_label.io.atomic import atomic_file
-from gtn_label.options import as_integer, check_seed
 
 from ..training import TrainingOptions
 from ..training.training_options import ACCELERATORS, PRECISIONS

@@ -328,7 +328,7 @@ def _metric(ctx: Context, autoencoder: Any, pairs: MadePairs) -> Metric | None:
     """The figure that decides which weights are best; None for the validation loss."""
     if ctx.preset.stop_by == "loss" or ctx.images is None:
         return None
-    from ..evaluation.metrics import named_metric
+    from ..evaluation.stop_metric import named_metric
 
     ctx.load_extractor()
     return named_metric(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gtn_label.arrays.sources import draw_sources
-from gtn_label.options import as_integer, check_seed
+from gtn_label.checks import as_integer, check_seed
 
 from ..models.autoencoder import decode_all
 from ..pairs.mixture import Mixture

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from gtn_label.arrays import convert
 from gtn_label.arrays.sources import draw_sources
-from gtn_label.options import as_integer, check_seed
+from gtn_label.checks import as_integer, check_seed
 
 from ..data.images import refuse_non_finite
 from ..models.autoencoder import decode_all, evaluating

@@ -6,8 +6,8 @@
 - steps.py: the loss of each kind of model on a batch.
 - batches.py: the rows of a step, from images or pairs.
 - stopping.py: best weights and early stopping. checkpoint.py: the file of an interrupted run.
-- devices.py, accelerator.py: Lightning Fabric's device, precision and processes.
-- processes.py: the processes that torchrun started. watching.py: a bar and curves.
+- fabric.py, accelerator.py: Lightning Fabric's device, precision and processes.
+- processes.py: the processes that torchrun started. progress.py: a bar and curves.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The device that an accelerator's name means on this machine.
 
-Not here: several devices, and precision (devices.py).
+Not here: several devices, and precision (fabric.py).
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ from ..run.verdict import TrainingSpec, verdict
 from ..seeds import derive
 from .batches import Batches, bounds, share
 from .checkpoint import FORMAT, one_line, read_checkpoint, start_folder
-from .devices import cpu_threads, seeded
+from .fabric import cpu_threads, seeded
+from .progress import Curves, describe, progress_bar
 from .steps import Step
 from .stopping import Best
 from .training_options import COMPUTING, Metric, TrainingOptions, TrainingResult
-from .watching import Curves, describe, progress_bar
 
 __all__ = ["Job", "train"]
 

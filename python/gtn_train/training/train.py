@@ -14,7 +14,7 @@ from ..models.vae import VanillaVAE
 from ..pairs import FixedPairs, Pairs
 from ..run.store import RunFolder
 from .batches import ImageBatches, PairBatches, SharedPairs
-from .devices import make_fabric
+from .fabric import make_fabric
 from .loop import Job, train
 from .steps import Step, autoencoder_step, generator_step, vae_step
 from .training_options import Metric, TrainingOptions, TrainingResult

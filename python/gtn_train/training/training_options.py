@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gtn_label.options import as_integer, check_seed
+from gtn_label.checks import as_integer, check_seed
 
 __all__ = ["ACCELERATORS", "PRECISIONS", "Metric", "TrainingOptions", "TrainingResult"]
 

@@ -13,7 +13,7 @@ import engine
 import gtn_label
 from gtn_label import _core
 from gtn_label.backend import names
-from made_up import cuda_is, entry, faiss_is
+from made_up_engines import cuda_is, entry, faiss_is
 
 VARIABLE = "GTN_LABEL_INSTRUCTION_SET"
 FAISS = "FAISS's exhaustive search"

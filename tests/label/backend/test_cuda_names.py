@@ -13,7 +13,7 @@ import gtn_label
 from gtn_label import _core
 from gtn_label.arrays.on_gpu import Location
 from gtn_label.backend import engines, names
-from made_up import cuda_is, gpu
+from made_up_engines import cuda_is, gpu
 
 OLD = "it is too old"
 TEXT = "on a GPU, by its best kernel"

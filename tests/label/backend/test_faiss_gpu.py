@@ -20,9 +20,9 @@ import faiss_double
 import gtn_label
 import oracle
 from cases import inputs, label
-from covering import complete, pairs_of
 from datasets import NAMES, make, make_groups
 from gtn_label.backend import faiss_exact
+from pair_cover import complete, pairs_of
 
 DIMS = (2, 3, 8, 33, 100)
 FACTORS = {

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "cuda/resolve.hpp"
+#include "cuda/conflicts.hpp"
 #include "device_array.hpp"
 
 using emulation::Array;

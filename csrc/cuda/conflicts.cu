@@ -1,4 +1,4 @@
-#include "cuda/resolve.hpp"
+#include "cuda/conflicts.hpp"
 
 namespace gtn::cuda {
 namespace {

@@ -8,7 +8,7 @@ import torch
 from stand_ins import Affine, Moments, Tiles
 
 from gtn_train.evaluation.images import extract, frechet_distance, inception_score
-from gtn_train.evaluation.metrics import extractor_of, image_metric
+from gtn_train.evaluation.stop_metric import extractor_of, image_metric
 from gtn_train.pairs.classes import as_in_data
 from gtn_train.pairs.mixture import Mixture
 from gtn_train.sampling.sample import sample_images

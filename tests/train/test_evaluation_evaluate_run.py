@@ -9,18 +9,18 @@ import pytest
 from command_cases import files, write_folder, write_mnist
 from stand_ins import Moments
 
-from gtn_train.evaluation import of_run
+from gtn_train.evaluation import evaluate_run as module
+from gtn_train.evaluation.evaluate_run import evaluate_run
 from gtn_train.evaluation.latents import energy_distance, norm_statistics
-from gtn_train.evaluation.of_run import evaluate_run
-from gtn_train.run.opened import FinishedRun
+from gtn_train.run.finished_run import FinishedRun
 from gtn_train.sampling.sample import sample_latents
 from gtn_train.seeds import derive
 
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(of_run, "LATENTS", 300)
-    monkeypatch.setattr(of_run, "lite0", lambda **device: Moments())
+    monkeypatch.setattr(module, "LATENTS", 300)
+    monkeypatch.setattr(module, "lite0", lambda **device: Moments())
 
 
 def test_latents_are_measured(vectors, few):
@@ -91,7 +91,7 @@ def test_damaged_test_images_are_an_error(images, few):
 
 def test_a_figure_that_is_not_defined_is_null(vectors, few, monkeypatch):
     undefined = {"spread": float("nan"), "mean": np.float32(1.5)}
-    monkeypatch.setattr(of_run, "norm_statistics", lambda *rows, **options: undefined)
+    monkeypatch.setattr(module, "norm_statistics", lambda *rows, **options: undefined)
     found = evaluate_run(FinishedRun(vectors), "none")
     assert found["latents"]["norms"] == {"spread": None, "mean": 1.5}
     json.dumps(found, allow_nan=False)
@@ -116,4 +116,4 @@ def test_damaged_figures_are_named(vectors, content):
     (vectors / "evaluation").mkdir()
     (vectors / "evaluation" / "none.json").write_text(content)
     with pytest.raises(ValueError, match=r"none\.json' is damaged: .*; evaluate again"):
-        of_run.kept(vectors)
+        module.kept(vectors)

@@ -1,6 +1,6 @@
 """The report of one finished run: gathers the page's contents from the run's folder.
 
-Not here: how the page looks (page.py, page.html.j2), and measuring (evaluation/of_run.py).
+Not here: how the page looks (page.py, page.html.j2), and measuring (evaluation/evaluate_run.py).
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.of_run import kept
+from ..evaluation.evaluate_run import kept
 from ..models import registry
-from ..run.opened import FinishedRun
+from ..run.finished_run import FinishedRun
 from ..run.settings import RunSettings
 from .page import Contents, write_report
 

@@ -10,8 +10,8 @@ import pytest
 from command_cases import write_mnist
 
 from gtn_train.models import registry
+from gtn_train.run.finished_run import FinishedRun
 from gtn_train.run.manifest import StageSpec
-from gtn_train.run.opened import FinishedRun
 from gtn_train.run.store import RunFolder
 
 

@@ -21,8 +21,8 @@ from ..data.sets import NoTestSplit
 from ..models.autoencoder import decode_all, encode_all
 from ..pairs.classes import as_in_data
 from ..report import figures
+from ..run.finished_run import FinishedRun
 from ..run.manifest import versions
-from ..run.opened import FinishedRun
 from ..sampling.sample import sample_images, sample_latents
 from ..seeds import derive, random_numbers
 from . import EXTRACTORS

@@ -1,6 +1,6 @@
 // Loops run over lanes of fixed number, so that compilers vectorise them for any baseline without
 // being allowed to reorder additions.
-#include "core/unit.hpp"
+#include "core/unit_vectors.hpp"
 
 #include <algorithm>
 #include <cmath>

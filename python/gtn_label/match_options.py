@@ -7,85 +7,26 @@ and a device exist (backend/), and values of rows, which the engine checks.
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import numpy as np
 import numpy.typing as npt
 
 from .arrays import convert
 from .arrays.on_gpu import in_cpu_memory
+from .checks import as_bool, as_integer, as_text, check_order, check_threads
 from .errors import ArgumentError, ArgumentTypeError
 from .progress import ProgressCallback, check_progress
 
 if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
 
-ORDERS = ("norm", "norm_desc", "index")
-MOST_THREADS = 64  # or four a CPU, if that is more: others would only be created and joined
 LARGEST_INT64 = 2**63 - 1
 
 
 # ----------------------------------------------------------------------------------------- checks
-
-
-def check_order(order: Any, name: str = "order") -> str:
-    """Return `order` if it is one of ORDERS; raise ArgumentError otherwise."""
-    if not isinstance(order, str) or order not in ORDERS:
-        known = ", ".join(repr(known) for known in ORDERS)
-        raise ArgumentError(name, f"must be one of {known}", repr(order))
-    return order
-
-
-def as_bool(value: Any, name: str) -> bool:
-    """Return a flag of Python's or NumPy's as a bool; raise ArgumentTypeError otherwise."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ArgumentTypeError(name, "must be a bool", f"{type(value).__name__} {value!r}")
-    return bool(value)
-
-
-def as_integer(value: Any, name: str, least: int, unit: str = "") -> int:
-    """Return an int of at least `least`; ArgumentTypeError for bool and non-integers."""
-    if isinstance(value, (bool, np.bool_)):
-        raise ArgumentTypeError(name, f"must be an int{unit}", f"bool {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ArgumentTypeError(
-            name, f"must be an int{unit}", f"{type(value).__name__} {value!r}"
-        ) from None
-    if number < least:
-        raise ArgumentError(name, f"must be >= {least}", str(number))
-    return number
-
-
-def as_text(value: Any, name: str) -> str:
-    """Return a str; raise ArgumentTypeError otherwise."""
-    if not isinstance(value, str):
-        raise ArgumentTypeError(name, "must be a str", f"{type(value).__name__} {value!r}")
-    return value
-
-
-def check_seed(seed: Any) -> int:
-    """Return a seed, an int >= 0."""
-    return as_integer(seed, "seed", 0)
-
-
-def check_threads(threads: Any, name: str = "threads") -> int:
-    """Return the number of threads to start: at most MOST_THREADS; one a CPU for None."""
-    cpus = usable_cpus()
-    count = cpus if threads is None else as_integer(threads, name, 1)
-    return min(count, max(MOST_THREADS, 4 * cpus))
-
-
-def usable_cpus() -> int:
-    """Return the number of CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _as_cone(value: Any, name: str) -> int:
