@@ -1,4 +1,4 @@
-"""What surrounds the library: example data, documents, CI's helpers.
+"""The library's surroundings: example data, documents, CI's helpers.
 
 Helpers must reject what they are there to reject, so each is shown a fault. Not here: the library,
 the command and the benchmarks.

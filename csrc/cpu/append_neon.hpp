@@ -1,4 +1,5 @@
-// What the NEON kernels share: the shape of their tiles, and appending what reaches a threshold.
+// The part that the NEON kernels share: the shape of their tiles, and appending sums that reach a
+// threshold.
 // All of it lies in an anonymous namespace: an inline function compiled with a kernel's flags could
 // be the copy that the linker keeps for everyone.
 #pragma once

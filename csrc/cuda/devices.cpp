@@ -1,5 +1,5 @@
-// Which devices and kernels there are, and why not: the part of backend_cuda.hpp that makes no
-// context.
+// Lists devices and kernels, each with the reason when it cannot run: the part of backend_cuda.hpp
+// that makes no context.
 #include <algorithm>
 
 #include "cuda/backend_cuda.hpp"

@@ -12,8 +12,8 @@
 #include "core/parallel.hpp"
 #include "core/stats.hpp"
 #include "cuda/bounds.hpp"
-#include "cuda/phase_clock.hpp"
 #include "cuda/conflicts.hpp"
+#include "cuda/phase_clock.hpp"
 
 namespace gtn::cuda {
 

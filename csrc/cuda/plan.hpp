@@ -1,4 +1,4 @@
-// What a run takes of a device's memory, and what goes where when not all fits. Pure arithmetic.
+// Device-memory budget, and where rows and codes go when they do not fit. Pure arithmetic.
 #pragma once
 
 #include <cstdint>

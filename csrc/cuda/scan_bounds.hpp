@@ -12,7 +12,7 @@ namespace gtn::cuda {
 template <int kRows>
 class ScanBounds {
  public:
-  // Of groups[in_superpanel], in shared memory, and sources from `source`, every eighth.
+  // For groups[in_superpanel], in shared memory, and every eighth source from `source` on.
   __device__ void ask(const ScanTask& task, const GroupCode* groups, int in_superpanel,
                       int32_t source) {
     group_ = groups[in_superpanel];

@@ -24,7 +24,8 @@ struct Narrow {
   static constexpr int kPitch = kRow + 16;
   static constexpr int kGroupsAt = kTileSlots * kPitch;
   static constexpr int kStage = kGroupsAt + kTileGroups * kGroupBytes;
-  // What fits the 64 KB of the smallest devices. The longer a tile takes, the fewer are needed.
+  // The most that fits the 64 KB of the smallest devices. The longer a tile takes, the fewer are
+  // needed.
   static constexpr int kStages = kSteps <= 3 ? 4 : kSteps == 4 ? 3 : 2;
   static constexpr int kShared = kStages * kStage;
   // As many blocks of a multiprocessor, and as many pairs of 8 latents at once, as its registers
@@ -73,7 +74,7 @@ class TileStream {
   }
 
  private:
-  // What this thread copies: of every 64 rows and every 64 bytes of a row, 16 bytes.
+  // This thread copies 16 bytes of every 64 rows and every 64 bytes of a row.
   __device__ static int row() { return static_cast<int>(threadIdx.x) / 4; }
   __device__ static int piece() { return static_cast<int>(threadIdx.x) % 4; }
 

@@ -66,8 +66,8 @@ int multiprocessors() {
 
 // --- Matrix rates: a bare loop over operands that stay where they are --------------------------
 
-// Of a round of a block, by either instruction: pairs of 32 bytes that are multiplied, one of each
-// operand; 32 int8 or 16 float16.
+// Pairs of 32 bytes, one of each operand, that a block multiplies in a round: 32 int8 or 16
+// float16.
 constexpr int64_t kRoundPairs = 64 * 1024;
 constexpr int kRateShared = kSourceChunk + kLatentChunk + kChunkAlignment;
 

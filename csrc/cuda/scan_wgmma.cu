@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  // Of the tile of sources: this warpgroup's first row, and this thread's.
+  // First row of this warpgroup in the tile of sources, and this thread's row.
   constexpr int kApart = kProductSources;
   const int first_row = warp / 4 * 2 * kProductSources;
   const int row = first_row + warp % 4 * 16 + lane / 4;

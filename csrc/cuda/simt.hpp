@@ -1,5 +1,5 @@
-// What kernels and their callers need of CUDA, in the few forms that the emulator of the tests
-// (tests/cpp/cuda_emulator) also has: launches, dynamic shared memory, errors as exceptions.
+// The few forms of CUDA that kernels and their callers use, and that the emulator of the tests
+// (tests/cpp/cuda_emulator) has too: launches, dynamic shared memory, errors as exceptions.
 // Kernels use threadIdx, blockIdx, blockDim, gridDim, __shared__, __syncthreads, warp shuffles and
 // votes, atomics and __dp4a as they are; other instructions go through instructions.hpp.
 #pragma once

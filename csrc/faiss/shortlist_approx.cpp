@@ -70,7 +70,7 @@ void ApproxShortlist::search(std::span<const Query> queries, int64_t depth, bool
       }
       const LatentId id = rows_->id_at(position);
       if (!free_.is_free(id)) continue;
-      // What an index computes may be far from the score, so nothing is known of it.
+      // An index may compute values far from the score, so nothing is known of the score.
       CandidateList& list =
           lists[static_cast<size_t>(found.first) + at / static_cast<size_t>(found.k)];
       list.items.push_back({.id = id, .upper = kInfinity});

@@ -70,7 +70,7 @@ def test_missing_package_says_what_to_install() -> None:
 
 class TestFaiss:
     def trips_ci(self, note: str) -> bool:
-        """Whether .ci/run would take the row for one that should have run."""
+        """Return True if .ci/run would take the row for one that should have run."""
         script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
         found = re.search(r"grep -E '([^']+)' \"\$work/benchmark.md\"", script)
         assert found is not None

@@ -1,6 +1,6 @@
-// What the cuda backend takes of a device's memory, in the emulator: what lies where when not all
-// fits, with the same bits; what is asked for is never less than what is taken; too little is said
-// with the bytes.
+// Device memory of the cuda backend, in the emulator: rows and codes that do not fit lie elsewhere,
+// with the same bits. A plan never asks for less than the run takes. Too little memory is an error
+// that names the bytes.
 #include <doctest/doctest.h>
 
 #include <stdexcept>

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not EMULATED, reason="needs a build with GTN_CUD
 
 
 def read(array: DeviceArray) -> np.ndarray:
-    """What the engine is handed of an array on a device."""
+    """The fields that the engine gets of an array on a device."""
     gpu = on_gpu.Gpu(f"cuda:{array.device}", array)
     return _core.read_rows(gpu.as_rows(array, "latents").rows)
 

@@ -1,4 +1,4 @@
-"""What match() refuses, and in which words: each message names argument, rule and value found.
+"""Refusals of match(), and their words: each message names argument, rule and value found.
 
 The same list from the shell is in the command's tests; unreadable files are in those of
 io/files.py.

@@ -1,4 +1,4 @@
-"""What must not change the answer: threads, layout, dtype, budget, instruction set.
+"""Settings that must not change the answer: threads, layout, dtype, budget, instruction set.
 
 Sizes here may exceed the oracle's: runs are compared with one another, bit for bit.
 """

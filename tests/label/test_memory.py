@@ -88,7 +88,7 @@ def files(tmp_path_factory):
 
 
 def report(*arguments):
-    """What the child process says of its memory, in bytes."""
+    """Memory of the child process, in bytes, as it says itself."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False
     )

@@ -23,7 +23,7 @@ inline float round_up(double sum, double error) {
   return nearest;
 }
 
-// What a + b leaves out (Knuth's two-sum).
+// Rounding error of a + b (Knuth's two-sum).
 inline double sum_error(double a, double b) {
   const double sum = a + b, other = sum - a;
   return (a - (sum - other)) + (b - other);

@@ -1,5 +1,5 @@
-// What the files behind runtime.hpp share: the lock, the frame of every runtime function, memory
-// and streams of the emulated devices. No .cu file includes this.
+// State that the files behind runtime.hpp share: the lock, the frame of every runtime function,
+// memory and streams of the emulated devices. No .cu file includes this.
 #pragma once
 
 #include <cstdint>
@@ -46,10 +46,10 @@ struct Allocation {
 };
 // The allocation that holds an address; null: none of ours.
 const Allocation* find_allocation(const void* address);
-// Whether a copy's or a fill's end lies in one allocation of that kind, or for the host anywhere
-// that is not a device's.
+// True if the range of a copy or a fill lies in one allocation of that kind, or, for the host,
+// anywhere that is not a device's.
 bool lies_in(const void* memory, size_t bytes, Kind kind);
-// Whether the current device may touch what lies there or ends there.
+// True if the current device may touch the memory that lies or ends there.
 bool device_sees(const void* address);
 int64_t live_allocations();
 // While it lives, memory of a device may be touched.

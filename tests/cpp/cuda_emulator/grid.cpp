@@ -44,7 +44,7 @@ struct Meeting {
   Place place;
 };
 
-// What a barrier, the start and the end of a block order, for the thread sanitizer.
+// Marks of a barrier and of a block's start and end, by which the thread sanitizer orders them.
 struct Marks {
   char start, end;
   char barriers[2];  // in turn, so that who is ahead of one says nothing of who is still in it
@@ -199,7 +199,7 @@ void run_block(dim3 threads) {
   if (grid.returned < count) fault(describe_deadlock());
 }
 
-// What each lane of a complete meeting gets.
+// Gives each lane of a complete meeting its result.
 void conclude(Meeting meeting, int first) {
   uint64_t values[kLanes] = {};
   uint64_t all = 0;

@@ -28,7 +28,7 @@ unsigned char* shared_pointer(uint32_t address, uint32_t alignment) {
   return dynamic_shared() + (address - kSharedStart);
 }
 
-// What a thread has begun and not waited for. Groups end in order.
+// Work that a thread has begun and not waited for. Groups end in order.
 class Asynchronous {
  public:
   void begin(std::function<void()> work) { open_.push_back(std::move(work)); }
@@ -49,7 +49,7 @@ class Asynchronous {
   std::deque<std::vector<std::function<void()>>> groups_;
 };
 
-// Of each thread of the block that runs. (A block leaves no work behind that was waited for.)
+// State of one thread of the running block. A block leaves no work behind that was waited for.
 struct Thread {
   Asynchronous copies, products;
   bool copied = false;  // since fence_async_proxy
@@ -60,7 +60,7 @@ Thread& this_thread() {
   return threads[static_cast<size_t>(linear_thread())];
 }
 
-// What the lanes of a warp show each other.
+// Operands that the lanes of a warp show each other.
 const void* shown[kMostThreads];
 
 // Calls use(lane -> operand of that lane) in every lane, between two meetings of the warp.

@@ -1,8 +1,8 @@
-// What the thread sanitizer is told: each thread of a block is a thread to it, and only barriers of
-// the block, __syncwarp and fences order what two of them do (shuffles and votes order nothing, as
-// CUDA has it; blocks are taken to run one after another). Two threads that touch the same memory
-// without such an order are then reported as a data race. Without that sanitizer all of this is
-// nothing.
+// Tells the thread sanitizer what races: each thread of a block is a thread to it, and only
+// barriers of the block, __syncwarp and fences order what two of them do (shuffles and votes order
+// nothing, as CUDA has it; blocks are taken to run one after another). Two threads that touch the
+// same memory without such an order are then reported as a data race. Without that sanitizer all of
+// this is nothing.
 #pragma once
 
 #include <vector>
@@ -25,7 +25,8 @@ namespace gtn::emulated::races {
 // A stack is one thread's until its block has ended, or its frames would count as shared.
 constexpr bool kStacksOfTheirOwn = true;
 
-// What a thread did before it releases a mark comes before what others do after they acquire it.
+// Orders all that a thread did before it releases a mark before all that others do after they
+// acquire it.
 inline void release(char& mark) {
   __tsan_release(&mark);
 }

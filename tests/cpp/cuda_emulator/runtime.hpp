@@ -113,7 +113,7 @@ cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribut
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
-// Of a kernel whose launch bounds say two blocks: two, where shared memory has room for them.
+// Two blocks, as the kernels' launch bounds say, where shared memory has room for them.
 template <class... Parameters>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks,
                                                           void (* /*kernel*/)(Parameters...),

@@ -1,4 +1,4 @@
-// What a kernel sees of the grid it runs in: indices, barriers, warp collectives, atomics. Every
+// The grid as a kernel sees it: indices, barriers, warp collectives, atomics. Every
 // thread of a block is a fiber, run in an order drawn at random (grid.cpp). Barriers and
 // collectives know their place in the source: threads that meet at different ones are an error, as
 // is a thread that returns while others wait for it, stricter than hardware.

@@ -1,4 +1,4 @@
-"""What FAISS keeps for a whole process: the user's other work with it finds all as he left it.
+"""FAISS's process-wide settings: the user's other work with FAISS finds them as they were.
 
 After success, errors and Ctrl-C, and with two matches at once.
 """

@@ -1,4 +1,4 @@
-"""What the gtn-label command refuses: bad input, bad options, and outputs that cannot be written.
+"""Refusals of the gtn-label command: bad input, bad options, and outputs that cannot be written.
 
 Each ends with exit code 2 and one line that names the argument, the rule and the value found, and
 leaves every file as it was. One case of a kind is here; test_errors.py and io/ have them all.

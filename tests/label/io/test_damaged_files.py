@@ -90,7 +90,7 @@ def mutated(rng: np.random.Generator, whole: bytes, reach: int) -> bytes:
 
 
 def refuses_or_reads(path: Path, allowed: tuple[type[Exception], ...] = (ValueError,)) -> bool:
-    """Whether it was refused, with one line that names argument and file."""
+    """Return True if the file was refused, with one line that names argument and file."""
     try:
         files.read_array(path, name="LATENTS")
     except allowed as error:
