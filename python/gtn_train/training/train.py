@@ -155,8 +155,16 @@ def train_generator(
         Call `generator.set_scale` with the first round's labels, unless the generator has a scale
         already. With False and no scale the loss is the paper's.
 
-    Others, errors and notes as in `train_autoencoder`. In a distributed run process 0 makes the
-    pairs and sends them to the others.
+    folder, options, metric, progress, resume, overwrite, tensorboard, say
+        As in `train_autoencoder`, with its errors and notes.
+
+    Returns
+    -------
+    TrainingResult
+
+    Notes
+    -----
+    In a distributed run process 0 makes the pairs and sends them to the others.
     """
     _check(generator, folder, options, metric)
     for name, value in (("pairs", pairs), ("validation", validation)):
