@@ -1,4 +1,4 @@
-// What module.cpp registers, one function a topic.
+// The functions that module.cpp calls, one for each topic that it registers.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .backend.faiss_approx import Approx
-from .match_options import ApproxOptions, MatchOptions
+from .match_options import ApproxOptions, MatchOptions, takes_options
 from .result import Matching
 from .run import run
 
@@ -20,6 +20,7 @@ DEFAULT_INDEX = "IVF4096,Flat"
 DEFAULT_SAMPLE = 1000
 
 
+@takes_options(ApproxOptions)
 def match_approx(
     latents: Any,
     sources: Any = None,

@@ -7,10 +7,13 @@ and a device exist (backend/), and values of rows, which the engine checks.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 import numpy.typing as npt
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
 
 LARGEST_INT64 = 2**63 - 1
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 # ----------------------------------------------------------------------------------------- checks
@@ -148,3 +153,44 @@ class ApproxOptions(_Shared, total=False):
 
     center: bool
     groups: tuple[Any, Any] | None
+
+
+def takes_options(shared: Any) -> Callable[[Verb], Verb]:
+    """Let a verb show, in place of its `**options`, the options of `shared`, and take no others.
+
+    Raises
+    ------
+    TypeError
+        From the verb, for an argument that it does not have.
+    """
+
+    def decorate(verb: Verb) -> Verb:
+        signature = inspect.signature(verb)
+        parameters = [
+            each for each in signature.parameters.values() if each.kind != each.VAR_KEYWORD
+        ]
+        parameters += [
+            inspect.Parameter(
+                each.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=each.default,
+                annotation=each.type,
+            )
+            for each in fields(MatchOptions)
+            if each.name in shared.__annotations__
+        ]
+        names = {each.name for each in parameters}
+
+        @functools.wraps(verb)
+        def checked(*args: Any, **given: Any) -> Any:
+            for name in given:
+                if name not in names:
+                    raise TypeError(
+                        f"{verb.__name__}() got an unexpected keyword argument {name!r}"
+                    )
+            return verb(*args, **given)
+
+        checked.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return cast(Verb, checked)
+
+    return decorate

@@ -20,7 +20,7 @@ from .backend.engines import check_place
 from .backend.names import resolve
 from .checks import as_integer, check_seed
 from .errors import ArgumentError
-from .match_options import MatchOptions, MixtureOptions
+from .match_options import MatchOptions, MixtureOptions, takes_options
 from .result import Matching
 from .run import run
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RESTARTS = 4  # k-means++ starts, the best kept: one start often splits a cluster and joins two
 
 
+@takes_options(MixtureOptions)
 def match_mixture(
     latents: Any,
     n_clusters: int = 2,

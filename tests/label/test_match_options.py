@@ -31,6 +31,11 @@ class TestNames:
     def test_other_verbs_have_those_that_apply(self):
         assert set(ApproxOptions.__annotations__) == NAMES - {"backend"}
         assert set(MixtureOptions.__annotations__) == NAMES - {"center", "groups"}
+        for verb, options in ((match_approx, ApproxOptions), (match_mixture, MixtureOptions)):
+            shown = inspect.signature(verb).parameters
+            assert "options" not in shown
+            for name in options.__annotations__:
+                assert shown[name].default == inspect.signature(match).parameters[name].default
 
     @pytest.mark.parametrize(
         ("verb", "name"),
@@ -43,7 +48,8 @@ class TestNames:
         ],
     )
     def test_others_are_refused(self, verb, name):
-        with pytest.raises(TypeError, match=name):
+        words = rf"{verb.__name__}\(\) got an unexpected keyword argument '{name}'"
+        with pytest.raises(TypeError, match=words):
             verb(gaussian(9, 2), **{name: None})
 
 
