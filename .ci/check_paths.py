@@ -23,7 +23,7 @@ PRODUCTS = frozenset({"labels.png", "latents.npy", "my_latents.npy", "codes.npy"
 
 
 def exists(path: str, document: Path) -> bool:
-    """Whether ``path``, possibly with ``*``, names something in the tree."""
+    """Return True if ``path``, possibly with ``*``, names something in the tree."""
     if path in PRODUCTS:
         return True
     bases = [document.parent, *(ROOT / base for base in BASES)]

@@ -304,7 +304,16 @@ def recorded(prefix: Path, steps: Sequence[Callable[[Sections], None]]) -> int:
     int
         The exit code.
     """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     signal.signal(signal.SIGTERM, end)
+    try:
+        return _recorded(prefix, steps)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _recorded(prefix: Path, steps: Sequence[Callable[[Sections], None]]) -> int:
     record = results.new()
     sections: Sections = record["sections"]
     code, text = 0, ""

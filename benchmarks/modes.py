@@ -2,7 +2,7 @@
 
 Each mode builds the entries of its contests and adds sections: plain values that go into the JSON.
 A section is added before its contest starts, so that rows measured before a Ctrl-C are written. Not
-here: targets (targets.py) and throughput (throughput.py).
+here: targets (targets/) and throughput (throughput.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Exact optimal transport by lapx: Jonker and Volgenant's algorithm on a dense matrix.
 
-Of lapx's solvers the one that was fastest on these matrices, in float64 so that its answer is the
-optimum and not close to it. The matrix is made inside the timed run. One thread.
+The solver of lapx that was fastest on these matrices, in float64, so that its answer is the
+optimum and not merely close. The matrix is made inside the timed run. One thread.
 """
 
 from __future__ import annotations

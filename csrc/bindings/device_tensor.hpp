@@ -1,6 +1,6 @@
-// DeviceTensor: an array of another library on a CUDA device, and what is made of it. Linked only
-// where GTN_CUDA built the device's part. Which dtypes and shapes are rows, Python checks
-// (gtn_label/device_arrays.py).
+// DeviceTensor: an array of another library on a CUDA device, and the rows made of it. Linked only
+// where GTN_CUDA built the device's part. Python checks dtypes and shapes
+// (gtn_label/arrays/on_gpu.py).
 #pragma once
 
 #include <pybind11/numpy.h>

@@ -1,6 +1,6 @@
-// PythonIndex: an InnerProductIndex whose work a Python object does (gtn_label/faiss_index.py), so
-// that the installed FAISS package can search. Takes the GIL for each call; FAISS gives it back
-// while it computes.
+// PythonIndex: an InnerProductIndex whose work a Python object does
+// (gtn_label/backend/faiss_exact.py), so that the installed FAISS package can search. Takes the GIL
+// for each call; FAISS gives it back while it computes.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -71,9 +71,9 @@ class ApproxEngine final : public ShortlistEngine {
 
 void register_indexes(py::module_& m) {
   py::class_<InnerProductIndex, std::shared_ptr<InnerProductIndex>>(
-      m, "InnerProductIndex", "What finds rows of large inner product: a way to FAISS.");
+      m, "InnerProductIndex", "Finds rows of large inner product: a way to FAISS.");
   py::class_<PythonIndex, InnerProductIndex, std::shared_ptr<PythonIndex>>(
-      m, "PythonIndex", "A Python object that searches (gtn_label.faiss_index).")
+      m, "PythonIndex", "A Python object that searches (gtn_label.backend.faiss_exact).")
       .def(py::init<py::object>(), py::arg("index"));
   py::dict linked;
 #ifdef GTN_FAISS_LINKED

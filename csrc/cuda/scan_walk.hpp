@@ -1,4 +1,4 @@
-// How the blocks of a scan share its work: a block takes items, each a tile of kSourceRows sources
+// The blocks of a scan share its work: a block takes items, each a tile of kSourceRows sources
 // and a range of superpanels, so that it loads its sources once and walks the latents past them.
 // Items of one range follow one another: blocks that run together read the same latents, once from
 // memory and then from the second-level cache.

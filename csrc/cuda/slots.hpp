@@ -1,4 +1,4 @@
-// Where a latent's code lies: groups of latents that share a bound, and the slots of their codes.
+// Groups of latents that share a bound, and the slots in which their codes lie.
 // Pure arithmetic, for the host and the device.
 //
 // A scan kernel gives, for every source and every group of latents, the largest integer dot product

@@ -1,7 +1,4 @@
-"""Reading every input format, writing pairs, and what happens when either goes wrong.
-
-Here: io/files.py with its formats, and io/atomic.py. Checkpoints are in test_checkpoint.py.
-"""
+"""Reading every input format, writing pairs, and failures of both: io/files.py, io/atomic.py."""
 
 from __future__ import annotations
 
