@@ -68,6 +68,8 @@ def _as_checkpoint(value: Any, name: str) -> Checkpoint | None:
         return value
     if not isinstance(value, (str, os.PathLike)):
         raise ArgumentTypeError(name, "must be a path", f"{type(value).__name__} {value!r}")
+    if not os.fspath(value):
+        raise ArgumentError(name, "must be the path of a file", repr(value))
     return Checkpoint(value)
 
 

@@ -129,7 +129,7 @@ REFUSED = {
     "a device of another backend": (
         nothing,
         "latents.npy --device cuda",
-        r"--device 'cuda' needs backend='cuda' or 'faiss:python': backend 'cpu' runs on the CPU",
+        r"--device 'cuda' needs the backend 'cuda' or 'faiss:python': 'cpu' runs on the CPU",
     ),
     "unknown backend": (
         nothing,

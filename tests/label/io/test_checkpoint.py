@@ -104,6 +104,8 @@ def test_messages_name_options_as_python_does(tmp_path: Path) -> None:
 def test_other_types_are_refused(value: object) -> None:
     with pytest.raises(TypeError, match=r"^checkpoint must be a path, got "):
         match(LATENTS, checkpoint=value)
+    with pytest.raises(ValueError, match=r"^checkpoint must be the path of a file, got ''$"):
+        match(LATENTS, checkpoint="")
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
