@@ -313,9 +313,43 @@ def test_signals_wait_for_late_imports():
     assert done.stderr == "x: interrupted; so it is\n"
 
 
-def test_the_extra_that_is_missing_is_named(gtn_train, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "gtn_train.cli.group", None)
-    assert "pip install 'gtn-label[train]'" in gtn_train.refused("--help")
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from gtn_train.cli.main import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        ("torch,torchvision,lightning_fabric,safetensors,sklearn,PIL,jinja2,filelock", "torch"),
+        ("lightning_fabric", "lightning_fabric"),
+        ("safetensors", "safetensors"),
+        ("click", "click"),
+    ],
+)
+def test_the_extra_that_is_missing_is_named(tmp_path, missing, named):
+    words = ("fit", "--preset", "swiss-roll", "--out", tmp_path / "run")
+    command = [sys.executable, "-c", WITHOUT, missing, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"gtn-train: error: {named} is missing: pip install 'gtn-label[train]'\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["gtn_train.data.nonsense", "gtn_label.nonsense", "_lzma"])
+def test_no_extra_is_named_for_a_module_that_no_extra_has(gtn_train, vectors, monkeypatch, name):
+    def unfinished(*args, **options):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(sample, "sample_latents", unfinished)
+    assert gtn_train.refused("sample", vectors) == f"No module named {name!r}"
 
 
 def test_devices_are_those_torchrun_started(gtn_train, tmp_path, monkeypatch):

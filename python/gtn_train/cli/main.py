@@ -7,9 +7,10 @@ messages (`gtn_label.cli.console`), the commands (make.py, use.py).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,25 +29,36 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     argv
         Arguments after the program's name; those of the process by default.
     """
-    given = None if argv is None else list(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
 
     def load() -> Callable[[], None]:
-        try:
+        with _extra_named():
             from .group import cli
-        except ModuleNotFoundError as error:
-            raise ImportError(f"{error.name} is missing: pip install 'gtn-label[train]'") from error
 
         def work() -> None:
             # Not standalone: click would print usage and hints. The commands return a job, which
             # is done here: within click, Ctrl-C would print a blank line.
-            asked = cli.main(args=given, prog_name=PROGRAM, standalone_mode=False)
-            if callable(asked):
-                console.print_text(asked())
+            with _extra_named():
+                asked = cli.main(args=words, prog_name=PROGRAM, standalone_mode=False)
+                if callable(asked):
+                    console.print_text(asked())
 
         return work
 
-    words = sys.argv[1:] if given is None else given
     sys.exit(console.run(PROGRAM, load, lambda: _interrupted(words)))
+
+
+@contextlib.contextmanager
+def _extra_named() -> Iterator[None]:
+    """Say how to install a package that this block's work needs and does not find."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        ours = ("", "gtn_label", "gtn_train")
+        if package in ours or package in sys.stdlib_module_names:
+            raise
+        raise ImportError(f"{package} is missing: pip install 'gtn-label[train]'") from error
 
 
 def _interrupted(words: Sequence[str]) -> str:
