@@ -49,6 +49,11 @@ def test_help_fits_80_columns_and_explains_each_option(gtn_train, command, monke
             assert max(parameter.opts, key=len) in text
 
 
+def test_no_word_at_all_shows_the_help(gtn_train):
+    done = gtn_train()
+    assert (done.code, done.out, done.err) == (2, gtn_train.ok("--help").out, "")
+
+
 def test_options_are_those_a_stage_depends_on(gtn_train):
     assert "--width" not in gtn_train.ok("label", "--help").out
     assert "--cone" not in gtn_train.ok("encode", "--help").out
@@ -56,7 +61,7 @@ def test_options_are_those_a_stage_depends_on(gtn_train):
 
 
 def test_version(gtn_train):
-    assert re.fullmatch(r"gtn-train, version \d+\.\d+\.\d+\n", gtn_train.ok("--version").out)
+    assert re.fullmatch(r"gtn-train \d+\.\d+\.\d+\n", gtn_train.ok("--version").out)
 
 
 # --------------------------------------------------------------------------------- what it says

@@ -69,7 +69,7 @@ most 6 hours for process 0; GTN_TRAIN_BARRIER_SECONDS sets another limit.
 \b
 Exit codes: 0 done, 2 wrong usage or input, 130 interrupted.""",
 )
-@click.version_option(__version__, prog_name="gtn-train")
+@click.version_option(__version__, prog_name="gtn-train", message="%(prog)s %(version)s")
 def cli() -> None:
     """Train a generator of images or vectors on pairs of noise and data.
 

@@ -39,13 +39,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             # Not standalone: click would print usage and hints. The commands return a job, which
             # is done here: within click, Ctrl-C would print a blank line.
             with _extra_named():
-                asked = cli.main(args=words, prog_name=PROGRAM, standalone_mode=False)
+                asked = cli.main(args=words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
                 if callable(asked):
                     console.print_text(asked())
 
         return work
 
-    sys.exit(console.run(PROGRAM, load, lambda: _interrupted(words)))
+    code = console.run(PROGRAM, load, lambda: _interrupted(words))
+    # Without a word the help is printed, and nothing was done.
+    sys.exit(code if words else max(code, console.EXIT_WRONG))
 
 
 @contextlib.contextmanager
