@@ -38,7 +38,7 @@ __all__ = [
     "train_generator",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Algorithm1": "pairs.labelings",

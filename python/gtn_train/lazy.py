@@ -15,8 +15,10 @@ from typing import Any
 __all__ = ["lazy_names"]
 
 
-def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make the `__getattr__` of a package.
+def lazy_names(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Make the `__getattr__` and the `__dir__` of a package.
 
     Parameters
     ----------
@@ -27,7 +29,10 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Examples
     --------
-    >>> lazy_names("gtn_train", {"derive": "seeds"})("derive").__module__
+    >>> get, names = lazy_names("gtn_train", {"derive": "seeds"})
+    >>> "derive" in names()
+    True
+    >>> get("derive").__module__
     'gtn_train.seeds'
     """
 
@@ -38,4 +43,7 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[package], name, value)
         return value
 
-    return get
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *homes})
+
+    return get, names

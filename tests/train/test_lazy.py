@@ -32,6 +32,20 @@ def test_lazy_packages_have_all_their_names(name):
         package.nonsense  # noqa: B018
 
 
+def test_dir_lists_the_lazy_names_without_importing_them():
+    script = (
+        "import importlib, sys\n"
+        f"for name in {PACKAGES}:\n"
+        "    package = importlib.import_module(name)\n"
+        "    print(sorted({*package.__all__, '__name__'} - {*dir(package)}))\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n" * len(PACKAGES) + "False\n"
+
+
 def test_one_import_is_enough_to_train_and_sample(tmp_path):
     from gtn_train import (
         Algorithm1,

@@ -41,7 +41,7 @@ __all__ = [
 
 SET_NAMES = ("mnist", "fashion-mnist", "cifar10", "cifar10-jpeg", "celeba", "folder", "array")
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Images": "images",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PretrainedPair", "decode_all", "encode_all", "load_model", "make_model", "save_model"]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "PretrainedPair": "autoencoder",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PRESETS", "FinishedRun", "RunFolder", "RunSettings", "preset", "run_pipeline"]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "FinishedRun": "finished_run",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["generate_latents", "interpolate", "sample_images", "sample_latents"]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "generate_latents": "sample",

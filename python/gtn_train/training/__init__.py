@@ -32,7 +32,7 @@ __all__ = [
     "vae_step",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "autoencoder_step": "steps",
