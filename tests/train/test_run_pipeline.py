@@ -38,10 +38,10 @@ def test_other_classes_make_other_pairs(gtn_train, tmp_path):
 
 
 def test_what_a_killed_process_left_half_written_is_removed(gtn_train, vectors):
-    left = vectors / "latents" / ".gtn-label-0123.tmp"
-    left.write_bytes(b"half")
+    for folder in (vectors, vectors / "latents"):
+        (folder / ".gtn-label-0123.tmp").write_bytes(b"half")
     gtn_train.ok("fit", "--out", vectors, "--width", 9, "--resume")
-    assert not left.exists()
+    assert not list(vectors.rglob("*.tmp"))
 
 
 def test_a_stage_that_was_killed_before_its_manifest_is_not_trained_again(

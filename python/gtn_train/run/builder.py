@@ -142,7 +142,7 @@ class Builder:
     def own(self) -> None:
         """Lock the run's folder, and remove what a killed process left half-written."""
         if self._lock.acquire():
-            for name in (*STAGES, "images"):
+            for name in ("", *STAGES, "images"):  # "": run.json is in the run's folder itself
                 RunFolder(self._out / name, create=False).sweep()
 
     def own_for_decoding(self, target: Path) -> None:
