@@ -165,7 +165,13 @@ def test_a_file_that_is_gone_or_changed(gtn_train, images, stage, file):
 def test_a_damaged_manifest(gtn_train, images):
     (images / "pairs" / "stage.json").write_bytes(b"{")
     assert "stage.json' is damaged" in gtn_train.refused("fit", "--out", images)
-    assert gtn_train.ok("fit", "--out", images, "--resume").stages["pairs"] == "anew"
+    for command in ("sample", "interpolate", "evaluate", "report"):
+        refusal = gtn_train.refused(command, images)
+        assert "stage.json' is damaged" in refusal
+        assert refusal.endswith(f"; gtn-train fit --out {images} --resume rebuilds it")
+    done = gtn_train.ok("fit", "--out", images, "--resume")
+    assert done.stages["pairs"] == "anew"
+    assert f"gtn-train: pairs: rebuilt: '{images / 'pairs' / 'stage.json'}' is damaged" in done.err
 
 
 def test_a_manifest_that_reaches_outside_its_folder(gtn_train, images, tmp_path):

@@ -67,8 +67,8 @@ def test_a_complete_stage_is_reused(complete):
 )
 def test_another_stage_is_refused_or_rebuilt(complete, changes, why):
     asked = replace(STAGE, **changes)
-    why = f"is no longer valid: {why}"
-    assert judge(complete, asked) == judge(complete, asked, resume=True) == ("refuse", why)
+    refused = ("refuse", f"is no longer valid: {why}")
+    assert judge(complete, asked) == judge(complete, asked, resume=True) == refused
     assert judge(complete, asked, overwrite=True) == ("rebuild", why)
 
 

@@ -132,7 +132,7 @@ class Builder:
             self.wrote = True
         if judged.action == "rebuild" and judged.why:
             folder.clear()
-            self._say(f"{spec.name}: rebuilt: it {judged.why}")
+            self._say(f"{spec.name}: rebuilt: {judged.why}")
         RunFolder(folder.path)
         return None
 

@@ -150,7 +150,10 @@ class FinishedRun:
     @functools.cached_property
     def stages(self) -> dict[str, Manifest]:
         """Manifests of the complete stages."""
-        found = {name: self.folder(name).read_manifest() for name in STAGES}
+        try:
+            found = {name: self.folder(name).read_manifest() for name in STAGES}
+        except ValueError as error:
+            raise ValueError(f"{error}; {self._remedy()}") from None
         return {name: manifest for name, manifest in found.items() if manifest is not None}
 
     def folder(self, name: str) -> RunFolder:

@@ -85,7 +85,9 @@ def _of_stage(folder: RunFolder, spec: StageSpec, resume: bool, overwrite: bool)
         why = "; ".join(_changes(folder, spec))
         if not why:
             return Verdict("reuse")
-        return Verdict("rebuild" if overwrite else "refuse", f"is no longer valid: {why}")
+        if overwrite:
+            return Verdict("rebuild", why)
+        return Verdict("refuse", f"is no longer valid: {why}")
     if not (folder.checkpoint.exists() or folder.weights.exists()):
         return Verdict("rebuild")
     return Verdict("resume") if resume else Verdict("refuse", "is unfinished")
