@@ -86,7 +86,7 @@ class Images:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of dtype, shape and pixels (`gtn_label.arrays.sha256`), computed once."""
+        """SHA-256 of dtype, shape and pixels (`gtn_label.arrays.convert.sha256`), computed once."""
         return convert.sha256(self.images)
 
     def subset(self, indices: npt.ArrayLike) -> Images:

@@ -4,8 +4,8 @@
 - `images`: FID, Inception Score, precision and recall of samples and reconstructions.
 - `neighbours`: the nearest training image of each sample, to find copies.
 - `latents`: norms, learnability, intrinsic dimension, energy distance, supports and coverage.
-- `of_run`: all these figures for one finished run.
-- `metrics`: Inception Score or FID for early stopping.
+- `evaluate_run`: all these figures for one finished run.
+- `stop_metric`: Inception Score or FID for early stopping.
 
 Importing this package imports none of them.
 """

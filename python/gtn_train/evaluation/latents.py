@@ -71,7 +71,7 @@ def norm_statistics(generated: Rows, real: Rows, *, center: bool = False) -> dic
 
 
 def learnability(sources: Rows, labels: Rows) -> float | None:
-    """Leave-one-out 10-nearest-neighbour R² of the labels, within `gtn_label.report`'s sample.
+    """Leave-one-out 10-nearest-neighbour R² of the labels, within `gtn_label.quality`'s sample.
 
     1 is a smooth map, 0 or less noise; None for fewer than three rows or equal labels.
     """

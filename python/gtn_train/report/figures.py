@@ -4,7 +4,7 @@ Real and generated images go through the one function `grid` (torchvision's make
 same frame and scale, so that nobody, and no metric, can tell them apart by their files. Curves and
 plots use matplotlib's object interface: pyplot's global state and window systems are not touched.
 The same input gives the same bytes, up to library versions. Not here: the choice of pictures
-(of_run.py).
+(report_run.py).
 """
 
 from __future__ import annotations
