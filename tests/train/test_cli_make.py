@@ -54,6 +54,16 @@ def test_no_word_at_all_shows_the_help(gtn_train):
     assert (done.code, done.out, done.err) == (2, gtn_train.ok("--help").out, "")
 
 
+@pytest.mark.parametrize("command", [*MAKING, *SHOWING])
+def test_defaults_stand_behind_the_sentence(command):
+    for entry in cli.commands[command].params:
+        if entry.param_type_name == "option":
+            sentences, _, default = entry.help.partition("  [default: ")
+            assert sentences.endswith("."), entry.help
+            assert "[default" not in sentences, entry.help
+            assert not default or default.endswith("]"), entry.help
+
+
 def test_options_are_those_a_stage_depends_on(gtn_train):
     assert "--width" not in gtn_train.ok("label", "--help").out
     assert "--cone" not in gtn_train.ok("encode", "--help").out

@@ -58,7 +58,7 @@ _DATA = [
         "--size",
         type=click.IntRange(min=4),
         metavar="PIXELS",
-        help="Height and width of resized image files, in pixels [default: 64].",
+        help="Height and width of resized image files, in pixels.  [default: 64]",
     ),
     _option(
         "--n", type=click.IntRange(min=2), metavar="N", help="Number of rows of a synthetic set."
@@ -71,7 +71,7 @@ _DATA = [
         required=True,
         help="Folder of the run, with one subfolder per stage.",
     ),
-    _option("--seed", type=click.IntRange(min=0), metavar="N", help="Random seed [default: 0]."),
+    _option("--seed", type=click.IntRange(min=0), metavar="N", help="Random seed.  [default: 0]"),
 ]
 _AUTOENCODER = [
     _option("--latent-dim", type=_COUNT, metavar="D", help="Dimension of the latents."),
@@ -90,7 +90,7 @@ _PAIRS = [
         "--clusters",
         type=click.IntRange(min=2),
         metavar="K",
-        help="Number of clusters, with --labeling clusters [default: 2].",
+        help="Number of clusters, with --labeling clusters.  [default: 2]",
     ),
     _option(
         "--order",
@@ -147,7 +147,7 @@ _GENERATOR = [
         type=click.Choice(STOP_BY),
         help="Figure that selects the generator's best weights and stops training: the validation "
         "loss, IS of 200 generated images, or FID of 1,000 against training images, after each "
-        "epoch. IS-Lite0 and FD-Lite0 replace IS and FID offline [default: loss].",
+        "epoch. IS-Lite0 and FD-Lite0 replace IS and FID offline.  [default: loss]",
     ),
     _option(
         "--weights",
@@ -160,12 +160,18 @@ _COMPUTING = [
     _option(
         "--accelerator",
         type=click.Choice(ACCELERATORS),
-        help="Device [default: auto, a GPU if there is one].",
+        help="Device.  [default: auto, a GPU if there is one]",
     ),
     _option(
-        "--precision", type=click.Choice(PRECISIONS), help="Training precision [default: 32-true]."
+        "--precision", type=click.Choice(PRECISIONS), help="Training precision.  [default: 32-true]"
     ),
-    _option("--threads", type=_COUNT, metavar="N", help="CPU threads for matching [default: all]."),
+    _option(
+        "--threads",
+        type=_COUNT,
+        metavar="N",
+        help="CPU threads for matching; the run keeps the number for its later stages.  "
+        "[default: all]",
+    ),
     _option(
         "--tensorboard", is_flag=True, help="Write TensorBoard's event files beside metrics.jsonl."
     ),

@@ -61,13 +61,18 @@ def _out(what: str) -> Callable[..., Any]:
 @click.command("sample", short_help="Draw new samples.")
 @_RUN
 @click.option(
-    "--n", type=_COUNT, default=64, show_default=True, metavar="N", help="Number of samples."
+    "--n",
+    type=_COUNT,
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Number of images or vectors to draw.",
 )
 @_CLASS
 @_SEED
 @_out(
     "File to write: a sheet of images (.png), an array of images (.npy, uint8 [n, c, h, w]) or of "
-    "vectors (.npy, float32 [n, dim]) [default: samples.png, or samples.npy for vectors]."
+    "vectors (.npy, float32 [n, dim]).  [default: samples.png, or samples.npy for vectors]"
 )
 @_ACCELERATOR
 def sample(
@@ -142,8 +147,8 @@ def sample(
 @_CLASS
 @_SEED
 @_out(
-    "File to write: a sheet with one line per row (.png), or an array (.npy) "
-    "[default: interpolation.png, or interpolation.npy for vectors]."
+    "File to write: a sheet with one line per row (.png), or an array (.npy).  "
+    "[default: interpolation.png, or interpolation.npy for vectors]"
 )
 @_ACCELERATOR
 def interpolate_(
@@ -206,7 +211,7 @@ def interpolate_(
     "--n",
     type=_COUNT,
     metavar="N",
-    help="Images of each kind, or generated vectors [default: 10,000, or all images if fewer].",
+    help="Images of each kind, or generated vectors.  [default: 10,000, or all images if fewer]",
 )
 @_SEED
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -240,7 +245,7 @@ def evaluate(
 
 @click.command("report", short_help="Write a page with curves, grids and figures.")
 @_RUN
-@_out("File of the page (.html) [default: RUN/report.html].")
+@_out("File of the page (.html).  [default: RUN/report.html]")
 def report_(run: Path, out: Path | None) -> str:
     """Write one self-contained HTML page about a finished RUN.
 
