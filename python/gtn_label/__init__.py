@@ -7,7 +7,9 @@ needs them.
 
 __version__ = "0.1.0"
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .approx import match_approx
@@ -31,29 +33,17 @@ __all__ = [
     "match_quantile",
 ]
 
-_HOMES = {
-    "ArgumentError": "errors",
-    "ArgumentTypeError": "errors",
-    "Backend": "backend.names",
-    "backends": "backend.names",
-    "Matching": "result",
-    "match": "matching",
-    "match_approx": "approx",
-    "match_mixture": "mixture",
-    "match_quantile": "quantile",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first used: the command serves signals before NumPy is loaded."""
-    from importlib import import_module
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ArgumentError": "errors",
+        "ArgumentTypeError": "errors",
+        "Backend": "backend.names",
+        "backends": "backend.names",
+        "Matching": "result",
+        "match": "matching",
+        "match_approx": "approx",
+        "match_mixture": "mixture",
+        "match_quantile": "quantile",
+    },
+)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazy_names
+from gtn_label.lazy import lazy_names
+
 from .synthetic import (
     SWISS_ROLL_RANGE,
     SYNTHETIC,

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazy_names
+from gtn_label.lazy import lazy_names
+
 from .pair_options import PairOptions
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazy_names
+from gtn_label.lazy import lazy_names
+
 from .training_options import Metric, TrainingOptions, TrainingResult
 
 if TYPE_CHECKING:

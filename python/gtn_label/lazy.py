@@ -1,8 +1,8 @@
 """Names of a package that are imported when they are first used.
 
 torch takes seconds to load. A command that shows its help or refuses an argument, and a program
-that needs plain options only, must not wait for torch. Each package's __init__.py lists its own
-names.
+that needs plain options only, must not wait for torch, and gtn-label serves signals before NumPy is
+loaded. Each package's __init__.py lists its own names.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def lazy_names(
 
     Examples
     --------
-    >>> get, names = lazy_names("gtn_train", {"derive": "seeds"})
-    >>> "derive" in names()
+    >>> get, names = lazy_names("gtn_label", {"ArgumentError": "errors"})
+    >>> "ArgumentError" in names()
     True
-    >>> get("derive").__module__
-    'gtn_train.seeds'
+    >>> get("ArgumentError").__module__
+    'gtn_label.errors'
     """
 
     def get(name: str) -> Any:
