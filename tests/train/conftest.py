@@ -23,6 +23,14 @@ def one_thread():
 
 
 @pytest.fixture
+def folder(tmp_path):
+    """The folder of one training."""
+    from gtn_train.run.store import RunFolder
+
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture
 def gtn_train(capfd, monkeypatch):
     """gtn-train in this process, with small sheets: gtn_train(*args) -> how it ended."""
     from command_cases import Runner  # here: other tests need no command

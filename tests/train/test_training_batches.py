@@ -3,21 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from training_cases import latents
 
-from gtn_train.pairs import FixedPairs
-from gtn_train.run.store import RunFolder
 from gtn_train.training.batches import bounds, share
-
-
-def pairs(n=50):
-    rows = latents(n)
-    return FixedPairs((rows - 3) * 2, rows)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return RunFolder(tmp_path / "run")
 
 
 def test_batches_cover_every_row_once():

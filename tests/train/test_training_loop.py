@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from training_cases import generator, images, latents, options, same, wiggle
+from training_cases import generator, images, latents, options, pairs, same, wiggle
 
 from gtn_label.arrays import convert
 from gtn_train.models.registry import load_model, make_model
@@ -29,16 +29,6 @@ from gtn_train.training import (
 from gtn_train.training.fabric import make_fabric
 from gtn_train.training.loop import Job, train
 from gtn_train.training.stopping import Best
-
-
-def pairs(n=50):
-    rows = latents(n)
-    return FixedPairs((rows - 3) * 2, rows)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return RunFolder(tmp_path / "run")
 
 
 def test_a_run_is_adam_on_shuffled_batches(folder):

@@ -5,23 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from training_cases import latents, options, wiggle
+from training_cases import options, wiggle
 
-from gtn_train.pairs import FixedPairs
-from gtn_train.run.store import RunFolder
 from gtn_train.training import (
     Metric,
 )
-
-
-def pairs(n=50):
-    rows = latents(n)
-    return FixedPairs((rows - 3) * 2, rows)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return RunFolder(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -5,26 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from training_cases import generator, images, latents
+from training_cases import generator, images, pairs
 
 from gtn_train.models.registry import make_model
-from gtn_train.pairs import FixedPairs
-from gtn_train.run.store import RunFolder
 from gtn_train.training import (
     autoencoder_step,
     generator_step,
     vae_step,
 )
-
-
-def pairs(n=50):
-    rows = latents(n)
-    return FixedPairs((rows - 3) * 2, rows)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return RunFolder(tmp_path / "run")
 
 
 def test_the_loss_of_the_generator():

@@ -25,6 +25,11 @@ def latents(n=96, dim=3):
     return rows * np.array([1, 2, 0.5], np.float32)[:dim] + 3
 
 
+def pairs(n=50):
+    rows = latents(n)
+    return FixedPairs((rows - 3) * 2, rows)
+
+
 def images(n=41, shape=(1, 32, 32), seed=6):
     pixels = np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
     return Images("noise", pixels)
