@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from .arrays import convert
-from .arrays.sources import draw_sources
+from .arrays.sources import check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
-from .checks import check_seed
 from .errors import too_many_sources
 from .result import Matching
 
 
-def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Matching:
+def match_quantile(latents: Any, sources: Any = None, *, seed: int | np.random.Generator = 0) -> Matching:
     """Label numbers with numbers: h = F_X^-1 o F_Y (Theorem 2.1), estimated from the samples.
 
     The source of rank r (from 0) sits at the probability p = (r + 1/2) / n of its own sample and
@@ -33,8 +32,8 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
         Numbers, dtypes as in `match`.
     sources : array_like [n] or [n, 1], n <= m, optional
         By default m numbers of N(0, 1), drawn as in `match`, in the latents' shape.
-    seed : int
-        Seed of the sources, >= 0; unused when they are given.
+    seed : int or numpy.random.Generator
+        Seed of the sources, >= 0, or a generator as in `match`; unused when they are given.
 
     Returns
     -------
@@ -56,7 +55,8 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     array([2, 0, 1])
     """
     began = time.perf_counter()
-    seed = check_seed(seed)
+    seed = check_source_seed(seed)
+    origin = seed_record(seed if sources is None else None)  # before a generator moves on
     latent_rows = convert.as_column(latents, "latents")
     m = len(latent_rows.rows)
     if sources is None:
@@ -84,7 +84,7 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
         latents=given(latent_rows),
         provenance={
             "method": "quantile",
-            "seed": seed if sources is None else None,
+            **origin,
             "order": None,
             "cone": None,
             "center": False,
