@@ -215,13 +215,13 @@ class TestOptions:
         "value", [True, np.bool_(True), np.array(True), 1.0, np.array(1.0), "2", [1], np.ones(2)]
     )
     def test_not_integers(self, name, value):
-        if (name, value) == ("memory", "2"):  # a size
+        if name == "memory" and isinstance(value, str):  # a size
             return
         refused(TypeError, rf"^{name} must be an int( \(bytes\))?, got ", **{name: value})
 
     @pytest.mark.parametrize("scalar", [np.uint8, np.int64, lambda n: np.array(n, np.int32)])
     def test_integers_of_numpy(self, scalar):
-        found = gtn_label.match(rows(), seed=scalar(3), cone=scalar(2), memory=scalar(100) * 10000)
+        found = gtn_label.match(rows(), seed=scalar(3), cone=scalar(2), threads=scalar(1))
         assert (found.meta["seed"], found.meta["cone"]) == (3, 2)
         assert type(found.meta["seed"]) is int
 
@@ -248,7 +248,7 @@ class TestOptions:
         message = r"^order must be one of .*; .* pass sources\[order\] and order='index'$"
         refused(ValueError, message, order=np.arange(6))
 
-    @pytest.mark.parametrize("value", ["2X", "", "-1GB", "0", "9" * 400, "1e3"])
+    @pytest.mark.parametrize("value", ["2X", "", "-1GB", "0", "9" * 310, "1e3"])
     def test_memory_that_is_no_size(self, value):
         message = "^memory must be a number of bytes or a size: '.*' is not "
         refused(ValueError, message, memory=value)

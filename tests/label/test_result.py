@@ -274,7 +274,7 @@ class TestFile:
     def test_other_content_is_refused(self, suffix, content, message, tmp_path):
         path = tmp_path / f"other{suffix}"
         files.write_pairs(path, content, {})
-        with pytest.raises(ValueError, match=f"other{suffix} is not a file of pairs: {message}"):
+        with pytest.raises(ValueError, match=f"other{suffix}' is not a file of pairs: {message}"):
             Matching.load(path)
 
     def test_missing_file(self, suffix, tmp_path):

@@ -122,6 +122,9 @@ class NpzFile:
         """Read an array into memory."""
         info, member = self._members[key], f"array '{key}' of {self._shown}"
         with reading(f"{member} is damaged"):
+            with self._archive.open(info) as file:
+                if file.read(len(_MAGIC)) != _MAGIC:
+                    raise ValueError(f"'{info.filename}' is not an array")
             file = self._archive.open(info)
         with file:
             # First the header alone: a damaged one could ask for more memory than there is.
