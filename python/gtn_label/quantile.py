@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .arrays import convert
 from .arrays.sources import check_source_seed, draw_sources, seed_record
@@ -71,12 +72,7 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int | np.random.G
     convert.refuse_non_finite(x, "latents")
     convert.refuse_non_finite(y, "sources")
 
-    rank = np.arange(n, dtype=np.int64)
-    quantile = -(-(2 * rank + 1) * m // (2 * n)) - 1  # ceil((r + 1/2) m / n) - 1, in integers
-    assignment = np.empty(n, dtype=np.int64)
-    assignment[np.argsort(y, kind="stable")] = np.argsort(x, kind="stable")[quantile]
-    cosine = np.sign(y).astype(np.float64) * np.sign(x[assignment]).astype(np.float64)
-    cosine += 0.0  # 0 times a negative number is -0.0; adding 0.0 gives 0.0
+    assignment, cosine = quantile_pairs(x, y)
     return Matching(
         assignment,
         cosine,
@@ -98,3 +94,17 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int | np.random.G
             "seconds": {"total": time.perf_counter() - began},
         },
     )
+
+
+def quantile_pairs(
+    x: npt.NDArray[Any], y: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return assignment and cosine [n] of n sources y and m latents x, which are numbers."""
+    m, n = len(x), len(y)
+    rank = np.arange(n, dtype=np.int64)
+    quantile = -(-(2 * rank + 1) * m // (2 * n)) - 1  # ceil((r + 1/2) m / n) - 1, in integers
+    assignment = np.empty(n, dtype=np.int64)
+    assignment[np.argsort(y, kind="stable")] = np.argsort(x, kind="stable")[quantile]
+    cosine = np.sign(y).astype(np.float64) * np.sign(x[assignment]).astype(np.float64)
+    cosine += 0.0  # 0 times a negative number is -0.0; adding 0.0 gives 0.0
+    return assignment, cosine

@@ -318,6 +318,62 @@ class Matching:
             provenance=meta,
         )
 
+    def verify(
+        self,
+        latents: Any,
+        sources: Any = None,
+        *,
+        sample: int | None = 10_000,
+        groups: tuple[Any, Any] | None = None,
+        threads: int | None = None,
+        progress: bool | ProgressCallback | None = None,
+    ) -> Verification:
+        """Check the result against its latents, its `meta` and the numeric contract, on the CPU.
+
+        All rows: the latents have the hash in `meta`; sources drawn are those of the seed or
+        generator in `meta`; labels equal latents[assignment], and cosines those of the contract,
+        bit for bit; no latent is taken twice, and none of another group. A sample: the source has
+        the latent that the contract chooses among those free at that time. Results of
+        `match_approx` are not looked at for the last, those of `match_quantile` are all repeated.
+
+        Parameters
+        ----------
+        latents : array_like [m, dim]
+            The latents of the run, in their own dtype.
+        sources : array_like [n, dim], optional
+            The sources of the run, if the result has none and they were not drawn.
+        sample : int or None
+            Number of sources whose choice is searched for again, spread evenly over the visiting
+            order; None for all, which takes the time of a run or more.
+        groups : (source_groups, latent_groups), optional
+            The groups of the run, if it had some and the result was loaded.
+        threads, progress
+            As in `match`.
+
+        Returns
+        -------
+        Verification
+            What was compared.
+
+        Raises
+        ------
+        VerificationError
+            At the first difference, with the rule, the source, and both values.
+        ArgumentError, ArgumentTypeError
+            If an argument is missing or of no use.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gtn_label import match
+        >>> latents = np.random.default_rng(0).normal(size=(50, 3))
+        >>> match(latents).verify(latents).choices
+        50
+        """
+        from .verification import verify  # here: a run needs none of it
+
+        return verify(self, latents, sources, sample, groups, threads, progress)
+
     def __repr__(self) -> str:
         parts = [f"{len(self._assignment)} sources"]
         if self._latents is not None:
