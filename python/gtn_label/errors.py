@@ -39,7 +39,7 @@ class _Argument(Exception):
 def _brief(text: str) -> str:
     """Return a text in one line, shortened if it is long: a value can have megabytes."""
     if len(text) > MOST_CHARACTERS:
-        text = f"{text[:MOST_CHARACTERS // 2]} ... ({len(text):,} characters)"
+        text = f"{text[: MOST_CHARACTERS // 2]} ... ({len(text):,} characters)"
     return " ".join(text.split()) if "\n" in text else text
 
 

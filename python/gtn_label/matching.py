@@ -71,9 +71,10 @@ def match(
         Number of CPU threads, by default one for each CPU that this process may run on. At most 64,
         or four a CPU if that is more, are started. The pairs do not depend on the number.
     memory : int or str, optional
-        Largest number of bytes for the engine's own work, or a size such as "2GB", beside the inputs; by default no limit.
-        With the backend "cuda" they are bytes of the GPU, by default all that are free. Inputs on
-        the GPU do not count, nor copies of inputs that had to be converted.
+        Largest number of bytes for the engine's own work, beside the inputs, or a size such as
+        "2GB"; by default no limit. With the backend "cuda" they are bytes of the GPU, by default
+        all that are free. Inputs on the GPU do not count, nor copies of inputs that had to be
+        converted.
     progress : None, True or callable
         True shows a bar on stderr; a callable is called with (done, total, seconds_left),
         seconds_left being None at first.

@@ -19,7 +19,9 @@ from .errors import too_many_sources
 from .result import Matching
 
 
-def match_quantile(latents: Any, sources: Any = None, *, seed: int | np.random.Generator = 0) -> Matching:
+def match_quantile(
+    latents: Any, sources: Any = None, *, seed: int | np.random.Generator = 0
+) -> Matching:
     """Label numbers with numbers: h = F_X^-1 o F_Y (Theorem 2.1), estimated from the samples.
 
     The source of rank r (from 0) sits at the probability p = (r + 1/2) / n of its own sample and

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
@@ -32,10 +32,11 @@ class Matching:
 
     `match`, `match_approx`, `match_quantile`, `match_mixture` and `Matching.load` return it. `len`
     is the number of sources, and `sources, labels = m` unpacks `pairs()`. Its arrays are read-only
-    NumPy arrays, also in copies and pickles, or tensors on the latents' device if those were a
-    torch tensor: copies, which change nothing that is saved. If the latents were an array of another library on a GPU, the arrays are NumPy's,
-    `sources` is as given or drawn, and `pairs()` is left to the caller. The latents are kept by
-    reference, not copied: leave them unchanged while the result is in use.
+    NumPy arrays, also in copies and pickles. If the latents were a torch tensor they are tensors on
+    its device: copies, so that writing to one changes nothing that is saved. If the latents were an
+    array of another library on a GPU, the arrays are NumPy's, `sources` is as given or drawn, and
+    `pairs()` is left to the caller. The latents are kept by reference, not copied: leave them
+    unchanged while the result is in use.
 
     Attributes
     ----------
@@ -53,11 +54,12 @@ class Matching:
         Group labels of the sources and of the latents; of strings, their places among the sorted
         labels of both. None if there were none, or if loaded.
     stats : dict
-        Record of the run and its cost, a new copy each time: "n", "m", "dim", "backend", "seconds" (by phase, with
-        "prepare" for checks, conversion and drawing, and "total"), and from the engine
-        "instruction_set", "arithmetic" (of the shortlists, in the order of first use: "float32" in
-        a tree of directions, "int8" and "int16" scanning all free latents, such as "int8+int16"
-        where int8 grew too coarse; "float64" where every latent was scored exactly), "threads",
+        Record of the run and its cost, a new copy each time: "n", "m", "dim", "backend", "seconds"
+        (by phase, with "prepare" for checks, conversion and drawing, and "total"), and from the
+        engine "instruction_set", "arithmetic" (of the shortlists, in the order of first use:
+        "float32" in a tree of directions, "int8" and "int16" scanning all free latents, such as
+        "int8+int16" where int8 grew too coarse; "float64" where every latent was scored exactly),
+        "threads",
         "windows" (blocks of sources), "distinct_latents", "candidates" (shortlist entries),
         "rescored" (candidates scored in float64), "retries" (sources whose first shortlist
         certified nothing), "conflicts" (sources whose latent an earlier source of the window took),

@@ -237,7 +237,7 @@ class TestOptions:
         [
             (np.random.PCG64(1), r"numpy\.random\.Generator\(seed\)"),
             (np.random.SeedSequence(1), r"numpy\.random\.default_rng\(seed\)"),
-            (np.random.RandomState(1), r"numpy\.random\.default_rng\(seed\.randint"),  # noqa: NPY002
+            (np.random.RandomState(1), r"numpy\.random\.default_rng\(seed\.randint"),
         ],
     )
     def test_other_sources_of_chance(self, seed, advice):

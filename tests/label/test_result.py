@@ -432,6 +432,16 @@ class TestGroupsOfNames:
             m = gtn_label.match(latents, groups=(column, column))
             assert m.groups[1].tolist() == self.PLACES.tolist()
 
+    @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 2 has it")
+    def test_of_numpys_strings(self, latents):
+        names = np.array(["a", "b"] * 20, dtype=np.dtypes.StringDType())
+        assert gtn_label.match(latents, groups=(names, names)).groups[0].tolist() == [0, 1] * 20
+
+    def test_too_few_latents_of_a_name(self, latents):
+        message = "^groups: a group must .*, got group 'b' with 40 sources and 1 latents$"
+        with pytest.raises(ValueError, match=message):
+            gtn_label.match(latents, groups=(["b"] * 40, ["a"] * 39 + ["b"]))
+
     def test_missing_names_are_refused(self, latents):
         names = np.array(["a", None] * 20, object)
         message = "^source_groups must hold integers or strings, got dtype object of NoneType, str$"
@@ -440,7 +450,7 @@ class TestGroupsOfNames:
 
     def test_trailing_null_bytes_tell_names_apart(self, latents):
         names = np.array(["a", "a\0"] * 20, object)
-        with pytest.raises(TypeError, match="^source_groups must hold integers or strings"):
+        with pytest.raises(TypeError, match=r"^source_groups must hold integers or strings"):
             gtn_label.match(latents, groups=(names, names))
 
 

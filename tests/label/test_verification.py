@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 import gtn_label
-from gtn_label import Matching, VerificationError, match, match_mixture, match_quantile, verification
+from gtn_label import (
+    Matching,
+    VerificationError,
+    match,
+    match_mixture,
+    match_quantile,
+    verification,
+)
 from gtn_label.io import files
 
 
@@ -83,7 +90,7 @@ class TestSound:
         m = match(LATENTS, **options)
         m = loaded(m, tmp_path / "x.npz", indices_only=True)
         if "sources" in options:
-            with pytest.raises(ValueError, match="^sources must be given: the result has indices"):
+            with pytest.raises(ValueError, match=r"^sources must be given: the result has indices"):
                 m.verify(LATENTS)
         found = m.verify(LATENTS, options.get("sources"), groups=options.get("groups"))
         assert (found.labels, found.choices) == (0, len(m))
@@ -124,11 +131,11 @@ class TestSound:
         m = match_mixture(LATENTS, 2)
         assert m.verify(LATENTS).method == "mixture"
         back = loaded(m, tmp_path / "x.npz")
-        with pytest.raises(ValueError, match="^groups must be given: the result holds a hash"):
+        with pytest.raises(ValueError, match=r"^groups must be given: the result holds a hash"):
             back.verify(LATENTS)
         back.verify(LATENTS, groups=m.groups)
         bare = loaded(m, tmp_path / "y.npz", indices_only=True)
-        with pytest.raises(ValueError, match="^sources must be given"):
+        with pytest.raises(ValueError, match=r"^sources must be given"):
             bare.verify(LATENTS, groups=m.groups)
         bare.verify(LATENTS, m.sources, groups=m.groups)
 
@@ -198,13 +205,17 @@ class TestChanged:
     def test_a_label(self, sound, tmp_path):
         labels = np.array(sound.pairs()[1])
         labels[[17, 30], 2] = np.nextafter(labels[[17, 30], 2], np.float32(9))
-        error = refused(loaded(sound, tmp_path / "x.npz", labels=labels), "^a label must be the row")
+        error = refused(
+            loaded(sound, tmp_path / "x.npz", labels=labels), "^a label must be the row"
+        )
         assert error.row == 17
         assert error.expected != error.found
 
     def test_labels_of_another_dtype(self, sound, tmp_path):
         labels = sound.pairs()[1].astype(np.float64)
-        refused(loaded(sound, tmp_path / "x.npz", labels=labels), r"found float64 of shape \(60, 5\)")
+        refused(
+            loaded(sound, tmp_path / "x.npz", labels=labels), r"found float64 of shape \(60, 5\)"
+        )
 
     def test_the_sign_of_a_zero(self, tmp_path):
         latents = LATENTS.copy()
@@ -245,7 +256,9 @@ class TestChanged:
                 loaded(sound, tmp_path / "x.npz", **meta).verify(LATENTS)
 
     def test_another_seed(self, sound, tmp_path):
-        refused(loaded(sound, tmp_path / "x.npz", seed=1), "^sources of the result must be those dr")
+        refused(
+            loaded(sound, tmp_path / "x.npz", seed=1), "^sources of the result must be those dr"
+        )
         bare = loaded(sound, tmp_path / "y.npz", seed=1, indices_only=True)
         refused(bare, "^a (source|cosine) must ")
 
@@ -263,7 +276,9 @@ class TestChanged:
         assignment = np.array(sound.assignment)
         assignment[5] = 60
         m = loaded(sound, tmp_path / "x.npz", assignment=assignment)
-        error = refused(m, "^an assignment must be a row of the latents; source 5: expected 0 to 59")
+        error = refused(
+            m, "^an assignment must be a row of the latents; source 5: expected 0 to 59"
+        )
         assert error.found == "60"
 
     def test_a_latent_twice(self):
@@ -288,14 +303,12 @@ class TestChanged:
         m = match(LATENTS, groups=(PARITY, PARITY))
         back = loaded(m, tmp_path / "x.npz")
         refused(back, "^the groups must be those of the run", groups=(PARITY, PARITY[::-1].copy()))
-        with pytest.raises(ValueError, match="^groups must be None: the result was made without"):
+        with pytest.raises(ValueError, match=r"^groups must be None: the result was made without"):
             match(LATENTS).verify(LATENTS, groups=(PARITY, PARITY))
         exchanged = np.array(m.assignment)
         first, second = np.flatnonzero(PARITY == 0)[0], np.flatnonzero(PARITY == 1)[0]
         exchanged[[first, second]] = exchanged[[second, first]]
-        back = loaded(
-            m, tmp_path / "y.npz", assignment=exchanged, labels=LATENTS[exchanged]
-        )
+        back = loaded(m, tmp_path / "y.npz", assignment=exchanged, labels=LATENTS[exchanged])
         refused(back, "^a source must take a latent of its group", groups=(PARITY, PARITY))
 
     def test_quantile(self, tmp_path):
@@ -309,7 +322,7 @@ class TestChanged:
 
     def test_other_methods_are_refused(self, sound, tmp_path):
         m = loaded(sound, tmp_path / "x.npz", method="gtn-train")
-        with pytest.raises(ValueError, match="^verify.. knows results of match,.*'gtn-train'$"):
+        with pytest.raises(ValueError, match=r"^verify.. knows results of match,.*'gtn-train'$"):
             m.verify(LATENTS)
 
     def test_error_pickles(self):

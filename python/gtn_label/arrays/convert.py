@@ -18,7 +18,7 @@ import hashlib
 import math
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -136,7 +136,7 @@ def read_labels(
             f"shape {array.shape}",
         )
     if names and array.dtype.kind in "OT":
-        array = _names(array)
+        array = _names(array.astype(object))
     if array.dtype.kind not in ("iuUS" if names else "iu"):
         got = f"dtype {array.dtype}"
         if array.dtype.kind == "O":
@@ -219,7 +219,7 @@ def locked(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     bits = array
     if array.dtype.kind == "V" or narrow_name(array.dtype):  # no memoryview has them
         bits = array.view(f"u{array.dtype.itemsize}")
-    view = np.asarray(memoryview(bits).toreadonly())
+    view: npt.NDArray[Any] = np.asarray(memoryview(cast(Any, bits)).toreadonly())
     return view if view.dtype == array.dtype else view.view(array.dtype)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError
 from . import convert
 
 __all__ = ["NAMES", "read_groups"]
@@ -57,10 +57,22 @@ def read_groups(groups: tuple[Any, Any], n: int, m: int) -> tuple[Labels, Labels
         rule = "must both hold integers, or both strings"
         raise ArgumentTypeError(NAMES, rule, f"{kinds[0]} and {kinds[1]}")
     if kinds[0] != "integers":
-        _, codes = np.unique(np.concatenate(sides), return_inverse=True)
+        found, codes = np.unique(np.concatenate(sides), return_inverse=True)
         codes = codes.reshape(-1).astype(np.int64)
         sides = [codes[:n], codes[n:]]
+        _check_counts(found, *sides)
     return sides[0], sides[1]
+
+
+def _check_counts(names: Labels, sources: Labels, latents: Labels) -> None:
+    """Refuse what the engine refuses too, which does not know the names."""
+    asked, there = (np.bincount(side, minlength=len(names)) for side in (sources, latents))
+    few = np.flatnonzero(asked > there)
+    if len(few):
+        rule = ": a group must have at least as many latents as sources"
+        name = str(names[few[0]])
+        counts = f"group {name!r:.60} with {asked[few[0]]} sources and {there[few[0]]} latents"
+        raise ArgumentError("groups", rule, counts)
 
 
 def _kind(names: Labels) -> str:

@@ -14,7 +14,14 @@ import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["check_array_like", "check_dense", "dtype_error", "no_array", "no_tensor", "object_error"]
+__all__ = [
+    "check_array_like",
+    "check_dense",
+    "dtype_error",
+    "no_array",
+    "no_tensor",
+    "object_error",
+]
 
 _READABLE = ("__array__", "__array_interface__", "__array_struct__")
 
@@ -44,11 +51,15 @@ def check_array_like(value: Any, name: str) -> None:
         raise _no_array(name, f"{got} with the keys {keys or '(none)'}", f"pass {name}[key]")
     if isinstance(value, Set):
         raise _no_array(name, got, "a set has no order of rows: pass a list or an array")
+    if kind.__module__.startswith("datasets.") and kind.__name__ == "Column":
+        raise _no_array(name, got, f"pass numpy.asarray({name}[:])")
     if kind.__module__.startswith("datasets."):
         raise _no_array(name, got, f"pass {name}.with_format('numpy')['column'], one column of it")
     if kind.__name__ == "DataLoader":
         advice = f"pass numpy.concatenate([batch.numpy() for batch in {name}])"
         raise _no_array(name, got, f"{advice}, or what the batches hold")
+    if hasattr(value, "collect"):  # a frame that polars has not worked out yet
+        raise _no_array(name, got, f"pass {name}.collect()")
     if hasattr(value, "__getitem__") and hasattr(value, "__len__"):  # a data set of torch's
         advice = f"pass numpy.stack([{name}[i] for i in range(len({name}))]), or what an item holds"
         raise _no_array(name, got, advice)
@@ -71,6 +82,9 @@ def _lends_buffer(value: Any) -> bool:
 
 def no_array(value: Any, name: str, error: Exception) -> ArgumentError:
     """Return the error for an object of which NumPy cannot make an array."""
+    if "Tracer" in type(value).__name__:
+        advice = "call this function outside jax.jit, jax.vmap and jax.grad"
+        return ArgumentError(name, "must hold values", "a tracer of JAX's", advice)
     advice = ""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, (list, tuple)):

@@ -265,7 +265,7 @@ def _stream(file: IO[bytes], name: str, mapped: Collection[str]) -> io.BytesIO:
         raise ArgumentTypeError(name, rule, f"{type(file).__name__} {file!r}")
     if mapped:
         raise ArgumentError("mmap_mode", "must be None for a file object", "'r'", "pass a path")
-    content = file.read()
+    content: Any = file.read()
     if not isinstance(content, bytes):
         rule = "must be a path or a binary file object"
         raise ArgumentTypeError(name, rule, "a text file", "open it with mode 'rb'")

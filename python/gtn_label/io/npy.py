@@ -133,7 +133,7 @@ class NpzFile:
             if header.narrow is None:
                 return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
             content = file.read()[-header.bytes :] if header.bytes else b""
-            order = "F" if header.fortran_order else "C"
+            order: Literal["F", "C"] = "F" if header.fortran_order else "C"
             bits = np.frombuffer(content, header.dtype).reshape(header.shape, order=order)
             return _values(bits, header)
 
@@ -156,10 +156,7 @@ class NpzFile:
             return _values(_map(self._file, header, file.tell(), member), header)
 
     def _is_array(self, info: zipfile.ZipInfo) -> bool:
-        """Tell by the name whether a member is an array, and by its start where the name does not.
-
-        Writers other than NumPy may leave out the suffix. Their arrays are known by the first bytes.
-        """
+        """Tell arrays from other members: by the suffix, or without one by the first bytes."""
         base = info.filename.rpartition("/")[2]
         # macOS adds a folder, and files with "._" before the name.
         if info.is_dir() or base.startswith("._") or info.filename.startswith("__MACOSX/"):

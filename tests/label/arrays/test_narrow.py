@@ -37,7 +37,9 @@ def test_every_value_is_that_of_ml_dtypes(name):
     ours = narrow.widen(bits, name)
     assert ours.dtype == np.float32
     np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(np.signbit(ours)[~np.isnan(ours)], np.signbit(theirs)[~np.isnan(theirs)])
+    np.testing.assert_array_equal(
+        np.signbit(ours)[~np.isnan(ours)], np.signbit(theirs)[~np.isnan(theirs)]
+    )
 
 
 @pytest.mark.parametrize("name", narrow.STORED.values())

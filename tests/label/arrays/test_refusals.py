@@ -53,6 +53,8 @@ def of_library(name: str, **content: object) -> object:
         (Items(), r"got .*Items; pass numpy\.stack\(\[latents\[i\] for i in range"),
         (DataLoader(), r"got .*DataLoader; pass numpy\.concatenate\(\[batch"),
         (of_library("datasets.arrow_dataset"), r"with_format\('numpy'\)\['column'\]"),
+        (of_library("polars.lazy", collect=None), r"pass latents\.collect\(\)"),
+        (type("Column", (), {"__module__": "datasets.d"})(), r"numpy\.asarray\(latents\[:\]\)"),
         (object(), "got object; pass a NumPy array"),
     ],
     ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
@@ -86,7 +88,7 @@ def test_dtypes(value, message):
 
 
 def test_long_values_are_shortened():
-    with pytest.raises(ValueError, match="^order must be") as caught:
+    with pytest.raises(ValueError, match=r"^order must be") as caught:
         gtn_label.match(np.ones((2, 2)), order=np.arange(10**6))
     assert len(str(caught.value)) < 500
     refused("x" * 10**7, "^latents must be an array, got str 'xxx.* characters")
@@ -135,3 +137,18 @@ def test_torch_is_not_imported_for_a_message(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     refused([np.ones(2), np.ones(3)], "^latents must be a rectangular array", ValueError)
     assert not isinstance(sys.modules.get("torch"), types.ModuleType)
+
+
+def test_a_tracer_of_jax():
+    def fail(self, dtype=None, copy=None):
+        raise TypeError("called on a traced array")
+
+    tracer = type("DynamicJaxprTracer", (), {"__array__": fail})()
+    refused(tracer, r"^latents must hold values, got a tracer .* outside jax\.jit", ValueError)
+
+
+@pytest.mark.parametrize("name", ["index", "parameters"])
+def test_a_null_character_in_an_index(name):
+    options = {"index": "Flat", name: "Flat\0"}
+    with pytest.raises(ValueError, match=rf"^{name} must have no null character, got 'Flat\\x00'$"):
+        gtn_label.match_approx(np.ones((3, 2)), **options)
