@@ -21,7 +21,7 @@ class _Argument(Exception):
     ) -> None:
         super().__init__(name, rule, got, advice)  # all of them, so that errors can be pickled
         self.names = (name,) if isinstance(name, str) else name
-        self.rule = _brief(rule)
+        self.rule = rule
         self.got = _brief(got)
         self.advice = advice
 

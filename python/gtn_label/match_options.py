@@ -44,9 +44,9 @@ def _as_memory(value: Any, name: str) -> int | None:
     if isinstance(value, str):
         try:
             value = parse_bytes(value)
-        except ValueError as error:
-            rule = f"must be a number of bytes or a size: {error}"
-            raise ArgumentError(name, rule) from None
+        except ValueError:
+            rule = "must be above zero: a number of bytes, or a size such as '2GB' or '512MiB'"
+            raise ArgumentError(name, rule, repr(value)) from None
     return min(as_integer(value, name, 1, " (bytes)"), LARGEST_INT64)
 
 

@@ -33,10 +33,10 @@ class Matching:
     `match`, `match_approx`, `match_quantile`, `match_mixture` and `Matching.load` return it. `len`
     is the number of sources, and `sources, labels = m` unpacks `pairs()`. Its arrays are read-only
     NumPy arrays, also in copies and pickles. If the latents were a torch tensor they are tensors on
-    its device: copies, so that writing to one changes nothing that is saved. If the latents were an
-    array of another library on a GPU, the arrays are NumPy's, `sources` is as given or drawn, and
-    `pairs()` is left to the caller. The latents are kept by reference, not copied: leave them
-    unchanged while the result is in use.
+    its device, which torch cannot protect: copies, but for `sources` that were given as a tensor.
+    If the latents were an array of another library on a GPU, the arrays are NumPy's, `sources` is
+    as given or drawn, and `pairs()` is left to the caller. Latents and sources are kept by
+    reference, not copied: leave them unchanged while the result is in use.
 
     Attributes
     ----------

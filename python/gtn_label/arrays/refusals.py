@@ -23,6 +23,7 @@ __all__ = [
     "object_error",
 ]
 
+_MOST_CHARACTERS = 300  # of another library's message
 _READABLE = ("__array__", "__array_interface__", "__array_struct__")
 
 
@@ -177,4 +178,4 @@ def no_tensor(tensor: Any, name: str, error: Exception) -> ArgumentTypeError:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0][:_MOST_CHARACTERS] if lines else type(error).__name__

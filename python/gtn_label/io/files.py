@@ -102,7 +102,7 @@ def read_array(
     if suffix == ".safetensors":
         tensors, _ = open_safetensors(path, shown)
         key = pick(list(tensors), key, shown, key_name)
-        return np.asarray(map_safetensor(path, tensors[key], f"tensor '{key}' of {shown}")[...])
+        return np.asarray(map_safetensor(path, tensors[key], f"tensor '{key:.60}' of {shown}")[...])
     return read_torch(path, key, shown, key_name)
 
 
@@ -247,7 +247,7 @@ def open_pairs(
     tensors, metadata = open_safetensors(source, shown)
     meta = parse_meta(metadata.get("meta"), shown)
     for key, tensor in tensors.items():
-        rows = map_safetensor(source, tensor, f"tensor '{key}' of {shown}")
+        rows = map_safetensor(source, tensor, f"tensor '{key:.60}' of {shown}")
         arrays[key] = rows if key in mapped else _copied(rows)
     return arrays, meta, shown
 

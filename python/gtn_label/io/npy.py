@@ -120,11 +120,11 @@ class NpzFile:
 
     def load(self, key: str) -> Array:
         """Read an array into memory."""
-        info, member = self._members[key], f"array '{key}' of {self._shown}"
+        info, member = self._members[key], f"array '{key:.60}' of {self._shown}"
         with reading(f"{member} is damaged"):
             with self._archive.open(info) as file:
                 if file.read(len(_MAGIC)) != _MAGIC:
-                    raise ValueError(f"'{info.filename}' is not an array")
+                    raise ValueError(f"'{info.filename:.60}' is not an array")
             file = self._archive.open(info)
         with file:
             # First the header alone: a damaged one could ask for more memory than there is.
@@ -139,7 +139,7 @@ class NpzFile:
 
     def map(self, key: str) -> Array:
         """Map an array that is stored uncompressed, read-only; its checksum is not looked at."""
-        info, member = self._members[key], f"array '{key}' of {self._shown}"
+        info, member = self._members[key], f"array '{key:.60}' of {self._shown}"
         if info.compress_type != zipfile.ZIP_STORED or not isinstance(self._file, Path):
             raise ValueError(
                 f"{member} is compressed and cannot be mapped; load it without mmap_mode"

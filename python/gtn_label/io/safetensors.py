@@ -90,28 +90,29 @@ def open_safetensors(
 
 def _tensor(name: str, entry: dict[str, Any], start: int) -> Tensor:
     """Check one entry of a header by itself."""
+    shown = f"tensor '{name:.60}'"
     known = ("dtype", "shape", "data_offsets")
     if not isinstance(entry, dict) or any(field not in entry for field in known):
-        raise ValueError(f"tensor '{name}' must have {', '.join(known)}")
+        raise ValueError(f"{shown} must have {', '.join(known)}")
     dtype, shape, offsets = (entry[field] for field in known)
     if not isinstance(dtype, str) or _bits(dtype) == 0:
-        raise ValueError(f"tensor '{name}' has dtype {dtype!r:.40}, which the format lacks")
+        raise ValueError(f"{shown} has dtype {dtype!r:.40}, which the format lacks")
     for field, numbers in (("shape", shape), ("data_offsets", offsets)):
         # A bool is an int in Python, and no number in JSON.
         if not isinstance(numbers, list) or any(type(number) is not int for number in numbers):
             rule = "must be a list of integers from 0 to 2**64 - 1"
-            raise ValueError(f"tensor '{name}': {field} {rule}, got {numbers!r:.60}")
+            raise ValueError(f"{shown}: {field} {rule}, got {numbers!r:.60}")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise ValueError(f"tensor '{name}': data_offsets must be [begin, end], got {offsets!r:.60}")
+        raise ValueError(f"{shown}: data_offsets must be [begin, end], got {offsets!r:.60}")
     elements = 1
     for extent in shape:
         elements *= extent
         if elements > _LARGEST:
-            raise ValueError(f"tensor '{name}' has more than 2**64 elements")
+            raise ValueError(f"{shown} has more than 2**64 elements")
     bits = elements * _bits(dtype)
     if bits % 8 or bits // 8 != offsets[1] - offsets[0]:
         raise ValueError(
-            f"tensor '{name}' has shape {tuple(shape)!s:.60} and dtype {dtype}, which do not go "
+            f"{shown} has shape {tuple(shape)!s:.60} and dtype {dtype}, which do not go "
             f"with its {offsets[1] - offsets[0]} bytes"
         )
     return Tensor(dtype, tuple(shape), start + offsets[0], start + offsets[1])
@@ -130,7 +131,7 @@ def _check_cover(tensors: Mapping[str, Tensor], start: int, size: int) -> None:
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1][2:]):
         if tensor.begin != at:
             kind = "overlaps another" if tensor.begin < at else "leaves a hole before it"
-            raise ValueError(f"tensor '{name}' {kind}: it must begin at byte {at - start}")
+            raise ValueError(f"tensor '{name:.60}' {kind}: it must begin at byte {at - start}")
         at = tensor.end
     if at > size:
         raise ValueError(f"it needs {at} bytes, and the file has {size}")

@@ -395,3 +395,14 @@ def test_a_short_write_that_names_no_reason(tmp_path: Path) -> None:
         write()
     assert refusal.value.filename == str(tmp_path / "file")
     assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_long_names_are_shortened(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows{suffix}"
+    name = "n" * 30_000
+    files.write_pairs(path, {name: ROWS, f"{name}2": ROWS}, {})
+    for key in (None, "m" * 10**6):
+        with pytest.raises(ValueError, match=r"holds: 'nnn") as refusal:
+            files.read_array(path, key)
+        assert len(str(refusal.value)) < 500
