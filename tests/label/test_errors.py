@@ -323,7 +323,7 @@ class TestGroups:
     @pytest.mark.parametrize("dtype", ["f8", "?", "O", "c8"])
     def test_integers_or_strings_only(self, dtype):
         bad, good = np.zeros(6, int).astype(dtype), np.zeros(6, int)
-        message = "^latent_groups must hold integers or strings, got dtype "
+        message = "^latent_groups must hold strings or integers, got dtype "
         refused(TypeError, message, groups=(good, bad))
 
     def test_strings_on_one_side(self):

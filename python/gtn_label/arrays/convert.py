@@ -141,7 +141,7 @@ def read_labels(
         got = f"dtype {array.dtype}"
         if array.dtype.kind == "O":
             got += f" of {', '.join(sorted({type(label).__name__ for label in array})[:5])}"
-        rule = "must hold integers or strings" if names else "must hold integers"
+        rule = "must hold strings or integers" if names else "must hold integers"
         advice = f"pass {name}.astype(int)" if array.dtype.kind in "bf" else ""
         raise ArgumentTypeError(name, rule, got, advice)
     if array.dtype.kind == "u" and int(array.max()) > np.iinfo(np.int64).max:

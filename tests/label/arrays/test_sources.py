@@ -75,3 +75,31 @@ def test_a_state_that_is_none():
     with pytest.raises(ValueError, match="holds no state of the generator PCG64"):
         sources.redraw({"generator": {"bit_generator": "PCG64", "state": {"state": -1}}}, 2, 2)
     assert sources.redraw({"seed": None}, 2, 2) is None
+
+
+def test_a_generator_of_torch_is_refused_with_advice():
+    torch = pytest.importorskip("torch")
+    message = r"^seed must be an int or a numpy.*Generator; pass seed\.initial_seed\(\)$"
+    with pytest.raises(TypeError, match=message):
+        gtn_label.match(np.eye(2), seed=torch.Generator())
+
+
+def test_a_checkpoint_continues_with_the_same_generator(tmp_path):
+    """A run that is stopped is repeated with a generator in the state that the first one had."""
+    latents = np.random.default_rng(0).normal(size=(5000, 20)).astype(np.float32)
+    path = tmp_path / "run.ckpt"
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int, left: float | None) -> None:
+        if done > 100:
+            raise Stop
+
+    with pytest.raises(Stop):
+        gtn_label.match(latents, seed=np.random.default_rng(3), checkpoint=path, progress=stop)
+    with pytest.raises(ValueError, match="sources"):
+        gtn_label.match(latents, seed=np.random.default_rng(4), checkpoint=path)
+    found = gtn_label.match(latents, seed=np.random.default_rng(3), checkpoint=path)
+    known = gtn_label.match(latents, seed=np.random.default_rng(3))
+    np.testing.assert_array_equal(found.assignment, known.assignment)
