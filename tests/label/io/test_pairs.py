@@ -125,6 +125,30 @@ def test_one_column_is_legal_for_quantiles(tmp_path: Path, shape: tuple[int, ...
     assert back.sources.shape == (6,)
 
 
+@pytest.mark.parametrize("form", files.FORMATS)
+def test_changed_bytes_are_refused_or_found_by_verify(tmp_path: Path, form: str) -> None:
+    """Whatever is read was checked: it verifies, or differs by a rule."""
+    whole = io.BytesIO()
+    match(ROWS).save(whole, format=form)
+    rng = np.random.Generator(np.random.Philox(7))
+    path = tmp_path / f"x.{form}"
+    refused = 0
+    for _ in range(300):
+        content = bytearray(whole.getvalue())
+        at = int(rng.integers(len(content)))
+        if rng.random() < 0.7:
+            content[at] ^= 1 << int(rng.integers(8))
+        else:
+            del content[at : at + int(rng.integers(1, 9))]
+        path.write_bytes(content)
+        for mmap_mode in (None, "r"):
+            try:
+                Matching.load(path, mmap_mode=mmap_mode).verify(ROWS)
+            except (ValueError, TypeError) as error:
+                refused += len(str(error)) < 900
+    assert refused > 400
+
+
 # ----------------------------------------------------------------------- maps and file objects
 
 
