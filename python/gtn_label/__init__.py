@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from .mixture import match_mixture
     from .quantile import match_quantile
     from .result import Matching
+    from .verification import Verification, VerificationError
 
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
     "Backend",
     "Matching",
+    "Verification",
+    "VerificationError",
     "__version__",
     "backends",
     "match",
@@ -41,6 +44,8 @@ __getattr__, __dir__ = lazy_names(
         "Backend": "backend.names",
         "backends": "backend.names",
         "Matching": "result",
+        "Verification": "verification",
+        "VerificationError": "verification",
         "match": "matching",
         "match_approx": "approx",
         "match_mixture": "mixture",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .backend.faiss_approx import Approx
 from .match_options import ApproxOptions, MatchOptions, takes_options
 from .result import Matching
@@ -29,7 +31,7 @@ def match_approx(
     nprobe: int | None = None,
     parameters: str | None = None,
     sample: int = DEFAULT_SAMPLE,
-    seed: int = 0,
+    seed: int | np.random.Generator = 0,
     **options: Unpack[ApproxOptions],
 ) -> Matching:
     """Label sources with latents, one to one, as an approximate FAISS index finds them.

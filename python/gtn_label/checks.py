@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from .errors import ArgumentError, ArgumentTypeError
 
 ORDERS = ("norm", "norm_desc", "index")
+_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 MOST_THREADS = 64  # or four a CPU, if that is more: others would only be created and joined
 
 
@@ -21,7 +23,10 @@ def check_order(order: Any, name: str = "order") -> str:
     """Return `order` if it is one of ORDERS; raise ArgumentError otherwise."""
     if not isinstance(order, str) or order not in ORDERS:
         known = ", ".join(repr(known) for known in ORDERS)
-        raise ArgumentError(name, f"must be one of {known}", repr(order))
+        advice = ""
+        if hasattr(order, "shape"):
+            advice = "for an order of your own pass sources[order] and order='index'"
+        raise ArgumentError(name, f"must be one of {known}", repr(order), advice)
     return order
 
 
@@ -36,15 +41,38 @@ def as_integer(value: Any, name: str, least: int, unit: str = "") -> int:
     """Return an int of at least `least`; ArgumentTypeError for bool and non-integers."""
     if isinstance(value, (bool, np.bool_)):
         raise ArgumentTypeError(name, f"must be an int{unit}", f"bool {value!r}")
+    dtype = str(getattr(value, "dtype", ""))
     try:
-        number = operator.index(value)
-    except TypeError:
+        if "bool" in dtype:
+            raise TypeError
+        number = operator.index(value)  # NumPy's, torch's and JAX's scalars of integers too
+    except (TypeError, RuntimeError):
+        advice = "pass an int, or an array that holds a single integer" if dtype else ""
         raise ArgumentTypeError(
-            name, f"must be an int{unit}", f"{type(value).__name__} {value!r}"
+            name, f"must be an int{unit}", f"{type(value).__name__} {value!r}", advice
         ) from None
     if number < least:
         raise ArgumentError(name, f"must be >= {least}", str(number))
     return number
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes of a size such as `2GB`, `512 MiB`, `1.5g` or `800000`.
+
+    kB, MB, GB, TB (and k, M, G, T) are powers of 1,000; KiB, MiB, GiB, TiB of 1,024.
+
+    Raises
+    ------
+    ValueError
+        If the text is no size, or the size is not above zero.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(i?)(b?)", text.strip().lower())
+    if found is None or (found[3] and not found[2]):
+        raise ValueError(f"'{text}' is not a size such as 2GB, 512MiB or 800000")
+    size = float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]]
+    if not 1 <= size < float("inf"):
+        raise ValueError(f"'{text}' is not {'above zero' if size < 1 else 'a finite size'}")
+    return int(size)
 
 
 def as_text(value: Any, name: str) -> str:

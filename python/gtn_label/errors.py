@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+MOST_CHARACTERS = 400  # of a value in a message
+
 __all__ = ["ArgumentError", "ArgumentTypeError", "too_many_sources"]
 
 
@@ -20,7 +22,7 @@ class _Argument(Exception):
         super().__init__(name, rule, got, advice)  # all of them, so that errors can be pickled
         self.names = (name,) if isinstance(name, str) else name
         self.rule = rule
-        self.got = got
+        self.got = _brief(got)
         self.advice = advice
 
     def spelled(self, words: Mapping[str, str]) -> str:
@@ -32,6 +34,13 @@ class _Argument(Exception):
 
     def __str__(self) -> str:
         return self.spelled({})
+
+
+def _brief(text: str) -> str:
+    """Return a text in one line, shortened if it is long: a value can have megabytes."""
+    if len(text) > MOST_CHARACTERS:
+        text = f"{text[: MOST_CHARACTERS // 2]} ... ({len(text):,} characters)"
+    return " ".join(text.split()) if "\n" in text else text
 
 
 class ArgumentError(_Argument, ValueError):

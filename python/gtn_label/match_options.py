@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 import numpy.typing as npt
 
-from .arrays import convert
+from .arrays.groups import NAMES, read_groups
 from .arrays.on_gpu import in_cpu_memory
-from .checks import as_bool, as_integer, as_text, check_order, check_threads
+from .checks import as_bool, as_integer, as_text, check_order, check_threads, parse_bytes
 from .errors import ArgumentError, ArgumentTypeError
 from .progress import ProgressCallback, check_progress
 
@@ -39,7 +39,15 @@ def _as_cone(value: Any, name: str) -> int:
 
 
 def _as_memory(value: Any, name: str) -> int | None:
-    return None if value is None else min(as_integer(value, name, 1, " (bytes)"), LARGEST_INT64)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            value = parse_bytes(value)
+        except ValueError:
+            rule = "must be above zero: a number of bytes, or a size such as '2GB' or '512MiB'"
+            raise ArgumentError(name, rule, repr(value)) from None
+    return min(as_integer(value, name, 1, " (bytes)"), LARGEST_INT64)
 
 
 def _as_device(value: Any, name: str) -> str | None:
@@ -93,7 +101,7 @@ class MatchOptions:
     backend: str = field(default="auto", metadata={"check": as_text})
     device: str | None = field(default=None, metadata={"check": _as_device})
     threads: int | None = field(default=None, metadata={"check": check_threads})
-    memory: int | None = field(default=None, metadata={"check": _as_memory})
+    memory: int | str | None = field(default=None, metadata={"check": _as_memory})
     progress: bool | ProgressCallback | None = field(
         default=None, metadata={"check": check_progress}
     )
@@ -118,20 +126,13 @@ class MatchOptions:
         }
 
     def labels(self, n: int, m: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-        """Return the group labels in CPU memory, checked for n sources and m latents.
-
-        They keep their dtype: a checkpoint holds the hash of the labels as given.
-        """
+        """Return the group labels as integers in CPU memory, checked for n sources, m latents."""
         if self.groups is None:
             return None
         sources, latents = (
-            in_cpu_memory(labels, name)
-            for labels, name in zip(self.groups, ("source_groups", "latent_groups"), strict=True)
+            in_cpu_memory(labels, name) for labels, name in zip(self.groups, NAMES, strict=True)
         )
-        return (
-            convert.read_labels(sources, "source_groups", n, "sources"),
-            convert.read_labels(latents, "latent_groups", m, "latents"),
-        )
+        return read_groups((sources, latents), n, m)
 
 
 class _Shared(TypedDict, total=False):
@@ -139,7 +140,7 @@ class _Shared(TypedDict, total=False):
     cone: int
     device: str | None
     threads: int | None
-    memory: int | None
+    memory: int | str | None
     progress: bool | ProgressCallback | None
     checkpoint: str | os.PathLike[str] | Checkpoint | None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .match_options import MatchOptions
 from .progress import ProgressCallback
 from .result import Matching
@@ -18,7 +20,7 @@ def match(
     latents: Any,
     sources: Any = None,
     *,
-    seed: int = 0,
+    seed: int | np.random.Generator = 0,
     order: str = "norm",
     cone: int = 1,
     center: bool = False,
@@ -26,7 +28,7 @@ def match(
     backend: str = "auto",
     device: str | None = None,
     threads: int | None = None,
-    memory: int | None = None,
+    memory: int | str | None = None,
     progress: bool | ProgressCallback | None = None,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
 ) -> Matching:
@@ -39,14 +41,16 @@ def match(
     Parameters
     ----------
     latents : array_like [m, dim]
-        Rows of float16, float32, float64, bfloat16 or integers: NumPy (memory maps are not
-        copied), torch tensors, objects with `__dlpack__`, nested lists. Never modified. Arrays on
-        a GPU need the backend "cuda", which reads them there, tensors on torch's current stream.
+        Rows of float16, float32, float64 or integers, or of bfloat16 and the floats of 8, 6 and
+        4 bits that ml_dtypes, JAX and torch have: NumPy (memory maps are not copied), torch
+        tensors, objects with `__dlpack__`, nested lists. Never modified. Arrays on a GPU need the
+        backend "cuda", which reads them there, tensors on torch's current stream.
     sources : array_like [n, dim], n <= m, optional
         Rows to label. Left out, m rows of N(0, I) are drawn in float32 by NumPy's Philox
         generator from `seed`: the same on every machine.
-    seed : int
-        Seed of the sources, >= 0; unused when they are given.
+    seed : int or numpy.random.Generator
+        Seed of the sources, >= 0; unused when they are given. A generator is drawn from as it
+        stands, in float32 and row by row, and `meta` has its state before.
     order : {"norm", "norm_desc", "index"}
         Order in which sources choose: small norms first, large norms first, or as given.
     cone : int
@@ -55,7 +59,7 @@ def match(
     center : bool
         Subtract the latents' column mean before matching. Labels stay the rows as given.
     groups : (source_groups, latent_groups), optional
-        Integer labels, [n] and [m]: a source takes only latents of its own group.
+        Labels, [n] and [m], integers or strings: a source takes only latents of its own group.
     backend : str
         "auto", or a name that `backends()` lists. "auto" is "cuda" for inputs that lie on a GPU
         and "cpu" for all others.
@@ -66,10 +70,11 @@ def match(
     threads : int, optional
         Number of CPU threads, by default one for each CPU that this process may run on. At most 64,
         or four a CPU if that is more, are started. The pairs do not depend on the number.
-    memory : int, optional
-        Largest number of bytes for the engine's own work, beside the inputs; by default no limit.
-        With the backend "cuda" they are bytes of the GPU, by default all that are free. Inputs on
-        the GPU do not count, nor copies of inputs that had to be converted.
+    memory : int or str, optional
+        Largest number of bytes for the engine's own work, beside the inputs, or a size such as
+        "2GB"; by default no limit. With the backend "cuda" they are bytes of the GPU, by default
+        all that are free. Inputs on the GPU do not count, nor copies of inputs that had to be
+        converted.
     progress : None, True or callable
         True shows a bar on stderr; a callable is called with (done, total, seconds_left),
         seconds_left being None at first.

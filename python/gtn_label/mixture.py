@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from .arrays import convert
 from .arrays.on_gpu import in_cpu_memory, locate
-from .arrays.sources import draw_sources
+from .arrays.sources import check_source_seed, draw_sources
 from .backend.engines import check_place
 from .backend.names import resolve
-from .checks import as_integer, check_seed
+from .checks import as_integer
 from .errors import ArgumentError
 from .match_options import MatchOptions, MixtureOptions, takes_options
 from .result import Matching
@@ -35,7 +35,7 @@ def match_mixture(
     latents: Any,
     n_clusters: int = 2,
     *,
-    seed: int = 0,
+    seed: int | np.random.Generator = 0,
     **options: Unpack[MixtureOptions],
 ) -> Matching:
     """Cluster the latents, draw sources around each cluster and match within clusters.
@@ -57,8 +57,8 @@ def match_mixture(
         As in `match`. k-means runs on the CPU, on a copy of latents on a GPU.
     n_clusters : int
         Number of clusters, 1 <= n_clusters <= m.
-    seed : int
-        Seed of k-means and of the sources, >= 0.
+    seed : int or numpy.random.Generator
+        Seed of k-means and of the sources, >= 0. A generator is asked for one: `meta` has it.
     **options
         order, cone, backend, device, threads, memory, progress and checkpoint as in `match`.
 
@@ -83,19 +83,21 @@ def match_mixture(
     >>> bool((m.groups[1][m.assignment] == m.groups[0]).all())
     True
     """
-    seed = check_seed(seed)
+    checked = check_source_seed(seed)
+    if isinstance(checked, np.random.Generator):
+        checked = int(checked.integers(2**63))
     n_clusters = as_integer(n_clusters, "n_clusters", 1)
     located = locate(latents=latents)  # before k-means takes its time
     asked = MatchOptions(center=False, groups=None, **options)
     check_place(located, resolve(asked.backend, on_gpu=located is not None), choice=True)
     rows = convert.as_rows(in_cpu_memory(latents, "latents"), "latents").rows
-    clusters = find_clusters(rows, n_clusters, seed)
+    clusters = find_clusters(rows, n_clusters, checked)
     return run(
         latents,
-        _draw_around(rows, clusters, n_clusters, seed),
-        seed,
+        _draw_around(rows, clusters, n_clusters, checked),
+        checked,
         replace(asked, groups=(clusters, clusters)),
-        provenance={"method": "mixture", "seed": seed, "n_clusters": n_clusters},
+        provenance={"method": "mixture", "seed": checked, "n_clusters": n_clusters},
     )
 
 

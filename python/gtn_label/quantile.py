@@ -10,16 +10,18 @@ import time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .arrays import convert
-from .arrays.sources import draw_sources
+from .arrays.sources import check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
-from .checks import check_seed
 from .errors import too_many_sources
 from .result import Matching
 
 
-def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Matching:
+def match_quantile(
+    latents: Any, sources: Any = None, *, seed: int | np.random.Generator = 0
+) -> Matching:
     """Label numbers with numbers: h = F_X^-1 o F_Y (Theorem 2.1), estimated from the samples.
 
     The source of rank r (from 0) sits at the probability p = (r + 1/2) / n of its own sample and
@@ -33,8 +35,8 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
         Numbers, dtypes as in `match`.
     sources : array_like [n] or [n, 1], n <= m, optional
         By default m numbers of N(0, 1), drawn as in `match`, in the latents' shape.
-    seed : int
-        Seed of the sources, >= 0; unused when they are given.
+    seed : int or numpy.random.Generator
+        Seed of the sources, >= 0, or a generator as in `match`; unused when they are given.
 
     Returns
     -------
@@ -56,7 +58,8 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     array([2, 0, 1])
     """
     began = time.perf_counter()
-    seed = check_seed(seed)
+    seed = check_source_seed(seed)
+    origin = seed_record(seed if sources is None else None)  # before a generator moves on
     latent_rows = convert.as_column(latents, "latents")
     m = len(latent_rows.rows)
     if sources is None:
@@ -71,12 +74,7 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     convert.refuse_non_finite(x, "latents")
     convert.refuse_non_finite(y, "sources")
 
-    rank = np.arange(n, dtype=np.int64)
-    quantile = -(-(2 * rank + 1) * m // (2 * n)) - 1  # ceil((r + 1/2) m / n) - 1, in integers
-    assignment = np.empty(n, dtype=np.int64)
-    assignment[np.argsort(y, kind="stable")] = np.argsort(x, kind="stable")[quantile]
-    cosine = np.sign(y).astype(np.float64) * np.sign(x[assignment]).astype(np.float64)
-    cosine += 0.0  # 0 times a negative number is -0.0; adding 0.0 gives 0.0
+    assignment, cosine = quantile_pairs(x, y)
     return Matching(
         assignment,
         cosine,
@@ -84,7 +82,7 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
         latents=given(latent_rows),
         provenance={
             "method": "quantile",
-            "seed": seed if sources is None else None,
+            **origin,
             "order": None,
             "cone": None,
             "center": False,
@@ -98,3 +96,17 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
             "seconds": {"total": time.perf_counter() - began},
         },
     )
+
+
+def quantile_pairs(
+    x: npt.NDArray[Any], y: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return assignment and cosine [n] of n sources y and m latents x, which are numbers."""
+    m, n = len(x), len(y)
+    rank = np.arange(n, dtype=np.int64)
+    quantile = -(-(2 * rank + 1) * m // (2 * n)) - 1  # ceil((r + 1/2) m / n) - 1, in integers
+    assignment = np.empty(n, dtype=np.int64)
+    assignment[np.argsort(y, kind="stable")] = np.argsort(x, kind="stable")[quantile]
+    cosine = np.sign(y).astype(np.float64) * np.sign(x[assignment]).astype(np.float64)
+    cosine += 0.0  # 0 times a negative number is -0.0; adding 0.0 gives 0.0
+    return assignment, cosine

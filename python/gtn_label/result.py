@@ -5,28 +5,37 @@ Not here: the computation (run.py, quantile.py) and file formats (io/files.py).
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import __version__
 from .arrays import convert
-from .arrays.convert import read_only
-from .arrays.row_blocks import RowsLike, TakenRows
+from .arrays.convert import locked
+from .arrays.narrow import NarrowRows, take_rows
+from .arrays.row_blocks import RowsLike
 from .arrays.to_caller import Given, GivenArray
+from .errors import ArgumentError
+
+if TYPE_CHECKING:
+    from .progress import ProgressCallback
+    from .verification import Verification
 
 
 class Matching:
     """Source i takes latents[assignment[i]]; no latent is taken twice.
 
-    `match`, `match_approx`, `match_quantile`, `match_mixture` and `Matching.load` return it. Its
-    arrays are read-only NumPy arrays, or tensors on the latents' device if those were a torch
-    tensor. If the latents were an array of another library on a GPU, the arrays are NumPy's,
-    `sources` is as given or drawn, and `pairs()` is left to the caller. The latents are kept by
+    `match`, `match_approx`, `match_quantile`, `match_mixture` and `Matching.load` return it. `len`
+    is the number of sources, and `sources, labels = m` unpacks `pairs()`. Its arrays are read-only
+    NumPy arrays, also in copies and pickles. If the latents were a torch tensor they are tensors on
+    its device, which torch cannot protect: copies, but for `sources` that were given as a tensor.
+    If the latents were an array of another library on a GPU, the arrays are NumPy's, `sources` is
+    as given or drawn, and `pairs()` is left to the caller. Latents and sources are kept by
     reference, not copied: leave them unchanged while the result is in use.
 
     Attributes
@@ -42,13 +51,15 @@ class Matching:
     sources : [n, dim] or None
         Sources as given, or as drawn. None if loaded from a file without rows.
     groups : (int64 [n], int64 [m]) or None
-        Group labels of the sources and of the latents. None if there were none, or if loaded.
+        Group labels of the sources and of the latents; of strings, their places among the sorted
+        labels of both. None if there were none, or if loaded.
     stats : dict
-        Record of the run and its cost: "n", "m", "dim", "backend", "seconds" (by phase, with
-        "prepare" for checks, conversion and drawing, and "total"), and from the engine
-        "instruction_set", "arithmetic" (of the shortlists, in the order of first use: "float32" in
-        a tree of directions, "int8" and "int16" scanning all free latents, such as "int8+int16"
-        where int8 grew too coarse; "float64" where every latent was scored exactly), "threads",
+        Record of the run and its cost, a new copy each time: "n", "m", "dim", "backend", "seconds"
+        (by phase, with "prepare" for checks, conversion and drawing, and "total"), and from the
+        engine "instruction_set", "arithmetic" (of the shortlists, in the order of first use:
+        "float32" in a tree of directions, "int8" and "int16" scanning all free latents, such as
+        "int8+int16" where int8 grew too coarse; "float64" where every latent was scored exactly),
+        "threads",
         "windows" (blocks of sources), "distinct_latents", "candidates" (shortlist entries),
         "rescored" (candidates scored in float64), "retries" (sources whose first shortlist
         certified nothing), "conflicts" (sources whose latent an earlier source of the window took),
@@ -72,8 +83,6 @@ class Matching:
            [1., 0.]])
     """
 
-    stats: dict[str, Any]
-
     def __init__(
         self,
         assignment: npt.NDArray[np.int64],
@@ -82,21 +91,54 @@ class Matching:
         visited: npt.NDArray[np.int64] | None = None,
         sources: Given | None = None,
         latents: Given | None = None,
-        labels: npt.NDArray[Any] | None = None,
+        labels: Given | None = None,
         groups: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None,
         provenance: Mapping[str, Any] | None = None,
-        stats: dict[str, Any] | None = None,
+        stats: Mapping[str, Any] | None = None,
     ) -> None:
         """Wrap a result, for the modules of this package; `latents` or `labels`, or neither."""
-        self._assignment = read_only(assignment)
-        self._cosine = read_only(cosine)
-        self._visited = None if visited is None else read_only(visited)
+        self._assignment = assignment
+        self._cosine = cosine
+        self._visited = visited
         self._sources = sources
         self._latents = latents
         self._labels = labels
-        self._groups = None if groups is None else (read_only(groups[0]), read_only(groups[1]))
-        self._provenance = dict(provenance or {})
-        self.stats = {} if stats is None else stats
+        self._groups = groups
+        self._provenance = copy.deepcopy(dict(provenance or {}))
+        self._stats = copy.deepcopy(dict(stats or {}))
+        self._lock()
+
+    def _lock(self) -> None:
+        """Replace the arrays by views that cannot be written to."""
+        for name in ("_assignment", "_cosine", "_visited"):
+            array = getattr(self, name)
+            setattr(self, name, None if array is None else locked(array))
+        if self._groups is not None:
+            self._groups = (locked(self._groups[0]), locked(self._groups[1]))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            raise AttributeError(f"{name} of a Matching cannot be set: it is a record of a run")
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Arrays handed out are made again: NumPy pickles and copies none as read-only.
+        return {name: value for name, value in vars(self).items() if name.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock()
+
+    def __len__(self) -> int:
+        return len(self._assignment)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.pairs())
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Record of the run and its cost, a new copy each time."""
+        return copy.deepcopy(self._stats)
 
     @cached_property
     def assignment(self) -> Any:
@@ -127,26 +169,37 @@ class Matching:
             return None
         return self._out(self._groups[0]), self._out(self._groups[1])
 
-    @cached_property
+    @property
     def meta(self) -> dict[str, Any]:
         """The options and the input of the run, as `save` writes them (JSON types only).
 
         "version", "method" ("match", "match_approx", "quantile" or "mixture"), "seed" (None if
-        sources were given), "order", "cone", "center", "groups" (None, or their "count" and the
-        "sha256" of both label arrays), "backend", "latents_sha256" (hash of the rows as given, see
-        `convert.sha256`). The same input and options give the same entries on every machine.
+        sources were given, or drawn from a generator), "order", "cone", "center", "groups" (None,
+        or their "count" and the "sha256" of both label arrays), "backend", "latents_sha256" (hash
+        of the rows as given, see `convert.sha256`; of narrower floats than float16, and bfloat16,
+        as float32). "generator" has the state of a generator before it drew, and "dtypes" the types
+        of sources and labels that NumPy lacks. The same input and options give the same entries on
+        every machine. Each time the dict is a new copy: what is saved cannot be changed.
         """
+        return copy.deepcopy(self._meta)
+
+    @cached_property
+    def _meta(self) -> dict[str, Any]:
         if self._latents is None:
             return self._provenance
         groups = None
         if self._groups is not None:
             labels = np.concatenate(self._groups)
             groups = {"count": len(np.unique(labels)), "sha256": convert.sha256(labels)}
+        rows = {"sources": self._sources, "labels": self._latents}
+        found = {name: given.blocks for name, given in rows.items() if given is not None}
+        dtypes = {name: each.name for name, each in found.items() if isinstance(each, NarrowRows)}
         return {
             "version": __version__,
             **self._provenance,
             "groups": groups,
             "latents_sha256": convert.sha256(self._latents.blocks),
+            **({"dtypes": dtypes} if dtypes else {}),
         }
 
     def pairs(self) -> tuple[Any, Any]:
@@ -169,26 +222,39 @@ class Matching:
         """
         self._require_rows("pairs()")
         if self._latents is None:
-            return np.array(self.sources), np.array(self._labels)
+            assert self._labels is not None
+            return np.array(self.sources), np.array(self._labels.whole)
         return self._latents.fresh(self.sources), self._latents.take(self._assignment)
 
-    def save(self, path: str | os.PathLike[str], *, indices_only: bool = False) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        *,
+        indices_only: bool = False,
+        format: str | None = None,  # noqa: A002
+    ) -> None:
         """Write the pairs to `path`, .npz or .safetensors by its suffix.
 
         The file holds `sources`, `labels`, `assignment`, `cosine` and `meta` (JSON). It appears
-        complete or not at all, and its bytes depend on input and options only.
+        complete or not at all, and its bytes depend on input and options only. Rows keep their
+        dtype. Those that NumPy lacks (bfloat16, float8) keep it in .safetensors only: in .npz, and
+        where .safetensors lacks it too, they are float32, and the entry "dtypes" of `meta` says
+        what they were.
 
         Parameters
         ----------
-        path : str or path
-            The file; an existing one is replaced.
+        path : str, path or binary file object
+            The file; an existing one is replaced. A file object is written to as it stands, once
+            the whole is made.
         indices_only : bool
             Leave out `sources` and `labels`.
+        format : {"npz", "safetensors"}, optional
+            The format, in place of the suffix. A file object needs it.
 
         Raises
         ------
         ValueError
-            If the suffix is neither, or the result has no rows to write.
+            If there is no such format, or the result has no rows to write.
         OSError
             If the file cannot be written.
         """
@@ -199,14 +265,31 @@ class Matching:
             content["sources"] = self._require_rows("save() without indices_only=True").blocks
             content["labels"] = self._label_rows()
         content |= {"assignment": self._assignment, "cosine": self._cosine}
-        files.write_pairs(path, content, self.meta)
+        files.write_pairs(path, content, self._meta, format)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Matching:
-        """Read pairs that `save` or the `gtn-label` command wrote.
+    def load(
+        cls,
+        path: str | os.PathLike[str] | IO[bytes],
+        *,
+        mmap_mode: str | None = None,
+        format: str | None = None,  # noqa: A002
+    ) -> Matching:
+        """Read pairs that `save` or the `gtn-label` command wrote, and check that they are pairs.
 
         The result holds NumPy arrays; `meta` is the file's, `stats` is empty, `groups` and
-        `visited` are None.
+        `visited` are None. Rows of a dtype that NumPy lacks come back as arrays of ml_dtypes if
+        that package can be imported, else as float32.
+
+        Parameters
+        ----------
+        path : str, path or binary file object
+            The file. A file object is read to its end.
+        mmap_mode : {None, "r"}
+            "r" leaves sources and labels on the disk, mapped into memory, until rows are used. The
+            checksums of a .npz file are then not looked at.
+        format : {"npz", "safetensors"}, optional
+            The format, in place of the suffix, or of a file object's first bytes.
 
         Raises
         ------
@@ -216,28 +299,82 @@ class Matching:
             If the file holds no pairs.
         """
         from .io import files
+        from .io.pairs import ROWS, check_pairs
 
-        content, meta = files.read_pairs(path)
-        for name, kind in (("assignment", "i"), ("cosine", "f")):
-            if name not in content:
-                raise ValueError(f"{os.fspath(path)} is not a file of pairs: it has no {name!r}")
-            array = content[name]
-            if array.ndim != 1 or array.dtype.kind != kind:
-                raise ValueError(
-                    f"{os.fspath(path)} is not a file of pairs: "
-                    f"{name!r} is {array.dtype} of shape {array.shape}"
-                )
-        lengths = {name: len(array) for name, array in content.items()}
-        if len(set(lengths.values())) != 1 or ("sources" in content) != ("labels" in content):
-            raise ValueError(f"{os.fspath(path)} is not a file of pairs: rows are {lengths}")
-        sources = content.get("sources")
+        if mmap_mode not in (None, "r"):
+            raise ArgumentError("mmap_mode", "must be None or 'r'", repr(mmap_mode))
+        content, meta, shown = files.open_pairs(path, ROWS if mmap_mode else (), format)
+        check_pairs(content, meta, shown)
+
+        def given(name: str) -> GivenArray | None:
+            rows = content.get(name)
+            if isinstance(rows, NarrowRows):
+                return GivenArray(rows.array(), rows)
+            return None if rows is None else GivenArray(rows)
+
         return cls(
-            content["assignment"].astype(np.int64, copy=False),
-            content["cosine"].astype(np.float64, copy=False),
-            sources=None if sources is None else GivenArray(sources),
-            labels=content.get("labels"),
+            np.asarray(content["assignment"]),
+            np.asarray(content["cosine"]),
+            sources=given("sources"),
+            labels=given("labels"),
             provenance=meta,
         )
+
+    def verify(
+        self,
+        latents: Any,
+        sources: Any = None,
+        *,
+        sample: int | None = 10_000,
+        groups: tuple[Any, Any] | None = None,
+        threads: int | None = None,
+        progress: bool | ProgressCallback | None = None,
+    ) -> Verification:
+        """Check the result against its latents, its `meta` and the numeric contract, on the CPU.
+
+        All rows: the latents have the hash in `meta`; sources drawn are those of the seed or
+        generator in `meta`; labels equal latents[assignment], and cosines those of the contract,
+        bit for bit; no latent is taken twice, and none of another group. A sample: the source has
+        the latent that the contract chooses among those free at that time. Results of
+        `match_approx` are not looked at for the last, those of `match_quantile` are all repeated.
+
+        Parameters
+        ----------
+        latents : array_like [m, dim]
+            The latents of the run, in their own dtype.
+        sources : array_like [n, dim], optional
+            The sources of the run, if the result has none and they were not drawn.
+        sample : int or None
+            Number of sources whose choice is searched for again, spread evenly over the visiting
+            order; None for all, which takes the time of a run or more.
+        groups : (source_groups, latent_groups), optional
+            The groups of the run, if it had some and the result was loaded.
+        threads, progress
+            As in `match`.
+
+        Returns
+        -------
+        Verification
+            What was compared.
+
+        Raises
+        ------
+        VerificationError
+            At the first difference, with the rule, the source, and both values.
+        ArgumentError, ArgumentTypeError
+            If an argument is missing or of no use.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gtn_label import match
+        >>> latents = np.random.default_rng(0).normal(size=(50, 3))
+        >>> match(latents).verify(latents).choices
+        50
+        """
+        from .verification import verify  # here: a run needs none of it
+
+        return verify(self, latents, sources, sample, groups, threads, progress)
 
     def __repr__(self) -> str:
         parts = [f"{len(self._assignment)} sources"]
@@ -253,8 +390,8 @@ class Matching:
         """Return the labels of a file, or rows that are gathered when sliced."""
         if self._latents is None:
             assert self._labels is not None
-            return self._labels
-        return TakenRows(self._latents.blocks, self._assignment)
+            return self._labels.blocks
+        return take_rows(self._latents.blocks, self._assignment)
 
     def _require_rows(self, what: str) -> Given:
         if self._sources is None:

@@ -18,12 +18,11 @@ import numpy.typing as npt
 
 from . import _core, approx_quality
 from .arrays import convert, on_gpu
-from .arrays.sources import draw_sources
+from .arrays.sources import check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
 from .backend.engines import check_device, check_place, make_engine
 from .backend.faiss_approx import Approx, factory_index
 from .backend.names import resolve
-from .checks import check_seed
 from .errors import ArgumentError, too_many_sources
 from .match_options import MatchOptions
 from .progress import Progress
@@ -41,7 +40,7 @@ ENGINE_ARGUMENTS = frozenset(
 def run(
     latents: Any,
     sources: Any,
-    seed: int,
+    seed: Any,
     options: MatchOptions,
     *,
     approx: Approx | None = None,
@@ -60,7 +59,7 @@ def run(
         Entries of `Matching.meta` to override.
     """
     began = time.perf_counter()
-    seed = check_seed(seed)
+    seed = check_source_seed(seed)
     located = on_gpu.locate(latents=latents, sources=sources)
     chosen = resolve(options.backend, on_gpu=located is not None)
     check_place(located, chosen, choice=approx is None)
@@ -71,6 +70,7 @@ def run(
     latent_rows = as_rows(latents, "latents")
     m, dim = latent_rows.rows.shape
     drawn = sources is None
+    origin = seed_record(seed if drawn else None)  # before a generator moves on
     source_rows = as_rows(draw_sources(m, dim, seed) if drawn else sources, "sources")
     n = source_rows.rows.shape[0]
     _check_shapes(source_rows.rows.shape, latent_rows.rows.shape)
@@ -101,7 +101,7 @@ def run(
             given(latent_rows).blocks,
             given(source_rows).blocks,
             groups,
-            seed=seed if drawn else None,
+            seed=origin["seed"],
             approx=approx,
             **options.deciding(),
         )
@@ -110,7 +110,7 @@ def run(
 
     settings: dict[str, Any] = {
         "method": "match",
-        "seed": seed if drawn else None,
+        **origin,
         **options.deciding(),
         "backend": chosen.name,
         **(provenance or {}),

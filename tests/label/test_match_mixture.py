@@ -141,3 +141,13 @@ def test_mixture_without_scikit_learn(monkeypatch):
         ImportError, match=r"needs scikit-learn: pip install 'gtn-label\[mixture\]'"
     ):
         match_mixture(np.ones((3, 2)))
+
+
+def test_a_generator_is_asked_for_a_seed():
+    pytest.importorskip("sklearn")
+    latents = np.random.default_rng(0).normal(size=(30, 2))
+    m = match_mixture(latents, 2, seed=np.random.default_rng(5))
+    assert type(m.meta["seed"]) is int
+    again = match_mixture(latents, 2, seed=m.meta["seed"])
+    np.testing.assert_array_equal(m.sources, again.sources)
+    assert again.meta == m.meta

@@ -5,6 +5,7 @@ The bytes and formats of files are tested with io/files.py; here it is what surv
 
 from __future__ import annotations
 
+import copy
 import doctest
 import importlib
 import json
@@ -274,7 +275,7 @@ class TestFile:
     def test_other_content_is_refused(self, suffix, content, message, tmp_path):
         path = tmp_path / f"other{suffix}"
         files.write_pairs(path, content, {})
-        with pytest.raises(ValueError, match=f"other{suffix} is not a file of pairs: {message}"):
+        with pytest.raises(ValueError, match=f"other{suffix}' is not a file of pairs: {message}"):
             Matching.load(path)
 
     def test_missing_file(self, suffix, tmp_path):
@@ -316,6 +317,145 @@ def test_pickles(latents):
     np.testing.assert_array_equal(back.assignment, m.assignment)
     np.testing.assert_array_equal(back.pairs()[1], m.pairs()[1])
     assert back.meta == m.meta
+
+
+def copies(m):
+    return [pickle.loads(pickle.dumps(m)), copy.copy(m), copy.deepcopy(m)]
+
+
+class TestNothingChanges:
+    def arrays(self, m):
+        return [m.assignment, m.cosine, m.visited, m.sources, *m.groups]
+
+    def test_arrays_cannot_be_made_writable(self, latents, sources):
+        given = [0] * 30, [0] * 40
+        m = gtn_label.match(latents, sources, groups=given)
+        for each in (m, *copies(m)):
+            for array in self.arrays(each):
+                with pytest.raises(ValueError, match="read-only"):
+                    array[0] = 0
+                with pytest.raises(ValueError, match="WRITEABLE"):
+                    array.flags.writeable = True
+        sources[0] = 1  # the caller's own array stays as it was
+
+    @pytest.mark.parametrize("dtype", ["f2", ">f4", "f8", "i4"])
+    def test_of_any_dtype(self, dtype):
+        latents = (gaussian(9, 2) * 50 + 200).astype(dtype)
+        for each in copies(gtn_label.match(latents, latents)):
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                each.sources.flags.writeable = True
+
+    def test_loaded(self, latents, tmp_path):
+        gtn_label.match(latents).save(tmp_path / "x.npz")
+        for each in copies(Matching.load(tmp_path / "x.npz")):
+            for array in (each.assignment, each.cosine, each.sources):
+                with pytest.raises(ValueError, match="WRITEABLE"):
+                    array.flags.writeable = True
+            each.pairs()[0][:] = 0
+            assert each.sources.any()
+
+    def test_meta_and_stats_are_copies(self, latents, tmp_path):
+        m = gtn_label.match(latents, groups=([0] * 40, [0] * 40))
+        known, stats = m.meta, m.stats
+        for each in (m, *copies(m)):
+            each.meta["seed"] = 77
+            each.meta["groups"]["count"] = 9
+            each.stats["seconds"].clear()
+            assert (each.meta, each.stats) == (known, stats)
+        m.save(tmp_path / "x.npz")
+        back = Matching.load(tmp_path / "x.npz")
+        back.meta["seed"] = 77
+        assert back.meta == known
+        assert json.loads(json.dumps(back.meta)) == known
+
+    def test_what_was_passed_is_not_kept(self):
+        settings, record = {"a": {"b": 1}}, {"c": [1]}
+        one = np.arange(1), np.zeros(1)
+        m = Matching(*one, provenance=settings, stats=record)
+        settings["a"]["b"] = 2
+        record["c"].append(2)
+        assert (m.meta, m.stats) == ({"a": {"b": 1}}, {"c": [1]})
+
+    @pytest.mark.parametrize("name", ["assignment", "meta", "stats", "sources", "note"])
+    def test_attributes_cannot_be_set(self, latents, name):
+        m = gtn_label.match(latents)
+        with pytest.raises(AttributeError, match=f"{name} of a Matching cannot be set"):
+            setattr(m, name, None)
+
+    def test_tensors_are_copies(self, latents, tmp_path):
+        torch = pytest.importorskip("torch")
+        m = gtn_label.match(torch.from_numpy(latents))
+        m.save(tmp_path / "one.npz")
+        m.assignment.zero_()
+        m.cosine.zero_()
+        m.save(tmp_path / "two.npz")
+        assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+        assert torch.equal(copy.deepcopy(m).pairs()[1], m.pairs()[1])
+
+
+def test_length_and_unpacking(latents, sources):
+    m = gtn_label.match(latents, sources)
+    assert len(m) == 30
+    unpacked, labels = m
+    np.testing.assert_array_equal(unpacked, sources)
+    np.testing.assert_array_equal(labels, latents[m.assignment])
+    assert labels.flags.writeable
+
+
+class TestGroupsOfNames:
+    PLACES = np.arange(40) % 3
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            lambda names: names,
+            lambda names: np.array(names),
+            lambda names: np.array(names, object),
+            lambda names: np.array(names, "S"),
+            lambda names: np.array([name.encode() for name in names], object),
+        ],
+    )
+    def test_are_codes_that_both_sides_share(self, latents, made):
+        names = [("a", "bb", "c")[place] for place in self.PLACES]
+        m = gtn_label.match(latents, groups=(made(names[:30]), made(names)), sources=latents[:30])
+        known = gtn_label.match(
+            latents, groups=(self.PLACES[:30], self.PLACES), sources=latents[:30]
+        )
+        np.testing.assert_array_equal(m.assignment, known.assignment)
+        assert m.groups[1].tolist() == self.PLACES.tolist()
+        assert m.meta == known.meta
+
+    def test_of_a_frame(self, latents):
+        """Columns and categories of pandas and polars become arrays of Python's strings."""
+
+        class Column:
+            def __array__(self, dtype=None, copy=None):
+                names = [("a", "bb", "c")[place] for place in TestGroupsOfNames.PLACES]
+                return np.array(names, object)
+
+        m = gtn_label.match(latents, groups=(Column(), Column()))
+        assert m.groups[1].tolist() == self.PLACES.tolist()
+
+    @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 2 has it")
+    def test_of_numpys_strings(self, latents):
+        names = np.array(["a", "b"] * 20, dtype=np.dtypes.StringDType())
+        assert gtn_label.match(latents, groups=(names, names)).groups[0].tolist() == [0, 1] * 20
+
+    def test_too_few_latents_of_a_name(self, latents):
+        message = "^groups: a group must .*, got group 'b' with 40 sources and 1 latents$"
+        with pytest.raises(ValueError, match=message):
+            gtn_label.match(latents, groups=(["b"] * 40, ["a"] * 39 + ["b"]))
+
+    def test_missing_names_are_refused(self, latents):
+        names = np.array(["a", None] * 20, object)
+        message = "^source_groups must hold strings or integers, got dtype object of NoneType, str$"
+        with pytest.raises(TypeError, match=message):
+            gtn_label.match(latents, groups=(names, names))
+
+    def test_trailing_null_bytes_tell_names_apart(self, latents):
+        names = np.array(["a", "a\0"] * 20, object)
+        with pytest.raises(TypeError, match=r"^source_groups must hold strings or integers"):
+            gtn_label.match(latents, groups=(names, names))
 
 
 MODULES = [

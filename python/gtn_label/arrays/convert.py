@@ -3,24 +3,36 @@
 NumPy arrays (memory maps, any layout and byte order), torch CPU tensors, `__dlpack__` objects and
 lists become C-contiguous native float32 or float64, without a copy where they already are. Their
 dtype and shape are checked here; their values (NaN, zero rows, norms) by the engine. Not here:
-arrays on a GPU (on_gpu.py), and results as arrays of the caller's kind (to_caller.py).
+arrays on a GPU (on_gpu.py), results as arrays of the caller's kind (to_caller.py), and words for
+what cannot be read (refusals.py).
 
-Widening (numeric contract, 1): float16 and bfloat16 to float32, integers to float64. Both are exact
-but for integers beyond 2**53. torch is never imported: the module of a tensor is already loaded.
+Widening (numeric contract, 1): float16, bfloat16 and narrower floats to float32, integers to
+float64. All are exact but for integers beyond 2**53. torch is never imported: the module of a
+tensor is already loaded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError, ArgumentTypeError
+from .narrow import integer_of, narrow_name
+from .refusals import (
+    check_array_like,
+    check_dense,
+    dtype_error,
+    no_array,
+    no_tensor,
+    object_error,
+)
 from .row_blocks import RowsLike, little_endian, row_blocks
 
 CPU_DLPACK_DEVICES = (1, 3, 11)  # kDLCPU, kDLCUDAHost and kDLROCMHost (pinned host memory)
@@ -55,12 +67,13 @@ def as_rows(value: Any, name: str) -> Rows:
     Raises
     ------
     ArgumentTypeError
-        If the dtype is none of float16/32/64, bfloat16 and integers, or the array is sparse.
+        If the dtype is none of float16/32/64, narrower floats that ml_dtypes or torch has, and
+        integers, or the array is sparse.
     ArgumentError
         If the array is not 2-D, has no rows or columns, is ragged, masked, or not in CPU memory.
     """
     given, array = _read(value, name)
-    _check_real(array, name)
+    _check_real(array, name, value)
     check_shape(array.shape, name)
     return Rows(given, _engine_rows(array))
 
@@ -75,33 +88,13 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
         raise ArgumentError(name, "must have at least one column (dim >= 1)", f"shape {shape}")
 
 
-def check_dense(tensor: Any, name: str) -> None:
-    """Raise ArgumentTypeError for a torch tensor that is not an array in memory."""
-    if str(tensor.layout) != "torch.strided":
-        raise ArgumentTypeError(
-            name, "must be a dense tensor", f"layout {tensor.layout}", f"pass {name}.to_dense()"
-        )
-
-
-def dtype_error(name: str, dtype: str) -> ArgumentTypeError:
-    """Return the error for a dtype that the engine does not read."""
-    # numpy.longdouble would lose bits without a word.
-    advice = f"convert it yourself if that may be: {name}.astype('float64')"
-    return ArgumentTypeError(
-        name,
-        "must have dtype float16, float32, float64, bfloat16 or an integer",
-        dtype,
-        advice if dtype.startswith("float") else "",
-    )
-
-
 def as_column(value: Any, name: str) -> Rows:
     """Check and convert one column of numbers, [n] or [n, 1], for the 1-D labeling.
 
     `given` keeps its shape; `rows` is [n]. Errors are those of `as_rows`.
     """
     given, array = _read(value, name)
-    _check_real(array, name)
+    _check_real(array, name, value)
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] != 1):
         raise ArgumentError(
             name,
@@ -128,8 +121,13 @@ def as_labels(value: Any, name: str, length: int, rows_name: str) -> npt.NDArray
     return np.ascontiguousarray(labels, dtype=np.int64)
 
 
-def read_labels(value: Any, name: str, length: int, rows_name: str) -> npt.NDArray[Any]:
-    """Check group labels as `as_labels` does, and leave their dtype."""
+def read_labels(
+    value: Any, name: str, length: int, rows_name: str, names: bool = False
+) -> npt.NDArray[Any]:
+    """Check group labels as `as_labels` does, and leave their dtype.
+
+    With `names`, strings and bytes are labels too; Python's become NumPy's.
+    """
     _, array = _read(value, name)
     if array.ndim != 1 or array.shape[0] != length:
         raise ArgumentError(
@@ -137,10 +135,27 @@ def read_labels(value: Any, name: str, length: int, rows_name: str) -> npt.NDArr
             f"must be 1-D with one label for each of the {length} {rows_name}",
             f"shape {array.shape}",
         )
-    if array.dtype.kind not in "iu":
-        raise ArgumentTypeError(name, "must hold integers", f"dtype {array.dtype}")
+    if names and array.dtype.kind in "OT":
+        array = _names(array.astype(object))
+    if array.dtype.kind not in ("iuUS" if names else "iu"):
+        got = f"dtype {array.dtype}"
+        if array.dtype.kind == "O":
+            got += f" of {', '.join(sorted({type(label).__name__ for label in array})[:5])}"
+        rule = "must hold strings or integers" if names else "must hold integers"
+        advice = f"pass {name}.astype(int)" if array.dtype.kind in "bf" else ""
+        raise ArgumentTypeError(name, rule, got, advice)
     if array.dtype.kind == "u" and int(array.max()) > np.iinfo(np.int64).max:
         raise ArgumentError(name, "must fit int64", str(array.max()))
+    return array
+
+
+def _names(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Convert Python's strings or bytes to NumPy's, which does not if they end in null bytes."""
+    for kind, dtype in ((str, np.str_), (bytes, np.bytes_)):
+        if all(isinstance(label, kind) for label in array):
+            converted = array.astype(dtype)
+            if (converted == array).all():
+                return converted
     return array
 
 
@@ -178,7 +193,7 @@ def sha256(array: RowsLike) -> str:
 def numpy_of(tensor: Any) -> npt.NDArray[Any]:
     """Return a tensor's values in CPU memory, without a copy where they are there already.
 
-    bfloat16, which NumPy lacks, becomes float32.
+    Floats that NumPy lacks, such as bfloat16, become float32.
 
     Raises
     ------
@@ -186,7 +201,7 @@ def numpy_of(tensor: Any) -> npt.NDArray[Any]:
         If NumPy lacks the dtype.
     """
     tensor = tensor.detach().cpu()
-    if str(tensor.dtype) == "torch.bfloat16":
+    if narrow_name(tensor.dtype):
         tensor = tensor.float()
     array: npt.NDArray[Any] = tensor.resolve_conj().resolve_neg().numpy()
     return array
@@ -197,6 +212,15 @@ def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def locked(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a read-only view that NumPy refuses to make writable, whoever owns the memory."""
+    bits = array
+    if array.dtype.kind == "V" or narrow_name(array.dtype):  # no memoryview has them
+        bits = array.view(f"u{array.dtype.itemsize}")
+    view: npt.NDArray[Any] = np.asarray(memoryview(cast(Any, bits)).toreadonly())
+    return view if view.dtype == array.dtype else view.view(array.dtype)
 
 
 def _read(value: Any, name: str) -> tuple[Any, npt.NDArray[Any]]:
@@ -220,20 +244,6 @@ def _read_array(value: Any, name: str) -> npt.NDArray[Any]:
         return value.data
     if isinstance(value, np.ndarray):
         return np.asarray(value)
-    if hasattr(value, "nnz") and hasattr(value, "toarray"):
-        raise ArgumentTypeError(
-            name,
-            "must be a dense array",
-            f"sparse {type(value).__name__}",
-            f"pass {name}.toarray()",
-        )
-    if isinstance(value, (str, bytes)) or hasattr(value, "__fspath__"):
-        raise ArgumentTypeError(
-            name,
-            "must be an array",
-            f"{type(value).__name__} {value!r}",
-            "load the file first, e.g. numpy.load(path, mmap_mode='r')",
-        )
     if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
         return _read_dlpack(value, name)
     if hasattr(value, "__cuda_array_interface__"):
@@ -243,10 +253,11 @@ def _read_array(value: Any, name: str) -> npt.NDArray[Any]:
             f"{type(value).__name__}, which has only __cuda_array_interface__",
             "make it a torch or CuPy array",
         )
+    check_array_like(value, name)
     try:
         return np.asarray(value)
-    except ValueError as error:
-        raise ArgumentError(name, f"must be a rectangular array of numbers: {error}") from error
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise no_array(value, name, error) from error
 
 
 def _read_tensor(tensor: Any, name: str) -> npt.NDArray[Any]:
@@ -257,8 +268,8 @@ def _read_tensor(tensor: Any, name: str) -> npt.NDArray[Any]:
         )
     try:
         return numpy_of(tensor)
-    except TypeError:
-        raise dtype_error(name, str(tensor.dtype)) from None
+    except (TypeError, RuntimeError) as error:
+        raise no_tensor(tensor, name, error) from None
 
 
 def _read_dlpack(value: Any, name: str) -> npt.NDArray[Any]:
@@ -272,7 +283,10 @@ def _read_dlpack(value: Any, name: str) -> npt.NDArray[Any]:
         )
     try:
         return np.from_dlpack(value)
-    except (BufferError, RuntimeError, TypeError) as error:
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        # JAX lends no bfloat16 and float8 through DLPack, but NumPy's protocol has them.
+        with contextlib.suppress(Exception):
+            return np.asarray(value.__array__())
         raise unreadable(value, name, error) from error
 
 
@@ -282,9 +296,13 @@ def unreadable(value: Any, name: str, error: Exception) -> ArgumentTypeError:
     return ArgumentTypeError(name, "must be readable through __dlpack__", got)
 
 
-def _check_real(array: npt.NDArray[Any], name: str) -> None:
+def _check_real(array: npt.NDArray[Any], name: str, value: Any) -> None:
     dtype = array.dtype
+    if dtype.kind == "O":
+        raise object_error(value, array, name)
     if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+        return
+    if narrow_name(dtype) or integer_of(dtype):
         return
     raise dtype_error(name, str(dtype))
 
@@ -302,6 +320,6 @@ def _advice(shape: tuple[int, ...]) -> str:
 
 def _engine_rows(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the array itself if the engine can read it, else a copy that it can."""
-    narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    narrow = narrow_name(array.dtype) or (array.dtype.kind == "f" and array.dtype.itemsize <= 4)
     dtype = np.float32 if narrow else np.float64
     return np.require(array, dtype=dtype, requirements=["C", "A"])

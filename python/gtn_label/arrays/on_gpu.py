@@ -16,7 +16,8 @@ import numpy as np
 
 from .. import _core
 from ..errors import ArgumentError
-from . import convert
+from . import convert, refusals
+from .narrow import narrow_name
 
 CUDA_DLPACK_DEVICES = (2, 13)  # kDLCUDA and kDLCUDAManaged
 DEFAULT_STREAM = 1  # as CUDA and DLPack number it; torch has 0 for it
@@ -106,10 +107,13 @@ class Gpu:
         if device_of(value) is None:
             return convert.as_rows(value, name)
         if _is_tensor(value):
-            convert.check_dense(value, name)
-        tensor = self.borrow(value, name)
+            refusals.check_dense(value, name)
+        plain = value
+        if _is_tensor(value) and narrow_name(value.dtype) not in (None, "bfloat16"):
+            plain = value.detach().float()  # the engine reads no float8
+        tensor = self.borrow(plain, name)
         if not re.fullmatch(_DTYPES, tensor.dtype):
-            raise convert.dtype_error(name, tensor.dtype)
+            raise refusals.dtype_error(name, tensor.dtype)
         convert.check_shape(tensor.shape, name)
         return Rows(value.detach() if _is_tensor(value) else value, tensor.rows(name))
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import on_gpu
-from .convert import Rows, numpy_of, read_only
+from .convert import Rows, locked, numpy_of
+from .narrow import NarrowRows, bits_dtype, narrow_name, narrow_rows
 from .row_blocks import RowsLike
 
 
@@ -30,7 +31,7 @@ class Given(Protocol):
 
     @property
     def blocks(self) -> RowsLike:
-        """The values in CPU memory, copied slice by slice where they are not there yet."""
+        """The values as files hold them, copied slice by slice where they are elsewhere."""
 
     def array(self) -> npt.NDArray[Any]:
         """Return all values in CPU memory, in their own dtype (bfloat16 as float32)."""
@@ -59,10 +60,18 @@ def given(rows: Rows | on_gpu.Rows) -> Given:
 
 
 class GivenArray:
-    """A NumPy array; lists and the like have become one."""
+    """A NumPy array; lists and the like have become one.
 
-    def __init__(self, array: npt.NDArray[Any]) -> None:
-        self._array = read_only(array)
+    `blocks` are the values as a file holds them, if they were read from one.
+    """
+
+    def __init__(self, array: npt.NDArray[Any], blocks: RowsLike | None = None) -> None:
+        self._array = locked(array)
+        self._blocks = blocks
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._array = locked(self._array)  # NumPy pickles and copies no array as read-only
 
     @property
     def whole(self) -> Any:
@@ -76,8 +85,8 @@ class GivenArray:
 
     @property
     def blocks(self) -> RowsLike:
-        """The array itself."""
-        return self._array
+        """The array itself; narrow floats by their bits."""
+        return narrow_rows(self._array) if self._blocks is None else self._blocks
 
     def array(self) -> npt.NDArray[Any]:
         """Return a read-only view."""
@@ -89,7 +98,7 @@ class GivenArray:
 
     def adopt(self, other: Given) -> Any:
         """Return the other's values in CPU memory, read-only."""
-        return read_only(other.array())
+        return locked(other.array())
 
     def fresh(self, rows: Any) -> Any:
         """Copy an array."""
@@ -118,8 +127,15 @@ class GivenTensor:
 
     @property
     def blocks(self) -> RowsLike:
-        """Rows of the tensor, moved to the CPU block by block."""
-        return _TensorBlocks(self._tensor)
+        """Rows of the tensor, moved to the CPU block by block; narrow floats by their bits."""
+        name = narrow_name(self._tensor.dtype)
+        if name is None:
+            return _TensorBlocks(self._tensor)
+        torch = sys.modules["torch"]
+        dtype = bits_dtype(name)
+        # torch has no unsigned integers of 16 bits before 2.3.
+        bits = self._tensor.view(torch.uint8 if dtype.itemsize == 1 else torch.int16)
+        return NarrowRows(_TensorBlocks(bits, dtype), name)
 
     def array(self) -> npt.NDArray[Any]:
         """Return a view if the tensor is in CPU memory and NumPy has its dtype, else a copy."""
@@ -195,10 +211,11 @@ class GivenOnGpu:
 
 
 class _TensorBlocks:
-    """Rows of a tensor as NumPy arrays, a block at a time."""
+    """Rows of a tensor as NumPy arrays, a block at a time; seen as `dtype` if that is given."""
 
-    def __init__(self, tensor: Any) -> None:
+    def __init__(self, tensor: Any, dtype: np.dtype[Any] | None = None) -> None:
         self._tensor = tensor
+        self._seen_as = dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -208,12 +225,13 @@ class _TensorBlocks:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of the blocks."""
-        return numpy_of(self._tensor[:0]).dtype
+        return self._seen_as or numpy_of(self._tensor[:0]).dtype
 
     def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
         if isinstance(rows, np.ndarray):
             rows = _tensor_on(self._tensor.device, rows)
-        return numpy_of(self._tensor[rows])
+        array = numpy_of(self._tensor[rows])
+        return array if self._seen_as is None else array.view(self._seen_as)
 
 
 def _tensor_on(device: Any, array: npt.NDArray[Any]) -> Any:

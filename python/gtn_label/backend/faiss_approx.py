@@ -68,6 +68,8 @@ class Approx:
 def _check_text(value: Any, name: str) -> None:
     if not as_text(value, name).strip():
         raise ArgumentError(name, "must not be empty")
+    if "\0" in value:  # where a text ends for FAISS
+        raise ArgumentError(name, "must have no null character", repr(value))
 
 
 class FactoryIndex:

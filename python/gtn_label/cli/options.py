@@ -7,7 +7,6 @@ job.py does the work. Two small classes group the options in --help, which click
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +16,7 @@ import click
 
 from .. import __version__
 from ..approx import DEFAULT_SAMPLE
-from ..checks import ORDERS
+from ..checks import ORDERS, parse_bytes
 from ..io.files import INPUT_SUFFIXES, OUTPUT_SUFFIXES
 from ..match_options import MatchOptions
 from .plot import PLOT_SUFFIXES
@@ -25,8 +24,6 @@ from .plot import PLOT_SUFFIXES
 __all__ = ["DEFAULT_OUT", "Options", "ShowBackends", "cli", "parse_bytes"]
 
 DEFAULT_OUT = Path("pairs.npz")
-
-_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 @dataclass(frozen=True)
@@ -74,25 +71,6 @@ class ShowBackends:
     """The command `gtn-label --backends`."""
 
     json: bool
-
-
-def parse_bytes(text: str) -> int:
-    """Return the bytes of a size such as `2GB`, `512 MiB`, `1.5g` or `800000`.
-
-    kB, MB, GB, TB (and k, M, G, T) are powers of 1,000; KiB, MiB, GiB, TiB of 1,024.
-
-    Raises
-    ------
-    ValueError
-        If the text is no size, or the size is not above zero.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(i?)(b?)", text.strip().lower())
-    if found is None or (found[3] and not found[2]):
-        raise ValueError(f"'{text}' is not a size such as 2GB, 512MiB or 800000")
-    size = int(float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]])
-    if size < 1:
-        raise ValueError(f"'{text}' is not above zero")
-    return size
 
 
 def _memory(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

@@ -7,15 +7,21 @@ array's shape and values (arrays/convert.py and the engine).
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from ..arrays.narrow import NarrowRows
 from ..arrays.row_blocks import Array, RowsLike, StrPath
-from .npy import read_npy, read_npz, read_npz_array, write_npz
+from ..errors import ArgumentError, ArgumentTypeError
+from .atomic import atomic_file
+from .npy import NpzFile, read_npy, read_npz, read_npz_array, write_npz, write_npz_to
 from .reading import file_size, meta_text, parse_meta, pick
 from .safetensors import map_safetensor, open_safetensors, write_safetensors
 from .torch_file import read_torch
@@ -24,6 +30,7 @@ __all__ = [
     "INPUT_SUFFIXES",
     "OUTPUT_SUFFIXES",
     "check_output_suffix",
+    "open_pairs",
     "read_array",
     "read_npz",
     "read_pairs",
@@ -33,6 +40,7 @@ __all__ = [
 
 INPUT_SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 OUTPUT_SUFFIXES = (".npz", ".safetensors")
+FORMATS = ("npz", "safetensors")
 
 
 def read_array(
@@ -52,7 +60,7 @@ def read_array(
     Returns
     -------
     numpy.ndarray
-        The array as stored. Read-only if it is memory-mapped; bfloat16 becomes float32.
+        The array as stored. Read-only if it is memory-mapped; bfloat16 and float8 become float32.
 
     Raises
     ------
@@ -94,7 +102,7 @@ def read_array(
     if suffix == ".safetensors":
         tensors, _ = open_safetensors(path, shown)
         key = pick(list(tensors), key, shown, key_name)
-        return map_safetensor(path, tensors[key], f"tensor '{key}' of {shown}")
+        return np.asarray(map_safetensor(path, tensors[key], f"tensor '{key:.60}' of {shown}")[...])
     return read_torch(path, key, shown, key_name)
 
 
@@ -109,23 +117,30 @@ def check_output_suffix(path: StrPath, name: str = "path") -> None:
         )
 
 
-def write_pairs(path: StrPath, arrays: Mapping[str, RowsLike], meta: Mapping[str, Any]) -> None:
-    """Write arrays and their meta to a .npz or .safetensors file, whole or not at all.
+def write_pairs(
+    path: StrPath | IO[bytes],
+    arrays: Mapping[str, RowsLike],
+    meta: Mapping[str, Any],
+    form: str | None = None,
+) -> None:
+    """Write arrays and their meta as .npz or .safetensors, a file whole or not at all.
 
     Parameters
     ----------
     path
-        The file; its suffix chooses the format.
+        The file; its suffix chooses the format if `form` does not. Or a binary file object.
     arrays
-        Arrays, or `TakenRows`, by name. They are stored little-endian and C-ordered.
+        Arrays, `TakenRows` or `NarrowRows`, by name. They are stored little-endian and C-ordered.
     meta
         Values of JSON types. In .npz they are the string array `meta`, in .safetensors the metadata
         entry `meta`.
+    form
+        "npz" or "safetensors"; a file object needs it.
 
     Raises
     ------
     ValueError
-        If the suffix is neither, or an array's dtype does not exist in .safetensors.
+        If there is no such format, or an array's dtype does not exist in .safetensors.
     OSError
         If writing fails. An earlier file at `path` is then as it was, and no other is left.
 
@@ -137,12 +152,27 @@ def write_pairs(path: StrPath, arrays: Mapping[str, RowsLike], meta: Mapping[str
     >>> read_pairs(file)[1]
     {'seed': 0}
     """
-    check_output_suffix(path)
-    path = Path(path)
-    if path.suffix.lower() == ".npz":
-        write_npz(path, arrays, meta)
-    else:
-        write_safetensors(path, arrays, {"meta": meta_text(meta)})
+    if form is None and isinstance(path, (str, os.PathLike)):
+        check_output_suffix(path)
+        form = Path(path).suffix.lower().removeprefix(".")
+    if form not in FORMATS:
+        raise ArgumentError("format", f"must be {' or '.join(map(repr, FORMATS))}", repr(form))
+
+    def write(file: IO[bytes]) -> None:
+        if form == "npz":
+            write_npz_to(file, arrays, meta)
+        else:
+            write_safetensors(file, arrays, {"meta": meta_text(meta)})
+
+    if isinstance(path, (str, os.PathLike)):
+        with atomic_file(path) as file:
+            write(file)
+        return
+    # Through a file of its own: a pipe cannot be written as a zip file of the same bytes is.
+    with tempfile.TemporaryFile() as whole:
+        write(whole)
+        whole.seek(0)
+        shutil.copyfileobj(whole, path)
 
 
 def read_pairs(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], dict[str, Any]]:
@@ -151,7 +181,7 @@ def read_pairs(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], 
     Returns
     -------
     arrays : dict of numpy.ndarray
-        By name, in memory and writable.
+        By name, in memory and writable; narrow floats as float32.
     meta : dict
 
     Raises
@@ -161,16 +191,82 @@ def read_pairs(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], 
     ValueError
         If it is damaged, of another format, or holds no meta.
     """
-    path = Path(path)
-    shown = f"{name} '{path}'"
-    file_size(path, name)
-    check_output_suffix(path, name)
-    if path.suffix.lower() == ".npz":
-        return read_npz(path, name=name)
-    tensors, metadata = open_safetensors(path, shown)
+    arrays, meta, _ = open_pairs(path, name=name)
+    return {key: np.asarray(rows[...]) for key, rows in arrays.items()}, meta
+
+
+def open_pairs(
+    path: StrPath | IO[bytes],
+    mapped: Collection[str] = (),
+    form: str | None = None,
+    *,
+    name: str = "path",
+) -> tuple[dict[str, Array | NarrowRows], dict[str, Any], str]:
+    """Read pairs as `read_pairs` does, from a path or a binary file object.
+
+    Parameters
+    ----------
+    path
+        The file. A file object is read from its position to its end.
+    mapped
+        Names of arrays that stay on the disk, mapped into memory, read-only.
+    form
+        "npz" or "safetensors"; by default by the suffix, or a file object's first bytes.
+    name
+        Name of the path in messages.
+
+    Returns
+    -------
+    arrays, meta
+        Narrow floats by their bits.
+    shown : str
+        The file as messages name it.
+    """
+    if form is not None and form not in FORMATS:
+        raise ArgumentError("format", f"must be {' or '.join(map(repr, FORMATS))}", repr(form))
+    source: Path | IO[bytes]
+    if isinstance(path, (str, os.PathLike)):
+        source = Path(path)
+        shown = f"{name} '{source}'"
+        file_size(source, name)
+        if form is None:
+            check_output_suffix(source, name)
+            form = source.suffix.lower().removeprefix(".")
+    else:
+        shown = f"{name} '{getattr(path, 'name', type(path).__name__)}'"
+        source = _stream(path, name, mapped)
+        form = form or ("npz" if source.getvalue()[:2] == b"PK" else "safetensors")
+    arrays: dict[str, Array | NarrowRows] = {}
+    if form == "npz":
+        with NpzFile(source, shown) as archive:
+            meta = archive.meta()
+            for key in archive.names:
+                if key != "meta":
+                    arrays[key] = archive.map(key) if key in mapped else archive.load(key)
+        return arrays, meta, shown
+    tensors, metadata = open_safetensors(source, shown)
     meta = parse_meta(metadata.get("meta"), shown)
-    arrays = {
-        key: np.array(map_safetensor(path, tensor, f"tensor '{key}' of {shown}"))
-        for key, tensor in tensors.items()
-    }
-    return arrays, meta
+    for key, tensor in tensors.items():
+        rows = map_safetensor(source, tensor, f"tensor '{key:.60}' of {shown}")
+        arrays[key] = rows if key in mapped else _copied(rows)
+    return arrays, meta, shown
+
+
+def _copied(rows: Array | NarrowRows) -> Array | NarrowRows:
+    if isinstance(rows, NarrowRows):
+        return NarrowRows(np.array(rows.bits[...]), rows.name)
+    return np.array(rows)
+
+
+def _stream(file: IO[bytes], name: str, mapped: Collection[str]) -> io.BytesIO:
+    """Read a file object to its end."""
+    if not hasattr(file, "read"):
+        rule = "must be a path or a binary file object"
+        raise ArgumentTypeError(name, rule, f"{type(file).__name__} {file!r}")
+    if mapped:
+        raise ArgumentError("mmap_mode", "must be None for a file object", "'r'", "pass a path")
+    content: Any = file.read()
+    if not isinstance(content, bytes):
+        rule = "must be a path or a binary file object"
+        raise ArgumentTypeError(name, rule, "a text file", "open it with mode 'rb'")
+    return io.BytesIO(content)

@@ -7,43 +7,44 @@ than by whichever NumPy is installed. Rows go out in blocks, so that writing hol
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
+from ..arrays.narrow import NarrowRows, bits_dtype, narrow_name
 from ..arrays.row_blocks import Array, RowsLike, StrPath, little_endian, row_blocks
 from .atomic import atomic_file
 from .reading import file_size, meta_text, parse_meta, pick, reading
 
-__all__ = ["read_npy", "read_npz", "read_npz_array", "write_npz"]
+__all__ = ["NpzFile", "read_npy", "read_npz", "read_npz_array", "write_npz", "write_npz_to"]
+
+_MAGIC = b"\x93NUMPY"
+_MOST_HEADER = 1 << 20  # bytes of a .npy header: NumPy's own limit is far below
+_LOCAL_HEADER = 30  # bytes before the name of a zip member
 
 
 def read_npy(path: Path, shown: str) -> Array:
     """Map the array of a .npy file; `shown` is the file's name in messages."""
     with path.open("rb") as file:
-        if file.read(6) != b"\x93NUMPY":
+        if file.read(6) != _MAGIC:
             raise ValueError(f"{shown} is not a .npy file: it does not start with \\x93NUMPY")
         file.seek(0)
-        shape, fortran_order, dtype = _read_npy_header(file, path.stat().st_size, shown)
+        header = _read_npy_header(file, path.stat().st_size, shown)
         offset = file.tell()
-    with reading(f"{shown} is damaged: no array has the shape {shape} of its header"):
-        if math.prod(shape) * dtype.itemsize == 0:  # nothing to map
-            return np.empty(shape, dtype)
-        return np.memmap(
-            path, dtype, mode="r", offset=offset, shape=shape, order="F" if fortran_order else "C"
-        )
+    return _values(_map(path, header, offset, shown), header)
 
 
 def read_npz_array(path: Path, key: str | None, shown: str, key_name: str) -> Array:
     """Read one array of a .npz file."""
-    with _open_npz(path, shown) as archive:
-        key = pick(list(_npz_members(archive)), key, shown, key_name)
-        return _load_npz_member(archive, key, shown)
+    with NpzFile(path, shown) as archive:
+        return archive.load(pick(archive.names, key, shown, key_name))
 
 
 def read_npz(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], dict[str, Any]]:
@@ -51,15 +52,19 @@ def read_npz(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], di
     path = Path(path)
     file_size(path, name)
     shown = f"{name} '{path}'"
-    with _open_npz(path, shown) as archive:
-        arrays = {key: _load_npz_member(archive, key, shown) for key in _npz_members(archive)}
-    text = arrays.pop("meta", None)
-    return arrays, parse_meta(None if text is None else str(text), shown)
+    with NpzFile(path, shown) as archive:
+        return {key: archive.load(key) for key in archive.names if key != "meta"}, archive.meta()
 
 
 def write_npz(path: StrPath, arrays: Mapping[str, RowsLike], meta: Mapping[str, Any]) -> None:
     """Write a .npz file as `write_pairs` does, whatever the suffix of the path."""
-    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_file(path) as file:
+        write_npz_to(file, arrays, meta)
+
+
+def write_npz_to(file: IO[bytes], arrays: Mapping[str, RowsLike], meta: Mapping[str, Any]) -> None:
+    """Write to an open file that is empty and seekable."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for key, array in {**arrays, "meta": np.array(meta_text(meta))}.items():
             info = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             info.create_system = 3  # Unix, everywhere
@@ -70,21 +75,150 @@ def write_npz(path: StrPath, arrays: Mapping[str, RowsLike], meta: Mapping[str, 
                     member.write(block)
 
 
-def _read_npy_header(
-    file: IO[bytes], size: int, shown: str
-) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read shape, order and dtype, and check them against the `size` of the file."""
-    broken = f"{shown} has a broken or truncated header"
-    with reading(broken):
+def _open_npz(file: Path | IO[bytes], shown: str) -> zipfile.ZipFile:
+    with reading(f"{shown} is not a readable .npz file"):
+        if zipfile.is_zipfile(file):
+            return zipfile.ZipFile(file)  # unlike np.load it leaves nothing open when it fails
+    raise ValueError(f"{shown} is truncated or not a .npz file: no zip directory was found")
+
+
+class NpzFile:
+    """The arrays of a .npz file; entries that are none, such as a README, are ignored.
+
+    Parameters
+    ----------
+    file
+        The file, or a stream of it.
+    shown
+        Name of the file in messages.
+    """
+
+    def __init__(self, file: Path | IO[bytes], shown: str) -> None:
+        self._file = file
+        self._shown = shown
+        self._archive = _open_npz(file, shown)
+        self._members = {
+            info.filename.removesuffix(".npy"): info
+            for info in self._archive.infolist()
+            if self._is_array(info)
+        }
+
+    def __enter__(self) -> NpzFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the arrays."""
+        return list(self._members)
+
+    def meta(self) -> dict[str, Any]:
+        """Return the meta that `write_npz` wrote."""
+        return parse_meta(str(self.load("meta")) if "meta" in self._members else None, self._shown)
+
+    def load(self, key: str) -> Array:
+        """Read an array into memory."""
+        info, member = self._members[key], f"array '{key:.60}' of {self._shown}"
+        with reading(f"{member} is damaged"):
+            with self._archive.open(info) as file:
+                if file.read(len(_MAGIC)) != _MAGIC:
+                    raise ValueError(f"'{info.filename:.60}' is not an array")
+            file = self._archive.open(info)
+        with file:
+            # First the header alone: a damaged one could ask for more memory than there is.
+            header = _read_npy_header(file, info.file_size, member)
+        with reading(f"{member} is damaged"), self._archive.open(info) as file:
+            if header.narrow is None:
+                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+            content = file.read()[-header.bytes :] if header.bytes else b""
+            order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+            bits = np.frombuffer(content, header.dtype).reshape(header.shape, order=order)
+            return _values(bits, header)
+
+    def map(self, key: str) -> Array:
+        """Map an array that is stored uncompressed, read-only; its checksum is not looked at."""
+        info, member = self._members[key], f"array '{key:.60}' of {self._shown}"
+        if info.compress_type != zipfile.ZIP_STORED or not isinstance(self._file, Path):
+            raise ValueError(
+                f"{member} is compressed and cannot be mapped; load it without mmap_mode"
+            )
+        with reading(f"{member} is damaged"), self._file.open("rb") as file:
+            file.seek(info.header_offset)
+            local = file.read(_LOCAL_HEADER)
+            if local[:4] != b"PK\x03\x04":
+                raise ValueError("no zip member begins where the directory says")
+            name, extra = struct.unpack("<HH", local[26:30])
+            begin = info.header_offset + _LOCAL_HEADER + name + extra
+            file.seek(begin)
+            header = _read_npy_header(file, begin + info.file_size, member)
+            return _values(_map(self._file, header, file.tell(), member), header)
+
+    def _is_array(self, info: zipfile.ZipInfo) -> bool:
+        """Tell arrays from other members: by the suffix, or without one by the first bytes."""
+        base = info.filename.rpartition("/")[2]
+        # macOS adds a folder, and files with "._" before the name.
+        if info.is_dir() or base.startswith("._") or info.filename.startswith("__MACOSX/"):
+            return False
+        if info.filename.endswith(".npy"):
+            return True
         try:
-            version = np.lib.format.read_magic(file)
+            with self._archive.open(info) as file:
+                return file.read(len(_MAGIC)) == _MAGIC
+        except Exception:  # damaged or encrypted, and nothing that could be asked for
+            return False
+
+
+class _Header(NamedTuple):
+    """Header of an array; `dtype` are the bits if the header names a narrow float."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+    narrow: str | None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the elements."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _map(path: Path, header: _Header, offset: int, shown: str) -> Array:
+    with reading(f"{shown} is damaged: no array has the shape {header.shape} of its header"):
+        if header.bytes == 0:  # nothing to map
+            return np.empty(header.shape, header.dtype)
+        order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+        return np.memmap(
+            path, header.dtype, mode="r", offset=offset, shape=header.shape, order=order
+        )
+
+
+def _values(array: Array, header: _Header) -> Array:
+    return array if header.narrow is None else NarrowRows(array, header.narrow)[...]
+
+
+def _read_npy_header(file: IO[bytes], size: int, shown: str) -> _Header:
+    """Read shape, order and dtype, and check them against the `size` of the file."""
+    with reading(f"{shown} has a broken or truncated header"):
+        narrow = None
+        try:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise ValueError("it is not an array")
+            version = tuple(file.read(2))
+            if version not in ((1, 0), (2, 0), (3, 0)):
+                raise ValueError(
+                    f"its version is {'.'.join(map(str, version))}, and must be 1.0, 2.0 or 3.0; "
+                    "save the array again with numpy.save"
+                )
+            head, narrow = _without_names(_read_head(file, version))
             # 3.0 is 2.0 with UTF-8 field names, and there are no fields in rows of numbers.
             read = (
                 np.lib.format.read_array_header_1_0
                 if version == (1, 0)
                 else np.lib.format.read_array_header_2_0
             )
-            shape, fortran_order, dtype = read(file)
+            shape, fortran_order, dtype = read(io.BytesIO(head))
         except MemoryError as error:  # raised by the parser for deep nesting
             raise ValueError(str(error) or "it cannot be parsed") from None
         if any(type(extent) is not int or extent < 0 for extent in shape):
@@ -94,40 +228,39 @@ def _read_npy_header(
             f"{shown} must hold numbers, and holds Python objects (dtype {dtype}), which are "
             "never unpickled"
         )
-    needed = file.tell() + math.prod(shape) * dtype.itemsize
+    if dtype.kind == "V" and dtype.names is None and dtype.subdtype is None:
+        raise TypeError(
+            f"{shown} must hold numbers, and holds bytes without a type (dtype {dtype.str}), as "
+            "numpy.save writes bfloat16 and float8; save array.astype('float32') instead, or "
+            "a .safetensors file"
+        )
+    header = _Header(shape, fortran_order, dtype, narrow)
+    needed = file.tell() + header.bytes
     if size < needed:
         raise ValueError(
-            f"{shown} is truncated: an array of shape {shape} and dtype {dtype} needs {needed} "
-            f"bytes, and the file has {size}"
+            f"{shown} is truncated: an array of shape {shape} and dtype {narrow or dtype} needs "
+            f"{needed} bytes, and the file has {size}"
         )
-    return shape, fortran_order, dtype
+    return header
 
 
-def _open_npz(path: Path, shown: str) -> zipfile.ZipFile:
-    with reading(f"{shown} is not a readable .npz file"):
-        if zipfile.is_zipfile(path):
-            return zipfile.ZipFile(path)  # unlike np.load it leaves nothing open when it fails
-    raise ValueError(f"{shown} is truncated or not a .npz file: no zip directory was found")
+def _read_head(file: IO[bytes], version: tuple[int, ...]) -> bytes:
+    """Read the length and the text of a header."""
+    prefix = file.read(2 if version == (1, 0) else 4)
+    length = int.from_bytes(prefix, "little")
+    return prefix + file.read(min(length, _MOST_HEADER))
 
 
-def _npz_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the members of an archive by the names of their arrays."""
-    return {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-
-
-def _load_npz_member(archive: zipfile.ZipFile, key: str, shown: str) -> Array:
-    member = f"array '{key}' of {shown}"
-    info = _npz_members(archive)[key]
-    with reading(f"{member} is damaged"):
-        with archive.open(info) as file:
-            if file.read(6) != b"\x93NUMPY":
-                raise ValueError(f"'{info.filename}' is not an array")
-        file = archive.open(info)
-    with file:
-        # First the header alone: a damaged one could ask for more memory than there is.
-        _read_npy_header(file, info.file_size, member)
-    with reading(f"{member} is damaged"), archive.open(info) as file:
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+def _without_names(head: bytes) -> tuple[bytes, str | None]:
+    """Put the bits of a narrow float in place of its name, which NumPy alone does not know."""
+    found = re.search(rb"(['\"]descr['\"]\s*:\s*['\"])[<=|]?(b?float\w+)(['\"])", head)
+    name = found[2].decode() if found else ""
+    if found is None or narrow_name(name) is None:
+        return head, None
+    bits = bits_dtype(name).str.encode()
+    text = head.replace(found[0], found[1] + bits + found[3], 1)
+    # The length in front stays that of the text.
+    return text.ljust(len(head)), name
 
 
 def _npy_header(array: RowsLike) -> bytes:

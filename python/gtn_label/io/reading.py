@@ -37,12 +37,12 @@ def file_size(path: Path, name: str) -> int:
 
 def pick(keys: list[str], key: str | None, shown: str, key_name: str) -> str:
     """Return the key asked for, or the only one; the error lists the keys of the file."""
-    listed = ", ".join(f"'{name}'" for name in keys[:20]) + (", ..." if len(keys) > 20 else "")
+    listed = ", ".join(f"'{name:.60}'" for name in keys[:20]) + (", ..." if len(keys) > 20 else "")
     if key is not None:
         if key in keys:
             return key
         raise ValueError(
-            f"{key_name} '{key}' is not in {shown}, which holds: {listed or 'nothing'}"
+            f"{key_name} '{key:.60}' is not in {shown}, which holds: {listed or 'nothing'}"
         )
     if not keys:
         raise ValueError(f"{shown} holds no array")

@@ -2,25 +2,28 @@
 
 The safetensors package is not used, for three reasons: it has no bfloat16 for NumPy, copies every
 tensor when it writes, and orders metadata at random, while the bytes of our files are a pure
-function of their contents. Tests compare both.
+function of their contents. Tests compare both: what that package refuses is refused here.
 
 The format: a little-endian uint64 with the header's length; the header, a JSON object of names
-to dtype, shape and offsets (and string metadata under `__metadata__`); the elements, little-endian.
+to dtype, shape and offsets (and string metadata under `__metadata__`); the elements, little-endian,
+each byte of them in one tensor. header_json.py has the JSON.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from ..arrays.narrow import STORED, NarrowRows, bits_dtype
 from ..arrays.row_blocks import Array, RowsLike, little_endian, row_blocks
-from .atomic import atomic_file
+from .header_json import parse_header
 
 __all__ = ["Tensor", "map_safetensor", "open_safetensors", "write_safetensors"]
 
@@ -37,9 +40,13 @@ _DTYPES = {
     "U16": "<u2",
     "U8": "|u1",
     "BOOL": "|b1",
+    "C64": "<c8",
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_STORED_AS = {name: stored for stored, name in STORED.items()}
+_PACKED_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}  # elements that share bytes
 _HEADER_LIMIT = 100_000_000  # bytes, the format's own limit
+_LARGEST = 2**64 - 1  # of the format's numbers
 
 
 class Tensor(NamedTuple):
@@ -51,85 +58,125 @@ class Tensor(NamedTuple):
     end: int
 
 
-def open_safetensors(path: Path, shown: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def open_safetensors(
+    path: Path | IO[bytes], shown: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read the tensors and the metadata of a file's header; `shown` names the file in messages.
 
     Raises
     ------
     ValueError
-        If the header is broken, or the file is too short for it.
+        If the header breaks a rule of the format, or the file does not have the bytes it asks for.
     """
-    size = path.stat().st_size
+    if isinstance(path, Path):
+        with path.open("rb") as file:
+            return open_safetensors(file, shown)
+    size = path.seek(0, os.SEEK_END)
+    path.seek(0)
     broken = f"{shown} is truncated or not a .safetensors file: "
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else None
-        if length is None or length > min(size - 8, _HEADER_LIMIT):
-            raise ValueError(f"{broken}its header does not fit into its {size} bytes")
-        start = 8 + length
-        try:
-            header = json.loads(file.read(length))
-            metadata = dict(header.pop("__metadata__", {}))
-            tensors = {
-                str(key): Tensor(
-                    str(entry["dtype"]),
-                    tuple(int(extent) for extent in entry["shape"]),
-                    start + int(entry["data_offsets"][0]),
-                    start + int(entry["data_offsets"][1]),
-                )
-                for key, entry in header.items()
-            }
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
-            raise ValueError(f"{broken}its header is not the JSON it must be") from None
-    end = max((tensor.end for tensor in tensors.values()), default=0)
-    if end > size:
-        raise ValueError(f"{shown} is truncated: it needs {end} bytes, and the file has {size}")
-    if min((tensor.begin for tensor in tensors.values()), default=start) < start:
-        raise ValueError(f"{broken}an offset is negative")
+    prefix = path.read(8)
+    length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else None
+    if length is None or length > min(size - 8, _HEADER_LIMIT):
+        raise ValueError(f"{broken}its header does not fit into its {size} bytes")
+    start = 8 + length
+    try:
+        entries, metadata = parse_header(path.read(length))
+        tensors = {name: _tensor(name, entry, start) for name, entry in entries.items()}
+        _check_cover(tensors, start, size)
+    except ValueError as error:
+        raise ValueError(f"{broken}{error}") from None
     return tensors, metadata
 
 
-def map_safetensor(path: Path, tensor: Tensor, shown: str) -> Array:
-    """Map one tensor of a file, read-only; bfloat16 is read and widened to float32.
+def _tensor(name: str, entry: dict[str, Any], start: int) -> Tensor:
+    """Check one entry of a header by itself."""
+    shown = f"tensor '{name:.60}'"
+    known = ("dtype", "shape", "data_offsets")
+    if not isinstance(entry, dict) or any(field not in entry for field in known):
+        raise ValueError(f"{shown} must have {', '.join(known)}")
+    dtype, shape, offsets = (entry[field] for field in known)
+    if not isinstance(dtype, str) or _bits(dtype) == 0:
+        raise ValueError(f"{shown} has dtype {dtype!r:.40}, which the format lacks")
+    for field, numbers in (("shape", shape), ("data_offsets", offsets)):
+        # A bool is an int in Python, and no number in JSON.
+        if not isinstance(numbers, list) or any(type(number) is not int for number in numbers):
+            rule = "must be a list of integers from 0 to 2**64 - 1"
+            raise ValueError(f"{shown}: {field} {rule}, got {numbers!r:.60}")
+    if len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise ValueError(f"{shown}: data_offsets must be [begin, end], got {offsets!r:.60}")
+    elements = 1
+    for extent in shape:
+        elements *= extent
+        if elements > _LARGEST:
+            raise ValueError(f"{shown} has more than 2**64 elements")
+    bits = elements * _bits(dtype)
+    if bits % 8 or bits // 8 != offsets[1] - offsets[0]:
+        raise ValueError(
+            f"{shown} has shape {tuple(shape)!s:.60} and dtype {dtype}, which do not go "
+            f"with its {offsets[1] - offsets[0]} bytes"
+        )
+    return Tensor(dtype, tuple(shape), start + offsets[0], start + offsets[1])
+
+
+def _bits(dtype: str) -> int:
+    """Return the bits of an element; 0 if the format lacks the dtype."""
+    if dtype in STORED:
+        return 8 * bits_dtype(STORED[dtype]).itemsize
+    return _PACKED_BITS.get(dtype) or 8 * np.dtype(_DTYPES.get(dtype, "V0")).itemsize
+
+
+def _check_cover(tensors: Mapping[str, Tensor], start: int, size: int) -> None:
+    """Check that the tensors follow each other without overlap and hole, up to the file's end."""
+    at = start
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1][2:]):
+        if tensor.begin != at:
+            kind = "overlaps another" if tensor.begin < at else "leaves a hole before it"
+            raise ValueError(f"tensor '{name:.60}' {kind}: it must begin at byte {at - start}")
+        at = tensor.end
+    if at > size:
+        raise ValueError(f"it needs {at} bytes, and the file has {size}")
+    if at < size:
+        raise ValueError(f"its tensors end at byte {at}, and the file has {size}")
+
+
+def map_safetensor(path: Path | IO[bytes], tensor: Tensor, shown: str) -> Array | NarrowRows:
+    """Map one tensor of a file, read-only; narrow floats by their bits. A stream's is copied.
 
     Raises
     ------
     TypeError
         If NumPy has no such element type.
     ValueError
-        If shape and bytes do not fit each other.
+        If no array has the shape.
     """
-    bfloat16 = tensor.dtype == "BF16"
-    if not bfloat16 and tensor.dtype not in _DTYPES:
+    narrow = STORED.get(tensor.dtype)
+    if narrow is None and tensor.dtype not in _DTYPES:
         raise TypeError(
-            f"{shown} has dtype {tensor.dtype}, and must have one of {', '.join(_DTYPES)}, BF16"
+            f"{shown} has dtype {tensor.dtype}, whose elements share bytes, and must have one of "
+            f"{', '.join([*_DTYPES, *STORED])}"
         )
-    dtype = np.dtype("<u2" if bfloat16 else _DTYPES[tensor.dtype])
-    elements = math.prod(tensor.shape)
-    length = tensor.end - tensor.begin
-    if min(tensor.shape, default=0) < 0 or length != elements * dtype.itemsize:
-        raise ValueError(
-            f"{shown} has shape {tensor.shape} and dtype {tensor.dtype}, which do not go with its "
-            f"{length} bytes"
-        )
+    dtype = bits_dtype(narrow) if narrow else np.dtype(_DTYPES[tensor.dtype])
+    array: Array
     try:
-        if elements == 0:  # nothing to map
-            return np.empty(tensor.shape, np.float32 if bfloat16 else dtype)
-        array: Array = np.memmap(path, dtype, mode="r", offset=tensor.begin, shape=tensor.shape)
+        if math.prod(tensor.shape) == 0:  # nothing to map
+            array = np.empty(tensor.shape, dtype)
+        elif isinstance(path, Path):
+            array = np.memmap(path, dtype, mode="r", offset=tensor.begin, shape=tensor.shape)
+        else:
+            path.seek(tensor.begin)
+            content = path.read(tensor.end - tensor.begin)
+            array = np.frombuffer(content, dtype).reshape(tensor.shape)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{shown} has shape {tensor.shape}, which no array has: {error}") from None
-    if not bfloat16:
-        return array
-    # A bfloat16 is the upper half of a float32.
-    widened = np.asarray(array, dtype=np.uint32)
-    widened <<= 16
-    return widened.view(np.float32)
+        raise ValueError(
+            f"{shown} has shape {tensor.shape!s:.60}, which no array has: {error}"
+        ) from None
+    return NarrowRows(array, narrow) if narrow else array
 
 
 def write_safetensors(
-    path: Path, arrays: Mapping[str, RowsLike], metadata: Mapping[str, str]
+    file: IO[bytes], arrays: Mapping[str, RowsLike], metadata: Mapping[str, str]
 ) -> None:
-    """Write a file, whole or not at all.
+    """Write to an open file.
 
     Raises
     ------
@@ -139,13 +186,19 @@ def write_safetensors(
         If writing fails.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    # Widest elements first, as the format's own writer does: then every tensor is aligned.
-    ordered = sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize)
-    offset = 0
-    for key, array in ordered:
+    stored: dict[str, tuple[str, RowsLike]] = {}
+    for key, array in arrays.items():
+        if isinstance(array, NarrowRows) and array.name in _STORED_AS:
+            stored[key] = (_STORED_AS[array.name], array.bits)
+            continue
         name = _NAMES.get(little_endian(array.dtype).str)
         if name is None:
             raise ValueError(f"array '{key}' has dtype {array.dtype}, which .safetensors lacks")
+        stored[key] = (name, array)
+    # Widest elements first, as the format's own writer does: then every tensor is aligned.
+    ordered = sorted(stored.items(), key=lambda item: -item[1][1].dtype.itemsize)
+    offset = 0
+    for key, (name, array) in ordered:
         end = offset + math.prod(array.shape) * array.dtype.itemsize
         header[key] = {
             "dtype": name,
@@ -155,8 +208,7 @@ def write_safetensors(
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text = text.ljust(-(-len(text) // 8) * 8)  # the data starts aligned
-    with atomic_file(path) as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for _, array in ordered:
-            for block in row_blocks(array):
-                file.write(block)
+    file.write(struct.pack("<Q", len(text)) + text)
+    for _, (_, array) in ordered:
+        for block in row_blocks(array):
+            file.write(block)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.narrow import narrow_name
 from ..arrays.row_blocks import Array
 from .reading import pick, reading
 
@@ -21,7 +22,7 @@ __all__ = ["read_torch"]
 
 
 def read_torch(path: Path, key: str | None, shown: str, key_name: str) -> Array:
-    """Read one tensor of a file as a NumPy array; bfloat16 becomes float32."""
+    """Read one tensor of a file as a NumPy array; bfloat16 and float8 become float32."""
     try:
         import torch
     except ImportError:
@@ -65,7 +66,7 @@ def read_torch(path: Path, key: str | None, shown: str, key_name: str) -> Array:
             f"{key_name} '{key}' has no meaning for {shown}, which holds a single tensor"
         )
     tensor = tensor.detach()
-    if tensor.dtype == torch.bfloat16:
+    if narrow_name(tensor.dtype):
         tensor = tensor.float()
     try:
         return np.asarray(tensor.numpy())

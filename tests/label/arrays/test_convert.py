@@ -202,15 +202,15 @@ class TestTorch:
         assert tensor.is_neg()
         np.testing.assert_array_equal(convert.as_rows(tensor, "latents").rows, -np.ones((2, 2)))
 
-    @pytest.mark.parametrize("dtype", ["complex64", "bool", "float8_e4m3fn"])
+    @pytest.mark.parametrize("dtype", ["complex64", "bool"])
     def test_other_dtypes_are_refused(self, dtype):
         tensor = self.torch.ones(2, 2).to(getattr(self.torch, dtype))
         with pytest.raises(TypeError, match=f"latents must have dtype float16.*got .*{dtype}"):
             convert.as_rows(tensor, "latents")
 
-    def test_other_devices_are_refused(self):
+    def test_meta_is_refused(self):
         tensor = self.torch.ones(2, 2, device="meta")
-        message = r"latents must be in CPU memory, got a tensor on meta; pass latents\.cpu\(\)"
+        message = "^latents must hold values, got a tensor on meta; make it on a device"
         with pytest.raises(ValueError, match=message):
             convert.as_rows(tensor, "latents")
 

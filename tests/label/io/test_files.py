@@ -25,71 +25,6 @@ def listing(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-# ------------------------------------------------------------------------------------- .npy
-
-
-@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8", "<f2", "<i4", "|i1", "|b1", "<c16"])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_npy_is_mapped_as_stored(tmp_path: Path, dtype: str, order: str) -> None:
-    rows = np.asarray(ROWS.astype(dtype), order=order)
-    np.save(tmp_path / "rows.npy", rows)
-    read = files.read_array(tmp_path / "rows.npy")
-    assert isinstance(read, np.memmap)
-    assert not read.flags.writeable
-    assert read.dtype == np.dtype(dtype)
-    np.testing.assert_array_equal(read, rows)
-
-
-@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
-def test_npy_header_versions(tmp_path: Path, version: tuple[int, int]) -> None:
-    with (tmp_path / "rows.npy").open("wb") as file:
-        np.lib.format.write_array(file, ROWS, version=version)
-    np.testing.assert_array_equal(files.read_array(tmp_path / "rows.npy"), ROWS)
-
-
-def test_npy_header_of_python_2(tmp_path: Path) -> None:
-    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (37L, 5L), }"
-    header = text.ljust(117) + b"\n"
-    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + ROWS.tobytes()
-    (tmp_path / "rows.npy").write_bytes(data)
-    np.testing.assert_array_equal(files.read_array(tmp_path / "rows.npy"), ROWS)
-
-
-@pytest.mark.parametrize("shape", [(), (3,), (0, 4), (4, 0), (2, 3, 4)])
-def test_npy_of_any_shape_is_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    np.save(tmp_path / "rows.npy", np.zeros(shape, np.float32))
-    assert files.read_array(tmp_path / "rows.npy").shape == shape
-
-
-@pytest.mark.parametrize("keep", [1, 5, 6, 7, 9, 40, 100, 127, 128, 129, 700])
-def test_npy_truncated_anywhere_is_refused(tmp_path: Path, keep: int) -> None:
-    path = tmp_path / "rows.npy"
-    np.save(path, ROWS)
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"rows\.npy' (is|has) (a broken or )?(truncated|not a)"):
-        files.read_array(path)
-
-
-def test_npy_truncated_says_how_much_is_missing(tmp_path: Path) -> None:
-    path = tmp_path / "rows.npy"
-    np.save(path, ROWS)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"shape \(37, 5\) and dtype float32 needs 868 .* has 867"):
-        files.read_array(path)
-
-
-def test_npy_of_objects_is_not_unpickled(tmp_path: Path) -> None:
-    np.save(tmp_path / "rows.npy", np.array([{}, []], dtype=object))
-    with pytest.raises(TypeError, match=r"holds Python objects .* never unpickled"):
-        files.read_array(tmp_path / "rows.npy")
-
-
-def test_npy_takes_no_key(tmp_path: Path) -> None:
-    np.save(tmp_path / "rows.npy", ROWS)
-    with pytest.raises(ValueError, match="--key 'z' has no meaning"):
-        files.read_array(tmp_path / "rows.npy", "z", key_name="--key")
-
-
 # ------------------------------------------------------------------------------ paths in general
 
 
@@ -131,50 +66,6 @@ def test_unknown_suffix_lists_the_known(tmp_path: Path) -> None:
         files.read_array(tmp_path / "rows.csv")
 
 
-# ------------------------------------------------------------------------------------- .npz
-
-
-def test_npz_with_one_array_needs_no_key(tmp_path: Path) -> None:
-    np.savez_compressed(tmp_path / "rows.npz", z=ROWS)
-    np.testing.assert_array_equal(files.read_array(tmp_path / "rows.npz"), ROWS)
-    np.testing.assert_array_equal(files.read_array(tmp_path / "rows.npz", "z"), ROWS)
-
-
-def test_npz_keys_are_listed(tmp_path: Path) -> None:
-    np.savez(tmp_path / "rows.npz", z=ROWS, y=ROWS)
-    with pytest.raises(ValueError, match=r"--key is needed .* holds: 'z', 'y'"):
-        files.read_array(tmp_path / "rows.npz", key_name="--key")
-    with pytest.raises(ValueError, match=r"--key 'x' is not in .* holds: 'z', 'y'"):
-        files.read_array(tmp_path / "rows.npz", "x", key_name="--key")
-
-
-def test_npz_of_objects_is_not_unpickled(tmp_path: Path) -> None:
-    np.savez(tmp_path / "rows.npz", z=np.array([{}], dtype=object))
-    with pytest.raises(TypeError, match="never unpickled"):
-        files.read_array(tmp_path / "rows.npz")
-
-
-def test_npz_damaged(tmp_path: Path) -> None:
-    path = tmp_path / "rows.npz"
-    np.savez(path, z=ROWS)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:300])
-    with pytest.raises(ValueError, match=r"truncated or not a \.npz"):
-        files.read_array(path)
-    flipped = bytearray(whole)
-    flipped[400] ^= 1
-    path.write_bytes(flipped)
-    with pytest.raises(ValueError, match=r"array 'z' of .* is damaged: .*CRC"):
-        files.read_array(path)
-
-
-def test_npz_with_a_text_file(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "rows.npz", "w") as archive:
-        archive.writestr("readme.txt", "hello")
-    with pytest.raises(ValueError, match="is not an array"):
-        files.read_array(tmp_path / "rows.npz")
-
-
 # -------------------------------------------------------------------------------- .safetensors
 
 
@@ -198,10 +89,10 @@ def test_safetensors_bfloat16_is_widened(tmp_path: Path) -> None:
 
 
 def test_safetensors_with_another_dtype(tmp_path: Path) -> None:
-    header = json.dumps({"z": {"dtype": "F8_E4M3", "shape": [2, 2], "data_offsets": [0, 4]}})
+    header = json.dumps({"z": {"dtype": "F4", "shape": [2, 4], "data_offsets": [0, 4]}})
     data = struct.pack("<Q", len(header)) + header.encode() + bytes(4)
     (tmp_path / "rows.safetensors").write_bytes(data)
-    with pytest.raises(TypeError, match=r"tensor 'z' of .* dtype F8_E4M3"):
+    with pytest.raises(TypeError, match=r"tensor 'z' of .* dtype F4, whose elements share bytes"):
         files.read_array(tmp_path / "rows.safetensors")
 
 
@@ -209,11 +100,20 @@ def test_safetensors_with_another_dtype(tmp_path: Path) -> None:
     ("entry", "message"),
     [
         ({"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 12]}, "do not go with its 12 bytes"),
-        ({"dtype": "F32", "shape": [-2, -2], "data_offsets": [0, 16]}, "do not go with"),
-        ({"dtype": "F32", "shape": [2, 2], "data_offsets": [-16, 0]}, "offset is negative"),
-        ({"dtype": "F32", "shape": [9, 9], "data_offsets": [0, 324]}, "is truncated: it needs"),
-        ({"dtype": "F32", "shape": 4, "data_offsets": [0, 16]}, "not the JSON it must be"),
-        ([], "not the JSON it must be"),
+        (
+            {"dtype": "F32", "shape": [-2, -2], "data_offsets": [0, 16]},
+            "shape must be a list of int",
+        ),
+        (
+            {"dtype": "F32", "shape": [2, 2], "data_offsets": [-16, 0]},
+            "data_offsets must be a list of int",
+        ),
+        (
+            {"dtype": "F32", "shape": [9, 9], "data_offsets": [0, 324]},
+            "is truncated or .* it needs 398 bytes",
+        ),
+        ({"dtype": "F32", "shape": 4, "data_offsets": [0, 16]}, "shape must be a list of int"),
+        ([], "tensor 'z' must have dtype, shape, data_offsets"),
     ],
 )
 def test_safetensors_with_a_wrong_header(tmp_path: Path, entry: object, message: str) -> None:
@@ -495,3 +395,14 @@ def test_a_short_write_that_names_no_reason(tmp_path: Path) -> None:
         write()
     assert refusal.value.filename == str(tmp_path / "file")
     assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_long_names_are_shortened(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows{suffix}"
+    name = "n" * 30_000
+    files.write_pairs(path, {name: ROWS, f"{name}2": ROWS}, {})
+    for key in (None, "m" * 10**6):
+        with pytest.raises(ValueError, match=r"holds: 'nnn") as refusal:
+            files.read_array(path, key)
+        assert len(str(refusal.value)) < 500
