@@ -15,6 +15,11 @@ import sys
 import weakref
 from pathlib import Path
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 __all__ = ["FileLock", "Locked", "try_lock"]
 
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EBADF)  # EBADF: NFS wants a descriptor for writing
@@ -37,14 +42,10 @@ def try_lock(descriptor: int) -> bool | None:
     """
     try:
         if sys.platform == "win32":
-            import msvcrt
-
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             os.lseek(descriptor, 0, os.SEEK_SET)
         else:
-            import fcntl
-
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return False if error.errno in _HELD else None

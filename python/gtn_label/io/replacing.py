@@ -19,6 +19,7 @@ __all__ = ["inherit", "replace", "status_if_writable", "why_in_place"]
 
 _NOT_RENAMED = (errno.EBUSY, errno.EXDEV, errno.EPERM, errno.EACCES)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_MOUNTS = Path("/proc/self/mountinfo")
 _ACL = "system.posix_acl_access"
 
 
@@ -120,7 +121,7 @@ def why_in_place(target: Path, before: os.stat_result) -> str | None:
 
 def _is_mount_point(target: Path, status: os.stat_result) -> bool:
     try:
-        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        mounts = _MOUNTS.read_bytes().splitlines()
     except OSError:  # not Linux
         return status.st_dev != target.parent.stat().st_dev
     # Devices say too little here: a mount may be of the same one, and overlayfs has several.
