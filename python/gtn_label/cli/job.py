@@ -103,7 +103,7 @@ class Run:
             if path is None:
                 continue
             for other_name, other in seen.items():
-                if _same_file(path, name, other):
+                if _same_file((name, path), (other_name, other)):
                     raise ValueError(f"{name} must not be the file of {other_name}: '{path}'")
             seen[name] = path
             if name == "--checkpoint" and self.checkpoint is not None:
@@ -227,11 +227,12 @@ def _words(options: Options) -> dict[str, str]:
     return words
 
 
-def _same_file(path: Path, name: str, other: Path) -> bool:
+def _same_file(a: tuple[str, Path], b: tuple[str, Path]) -> bool:
+    """Compare two arguments, each a name and a path."""
     try:
-        return path.samefile(other)
+        return a[1].samefile(b[1])
     except OSError:  # one does not exist
-        return resolved(path, name) == resolved(other)
+        return resolved(a[1], a[0]) == resolved(b[1], b[0])
 
 
 def describe_backends(asked: ShowBackends) -> str:

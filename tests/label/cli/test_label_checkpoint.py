@@ -296,6 +296,8 @@ command.main(sys.argv[1:])
         ended = child(script, latents, *arguments, cwd=folder)
         assert ended.returncode == 2
         assert f"error: {name} is relative, and the working folder no longer" in ended.stderr
+    ended = child(script, "latents.npy", "-o", out, cwd=folder)
+    assert "error: LATENTS 'latents.npy' is relative, and the working folder no" in ended.stderr
     assert child(script, latents, "-o", out, cwd=folder).returncode == 0
 
 
