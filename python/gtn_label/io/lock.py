@@ -90,7 +90,7 @@ class FileLock:
                 _free(descriptor, self._path, self._remove)
                 return False
             if _is_at(descriptor, self._path):
-                _write_holder(descriptor)
+                _write_holder(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
                 self._descriptor = descriptor
                 self._free = weakref.finalize(self, _free, descriptor, self._path, self._remove)
                 _held.add(self)
@@ -141,6 +141,8 @@ def _free(descriptor: int, path: Path, remove: bool) -> None:
     with contextlib.suppress(OSError):
         if remove and _is_at(descriptor, path):
             path.unlink()
+        elif not remove:
+            _write_holder(descriptor, b"")
     os.close(descriptor)
 
 
@@ -153,14 +155,14 @@ def _is_at(descriptor: int, path: Path) -> bool:
     return os.path.samestat(os.fstat(descriptor), there)
 
 
-def _write_holder(descriptor: int) -> None:
+def _write_holder(descriptor: int, holder: bytes) -> None:
     """Say who has the lock, in a file of our own that nobody has linked to another name."""
     there = os.fstat(descriptor)
     if there.st_nlink != 1 or (hasattr(os, "geteuid") and there.st_uid != os.geteuid()):
         return
     with contextlib.suppress(OSError):  # a full disk
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
+        os.write(descriptor, holder)
 
 
 def _holder(descriptor: int) -> str:

@@ -183,8 +183,9 @@ def test_a_link_in_its_place_is_not_followed(path: Path) -> None:
 def test_a_lock_file_can_be_kept(path: Path) -> None:
     lock = FileLock(path, remove=False)
     lock.acquire()
+    assert path.read_bytes() != b""
     lock.release()
-    assert path.exists()
+    assert path.read_bytes() == b"", "folders of refused runs stay as they were"
     assert FileLock(path).acquire()
 
 
