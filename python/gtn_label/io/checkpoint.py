@@ -8,7 +8,8 @@ A run locks its checkpoint from before it is read until it is removed or left. E
 file with an id of its own, and neither replaces nor removes a file that another run signed.
 
 A resumed run must end with the pairs of an uninterrupted one, so that a file is believed only if
-its SHA-256 over fingerprint and prefix is right: that finds any change by accident or by hand. The
+its SHA-256 over fingerprint and prefix is right: that finds any change by accident or by hand. A
+sample of the choices is made again for files of earlier versions, which have none (resumed.py). The
 engine refuses a prefix that no run can have decided (a latent taken twice, or of another group).
 Nothing but a second search can find a prefix whose author made it up and computed the hash anew.
 """
@@ -124,6 +125,8 @@ class Checkpoint:
         Number of sources; None until the run has begun.
     resumed_at : int
         Number of sources that an earlier run decided.
+    hashed : bool
+        False if the file that they come from carries no hash of its content.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class Checkpoint:
         self.path = Path(path)
         self.done = self.resumed_at = 0
         self.total: int | None = None
+        self.hashed = True
         self.remove_at_end = remove_at_end
         self._every = every
         self._warn = warn or _warn
@@ -236,7 +240,7 @@ class Checkpoint:
             raise ValueError(f"{name} is not a checkpoint of gtn-label, and is left alone")
         prefix = arrays["visited"]
         signed, digest = fields.pop("run", None), fields.pop("digest", None)
-        # Earlier versions wrote neither.
+        self.hashed = digest is not None  # earlier versions wrote neither
         if (signed or digest) and digest != _digest(fields, prefix):
             raise ValueError(
                 f"{name} is damaged: its content is not what was saved (SHA-256); delete it to "
