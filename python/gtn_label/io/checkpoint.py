@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import secrets
 import time
@@ -35,7 +36,6 @@ from ..arrays.row_blocks import RowsLike, StrPath
 from .atomic import check_target, resolved, telling
 from .lock import FileLock, Locked
 from .npy import read_npz, write_npz
-from .reading import meta_text
 from .temporary import lock_path
 
 if TYPE_CHECKING:
@@ -179,6 +179,11 @@ class Checkpoint:
             raise ValueError(
                 f"{self._name} must be a file that no other run uses, and '{self.path}' is in use"
                 f"{holder}; wait for that run to end, or give another file"
+            ) from None
+        except OSError as error:  # such as a lock file that only another user may open
+            raise OSError(
+                f"{self._name} '{self.path}' cannot be locked: {error.strerror} for "
+                f"'{error.filename}'"
             ) from None
         self._lock = lock
 
@@ -393,7 +398,8 @@ class Checkpoint:
 
 def _digest(fields: dict[str, Any], prefix: NDArray[Any]) -> str:
     """Return the SHA-256 of a checkpoint's content."""
-    return hashlib.sha256(meta_text(fields).encode() + prefix.tobytes()).hexdigest()
+    text = json.dumps(fields, sort_keys=True)  # of any JSON: a file can hold NaN
+    return hashlib.sha256(text.encode() + prefix.tobytes()).hexdigest()
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:

@@ -193,6 +193,15 @@ def test_a_lock_file_that_a_killed_run_left(tmp_path: Path) -> None:
     assert listing(tmp_path) == []
 
 
+def test_a_lock_that_cannot_be_had(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    lock_path(path).symlink_to("elsewhere")
+    with pytest.raises(
+        OSError, match=r"^checkpoint '.*run.ckpt' cannot be locked: .* for '.*lock'$"
+    ):
+        match(LATENTS, checkpoint=path)
+
+
 def another(path: Path, visited: list[int]) -> bytes:
     """Put another run's checkpoint in the place of the file."""
     state = begun(path.with_name("another"), 9, 0.0)
