@@ -27,6 +27,7 @@ from .errors import ArgumentError, too_many_sources
 from .match_options import MatchOptions
 from .progress import Progress
 from .result import Matching
+from .resumed import wrong_choice
 
 if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
@@ -116,6 +117,10 @@ def run(
         **(provenance or {}),
     }
     with _saved(checkpoint), _named(checkpoint):
+        if checkpoint is not None and not checkpoint.hashed and approx is None and gpu is None:
+            wrong = wrong_choice(visited, start, **problem)
+            if wrong is not None:
+                raise checkpoint.refusal(f"is damaged: entry {wrong} is not what its source takes")
         with Progress(options.progress, n, m, start) as bar:
             assignment, cosine, stats = _core.match_rows(
                 **problem, engine=engine, visited=visited, start=start, poll=_both(poll, bar)

@@ -343,7 +343,7 @@ main(sys.argv[2:])
 @pytest.mark.parametrize(
     ("missing", "named"),
     [
-        ("torch,torchvision,lightning_fabric,safetensors,sklearn,PIL,jinja2,filelock", "torch"),
+        ("torch,torchvision,lightning_fabric,safetensors,sklearn,PIL,jinja2", "torch"),
         ("lightning_fabric", "lightning_fabric"),
         ("safetensors", "safetensors"),
         ("click", "click"),

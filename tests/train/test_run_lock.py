@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 from command_cases import (
     files,
     write_folder,
 )
-from filelock import FileLock
 
+from gtn_label.io.lock import FileLock
 from gtn_train.run.lock import LOCK_FILE
 
 ALL = ("autoencoder", "latents", "pairs", "generator", "samples")
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be another process that is at work in the folder."""
+    lock = FileLock(folder / LOCK_FILE, remove=False)
+    assert lock.acquire()
+    yield
+    lock.release()
+
+
 def test_one_process_at_a_time_works_in_a_folder(gtn_train, vectors):
     before = files(vectors)
-    with FileLock(vectors / LOCK_FILE):
+    with locked(vectors):
         refusal = gtn_train.refused("fit", "--out", vectors, "--width", 9, "--resume")
         assert f"'{vectors}' is in use: another gtn-train is at work there" in refusal
         assert files(vectors) == before
@@ -36,7 +48,7 @@ def test_images_are_decoded_by_one_process_at_a_time(gtn_train, tmp_path):
     data, out = write_folder(tmp_path / "faces"), tmp_path / "new" / "run"
     given = ("encode", "--preset", "hap", "--data", data, "--size", 8, "--out", out)
     out.mkdir(parents=True)
-    with FileLock(out / LOCK_FILE):
+    with locked(out):
         assert "is in use" in gtn_train.refused(*given)
         assert [path.name for path in out.iterdir()] == [LOCK_FILE]
     (out / LOCK_FILE).unlink()
@@ -44,7 +56,7 @@ def test_images_are_decoded_by_one_process_at_a_time(gtn_train, tmp_path):
     out.parent.rmdir()
     gtn_train.ok(*given, "--autoencoder-epochs", 1, "--latent-dim", 2)
     cached = [path.name for path in (out / "images").iterdir()]
-    with FileLock(out / LOCK_FILE):
+    with locked(out):
         refusal = gtn_train.refused("encode", "--out", out, "--size", 9, "--resume")
         assert "is in use" in refusal
     assert "is no longer valid" in gtn_train.refused("encode", "--out", out, "--size", 9)

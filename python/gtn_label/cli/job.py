@@ -7,8 +7,8 @@ whole or not at all. Not here: exit codes and stderr (main.py), and the summary'
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from .. import quality
 from ..approx import match_approx
 from ..backend.names import backends
 from ..errors import ArgumentError, ArgumentTypeError
-from ..io.atomic import atomic_file, check_target
+from ..io.atomic import atomic_file, check_target, resolved, telling
 from ..io.checkpoint import Checkpoint
 from ..io.files import check_output_suffix, read_array
 from ..matching import match
@@ -37,6 +37,8 @@ class Run:
 
     def __init__(self, options: Options, warn: Callable[[str], None]) -> None:
         self.options = options
+        self._warn = warn
+        self._in_place: set[str] = set()  # outputs that the user was warned of
         self._words = _words(options)
         self.checkpoint: Checkpoint | None = None
         if options.checkpoint is not None:
@@ -46,6 +48,14 @@ class Run:
 
     def execute(self) -> str:
         """Label the sources, write all files, and return the text for stdout."""
+        try:
+            return self._execute()
+        except Exception:
+            if self.checkpoint is not None:
+                self.checkpoint.release()
+            raise
+
+    def _execute(self) -> str:
         self._check_outputs()
         latents, sources, groups = self._read()
         began = time.perf_counter()
@@ -73,6 +83,8 @@ class Run:
             self.checkpoint.save()
         except OSError as error:
             return f"--checkpoint '{path}' could not be written: {error.strerror or error}"
+        finally:
+            self.checkpoint.release()
         return f"'{path}' holds what was decided, and the same command continues"
 
     def _check_outputs(self) -> None:
@@ -91,15 +103,35 @@ class Run:
             if path is None:
                 continue
             for other_name, other in seen.items():
-                if _same_file(path, other):
+                if _same_file((name, path), (other_name, other)):
                     raise ValueError(f"{name} must not be the file of {other_name}: '{path}'")
             seen[name] = path
-            check_target(path, name)
+            if name == "--checkpoint" and self.checkpoint is not None:
+                self.checkpoint.acquire()
+            else:
+                with telling(functools.partial(self._written_in_place, name)):
+                    check_target(path, name)
         if options.out is None and options.out_path.exists():
             raise ValueError(
                 f"--out is not given, and '{options.out_path}' exists already: name it with --out "
                 "to replace it, or name another file"
             )
+
+    def _written_in_place(self, name: str, message: str) -> None:
+        """Warn once of an output that cannot be replaced."""
+        if name not in self._in_place:
+            self._warn(message)
+        self._in_place.add(name)
+
+    @contextlib.contextmanager
+    def _writing(self, name: str, path: Path) -> Iterator[None]:
+        """Name the output in an error of writing it, and in a warning."""
+        try:
+            with telling(functools.partial(self._written_in_place, name)):
+                yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(f"{name} '{path}' could not be written: {reason}") from None
 
     def _read(self) -> tuple[Any, Any, Any]:
         """Return latents, sources and groups from their files, None for those not given."""
@@ -154,9 +186,9 @@ class Run:
         with contextlib.ExitStack() as stack:
             if options.plot is not None and picture is not None:
                 # Written first and renamed last: both files appear, or neither.
-                stack.enter_context(_writing("--plot", options.plot))
+                stack.enter_context(self._writing("--plot", options.plot))
                 stack.enter_context(atomic_file(options.plot)).write(picture)
-            with _writing("--out", options.out_path):
+            with self._writing("--out", options.out_path):
                 result.save(options.out_path, indices_only=options.indices_only)
         removed = self.checkpoint is not None and self.checkpoint.remove()
         found = figures(
@@ -195,21 +227,12 @@ def _words(options: Options) -> dict[str, str]:
     return words
 
 
-@contextlib.contextmanager
-def _writing(name: str, path: Path) -> Iterator[None]:
-    """Name the output in an error of writing it."""
+def _same_file(a: tuple[str, Path], b: tuple[str, Path]) -> bool:
+    """Compare two arguments, each a name and a path."""
     try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"{name} '{path}' could not be written: {reason}") from None
-
-
-def _same_file(a: Path, b: Path) -> bool:
-    try:
-        return a.samefile(b)
+        return a[1].samefile(b[1])
     except OSError:  # one does not exist
-        return os.path.realpath(a) == os.path.realpath(b)
+        return resolved(a[1], a[0]) == resolved(b[1], b[0])
 
 
 def describe_backends(asked: ShowBackends) -> str:

@@ -2,14 +2,26 @@
 
 A checkpoint is a .npz file of the decided prefix (`visited`: the latent taken by each source in
 visiting order) and a fingerprint of everything that decides the result. Threads, memory, backend
-and output are no part of it: they may change when a run is continued. The engine checks the prefix
-once more.
+and output are no part of it: they may change when a run is continued.
+
+A run locks its checkpoint from before it is read until it is removed or left. Each run signs the
+file with an id of its own, and neither replaces nor removes a file that another run signed.
+
+A resumed run must end with the pairs of an uninterrupted one, so that a file is believed only if
+its SHA-256 over fingerprint and prefix is right: that finds any change by accident or by hand. A
+sample of the choices is made again for files of earlier versions, which have none (resumed.py). The
+engine refuses a prefix that no run can have decided (a latent taken twice, or of another group).
+Nothing but a second search can find a prefix whose author made it up and computed the hash anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
+import json
 import os
+import secrets
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,8 +33,10 @@ from numpy.typing import NDArray
 
 from ..arrays.convert import sha256
 from ..arrays.row_blocks import RowsLike, StrPath
-from .atomic import check_target
+from .atomic import check_target, resolved, telling
+from .lock import FileLock, Locked
 from .npy import read_npz, write_npz
+from .temporary import lock_path
 
 if TYPE_CHECKING:
     from ..backend.faiss_approx import Approx
@@ -91,12 +105,12 @@ class Checkpoint:
     Parameters
     ----------
     path
-        The file.
+        The file. An empty one counts as none. A symbolic link is followed, and stays.
     every
         Seconds between two saves.
     warn
-        Called once with a message when a save on the way fails, and the run goes on. By default
-        the message is a RuntimeWarning.
+        Called with a message when a save on the way fails and the run goes on (once), and when
+        the file cannot be locked, replaced or removed. By default the message is a RuntimeWarning.
     words
         Spelling of arguments in messages, by name in Python; by default the name itself.
     remove_at_end
@@ -111,6 +125,8 @@ class Checkpoint:
         Number of sources; None until the run has begun.
     resumed_at : int
         Number of sources that an earlier run decided.
+    hashed : bool
+        False if the file that they come from carries no hash of its content.
     """
 
     def __init__(
@@ -124,12 +140,58 @@ class Checkpoint:
         self.path = Path(path)
         self.done = self.resumed_at = 0
         self.total: int | None = None
+        self.hashed = True
         self.remove_at_end = remove_at_end
         self._every = every
         self._warn = warn or _warn
         self._words = words or {}
         self._name = self._word("checkpoint")
         self._warned = False
+        self._id = secrets.token_hex(8)
+        self._signed: str | None = None  # the id in the file that this run read or wrote
+        self._seen: tuple[int, ...] | None = None  # and which file that is
+        self._lock: FileLock | None = None
+
+    def acquire(self) -> None:
+        """Check that the file can be written, and lock it; once is enough.
+
+        Raises
+        ------
+        ValueError
+            If another run has locked it.
+        OSError
+            If it could not be written later.
+        """
+        if self._lock is not None:
+            return
+        with telling(self._warn):
+            check_target(self.path, self._name)
+        self._file = resolved(self.path, self._name)
+        lock = FileLock(lock_path(self._file))
+        try:
+            if not lock.acquire():
+                self._warn(
+                    f"{self._name} '{self.path}' is on a file system without locks: no other run "
+                    "must use it at the same time"
+                )
+        except Locked as error:
+            holder = f" ({error})" if str(error) else ""
+            raise ValueError(
+                f"{self._name} must be a file that no other run uses, and '{self.path}' is in use"
+                f"{holder}; wait for that run to end, or give another file"
+            ) from None
+        except OSError as error:  # such as a lock file that only another user may open
+            raise OSError(
+                f"{self._name} '{self.path}' cannot be locked: {error.strerror} for "
+                f"'{error.filename}'"
+            ) from None
+        self._lock = lock
+
+    def release(self) -> None:
+        """Free the lock, and leave the file."""
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = None
 
     def open(self, fields: dict[str, Any], visited: NDArray[np.int64], m: int) -> int:
         """Begin a run: read the file, if there is one, into the start of `visited`.
@@ -151,22 +213,28 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If the file is damaged, no checkpoint, or belongs to a run with other input or options.
+            If the file is damaged, no checkpoint, in use by another run, or belongs to a run with
+            other input or options.
         OSError
             If the file cannot be read, or could not be written later.
         """
-        check_target(self.path, self._name)
+        self.acquire()
         self._fields, self._visited = fields, visited
-        self.done = self._saved = self.resumed_at = self._read(m)
+        try:
+            self.done = self._saved = self.resumed_at = self._read(m)
+        except BaseException:
+            self.release()
+            raise
         self._saved_at = time.monotonic()
         self.total = len(visited)
         return self.done
 
     def _read(self, m: int) -> int:
         """Fill the start of `visited` from the file, and return the number of entries."""
-        if not self.path.exists():
+        if self._is_none():
             return 0
         name = f"{self._name} '{self.path}'"
+        identity = _identity(self._file)
         try:
             arrays, fields = read_npz(self.path, name=self._name)
         except (ValueError, TypeError) as error:
@@ -175,13 +243,20 @@ class Checkpoint:
             arrays, fields = {}, {}
         if fields.get("format") != FORMAT or "visited" not in arrays:
             raise ValueError(f"{name} is not a checkpoint of gtn-label, and is left alone")
+        prefix = arrays["visited"]
+        signed, digest = fields.pop("run", None), fields.pop("digest", None)
+        self.hashed = digest is not None  # earlier versions wrote neither
+        if (signed or digest) and digest != _digest(fields, prefix):
+            raise ValueError(
+                f"{name} is damaged: its content is not what was saved (SHA-256); delete it to "
+                "start over"
+            )
         differences = self._differences(fields)
         if differences:
             raise ValueError(
                 f"{name} belongs to another run: {'; '.join(differences)}. Give that run's input "
                 "and options to continue it, another file, or delete this one to start over"
             )
-        prefix = arrays["visited"]
         done = len(prefix) if prefix.ndim == 1 else -1
         if (
             prefix.dtype != np.int64
@@ -190,6 +265,7 @@ class Checkpoint:
         ):
             raise ValueError(f"{name} is damaged: its rows are no latents; delete it to start over")
         self._visited[:done] = prefix
+        self._signed, self._seen = signed, identity
         return done
 
     def refusal(self, rule: str) -> ValueError:
@@ -221,15 +297,30 @@ class Checkpoint:
         OSError
             If that fails. An earlier checkpoint is then as it was.
         """
+        if not self._is_ours():
+            raise OSError(
+                errno.EEXIST,
+                "another run's file has appeared there, and is left alone",
+                str(self.path),
+            )
         done = self.done
-        write_npz(self.path, {"visited": self._visited[:done]}, self._fields)
+        prefix = self._visited[:done]
+        fields = self._fields | {"run": self._id, "digest": _digest(self._fields, prefix)}
+        try:
+            with telling(lambda message: None):  # it is known since the run began
+                write_npz(self._file, {"visited": prefix}, fields)
+            self._signed = self._id
+        finally:  # also where half of it was written in place
+            self._seen = _identity(self._file)
         self._saved = done
 
     def stopped(self) -> None:
         """Save what a run decided that ends with an exception; a failure to save hides nothing."""
-        if self.remove_at_end and self.done > self._saved:
+        if self.done > self._saved:
             with contextlib.suppress(OSError):
                 self.save()
+        if self.remove_at_end:
+            self.release()
 
     def ended(self) -> None:
         """Note that all sources are decided, and delete the file if that is left to the run."""
@@ -238,10 +329,48 @@ class Checkpoint:
             self.remove()
 
     def remove(self) -> bool:
-        """Delete the file, and return True if there was one."""
-        existed = self.path.exists()
-        self.path.unlink(missing_ok=True)
-        return existed
+        """Delete this run's file and free the lock; return False if nothing was deleted.
+
+        A failure is a warning: the run has its result.
+        """
+        try:
+            if not self._file.exists():
+                return False
+            if self._is_ours():
+                self._unlink()
+                return True
+            self._warn(f"{self._name} '{self.path}' is another run's file now, and is left alone")
+        except OSError as error:
+            self._warn(
+                f"{self._name} '{self.path}' could not be removed ({error.strerror}); delete it"
+            )
+        finally:
+            self.release()
+        return False
+
+    def _unlink(self) -> None:
+        try:
+            self._file.unlink()
+        except OSError:  # a mount point, or another user's in a folder with the sticky bit
+            os.truncate(self._file, 0)
+
+    def _is_none(self) -> bool:
+        """Tell if there is no file, or an empty one such as mktemp makes."""
+        try:
+            return self._file.stat().st_size == 0
+        except FileNotFoundError:
+            return True
+
+    def _is_ours(self) -> bool:
+        """Tell if the file, if there is one, may be replaced or deleted by this run."""
+        if self._is_none() or _identity(self._file) == self._seen:
+            return True
+        if self._signed is None:
+            return False
+        try:  # perhaps only touched, or copied back
+            return bool(read_npz(self._file)[1].get("run") == self._signed)
+        except (ValueError, TypeError, OSError):
+            return False
 
     def _differences(self, theirs: dict[str, Any]) -> list[str]:
         """Describe each difference between the file's fingerprint and this run's."""
@@ -265,6 +394,21 @@ class Checkpoint:
 
     def _word(self, name: str) -> str:
         return self._words.get(name, name)
+
+
+def _digest(fields: dict[str, Any], prefix: NDArray[Any]) -> str:
+    """Return the SHA-256 of a checkpoint's content."""
+    text = json.dumps(fields, sort_keys=True)  # of any JSON: a file can hold NaN
+    return hashlib.sha256(text.encode() + prefix.tobytes()).hexdigest()
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Return numbers that differ after any other write to the path."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _warn(message: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from gtn_label.io.lock import FileLock, Locked
 
 from .store import RunFolder
 
@@ -25,7 +26,7 @@ class RunLock:
 
     def __init__(self, out: Path) -> None:
         self._out = out
-        self._lock: BaseFileLock | None = None
+        self._lock: FileLock | None = None
         self._made: list[Path] = []
 
     def acquire(self) -> bool:
@@ -41,13 +42,20 @@ class RunLock:
         new = [path for path in (self._out, *self._out.parents) if not path.exists()]
         path = RunFolder(self._out).path / LOCK_FILE
         self._made = [*([] if path.exists() else [path]), *new]
-        lock = FileLock(path)
+        lock = FileLock(path, remove=False)
         try:
-            lock.acquire(blocking=False)
-        except Timeout:
+            if not lock.acquire():
+                warnings.warn(
+                    f"'{self._out}' is on a file system without locks: no other gtn-train must be "
+                    "at work there",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        except Locked as error:
+            holder = f" ({error})" if str(error) else ""
             raise ValueError(
-                f"'{self._out}' is in use: another gtn-train is at work there; wait for it, or "
-                "choose another --out"
+                f"'{self._out}' is in use: another gtn-train is at work there{holder}; wait for "
+                "it, or choose another --out"
             ) from None
         self._lock = lock
         return True

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gtn_label.io.atomic import atomic_file
+from gtn_label.io.temporary import remove_unlocked
 
 from ..files import parse_json, read_json, write_json
 from .manifest import Manifest, StageSpec
@@ -105,7 +106,7 @@ class RunFolder:
     def sweep(self) -> None:
         """Remove the half-written temporaries of a process that was killed."""
         for file in self.path.glob(".gtn-label-*.tmp"):
-            file.unlink(missing_ok=True)
+            remove_unlocked(file, here=True)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write config.json."""

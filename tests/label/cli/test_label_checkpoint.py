@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import engine
-from command import child, gaussian, gtn_label, listing, one_line, start
+from another_user import with_mount
+from command import COMMAND, child, gaussian, gtn_label, listing, one_line, start
 from gtn_label import match
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.io import checkpoint
@@ -208,7 +209,7 @@ def test_damaged_checkpoints_are_refused(folder: Path) -> None:
         assert listing(folder) == ["latents.npy", "run.ckpt"]
 
 
-@pytest.mark.parametrize("kind", ["pairs", "part", "npy", "npz", "objects", "text", "empty"])
+@pytest.mark.parametrize("kind", ["pairs", "part", "npy", "npz", "objects", "text"])
 def test_files_that_are_no_checkpoints_are_left_alone(folder: Path, kind: str) -> None:
     path = folder / "other.npz"
     if kind in ("pairs", "part"):
@@ -221,7 +222,7 @@ def test_files_that_are_no_checkpoints_are_left_alone(folder: Path, kind: str) -
     elif kind == "objects":
         np.savez(path, z=np.array([{}], dtype=object))
     else:
-        path.write_text("my thesis" if kind == "text" else "")
+        path.write_text("my thesis")
     before = path.read_bytes()
     ended = gtn_label("latents.npy", "-o", "p.npz", "--checkpoint", "other.npz", cwd=folder)
     assert ended.returncode == 2
@@ -258,6 +259,46 @@ def test_bad_input_leaves_no_checkpoint(folder: Path) -> None:
     ended = gtn_label("latents.npy", "--checkpoint", "run.ckpt", cwd=folder)
     assert ended.returncode == 2
     assert listing(folder) == ["latents.npy"]
+
+
+def test_a_changed_checkpoint_is_refused(folder: Path) -> None:
+    rows = gaussian(3000, 8)
+    np.save(folder / "latents.npy", rows)
+    cut(folder / "run.ckpt", rows, visits(rows), 300)
+    contents, fields = checkpoint.read_npz(folder / "run.ckpt")
+    contents["visited"][[3, 70]] = contents["visited"][[70, 3]]
+    fields |= {"run": "00", "digest": "00"}
+    checkpoint.write_npz(folder / "run.ckpt", contents, fields)
+    ended = gtn_label("latents.npy", "-o", "p.npz", "--checkpoint", "run.ckpt", cwd=folder)
+    assert ended.returncode == 2
+    assert one_line(ended.stderr) == (
+        "error: --checkpoint 'run.ckpt' is damaged: its content is not what was saved (SHA-256); "
+        "delete it to start over"
+    )
+    assert listing(folder) == ["latents.npy", "run.ckpt"]
+
+
+def test_outputs_in_a_deleted_working_folder(folder: Path) -> None:
+    script = """
+import os, sys
+from gtn_label.cli import main as command
+os.mkdir("gone")
+os.chdir("gone")
+os.rmdir("../gone")
+command.main(sys.argv[1:])
+"""
+    latents, out = folder / "latents.npy", folder / "p.npz"
+    for arguments, name in (
+        ((), "--out 'pairs.npz'"),
+        (("-o", "p.npz"), "--out 'p.npz'"),
+        (("-o", out, "--checkpoint", "run.ckpt"), "--checkpoint 'run.ckpt'"),
+    ):
+        ended = child(script, latents, *arguments, cwd=folder)
+        assert ended.returncode == 2
+        assert f"error: {name} is relative, and the working folder no longer" in ended.stderr
+    ended = child(script, "latents.npy", "-o", out, cwd=folder)
+    assert "error: LATENTS 'latents.npy' is relative, and the working folder no" in ended.stderr
+    assert child(script, latents, "-o", out, cwd=folder).returncode == 0
 
 
 # ------------------------------------------------------------------------------ real processes
@@ -328,6 +369,48 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     assert not (tmp_path / "run.ckpt").exists()
     left = {entry for entry in listing(tmp_path) if not entry.startswith(".gtn-label-")}
     assert left == {"latents.npy", "pairs.npz", "whole.npz"}
+
+
+def test_a_second_process_is_refused_at_the_start(tmp_path: Path) -> None:
+    np.save(tmp_path / "latents.npy", gaussian(100_000, 64))
+    process = start("latents.npy", "-o", "pairs.npz", *SLOW, "--checkpoint-every", 0, cwd=tmp_path)
+    try:
+        wait_for(tmp_path / "run.ckpt", process)
+        began = time.monotonic()
+        second = gtn_label("latents.npy", "-o", "other.npz", *SLOW, "--cone", 2, cwd=tmp_path)
+        took = time.monotonic() - began
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    assert second.returncode == 2
+    assert one_line(second.stderr) == (
+        "error: --checkpoint must be a file that no other run uses, and 'run.ckpt' is in use "
+        f"(process {process.pid}); wait for that run to end, or give another file"
+    )
+    assert took < 5
+    np.save(tmp_path / "latents.npy", LATENTS)
+    ended = gtn_label("latents.npy", "-o", "pairs.npz", *SLOW, cwd=tmp_path)
+    assert "belongs to another run" in one_line(ended.stderr)
+    (tmp_path / "run.ckpt").unlink()
+    assert gtn_label("latents.npy", "-o", "pairs.npz", *SLOW, cwd=tmp_path).returncode == 0
+    assert listing(tmp_path) == ["latents.npy", "pairs.npz"]
+
+
+def test_an_output_that_is_written_in_place_is_told_of_once(folder: Path) -> None:
+    outside = folder / "outside"
+    outside.mkdir()
+    (outside / "pairs.npz").touch()
+    (folder / "pairs.npz").touch()
+    command = [*COMMAND, "latents.npy", "-q", "-o", "pairs.npz"]
+    code, out, err = with_mount(outside / "pairs.npz", folder / "pairs.npz", command, cwd=folder)
+    assert (code, out) == (0, "")
+    assert one_line(err) == (
+        "warning: --out 'pairs.npz' is a mount point: it is written in place, and a process "
+        "killed at that moment leaves it damaged"
+    )
+    assert gtn_label("latents.npy", "-q", "-o", "whole.npz", cwd=folder).returncode == 0
+    assert (outside / "pairs.npz").read_bytes() == (folder / "whole.npz").read_bytes()
 
 
 def test_interrupted_while_writing_the_pairs(folder: Path) -> None:

@@ -6,7 +6,11 @@ How the command continues runs, and what it refuses, is in cli/test_label_checkp
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import shutil
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,11 +18,15 @@ import numpy as np
 import pytest
 
 import engine
+from another_user import with_mount
+from command import listing
 from datasets import make
 from gtn_label import match, match_mixture
-from gtn_label.io.checkpoint import Checkpoint, read_npz
+from gtn_label.io.checkpoint import Checkpoint, read_npz, write_npz
+from gtn_label.io.temporary import lock_path
 
 LATENTS, SOURCES = make("gaussian", 3000, 8)
+FEWER = SOURCES[:2000]
 
 
 class Stop(Exception):
@@ -51,6 +59,7 @@ def test_saves_are_spaced_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         if path.exists():
             saved.append(len(read_npz(path)[0]["visited"]))
     assert saved == [3, 3, 3, 6, 6]
+    state.release()
 
 
 def test_a_save_that_fails_warns_once_and_the_run_goes_on(
@@ -65,6 +74,8 @@ def test_a_save_that_fails_warns_once_and_the_run_goes_on(
     monkeypatch.setattr(os, "fsync", full)
     state.poll(5)
     state.poll(6)
+    monkeypatch.undo()
+    state.release()
     assert len(warnings) == 1
     assert "could not be written (No space left on device); the run goes on" in warnings[0]
     assert read_npz(tmp_path / "c")[0]["visited"].tolist() == [0, 1, 2]
@@ -111,3 +122,274 @@ def test_other_types_are_refused(value: object) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"^checkpoint must be in a folder that exists"):
         match(LATENTS, checkpoint=tmp_path / "no" / "run.ckpt")
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """The checkpoint of a run that decided half of its sources."""
+    path = tmp_path / "run.ckpt"
+    with pytest.raises(Stop):
+        match(LATENTS, FEWER, checkpoint=path, progress=stop_at(0.5))
+    assert listing(tmp_path) == ["run.ckpt"]
+    return path
+
+
+# ---------------------------------------------------------------------------- two runs, one file
+
+
+def test_a_second_run_is_refused_while_the_first_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    refused: list[str] = []
+
+    def second() -> None:
+        with pytest.raises(ValueError, match="in use") as caught:
+            match(LATENTS, SOURCES, cone=2, checkpoint=path)
+        refused.append(str(caught.value))
+
+    def progress(done: int, *_: object) -> None:
+        if not refused:
+            thread = threading.Thread(target=second)
+            thread.start()
+            thread.join()
+
+    match(LATENTS, SOURCES, checkpoint=path, progress=progress)
+    assert refused == [
+        f"checkpoint must be a file that no other run uses, and '{path}' is in use (this process); "
+        "wait for that run to end, or give another file"
+    ]
+    assert listing(tmp_path) == []
+
+
+def test_links_to_one_file_are_one_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("run.ckpt")
+    state = begun(tmp_path / "link", 9, 30.0)
+    with pytest.raises(ValueError, match=r"run.ckpt' is in use"):
+        begun(tmp_path / "run.ckpt", 9, 30.0)
+    state.release()
+    begun(tmp_path / "run.ckpt", 9, 30.0).release()
+
+
+def test_a_refused_checkpoint_is_not_locked(stopped: Path) -> None:
+    with pytest.raises(ValueError, match="belongs to another run"):
+        match(LATENTS, FEWER, cone=2, checkpoint=stopped)
+    assert listing(stopped.parent) == ["run.ckpt"]
+    match(LATENTS, FEWER, checkpoint=stopped)
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.warns(RuntimeWarning, match=r"checkpoint '.*' is on a file system without locks"):
+        match(LATENTS, checkpoint=tmp_path / "run.ckpt")
+    assert listing(tmp_path) == []
+
+
+def test_a_lock_file_that_a_killed_run_left(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    lock_path(path).write_text("1 elsewhere\n")
+    match(LATENTS, checkpoint=path)
+    assert listing(tmp_path) == []
+
+
+def test_a_lock_that_cannot_be_had(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    lock_path(path).symlink_to("elsewhere")
+    with pytest.raises(
+        OSError, match=r"^checkpoint '.*run.ckpt' cannot be locked: .* for '.*lock'$"
+    ):
+        match(LATENTS, checkpoint=path)
+
+
+def another(path: Path, visited: list[int]) -> bytes:
+    """Put another run's checkpoint in the place of the file."""
+    state = begun(path.with_name("another"), 9, 0.0)
+    state.poll(3)
+    state.release()
+    path.with_name("another").replace(path)
+    return path.read_bytes()
+
+
+def test_another_runs_file_is_neither_replaced_nor_deleted(tmp_path: Path) -> None:
+    for saves in (0, 1):
+        path = tmp_path / f"{saves}.ckpt"
+        warnings: list[str] = []
+        state = begun(path, 9, 0.0, warnings.append)
+        for done in range(saves):
+            state.poll(done + 1)
+        theirs = another(path, [1, 2, 3])
+        state.poll(5)
+        state.poll(6)
+        assert (
+            "could not be written (another run's file has appeared there, and is left"
+            in warnings[0]
+        )
+        with pytest.raises(FileExistsError, match="is left alone"):
+            state.save()
+        assert not state.remove()
+        assert warnings[1:] == [f"checkpoint '{path}' is another run's file now, and is left alone"]
+        assert path.read_bytes() == theirs
+    assert listing(tmp_path) == ["0.ckpt", "1.ckpt"]
+
+
+def test_other_files_are_neither_replaced_nor_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    warnings: list[str] = []
+    state = begun(path, 9, 0.0, warnings.append)
+    state.poll(3)
+    path.write_bytes(b"my thesis")
+    state.poll(4)
+    assert not state.remove()
+    assert len(warnings) == 2
+    assert path.read_bytes() == b"my thesis"
+
+
+@pytest.mark.parametrize("change", ["touched", "copied", "deleted", "emptied"])
+def test_a_runs_own_file_is_known_again(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "run.ckpt"
+    state = begun(path, 9, 0.0)
+    state.poll(3)
+    if change == "touched":
+        os.utime(path, (1, 1))
+    elif change == "copied":
+        shutil.copy(path, tmp_path / "copy")
+        (tmp_path / "copy").replace(path)
+    elif change == "deleted":
+        path.unlink()
+    else:
+        os.truncate(path, 0)
+    state.poll(5)
+    assert read_npz(path)[0]["visited"].tolist() == [0, 1, 2, 3, 4]
+    os.utime(path, (1, 1))
+    assert state.remove()
+    assert listing(tmp_path) == []
+
+
+def test_a_resumed_file_is_the_runs_own(stopped: Path) -> None:
+    os.utime(stopped, (1, 1))
+
+    def progress(*_: object) -> None:
+        os.utime(stopped, (2, 2))
+
+    match(LATENTS, FEWER, checkpoint=stopped, progress=progress)
+    assert listing(stopped.parent) == []
+
+
+# ------------------------------------------------------------------------------- kinds of files
+
+
+def test_an_empty_file_counts_as_none(tmp_path: Path) -> None:
+    """As mktemp makes one, or a mount needs one."""
+    path = tmp_path / "run.ckpt"
+    path.touch(0o600)
+    with pytest.raises(Stop):
+        match(LATENTS, SOURCES, checkpoint=path, progress=stop_at(0.5))
+    assert path.stat().st_mode & 0o777 == 0o600
+    match(LATENTS, SOURCES, checkpoint=path)
+    assert not path.exists()
+
+
+def test_a_symbolic_link_stays(tmp_path: Path) -> None:
+    """As for every other output."""
+    (tmp_path / "disk").mkdir()
+    link, file = tmp_path / "run.ckpt", tmp_path / "disk" / "file"
+    link.symlink_to(file)
+    for left in (["file"], []):
+        if left:
+            with pytest.raises(Stop):
+                match(LATENTS, SOURCES, checkpoint=link, progress=stop_at(0.5))
+        else:
+            match(LATENTS, SOURCES, checkpoint=link)
+        assert listing(file.parent) == left
+        assert listing(tmp_path) == ["disk", "run.ckpt"]
+        assert link.is_symlink()
+
+
+RUN = """
+import numpy as np
+from gtn_label import match
+class Stop(Exception): pass
+def stop(*_): raise Stop
+x = np.random.Generator(np.random.Philox(0)).standard_normal((3000, 8))
+try:
+    match(x, checkpoint="run.ckpt", progress=stop)
+except Stop:
+    print(open("run.ckpt", "rb").read(2))
+match(x, checkpoint="run.ckpt", progress=lambda done, *_: print(done > 0))
+"""
+
+
+def test_a_mounted_file(tmp_path: Path) -> None:
+    """It cannot be removed, and is emptied: an empty file counts as none."""
+    outside, inside = tmp_path / "outside", tmp_path / "in" / "run.ckpt"
+    outside.touch()
+    inside.parent.mkdir()
+    inside.touch()
+    code, out, err = with_mount(outside, inside, [sys.executable, "-c", RUN], cwd=inside.parent)
+    assert code == 0, err
+    assert out.splitlines()[:2] == ["b'PK'", "True"]
+    assert "checkpoint 'run.ckpt' is a mount point: it is written in place" in err
+    assert "was written in place, as" not in err
+    assert outside.read_bytes() == b""
+    assert listing(inside.parent) == ["run.ckpt"]
+
+
+def test_a_file_that_cannot_be_removed_costs_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    path = tmp_path / "run.ckpt"
+    with pytest.raises(Stop):
+        match(LATENTS, SOURCES, checkpoint=path, progress=stop_at(0.5))
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(os, "truncate", refuse)
+    with pytest.warns(RuntimeWarning, match="could not be removed .*; delete it"):
+        match(LATENTS, SOURCES, checkpoint=path)
+
+
+def test_a_working_folder_that_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(FileNotFoundError, match=r"^checkpoint 'run.ckpt' is relative, and the w"):
+        match(LATENTS, checkpoint="run.ckpt")
+
+
+# --------------------------------------------------------------------------- content that changed
+
+
+def test_a_changed_prefix_is_refused(stopped: Path) -> None:
+    arrays, fields = read_npz(stopped)
+    visited, before = arrays["visited"], stopped.read_bytes()
+    rng = np.random.Generator(np.random.Philox(1))
+    free = np.setdiff1d(np.arange(len(LATENTS)), visited)
+    for i, j in rng.integers(0, len(visited), (20, 2)).tolist():
+        if i == j:
+            continue
+        swapped, replaced = visited.copy(), visited.copy()
+        swapped[[i, j]] = swapped[[j, i]]
+        replaced[i] = free[0]
+        for changed in (swapped, replaced, visited[:-1], np.append(visited, free[0])):
+            write_npz(stopped, {"visited": changed}, fields)
+            with pytest.raises(ValueError, match="is damaged: its content is not what was saved"):
+                match(LATENTS, FEWER, checkpoint=stopped)
+    for name in ("digest", "run"):
+        write_npz(
+            stopped, {"visited": visited[::-1]}, {k: v for k, v in fields.items() if k != name}
+        )
+        with pytest.raises(ValueError, match="is damaged: its content is not what was saved"):
+            match(LATENTS, FEWER, checkpoint=stopped)
+    stopped.write_bytes(before)
+    match(LATENTS, FEWER, checkpoint=stopped)
+
+
+def test_a_changed_option_is_refused(stopped: Path) -> None:
+    """As if the checkpoint were that of another cone."""
+    arrays, fields = read_npz(stopped)
+    write_npz(stopped, arrays, fields | {"--cone": 2})
+    with pytest.raises(ValueError, match=r"is damaged: .* \(SHA-256\); delete it to start over$"):
+        match(LATENTS, FEWER, checkpoint=stopped, cone=2)
