@@ -219,7 +219,7 @@ def test_two_processes_train_as_one_does_and_fail_together(gtn_train, tmp_path):
     )
     assert codes == [[0, 0, 2, 2]] * 2
     said = [line for line in done.stderr.splitlines() if line.startswith("gtn-train: ")]
-    refusal = "'two/pairs' is no longer valid: seed was 0 and is 1. --resume rebuilds it; another"
+    refusal = "'two/pairs' is no longer valid: --seed was 0 and is 1. --resume rebuilds it; another"
     full = "'full/generator/metrics.jsonl': No space left on device"
     for message in (refusal, full):
         errors = [line.removeprefix("gtn-train: error: ") for line in said if message in line]

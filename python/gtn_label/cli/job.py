@@ -7,7 +7,6 @@ whole or not at all. Not here: exit codes and stderr (main.py), and the summary'
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -21,15 +20,18 @@ from ..backend.names import backends
 from ..errors import ArgumentError, ArgumentTypeError
 from ..io.atomic import atomic_file, check_target
 from ..io.checkpoint import Checkpoint
-from ..io.files import check_output_suffix, read_array
+from ..io.files import check_output_suffix
 from ..matching import match
 from ..result import Matching
+from ..text import quoted
 from . import plot
-from .console import os_message
+from .console import Refused, is_terminal, json_text, os_message
 from .options import Options, ShowBackends
+from .sections import STREAM
+from .streams import check_stdout, pairs_target, read_input
 from .summary import backends_table, figures, plain, summary_table
 
-__all__ = ["Run", "describe_backends"]
+__all__ = ["Run", "describe_backends", "writing"]
 
 
 class Run:
@@ -44,16 +46,13 @@ class Run:
                 options.checkpoint, options.checkpoint_every, warn, self._words, remove_at_end=False
             )
 
-    def execute(self) -> str:
-        """Label the sources, write all files, and return the text for stdout."""
+    def execute(self) -> list[str]:
+        """Label the sources, write all files, and return the lines of the summary."""
         self._check_outputs()
         latents, sources, groups = self._read()
         began = time.perf_counter()
-        try:
+        with self.in_words():
             result = self._match(latents, sources, groups)
-        except (ArgumentError, ArgumentTypeError) as error:
-            message = error.spelled(self._words | self._paths())
-            raise (ValueError if isinstance(error, ValueError) else TypeError)(message) from None
         seconds = time.perf_counter() - began
         try:
             return self._finish(result, latents, seconds)
@@ -61,8 +60,24 @@ class Run:
             # The long part is over, and a full disk is no reason to do it again.
             kept = self.keep()
             if kept and isinstance(error, OSError):
-                raise OSError(f"{os_message(error)}; {kept}") from None
+                raise OSError(error.errno, f"{os_message(error)}; {kept}") from None
+            if kept and isinstance(error, Refused):
+                raise Refused(f"{error.message}; {kept}", error.code) from None
             raise
+
+    @contextlib.contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Spell errors about arguments as the command line does."""
+        try:
+            yield
+        except (ArgumentError, ArgumentTypeError) as error:
+            message = error.spelled(self._words | self._paths())
+            raise (ValueError if isinstance(error, ValueError) else TypeError)(message) from None
+
+    @property
+    def shows_progress(self) -> bool:
+        """True if a bar has a reader."""
+        return not self.options.quiet and is_terminal(sys.stderr)
 
     def keep(self) -> str:
         """Save the decided sources if there is a checkpoint; say where they are, or why not."""
@@ -72,48 +87,51 @@ class Run:
         try:
             self.checkpoint.save()
         except OSError as error:
-            return f"--checkpoint '{path}' could not be written: {error.strerror or error}"
-        return f"'{path}' holds what was decided, and the same command continues"
+            return f"--checkpoint {quoted(path)} could not be written: {error.strerror or error}"
+        return f"{quoted(path)} holds what was decided, and the same command continues"
 
     def _check_outputs(self) -> None:
         """Refuse outputs that could not be written later, or would destroy a file."""
         options = self.options
-        check_output_suffix(options.out_path, "--out")
+        if options.out_file is None:
+            check_stdout()
+        else:
+            check_output_suffix(options.out_file, "--out")
         if options.plot is not None:
             plot.require(options.plot)
         outputs = [
-            ("--out", options.out_path),
+            ("--out", options.out_file),
             ("--plot", options.plot),
             ("--checkpoint", options.checkpoint),
         ]
-        seen = options.inputs()
+        seen = {name: path for name, path in options.inputs().items() if path != STREAM}
         for name, path in outputs:
             if path is None:
                 continue
             for other_name, other in seen.items():
                 if _same_file(path, other):
-                    raise ValueError(f"{name} must not be the file of {other_name}: '{path}'")
+                    raise ValueError(f"{name} must not be the file of {other_name}: {quoted(path)}")
             seen[name] = path
             check_target(path, name)
         if options.out is None and options.out_path.exists():
             raise ValueError(
-                f"--out is not given, and '{options.out_path}' exists already: name it with --out "
-                "to replace it, or name another file"
+                f"--out is not given, and {quoted(options.out_path)} exists already: name it with "
+                "--out to replace it, or name another file"
             )
 
     def _read(self) -> tuple[Any, Any, Any]:
         """Return latents, sources and groups from their files, None for those not given."""
         options = self.options
-        latents = read_array(options.latents, options.key, name="LATENTS", key_name="--key")
+        latents = read_input(options.latents, options.key, name="LATENTS", key_name="--key")
         sources = groups = None
         if options.sources is not None:
-            sources = read_array(
+            sources = read_input(
                 options.sources, options.sources_key, name="--sources", key_name="--sources-key"
             )
         if options.source_groups is not None and options.latent_groups is not None:
             groups = (
-                read_array(options.source_groups, name="--source-groups"),
-                read_array(options.latent_groups, name="--latent-groups"),
+                read_input(options.source_groups, None, name="--source-groups", key_name="key"),
+                read_input(options.latent_groups, None, name="--latent-groups", key_name="key"),
             )
         return latents, sources, groups
 
@@ -122,7 +140,7 @@ class Run:
         asked: dict[str, Any] = {
             "seed": 0 if options.seed is None else options.seed,
             "groups": groups,
-            "progress": not options.quiet and sys.stderr is not None and sys.stderr.isatty(),
+            "progress": self.shows_progress,
             "checkpoint": self.checkpoint,
             **options.matching,
         }
@@ -130,7 +148,7 @@ class Run:
             return match(latents, sources, **asked)
         return match_approx(latents, sources, **options.approx, **asked)
 
-    def _finish(self, result: Matching, latents: Any, seconds: float) -> str:
+    def _finish(self, result: Matching, latents: Any, seconds: float) -> list[str]:
         """Measure, write all files, and only then delete the checkpoint."""
         options = self.options
         picture = None
@@ -154,10 +172,11 @@ class Run:
         with contextlib.ExitStack() as stack:
             if options.plot is not None and picture is not None:
                 # Written first and renamed last: both files appear, or neither.
-                stack.enter_context(_writing("--plot", options.plot))
+                stack.enter_context(writing("--plot", options.plot))
                 stack.enter_context(atomic_file(options.plot)).write(picture)
-            with _writing("--out", options.out_path):
-                result.save(options.out_path, indices_only=options.indices_only)
+            with writing("--out", options.out_path), pairs_target(options) as target:
+                result.save(target, indices_only=options.indices_only)
+                out_bytes = target.stat().st_size
         removed = self.checkpoint is not None and self.checkpoint.remove()
         found = figures(
             result,
@@ -165,12 +184,13 @@ class Run:
             seconds,
             0 if self.checkpoint is None else self.checkpoint.resumed_at,
             options.out_path,
+            out_bytes,
             options.plot,
             options.checkpoint if removed else None,
         )
         if options.json:
-            return json.dumps(found, default=plain)
-        return "" if options.quiet else summary_table(found, options.checkpoint)
+            return json_text(found, default=plain)
+        return [] if options.quiet else summary_table(found, options.checkpoint)
 
     def _paths(self) -> dict[str, str]:
         """Return the arguments that are files, as messages about their contents name them."""
@@ -181,7 +201,9 @@ class Run:
             "latent_groups": "--latent-groups",
         }
         files = self.options.inputs()
-        return {name: f"{word} '{files[word]}'" for name, word in names.items() if word in files}
+        return {
+            name: f"{word} {quoted(files[word])}" for name, word in names.items() if word in files
+        }
 
 
 def _words(options: Options) -> dict[str, str]:
@@ -196,13 +218,14 @@ def _words(options: Options) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _writing(name: str, path: Path) -> Iterator[None]:
+def writing(name: str, path: Path) -> Iterator[None]:
     """Name the output in an error of writing it."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OSError(f"{name} '{path}' could not be written: {reason}") from None
+        message = f"{name} {quoted(path)} could not be written: {reason}"
+        raise OSError(error.errno, message) from None
 
 
 def _same_file(a: Path, b: Path) -> bool:
@@ -212,8 +235,8 @@ def _same_file(a: Path, b: Path) -> bool:
         return os.path.realpath(a) == os.path.realpath(b)
 
 
-def describe_backends(asked: ShowBackends) -> str:
+def describe_backends(asked: ShowBackends) -> list[str]:
     """Return the backends as a table, or as JSON."""
     if asked.json:
-        return json.dumps([row._asdict() for row in backends()])
+        return json_text([row._asdict() for row in backends()])
     return backends_table()

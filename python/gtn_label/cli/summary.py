@@ -21,6 +21,7 @@ def figures(
     seconds: float,
     resumed_at: int,
     out: Path,
+    out_bytes: int,
     plot: Path | None,
     checkpoint_removed: Path | None,
 ) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def figures(
         **summary._asdict(),
         **{name: result.meta[name] for name in ("seed", "order", "cone", "center", "groups")},
         "out": str(out),
-        "out_bytes": out.stat().st_size,
+        "out_bytes": out_bytes,
         "plot": None if plot is None else str(plot),
         "approx": result.meta.get("approx"),
         "resumed_at": resumed_at,
@@ -48,8 +49,8 @@ def figures(
     }
 
 
-def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> str:
-    """Lay out the figures of a run for a reader."""
+def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> list[str]:
+    """Lay out the figures of a run for a reader, a line each."""
 
     def number(name: str) -> str:
         value = figures[name]
@@ -81,7 +82,7 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> str:
     return table(rows)
 
 
-def backends_table() -> str:
+def backends_table() -> list[str]:
     """List the backends, with the reason for each that cannot run here."""
     return table(
         [
