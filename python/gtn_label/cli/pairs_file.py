@@ -127,8 +127,7 @@ class PairsFile(Run):
         if made_from != found:
             raise ValueError(
                 f"LATENTS {quoted(self.options.latents)} must be those of --apply "
-                f"{quoted(self._path)}: its SHA-256 is {str(made_from)[:12]}, theirs "
-                f"{found[:12]}"
+                f"{quoted(self._path)}, with SHA-256 {str(made_from)[:12]}, got {found[:12]}"
             )
         m = latents.shape[0]
         if len(pairs.assignment) and not 0 <= pairs.assignment.min() <= pairs.assignment.max() < m:

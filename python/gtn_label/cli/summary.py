@@ -57,6 +57,7 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> list[s
         return "undefined" if value is None else f"{value:.4f}"
 
     sample = figures["learnability_sample"]
+    shown_out = "standard output" if figures["out"] == "-" else figures["out"]
     rows = [
         ("n", f"{figures['n']:,}"),
         ("latents", f"{figures['latents']:,}"),
@@ -69,7 +70,7 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> list[s
         ("norm correlation", f"{number('norm_correlation')} (rank, source and label norms)"),
         ("learnability", f"{number('learnability')} (10-NN R2 of labels, {sample:,} rows)"),
         *_loss(figures["approx"]),
-        ("pairs", f"{figures['out']} ({format_bytes(figures['out_bytes'])})"),
+        ("pairs", f"{shown_out} ({format_bytes(figures['out_bytes'])})"),
     ]
     if figures["latents"] == figures["n"]:
         del rows[1]
