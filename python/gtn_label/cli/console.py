@@ -102,8 +102,8 @@ def run(
         The exit code.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a path may hold bytes that no encoding has
-            stream.reconfigure(errors="backslashreplace")
+        if hasattr(stream, "reconfigure") and not stream.closed:
+            stream.reconfigure(errors="backslashreplace")  # for letters that an encoding lacks
     with Interrupts(last) as interrupts, _known(interrupts), _warnings_said(program):
         try:
             with interrupts.held():
@@ -227,7 +227,7 @@ def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
     """
     stream = sys.stdout if stream is None else stream
     text = "\n".join(visible(line) for line in lines)
-    if not text or stream is None:
+    if not text or stream is None or stream.closed:
         return
     try:
         print(text, file=stream, flush=True)
@@ -302,7 +302,7 @@ def _refuse(program: str, error: Exception) -> int:
 
 def _on_one_line(message: str) -> str:
     """Join the lines of a message that another library wrote; in ours a line's end is a name's."""
-    return re.sub(r"\s*\n\s*", " ", message.strip())
+    return re.sub(r"[ \t]*\n[ \t]*", " ", message.strip(" \t\n"))
 
 
 def _forget_stdout() -> None:
