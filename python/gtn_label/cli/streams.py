@@ -96,9 +96,9 @@ def pairs_target(options: Options) -> Iterator[Path]:
         path = folder / f"stdout.{options.stream_format}"
         yield path
         try:
-            with path.open("rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
-            sys.stdout.buffer.flush()
+            # A buffer of our own: under PYTHONUNBUFFERED that of stdout writes in part.
+            with path.open("rb") as file, open(sys.stdout.fileno(), "wb", closefd=False) as out:
+                shutil.copyfileobj(file, out, 1 << 20)
         except BrokenPipeError:
             raise Refused(
                 "--out '-' was not read to its end: the reader of standard output has left",
