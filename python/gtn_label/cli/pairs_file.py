@@ -81,10 +81,10 @@ class PairsFile(Run):
             return []
         seconds = format_seconds(time.perf_counter() - began)
         rows = [("pairs", f"{self._path} holds for {options.latents}"), ("time", seconds)]
-        shown = {name: value for name, value in record._asdict().items() if name != "seconds"}
         rows[1:1] = [
             (name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
-            for name, value in shown.items()
+            for name, value in record._asdict().items()
+            if name != "seconds" and value != ""
         ]
         return table(rows)
 
@@ -152,8 +152,8 @@ class PairsFile(Run):
                 f"{name} must have shape ({len(pairs.assignment)}, {latents.shape[1]}), as --apply "
                 f"{quoted(self._path)} and LATENTS say, got ({n}, {dim})"
             )
-        if pairs.meta.get("method") == "quantile":
-            return
+        if pairs.meta.get("method") not in ("match", "match_approx"):
+            return  # their cosines are not those of the rows as given
         step = max(1, BLOCK_VALUES // dim)
         mean = np.zeros(dim)
         if pairs.meta.get("center"):

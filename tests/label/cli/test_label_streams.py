@@ -190,7 +190,7 @@ def test_the_reader_of_pairs_that_left(folder: Path, unbuffered: str) -> None:
     process.stderr.close()
     assert process.wait(60) == 141
     message = one_line(stderr)
-    assert "--out '-' was not read to its end: the reader of standard output left" in message
+    assert "--out '-' was not read to its end: the reader of standard output has left" in message
     assert "'run.ckpt' holds what was decided, and the same command continues" in message
     assert (folder / "run.ckpt").exists()
 
