@@ -31,7 +31,7 @@ from .sections import STREAM
 from .streams import check_stdout, pairs_target, read_input
 from .summary import backends_table, figures, plain, summary_table
 
-__all__ = ["Run", "describe_backends", "writing"]
+__all__ = ["Run", "describe_backends"]
 
 
 class Run:
@@ -119,6 +119,16 @@ class Run:
                 "--out to replace it, or name another file"
             )
 
+    @contextlib.contextmanager
+    def _writing(self, name: str, path: Path) -> Iterator[None]:
+        """Name the output in an error of writing it."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            message = f"{name} {quoted(path)} could not be written: {reason}"
+            raise OSError(error.errno, message) from None
+
     def _read(self) -> tuple[Any, Any, Any]:
         """Return latents, sources and groups from their files, None for those not given."""
         options = self.options
@@ -172,9 +182,9 @@ class Run:
         with contextlib.ExitStack() as stack:
             if options.plot is not None and picture is not None:
                 # Written first and renamed last: both files appear, or neither.
-                stack.enter_context(writing("--plot", options.plot))
+                stack.enter_context(self._writing("--plot", options.plot))
                 stack.enter_context(atomic_file(options.plot)).write(picture)
-            with writing("--out", options.out_path), pairs_target(options) as target:
+            with self._writing("--out", options.out_path), pairs_target(options) as target:
                 result.save(target, indices_only=options.indices_only)
                 out_bytes = target.stat().st_size
         removed = self.checkpoint is not None and self.checkpoint.remove()
@@ -215,17 +225,6 @@ def _words(options: Options) -> dict[str, str]:
     words["groups"] = "--source-groups and --latent-groups"
     words["backend"] = "--backend" if options.approx is None else "--approx: backend"
     return words
-
-
-@contextlib.contextmanager
-def writing(name: str, path: Path) -> Iterator[None]:
-    """Name the output in an error of writing it."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        message = f"{name} {quoted(path)} could not be written: {reason}"
-        raise OSError(error.errno, message) from None
 
 
 def _same_file(a: Path, b: Path) -> bool:

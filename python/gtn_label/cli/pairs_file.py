@@ -21,7 +21,7 @@ from ..io.files import write_pairs
 from ..result import Matching
 from ..text import quoted
 from .console import EXIT_DIFFERENT, Refused, format_bytes, format_seconds, json_text, table
-from .job import Run, writing
+from .job import Run
 from .options import Options
 from .streams import pairs_target
 from .summary import plain
@@ -111,7 +111,7 @@ class PairsFile(Run):
             "assignment": pairs.assignment,
             "cosine": pairs.cosine,
         }
-        with writing("--out", options.out_path), pairs_target(options) as target:
+        with self._writing("--out", options.out_path), pairs_target(options) as target:
             write_pairs(target, content, pairs.meta)
             size = target.stat().st_size
         n = len(pairs.assignment)
