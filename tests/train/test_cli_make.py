@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -365,6 +366,18 @@ def test_no_extra_is_named_for_a_module_that_no_extra_has(gtn_train, vectors, mo
 
     monkeypatch.setattr(sample, "sample_latents", unfinished)
     assert gtn_train.refused("sample", vectors) == f"No module named {name!r}"
+
+
+def test_no_control_character_reaches_the_terminal(gtn_train, vectors, tmp_path):
+    """Neither in a refusal nor in the table of a run."""
+    name = "a\x1b[2J\u202e\nb"
+    shown = r"a\x1b[2J\u202e\nb"
+    refusal = gtn_train.refused("fit", "--preset", "vectors", "--data", name, "--out", tmp_path)
+    assert refusal == f"--data '{shown}' does not exist"
+    shutil.copytree(vectors, tmp_path / name)
+    done = gtn_train.ok("fit", "--out", tmp_path / name)
+    assert f"{tmp_path}/{shown}/generator\n" in done.out
+    assert done.out.replace("\n", "").isprintable()
 
 
 def test_devices_are_those_torchrun_started(gtn_train, tmp_path, monkeypatch):
