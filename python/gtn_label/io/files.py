@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from ..arrays.row_blocks import Array, RowsLike, StrPath
-from ..text import quoted
 from .npy import read_npy, read_npz, read_npz_array, write_npz
 from .reading import file_size, meta_text, parse_meta, pick
 from .safetensors import map_safetensor, open_safetensors, write_safetensors
@@ -95,7 +94,7 @@ def read_array(
     if suffix == ".safetensors":
         tensors, _ = open_safetensors(path, shown)
         key = pick(list(tensors), key, shown, key_name)
-        return map_safetensor(path, tensors[key], f"tensor {quoted(key)} of {shown}")
+        return map_safetensor(path, tensors[key], f"tensor '{key}' of {shown}")
     return read_torch(path, key, shown, key_name)
 
 
@@ -171,7 +170,7 @@ def read_pairs(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], 
     tensors, metadata = open_safetensors(path, shown)
     meta = parse_meta(metadata.get("meta"), shown)
     arrays = {
-        key: np.array(map_safetensor(path, tensor, f"tensor {quoted(key)} of {shown}"))
+        key: np.array(map_safetensor(path, tensor, f"tensor '{key}' of {shown}"))
         for key, tensor in tensors.items()
     }
     return arrays, meta

@@ -17,7 +17,6 @@ from typing import IO, Any
 import numpy as np
 
 from ..arrays.row_blocks import Array, RowsLike, StrPath, little_endian, row_blocks
-from ..text import quoted
 from .atomic import atomic_file
 from .reading import file_size, meta_text, parse_meta, pick, reading
 
@@ -117,12 +116,12 @@ def _npz_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _load_npz_member(archive: zipfile.ZipFile, key: str, shown: str) -> Array:
-    member = f"array {quoted(key)} of {shown}"
+    member = f"array '{key}' of {shown}"
     info = _npz_members(archive)[key]
     with reading(f"{member} is damaged"):
         with archive.open(info) as file:
             if file.read(6) != b"\x93NUMPY":
-                raise ValueError(f"{quoted(info.filename)} is not an array")
+                raise ValueError(f"'{info.filename}' is not an array")
         file = archive.open(info)
     with file:
         # First the header alone: a damaged one could ask for more memory than there is.
