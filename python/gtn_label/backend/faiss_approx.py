@@ -68,8 +68,6 @@ class Approx:
 def _check_text(value: Any, name: str) -> None:
     if not as_text(value, name).strip():
         raise ArgumentError(name, "must not be empty")
-    if "\0" in value:
-        raise ArgumentError(name, "must not hold a NUL character", repr(value))
 
 
 class FactoryIndex:
