@@ -241,7 +241,7 @@ def test_two_processes_train_as_one_does_and_fail_together(gtn_train, tmp_path):
         ["full", *given, "--out", "full"],
         ["run", "generator", "--out", "two", "--seed", "1"],
     )
-    assert codes == [[0, 0, 2, 2]] * 2
+    assert codes == [[0, 0, 1, 2]] * 2, "full disk, then wrong usage"
     said = [line for line in done.stderr.splitlines() if line.startswith("gtn-train: ")]
     refusal = "'two/pairs' is no longer valid: --seed was 0 and is 1. --resume rebuilds it; another"
     full = "'full/generator/metrics.jsonl': No space left on device"
