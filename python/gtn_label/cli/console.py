@@ -217,22 +217,22 @@ def say(program: str, message: str, code: int = EXIT_DONE) -> int:
     return code
 
 
-def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
-    """Print lines on stdout, or on another stream; a reader that left early is no error.
+def print_lines(lines: Iterable[str], *, on_stderr: bool = False) -> None:
+    """Print lines on stdout, or on stderr; a reader that left early is no error.
 
     Raises
     ------
     OSError
         If stdout cannot be written.
     """
-    stream = sys.stdout if stream is None else stream
+    stream = sys.stderr if on_stderr else sys.stdout
     text = "\n".join(visible(line) for line in lines)
     if not text or stream is None or stream.closed:
         return
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
-        if stream is not sys.stdout:
+        if on_stderr:
             return
         _forget_stdout()
         if not isinstance(error, BrokenPipeError):

@@ -58,7 +58,7 @@ class _Command:
             stored = asked.verify is not None or asked.apply is not None
             self._run = (PairsFile if stored else Run)(asked, self._warn)
             lines = self._run.execute()
-            console.print_lines(lines, sys.stderr if asked.out == STREAM else None)
+            console.print_lines(lines, on_stderr=asked.out == STREAM)
 
     def _warn(self, message: str) -> None:
         console.say(PROGRAM, f"warning: {message}")

@@ -250,6 +250,26 @@ def test_streams_that_are_closed(folder: Path, number: int) -> None:
     assert ", and there is none" in one_line(done.stderr.decode())
 
 
+def test_the_summary_never_joins_the_pairs(folder: Path) -> None:
+    """Not even where there is no stderr."""
+
+    def close() -> None:
+        interruptible()
+        os.close(2)
+
+    done = subprocess.run(
+        [*COMMAND, "latents.npy", "--out", "-"],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        check=False,
+        preexec_fn=close,
+    )
+    assert done.returncode == 0
+    assert gtn_label("latents.npy", "-o", "b.npz", "-q", cwd=folder).returncode == 0
+    assert done.stdout == (folder / "b.npz").read_bytes()
+
+
 def test_a_file_named_like_the_stream(folder: Path) -> None:
     (folder / "-").write_bytes((folder / "latents.npy").read_bytes())
     done = gtn_label("./-", cwd=folder)
