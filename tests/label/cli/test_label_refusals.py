@@ -105,7 +105,7 @@ REFUSED = {
     "groups of floats": (
         groups(np.zeros(200), np.zeros(200)),
         GROUPS,
-        "--source-groups 'sg.npy' .*integers, got .*float64",
+        "--source-groups 'sg.npy' .*integers.*, got .*float64",
     ),
     "one group file": (nothing, "latents.npy --source-groups a.npy", "needs --latent-groups"),
     "seed and sources": (nothing, "latents.npy --sources s.npy --seed 1", "--seed .*--sources"),
