@@ -1,11 +1,13 @@
 """Errors about arguments: the argument's name, the rule that its value breaks, and the value found.
 
 Python and the command spell an argument differently (`cone`, `--cone`). The names are therefore
-fields of the error, and `spelled` writes the sentence with other names.
+fields of the error, and `spelled` writes the sentence with other names. A rule or an advice names
+another argument in braces: "needs {backend} 'cuda'".
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 MOST_CHARACTERS = 400  # of a value in a message
@@ -21,19 +23,25 @@ class _Argument(Exception):
     ) -> None:
         super().__init__(name, rule, got, advice)  # all of them, so that errors can be pickled
         self.names = (name,) if isinstance(name, str) else name
-        self.rule = rule
+        self.rule = _named(rule, {})
         self.got = _brief(got)
-        self.advice = advice
+        self.advice = _named(advice, {})
 
     def spelled(self, words: Mapping[str, str]) -> str:
         """Return the sentence with `words[name]` in place of each name that `words` holds."""
         names = " and ".join(words.get(name, name) for name in self.names)
-        space = "" if self.rule.startswith(":") else " "
+        rule, advice = _named(self.args[1], words), _named(self.args[3], words)
+        space = "" if rule.startswith(":") else " "
         got = f", got {self.got}" if self.got else ""
-        return f"{names}{space}{self.rule}{got}" + (f"; {self.advice}" if self.advice else "")
+        return f"{names}{space}{rule}{got}" + (f"; {advice}" if advice else "")
 
     def __str__(self) -> str:
         return self.spelled({})
+
+
+def _named(text: str, words: Mapping[str, str]) -> str:
+    """Write each name in braces as `words` spells it."""
+    return re.sub(r"\{([a-z_]+)\}", lambda found: words.get(found[1], found[1]), text)
 
 
 def _brief(text: str) -> str:
@@ -51,7 +59,8 @@ class ArgumentError(_Argument, ValueError):
     name : str or tuple of str
         The argument, or several that do not fit each other.
     rule : str
-        The rule as a predicate, such as "must be >= 1".
+        The rule as a predicate, such as "must be >= 1". Other arguments are named in braces, here
+        and in `advice`.
     got : str
         The value found, as the message shows it.
     advice : str

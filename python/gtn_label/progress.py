@@ -1,18 +1,76 @@
-"""Progress of a matching: a bar on stderr, or calls of a callback.
+"""Progress of long work: a bar on stderr or in a notebook, or calls of a callback.
 
 The engine reports the number of sources decided about ten times a second (csrc/bindings).
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeAlias
 
 from .errors import ArgumentTypeError
+from .text import visible
 
 ProgressCallback: TypeAlias = Callable[[int, int, float | None], object]
+
+
+def progress_bar(show: bool, *, total: int, desc: str = "", **options: Any) -> Any:
+    """Return a bar of tqdm's, the kind that fits a terminal or a notebook.
+
+    Parameters
+    ----------
+    show : bool
+        False for a bar that shows nothing. Nothing is shown either if stderr is None, as under
+        pythonw, and no harm is done if stderr is closed on the way.
+    total : int
+    desc : str
+        Words before the bar.
+    **options
+        As tqdm has them.
+    """
+    from tqdm import tqdm  # here: a silent run of gtn-label needs no bar
+
+    if not show or sys.stderr is None:
+        return tqdm(total=total, disable=True)
+    kind: Any = tqdm
+    if "IPython" in sys.modules:  # elsewhere tqdm.auto would import asyncio, to choose the same
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # without ipywidgets the bar is one of text
+            from tqdm.auto import tqdm as kind
+    if not kind.__module__.startswith("tqdm.notebook"):
+        options["file"] = _Unbreakable(sys.stderr)
+    return kind(total=total, desc=visible(desc), **options)
+
+
+class _Unbreakable:
+    """Stderr for a bar: a stream that nobody reads any more ends the bar, not the work."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, if that is possible."""
+        with contextlib.suppress(OSError, ValueError):  # the latter: it is closed
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, if that is possible."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self._stream or other is self  # tqdm asks the width of stderr alone
+
+    def __hash__(self) -> int:
+        return hash(self._stream)
 
 
 class Progress:
@@ -21,7 +79,7 @@ class Progress:
     Parameters
     ----------
     target : None, bool or callable
-        None or False: silent. True: a tqdm bar on stderr. A callable is called with
+        None or False: silent. True: a bar on stderr, or in a notebook. A callable is called with
         (done, total, seconds_left); seconds_left is None until there is a rate to go by.
     total : int
         Number of sources.
@@ -44,9 +102,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._target is True:
-            from tqdm import tqdm  # here: a silent run needs no bar
-
-            self._bar = tqdm(total=self._total, initial=self._start, unit=" sources")
+            self._bar = progress_bar(True, total=self._total, initial=self._start, unit=" sources")
         return self
 
     def __exit__(

@@ -280,7 +280,7 @@ class TestCommand:
         ("options", "message"),
         [
             (["--device", "cuda:3"], "--device 'cuda:3' is not there: CUDA finds cuda:0 (emulat"),
-            (["--device", "cpu"], "--device must be 'cuda' or 'cuda:N' for backend 'cuda', got"),
+            (["--device", "cpu"], "--device must be 'cuda' or 'cuda:N' for --backend 'cuda', got"),
             (["--memory", "1kB"], "--memory must be at least "),
             (["--cone", "5000"], "--cone must be at most "),
         ],
@@ -295,7 +295,7 @@ class TestCommand:
         variables = command.environment(GTN_EMULATOR_MEMORY="20000")
         where = ("latents.npy", "--backend", "cuda")
         done = command.shell(*where, cwd=tmp_path, env=variables)
-        assert done.returncode == 2
+        assert done.returncode == 1
         message = r".*error: not enough memory: cuda:0 is out of memory: this input needs at l"
         assert re.match(message, command.one_line(done.stderr)), done.stderr
 

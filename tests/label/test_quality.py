@@ -146,4 +146,4 @@ def test_format_bytes(count: int, text: str) -> None:
 
 
 def test_table() -> None:
-    assert console.table([("n", "5"), ("dim", "x")]) == "n    5\ndim  x"
+    assert console.table([("n", "5"), ("dim", "x")]) == ["n    5", "dim  x"]

@@ -61,10 +61,10 @@ class Runner:
         assert done.code == 0, done.err
         return done
 
-    def refused(self, *args):
+    def refused(self, *args, code=2):
         """The one line that says why."""
         done = self(*args)
-        assert done.code == 2, (done.out, done.err)
+        assert done.code == code, (done.out, done.err)
         assert done.out == ""
         *lines, last = done.err.splitlines()
         assert all(": error: " not in line for line in lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -143,20 +144,20 @@ def test_unknown_words(gtn_train, tmp_path):
         (("--preset", "swiss-roll", "--latent-dim", 4), "--latent-dim needs an autoencoder"),
         (("--preset", "vectors", "--autoencoder-epochs", 4), "--autoencoder-epochs needs an auto"),
         (("--preset", "swiss-roll", "--set", "array"), "--set needs a preset of images"),
-        (("--preset", "mnist", "--data", ".", "--n", 5), "n is of synthetic sets alone, got 5"),
-        (("--preset", "mnist", "--data", ".", "--size", 32), "size is of image files alone, got"),
-        (("--preset", "swiss-roll", "--by-class"), "by_class needs labeling 'algorithm1'"),
-        (("--preset", "uniform", "--by-class"), "by_class needs images, and the data are 'unif"),
+        (("--preset", "mnist", "--data", ".", "--n", 5), "--n is of synthetic sets alone, got 5"),
+        (("--preset", "mnist", "--data", ".", "--size", 32), "--size is of image files alone, got"),
+        (("--preset", "swiss-roll", "--by-class"), "--by-class needs --labeling 'algorithm1'"),
+        (("--preset", "uniform", "--by-class"), "--by-class needs images, and the data are 'un"),
         (
             ("--preset", "mnist", "--data", ".", "--labeling", "quantile"),
-            "labeling 'quantile' needs latent_dim 1, got 5",
+            "--labeling 'quantile' needs --latent-dim 1, got 5",
         ),
         (("--preset", "uniform", "--labeling", "quantile"), "needs latents of dimension 1"),
-        (("--preset", "uniform", "--clusters", 3), "clusters are of labeling 'clusters' alone"),
-        (("--preset", "mnist", "--data", ".", "--batch-size", 1), "batch_size must be >= 2 for b"),
-        (("--preset", "swiss-roll", "--learning-rate", "-1"), "learning_rate must be > 0, got -1"),
-        (("--preset", "swiss-roll", "--learning-rate", "nan"), "learning_rate must be finite"),
-        (("--preset", "swiss-roll", "--precision", "16-mixed"), "precision '16-mixed' needs a GPU"),
+        (("--preset", "uniform", "--clusters", 3), "--clusters needs --labeling 'clusters', got 3"),
+        (("--preset", "mnist", "--data", ".", "--batch-size", 1), "--batch-size must be >= 2 for"),
+        (("--preset", "swiss-roll", "--learning-rate", "-1"), "--learning-rate must be > 0, got"),
+        (("--preset", "swiss-roll", "--learning-rate", "nan"), "--learning-rate must be finite"),
+        (("--preset", "swiss-roll", "--precision", "16-mixed"), "--precision '16-mixed' needs a"),
     ],
 )
 def test_what_cannot_be_made_leaves_nothing(gtn_train, tmp_path, monkeypatch, options, message):
@@ -270,7 +271,7 @@ def test_a_loss_that_is_not_finite_keeps_what_there_was(gtn_train, vectors):
         "generator", "--out", vectors, "--learning-rate", "1e30", "--resume"
     )
     assert re.search(r"generator: the \w+ loss of epoch \d, step \d+ is (nan|inf)", refusal)
-    assert "A smaller learning_rate than 1e+30 may help" in refusal
+    assert "A smaller learning rate than 1e+30 may help" in refusal
     assert "is not finished: it has no generator yet" in gtn_train.refused("sample", vectors)
     gtn_train.ok("fit", "--out", vectors, "--learning-rate", "1e-3", "--resume")
 
@@ -288,7 +289,7 @@ def test_a_full_disk(gtn_train, tmp_path, monkeypatch, file):
         place(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    refusal = gtn_train.refused(*given)
+    refusal = gtn_train.refused(*given, code=1)
     assert re.fullmatch(rf"'.*{file}': No space left on device", refusal)
     assert not list(out.rglob("*.tmp"))
     assert not list(out.rglob(file)) or file == "latents.npy"
@@ -367,6 +368,18 @@ def test_no_extra_is_named_for_a_module_that_no_extra_has(gtn_train, vectors, mo
     assert gtn_train.refused("sample", vectors) == f"No module named {name!r}"
 
 
+def test_no_control_character_reaches_the_terminal(gtn_train, vectors, tmp_path):
+    """Neither in a refusal nor in the table of a run."""
+    name = "a\x1b[2J\u202e\nb"
+    shown = r"a\x1b[2J\u202e\nb"
+    refusal = gtn_train.refused("fit", "--preset", "vectors", "--data", name, "--out", tmp_path)
+    assert refusal == f"--data '{shown}' does not exist"
+    shutil.copytree(vectors, tmp_path / name)
+    done = gtn_train.ok("fit", "--out", tmp_path / name)
+    assert f"{tmp_path}/{shown}/generator\n" in done.out
+    assert done.out.replace("\n", "").isprintable()
+
+
 def test_devices_are_those_torchrun_started(gtn_train, tmp_path, monkeypatch):
     from gtn_train.cli.options import settings_of
 
@@ -386,7 +399,7 @@ def test_how_a_run_computed_is_kept_for_the_next_call(gtn_train, tmp_path):
     gtn_train.ok("generator", *given, "--precision", "bf16-mixed")
     assert gtn_train.ok("fit", "--out", out).stages["generator"] == "reused"
     refusal = gtn_train.refused("fit", "--out", out, "--precision", "32-true")
-    assert 'training.precision was "bf16-mixed" and is "32-true"' in refusal
+    assert '--precision was "bf16-mixed" and is "32-true"' in refusal
 
 
 def test_autoencoder_options_are_known_to_all_commands(gtn_train, tmp_path):

@@ -44,10 +44,10 @@ def lines_of(path):
     return path.read_text().count("\n") if path.exists() else 0
 
 
-def interrupt(process):
-    """Send Ctrl-C; returns seconds until the end, and what was said."""
+def interrupt(process, number=signal.SIGINT):
+    """Send Ctrl-C or another signal; returns seconds until the end, and what was said."""
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
     return time.monotonic() - began, out, err
 
@@ -75,8 +75,11 @@ def test_a_whole_run_killed_on_the_way_has_the_same_bytes(gtn_train, tmp_path):
         assert [line["epoch"] for line in lines] == list(range(1, epochs + 1))
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "generator"])
-def test_ctrl_c_while_a_network_is_trained(gtn_train, tmp_path, stage):
+@pytest.mark.parametrize(
+    ("stage", "number", "code"),
+    [("autoencoder", signal.SIGINT, 130), ("generator", signal.SIGTERM, 143)],
+)
+def test_signals_while_a_network_is_trained(gtn_train, tmp_path, stage, number, code):
     if stage == "autoencoder":
         data = write_mnist(tmp_path / "data", n=300)
         given = ("--preset", "mnist", "--data", data, "--autoencoder-epochs", 5000)
@@ -85,8 +88,8 @@ def test_ctrl_c_while_a_network_is_trained(gtn_train, tmp_path, stage):
     out = tmp_path / "run"
     process = Forked(tmp_path, run_command, stage, *given, "--out", out, "--threads", 1)
     wait_for(process, lambda: lines_of(out / stage / "metrics.jsonl") >= 2)
-    seconds, printed, said = interrupt(process)
-    assert process.returncode == 130
+    seconds, printed, said = interrupt(process, number)
+    assert process.returncode == code
     assert printed == ""
     assert said.endswith(LATER)
     assert said.count("interrupted") == 1
@@ -94,6 +97,27 @@ def test_ctrl_c_while_a_network_is_trained(gtn_train, tmp_path, stage):
     assert seconds < 10, "an epoch of training is left at once; a busy machine may take its time"
     assert (out / stage / "checkpoint.ckpt").exists()
     assert f"'{out / stage}' is unfinished" in gtn_train.refused(stage, "--out", out)
+
+
+def test_ctrl_c_until_the_process_has_gone(tmp_path):
+    given = ("fit", "--preset", "uniform", "--n", 2000, "--generator-epochs", 5000)
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, given), "--out", tmp_path / "run", "--threads", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    metrics = tmp_path / "run" / "generator" / "metrics.jsonl"
+    wait_for(process, lambda: lines_of(metrics) >= 2)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert said.endswith(LATER)
+    assert "Traceback" not in said
 
 
 def test_ctrl_c_while_pairs_are_matched(gtn_train, tmp_path):
@@ -217,9 +241,9 @@ def test_two_processes_train_as_one_does_and_fail_together(gtn_train, tmp_path):
         ["full", *given, "--out", "full"],
         ["run", "generator", "--out", "two", "--seed", "1"],
     )
-    assert codes == [[0, 0, 2, 2]] * 2
+    assert codes == [[0, 0, 1, 2]] * 2, "full disk, then wrong usage"
     said = [line for line in done.stderr.splitlines() if line.startswith("gtn-train: ")]
-    refusal = "'two/pairs' is no longer valid: seed was 0 and is 1. --resume rebuilds it; another"
+    refusal = "'two/pairs' is no longer valid: --seed was 0 and is 1. --resume rebuilds it; another"
     full = "'full/generator/metrics.jsonl': No space left on device"
     for message in (refusal, full):
         errors = [line.removeprefix("gtn-train: error: ") for line in said if message in line]

@@ -241,7 +241,7 @@ def test_options_make_fixed_or_fresh_pairs():
         ({"center": 1}, "center must be a bool, got 1"),
         ({"by_class": "yes"}, "by_class must be a bool, got 'yes'"),
         ({"labeling": "clusters"}, "clusters must be >= [12], got 0"),
-        ({"clusters": 2}, "clusters are of labeling 'clusters' alone, got 2"),
+        ({"clusters": 2}, "clusters needs labeling 'clusters', got 2"),
         (
             {"labeling": "quantile", "standardize": True},
             "standardize needs labeling 'algorithm1' or 'clusters', got 'quantile'",
@@ -252,7 +252,7 @@ def test_options_make_fixed_or_fresh_pairs():
         ),
         (
             {"labeling": "quantile", "cone": 4},
-            "labeling 'quantile' has neither order nor cone, got order 'norm' and cone 4",
+            "labeling 'quantile' has neither order nor cone, got 'norm' and 4",
         ),
     ],
 )

@@ -6,12 +6,15 @@ test_cli_processes.py.
 
 from __future__ import annotations
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from gtn_label.cli.console import exit_code
+from gtn_label.cli.interrupts import Interrupted
 from gtn_train.run import barrier
 from gtn_train.run.barrier import VARIABLE, Barrier, FirstProcessFailed
 
@@ -76,6 +79,7 @@ def test_an_error_of_the_first_reaches_all(error, message):
     for found in theirs:
         assert isinstance(found, FirstProcessFailed)
         assert str(found).startswith(message)
+        assert exit_code(found) == exit_code(error)
 
 
 def test_an_interruption_of_the_first_interrupts_all():
@@ -83,7 +87,15 @@ def test_an_interruption_of_the_first_interrupts_all():
         raise KeyboardInterrupt
 
     found = meet(lambda place: place.tell(interrupted), lambda place: place.tell(None))
-    assert [type(error) for error in found] == [KeyboardInterrupt] * 2
+    assert [type(error) for error in found] == [KeyboardInterrupt, Interrupted]
+
+
+def test_the_signal_that_ended_the_first_ends_all():
+    def terminated():
+        raise Interrupted(signal.SIGTERM)
+
+    found = meet(lambda place: place.tell(terminated), lambda place: place.tell(None))
+    assert [exit_code(error) for error in found] == [143, 143]
 
 
 def test_an_error_that_follows_from_the_first_one_is_told_as_that():

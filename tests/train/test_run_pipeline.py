@@ -75,12 +75,12 @@ def test_everything_is_used_again(gtn_train, images, tmp_path):
 @pytest.mark.parametrize(
     ("options", "first", "why"),
     [
-        (("--width", 9), "generator", "width was 50 and is 9"),
-        (("--learning-rate", 0.1), "generator", "training.learning_rate was 0.001 and is 0.1"),
-        (("--every", 2), "generator", "pairs.every was 0 and is 2"),
-        (("--cone", 2), "pairs", f"cone was {PRESETS['mnist'].pairs.cone} and is 2"),
-        (("--latent-dim", 2), "autoencoder", "latent_dim was 3 and is 2"),
-        (("--seed", 1), "autoencoder", "training.seed was 0 and is 1"),
+        (("--width", 9), "generator", "--width was 50 and is 9"),
+        (("--learning-rate", 0.1), "generator", "--learning-rate was 0.001 and is 0.1"),
+        (("--every", 2), "generator", "--every was 0 and is 2"),
+        (("--cone", 2), "pairs", f"--cone was {PRESETS['mnist'].pairs.cone} and is 2"),
+        (("--latent-dim", 2), "autoencoder", "--latent-dim was 3 and is 2"),
+        (("--seed", 1), "autoencoder", "--seed was 0 and is 1"),
     ],
 )
 def test_other_options_make_exactly_what_they_change(gtn_train, images, options, first, why):

@@ -168,7 +168,7 @@ def test_a_generator_stops_by_a_figure_of_its_images(gtn_train, tmp_path, monkey
     assert "x' must be a file of tensors alone" in refusal
     assert not (tmp_path / "other").exists(), "found out before any training"
     refusal = gtn_train.refused("fit", "--preset", "uniform", "--stop-by", "IS", "--out", out / "b")
-    assert "stop_by 'IS' needs images, and the data are 'uniform'" in refusal
+    assert "--stop-by 'IS' needs images, and the data are 'uniform'" in refusal
 
 
 def test_fixed_pairs_are_the_first_round(gtn_train, vectors):

@@ -38,6 +38,27 @@ def complete(folder):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("stage", "options", "why"),
+    [
+        ("generator", {"training": {"max_epochs": 3}}, "--generator-epochs was 2 and is 3"),
+        ("autoencoder", {"training": {"max_epochs": 3}}, "--autoencoder-epochs was 2 and is 3"),
+        ("generator", {"training": {"batch_size": 3}}, "--batch-size was 2 and is 3"),
+        ("autoencoder", {"training": {"batch_size": 3}}, "training.batch_size was 2 and is 3"),
+        ("generator", {"pairs": {"by_class": 3}}, "--by-class was 2 and is 3"),
+        ("generator", {"validation_share": 3}, "validation_share was 2 and is 3"),
+    ],
+)
+def test_options_are_spelled_as_the_command_has_them(tmp_path, stage, options, why):
+    def twos(entry):
+        return {key: twos(value) for key, value in entry.items()} if entry != 3 else 2
+
+    folder = RunFolder(tmp_path / stage)
+    folder.write_manifest(StageSpec(stage, {}, twos(options), ()), 1.5)
+    _, found = judge(folder, StageSpec(stage, {}, options, ()))
+    assert found == f"is no longer valid: {why}"
+
+
 @pytest.mark.parametrize("asked", [STAGE, training()])
 def test_an_empty_folder_is_built(tmp_path, asked):
     missing = RunFolder(tmp_path / "missing", create=False)

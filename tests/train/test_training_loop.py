@@ -239,7 +239,7 @@ def test_progress_is_shown_on_request(folder, capfd):
 
 def test_tensorboard_that_is_missing(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    message = r"^tensorboard=True needs TensorBoard: pip install 'gtn-label\[train\]'$"
+    message = r"^curves need TensorBoard: pip install 'gtn-label\[train\]'$"
     with pytest.raises(ImportError, match=message):
         train_generator(generator(), pairs(), folder, options(max_epochs=2), tensorboard=True)
 
@@ -335,7 +335,7 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(folder):
     with pytest.raises(RuntimeError, match=r"metric 'score' of epoch 1 is inf.* nothing was kept"):
         run_stub(RunFolder(folder.path / "3"), model, asked, metric=scripted([math.inf]))
     unbounded = options(batch_size=4, learning_rate=1e30)
-    with pytest.raises(RuntimeError, match=r"A smaller learning_rate than 1e\+30 may help"):
+    with pytest.raises(RuntimeError, match=r"A smaller learning rate than 1e\+30 may help"):
         run_stub(RunFolder(folder.path / "4"), model, unbounded)
 
 

@@ -36,7 +36,7 @@ def choose_device(device: str | None, located: Location | None, kernel: str) -> 
         If there is no such GPU, if the inputs are on another, or it cannot run the kernel.
     """
     if device == "cpu":
-        raise ArgumentError("device", "must be 'cuda' or 'cuda:N' for backend 'cuda'", "'cpu'")
+        raise ArgumentError("device", "must be 'cuda' or 'cuda:N' for {backend} 'cuda'", "'cpu'")
     if device in (None, "cuda"):
         number = 0 if located is None else located.device
     else:

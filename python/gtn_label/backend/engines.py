@@ -42,7 +42,9 @@ def check_device(device: str | None, chosen: Chosen, located: Location | None) -
     name = "cpu" if device is None else device
     if name != "cpu" and chosen.way != "python":
         which = f"{chosen.name}:{chosen.way}" if chosen.way else chosen.name
-        rule = f"{device!r} needs the backend 'cuda' or 'faiss:python': {which!r} runs on the CPU"
+        rule = (
+            f"{device!r} needs {{backend}} 'cuda' or 'faiss:python', and {which!r} runs on the CPU"
+        )
         for other, missing in (
             ("cuda", cuda.missing()),
             ("faiss:python", faiss_package.missing()),

@@ -77,7 +77,7 @@ def load() -> ModuleType:
             return importlib.import_module("faiss")
         except Exception as error:  # compiled for another NumPy or CUDA, it may raise anything
             instead = (
-                "" if _core.linked_faiss["missing"] else " (backend='faiss:linked' needs none)"
+                "" if _core.linked_faiss["missing"] else " ({backend} 'faiss:linked' needs none)"
             )
             raise ArgumentError(
                 "backend",

@@ -164,7 +164,7 @@ def resolve(backend: str, on_gpu: bool = False) -> Chosen:
     rows = {row.name: row for row in _FAMILIES[name]()} if name in _FAMILIES else {}
     if backend not in rows:
         if re.fullmatch(r"cuda:[0-9]+", backend):
-            rule = f"must be 'cuda', with the device {backend!r}"
+            rule = f"must be 'cuda', with {{device}} {backend!r}"
             raise ArgumentError("backend", rule, repr(backend))
         known = ", ".join(["auto", *(row.name for row in backends())])
         raise ArgumentError("backend", f"must be one of {known}", repr(backend))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,12 +20,15 @@ from ..backend.names import backends
 from ..errors import ArgumentError, ArgumentTypeError
 from ..io.atomic import atomic_file, check_target, resolved, telling
 from ..io.checkpoint import Checkpoint
-from ..io.files import check_output_suffix, read_array
+from ..io.files import check_output_suffix
 from ..matching import match
 from ..result import Matching
+from ..text import quoted
 from . import plot
-from .console import os_message
+from .console import Refused, is_terminal, json_text, os_message
 from .options import Options, ShowBackends
+from .sections import STREAM
+from .streams import check_stdout, pairs_target, read_input
 from .summary import backends_table, figures, plain, summary_table
 
 __all__ = ["Run", "describe_backends"]
@@ -46,8 +48,8 @@ class Run:
                 options.checkpoint, options.checkpoint_every, warn, self._words, remove_at_end=False
             )
 
-    def execute(self) -> str:
-        """Label the sources, write all files, and return the text for stdout."""
+    def execute(self) -> list[str]:
+        """Label the sources, write all files, and return the lines of the summary."""
         try:
             return self._execute()
         except Exception:
@@ -55,15 +57,12 @@ class Run:
                 self.checkpoint.release()
             raise
 
-    def _execute(self) -> str:
+    def _execute(self) -> list[str]:
         self._check_outputs()
         latents, sources, groups = self._read()
         began = time.perf_counter()
-        try:
+        with self.in_words():
             result = self._match(latents, sources, groups)
-        except (ArgumentError, ArgumentTypeError) as error:
-            message = error.spelled(self._words | self._paths())
-            raise (ValueError if isinstance(error, ValueError) else TypeError)(message) from None
         seconds = time.perf_counter() - began
         try:
             return self._finish(result, latents, seconds)
@@ -71,8 +70,24 @@ class Run:
             # The long part is over, and a full disk is no reason to do it again.
             kept = self.keep()
             if kept and isinstance(error, OSError):
-                raise OSError(f"{os_message(error)}; {kept}") from None
+                raise OSError(error.errno, f"{os_message(error)}; {kept}") from None
+            if kept and isinstance(error, Refused):
+                raise Refused(f"{error.message}; {kept}", error.code) from None
             raise
+
+    @contextlib.contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Spell errors about arguments as the command line does."""
+        try:
+            yield
+        except (ArgumentError, ArgumentTypeError) as error:
+            message = error.spelled(self._words | self._paths())
+            raise (ValueError if isinstance(error, ValueError) else TypeError)(message) from None
+
+    @property
+    def shows_progress(self) -> bool:
+        """True if a bar has a reader."""
+        return not self.options.quiet and is_terminal(sys.stderr)
 
     def keep(self) -> str:
         """Save the decided sources if there is a checkpoint; say where they are, or why not."""
@@ -82,29 +97,32 @@ class Run:
         try:
             self.checkpoint.save()
         except OSError as error:
-            return f"--checkpoint '{path}' could not be written: {error.strerror or error}"
+            return f"--checkpoint {quoted(path)} could not be written: {error.strerror or error}"
         finally:
             self.checkpoint.release()
-        return f"'{path}' holds what was decided, and the same command continues"
+        return f"{quoted(path)} holds what was decided, and the same command continues"
 
     def _check_outputs(self) -> None:
         """Refuse outputs that could not be written later, or would destroy a file."""
         options = self.options
-        check_output_suffix(options.out_path, "--out")
+        if options.out_file is None:
+            check_stdout()
+        else:
+            check_output_suffix(options.out_file, "--out")
         if options.plot is not None:
             plot.require(options.plot)
         outputs = [
-            ("--out", options.out_path),
+            ("--out", options.out_file),
             ("--plot", options.plot),
             ("--checkpoint", options.checkpoint),
         ]
-        seen = options.inputs()
+        seen = {name: path for name, path in options.inputs().items() if path != STREAM}
         for name, path in outputs:
             if path is None:
                 continue
             for other_name, other in seen.items():
                 if _same_file((name, path), (other_name, other)):
-                    raise ValueError(f"{name} must not be the file of {other_name}: '{path}'")
+                    raise ValueError(f"{name} must not be the file of {other_name}: {quoted(path)}")
             seen[name] = path
             if name == "--checkpoint" and self.checkpoint is not None:
                 self.checkpoint.acquire()
@@ -113,8 +131,8 @@ class Run:
                     check_target(path, name)
         if options.out is None and options.out_path.exists():
             raise ValueError(
-                f"--out is not given, and '{options.out_path}' exists already: name it with --out "
-                "to replace it, or name another file"
+                f"--out is not given, and {quoted(options.out_path)} exists already: name it with "
+                "--out to replace it, or name another file"
             )
 
     def _written_in_place(self, name: str, message: str) -> None:
@@ -131,21 +149,22 @@ class Run:
                 yield
         except OSError as error:
             reason = error.strerror or str(error)
-            raise OSError(f"{name} '{path}' could not be written: {reason}") from None
+            message = f"{name} {quoted(path)} could not be written: {reason}"
+            raise OSError(error.errno, message) from None
 
     def _read(self) -> tuple[Any, Any, Any]:
         """Return latents, sources and groups from their files, None for those not given."""
         options = self.options
-        latents = read_array(options.latents, options.key, name="LATENTS", key_name="--key")
+        latents = read_input(options.latents, options.key, name="LATENTS", key_name="--key")
         sources = groups = None
         if options.sources is not None:
-            sources = read_array(
+            sources = read_input(
                 options.sources, options.sources_key, name="--sources", key_name="--sources-key"
             )
         if options.source_groups is not None and options.latent_groups is not None:
             groups = (
-                read_array(options.source_groups, name="--source-groups"),
-                read_array(options.latent_groups, name="--latent-groups"),
+                read_input(options.source_groups, None, name="--source-groups", key_name="key"),
+                read_input(options.latent_groups, None, name="--latent-groups", key_name="key"),
             )
         return latents, sources, groups
 
@@ -154,7 +173,7 @@ class Run:
         asked: dict[str, Any] = {
             "seed": 0 if options.seed is None else options.seed,
             "groups": groups,
-            "progress": not options.quiet and sys.stderr is not None and sys.stderr.isatty(),
+            "progress": self.shows_progress,
             "checkpoint": self.checkpoint,
             **options.matching,
         }
@@ -162,7 +181,7 @@ class Run:
             return match(latents, sources, **asked)
         return match_approx(latents, sources, **options.approx, **asked)
 
-    def _finish(self, result: Matching, latents: Any, seconds: float) -> str:
+    def _finish(self, result: Matching, latents: Any, seconds: float) -> list[str]:
         """Measure, write all files, and only then delete the checkpoint."""
         options = self.options
         picture = None
@@ -188,8 +207,9 @@ class Run:
                 # Written first and renamed last: both files appear, or neither.
                 stack.enter_context(self._writing("--plot", options.plot))
                 stack.enter_context(atomic_file(options.plot)).write(picture)
-            with self._writing("--out", options.out_path):
-                result.save(options.out_path, indices_only=options.indices_only)
+            with self._writing("--out", options.out_path), pairs_target(options) as target:
+                result.save(target, indices_only=options.indices_only)
+                out_bytes = target.stat().st_size
         removed = self.checkpoint is not None and self.checkpoint.remove()
         found = figures(
             result,
@@ -197,12 +217,13 @@ class Run:
             seconds,
             0 if self.checkpoint is None else self.checkpoint.resumed_at,
             options.out_path,
+            out_bytes,
             options.plot,
             options.checkpoint if removed else None,
         )
         if options.json:
-            return json.dumps(found, default=plain)
-        return "" if options.quiet else summary_table(found, options.checkpoint)
+            return json_text(found, default=plain)
+        return [] if options.quiet else summary_table(found, options.checkpoint)
 
     def _paths(self) -> dict[str, str]:
         """Return the arguments that are files, as messages about their contents name them."""
@@ -213,7 +234,9 @@ class Run:
             "latent_groups": "--latent-groups",
         }
         files = self.options.inputs()
-        return {name: f"{word} '{files[word]}'" for name, word in names.items() if word in files}
+        return {
+            name: f"{word} {quoted(files[word])}" for name, word in names.items() if word in files
+        }
 
 
 def _words(options: Options) -> dict[str, str]:
@@ -235,8 +258,8 @@ def _same_file(a: tuple[str, Path], b: tuple[str, Path]) -> bool:
         return resolved(a[1], a[0]) == resolved(b[1], b[0])
 
 
-def describe_backends(asked: ShowBackends) -> str:
+def describe_backends(asked: ShowBackends) -> list[str]:
     """Return the backends as a table, or as JSON."""
     if asked.json:
-        return json.dumps([row._asdict() for row in backends()])
+        return json_text([row._asdict() for row in backends()])
     return backends_table()

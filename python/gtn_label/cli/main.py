@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         Arguments after the program's name; those of the process by default.
     """
     command = _Command(argv)
-    sys.exit(console.run(PROGRAM, command.load, command.interrupted))
+    sys.exit(console.run(PROGRAM, command.load, command.interrupted, last=argv is None))
 
 
 class _Command:
@@ -40,21 +40,25 @@ class _Command:
         self._run: Run | None = None
 
     def load(self) -> Callable[[], None]:
-        from . import job, options  # noqa: F401
+        from . import job, options, pairs_file  # noqa: F401
 
         return self._work
 
     def _work(self) -> None:
         from .job import Run, describe_backends
         from .options import Options, ShowBackends, cli
+        from .pairs_file import PairsFile
+        from .sections import STREAM
 
         # In standalone mode click prints usage, hints and a blank line on Ctrl-C.
         asked = cli.main(args=self._argv, prog_name=PROGRAM, standalone_mode=False)
         if isinstance(asked, ShowBackends):
-            console.print_text(describe_backends(asked))
+            console.print_lines(describe_backends(asked))
         elif isinstance(asked, Options):
-            self._run = Run(asked, self._warn)
-            console.print_text(self._run.execute())
+            stored = asked.verify is not None or asked.apply is not None
+            self._run = (PairsFile if stored else Run)(asked, self._warn)
+            lines = self._run.execute()
+            console.print_lines(lines, on_stderr=asked.out == STREAM)
 
     def _warn(self, message: str) -> None:
         console.say(PROGRAM, f"warning: {message}")

@@ -1,25 +1,28 @@
 """The command line of gtn-label: options, help, and the checks that need no file.
 
 An option whose name is a field of `MatchOptions` (match_options.py) reaches `match` by that name.
-job.py does the work. Two small classes group the options in --help, which click does not do.
+Not here: the work (job.py, pairs_file.py), sections of --help and types of paths (sections.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .. import __version__
 from ..approx import DEFAULT_SAMPLE
 from ..checks import ORDERS, parse_bytes
 from ..io.files import INPUT_SUFFIXES, OUTPUT_SUFFIXES
 from ..match_options import MatchOptions
+from .console import EXIT_CODES
 from .plot import PLOT_SUFFIXES
+from .sections import STREAM, File, SectionedCommand
+from .sections import option as _option
 
 __all__ = ["DEFAULT_OUT", "Options", "ShowBackends", "cli", "parse_bytes"]
 
@@ -31,8 +34,11 @@ class Options:
     """One run as the command line describes it.
 
     `matching` holds options of `match` by name; `approx` those of `match_approx` alone, or None.
+    `verify` or `apply` is a file of pairs, if the command is to check or to complete one.
     """
 
+    verify: Path | None
+    apply: Path | None
     latents: Path
     key: str | None
     sources: Path | None
@@ -42,7 +48,9 @@ class Options:
     latent_groups: Path | None
     matching: dict[str, Any]
     approx: dict[str, Any] | None
+    sample: int | None
     out: Path | None
+    stream_format: str
     indices_only: bool
     plot: Path | None
     checkpoint: Path | None
@@ -52,12 +60,19 @@ class Options:
 
     @property
     def out_path(self) -> Path:
-        """The file of the pairs."""
+        """The file of the pairs, or `STREAM`."""
         return DEFAULT_OUT if self.out is None else self.out
 
+    @property
+    def out_file(self) -> Path | None:
+        """The file of the pairs; None for standard output."""
+        return None if self.out_path == STREAM else self.out_path
+
     def inputs(self) -> dict[str, Path]:
-        """Return the files that are read, by their names on the command line."""
+        """Return the files that are read, by their names on the command line; also `STREAM`."""
         files = {
+            "--verify": self.verify,
+            "--apply": self.apply,
             "LATENTS": self.latents,
             "--sources": self.sources,
             "--source-groups": self.source_groups,
@@ -86,45 +101,18 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     return value
 
 
-class _Option(click.Option):
-    """An option with its section of --help."""
-
-    def __init__(self, *args: Any, section: str = "", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.section = section
-
-
-class _Command(click.Command):
-    """A command that lists its options by section in --help."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is not None and isinstance(param, click.Option):
-                sections.setdefault(getattr(param, "section", "About"), []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
-
-
-def _option(section: str, *names: str, **kwargs: Any) -> Callable[[Any], Any]:
-    return click.option(*names, cls=_Option, section=section, **kwargs)
-
-
-class _File(click.Path):
-    """A path that is not empty: pathlib takes "" for the current folder."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "":
-            self.fail("the name is empty.", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-_FILE = _File(path_type=Path)
-
 _INPUT, _MATCHING, _OUTPUT, _RUNNING = "Input", "Matching", "Output", "Running"
 _APPROXIMATE = "Approximate, for more rows than exact search can reach"
+_PAIRS = "Pairs that a file holds already"
+
+_FILE, _STREAM = File(), File(stream=True)
+
+# Options that have a meaning with --verify or --apply; all others are refused beside them.
+_BESIDE = {
+    "verify": {"sample", "threads", "source_groups", "latent_groups"},
+    "apply": {"out", "stream_format"},
+}
+_BESIDE_BOTH = {"latents", "key", "sources", "sources_key", "json", "quiet"}
 
 _HELP = f"""Label Gaussian sources with data latents, one to one and exactly.
 
@@ -133,6 +121,8 @@ as many as there are latents, unless --sources names a file of them. Each source
 norm, takes the free latent of largest cosine (Algorithm 1 of Generative Topological Networks).
 The pairs are the same, bit for bit, on every machine, with every backend and number of threads,
 unless --approx asks for an approximate search, which reports its loss.
+
+A file name "-" is standard input for LATENTS, sources and groups, and standard output for --out.
 
 \b
 Examples:
@@ -146,28 +136,36 @@ Examples:
   gtn-label latents.npy --out pairs.npz --approx "IVF4096,Flat" --nprobe 32
 
 \b
+Check pairs, complete pairs without rows, and work in a pipe:
+  gtn-label latents.npy --verify pairs.npz
+  gtn-label latents.npy --verify pairs.npz --sample 1000 && echo "they hold"
+  gtn-label latents.npy --out small.npz --indices-only
+  gtn-label latents.npy --apply small.npz --out pairs.npz
+  python encode.py | gtn-label - --out - | python train.py
+
+\b
 The pairs in Python:
   from gtn_label import Matching
   sources, labels = Matching.load("pairs.npz").pairs()
 """
 
-_EPILOG = """\b
-Exit codes: 0 done, 2 wrong usage or input, 130 interrupted.
-An output file appears whole or not at all."""
+_CODES = EXIT_CODES.format(more="3 --verify found a difference\n")
+_EPILOG = "\b\nExit codes:\n" + "".join(f"  {line}\n" for line in _CODES.splitlines())
+_EPILOG += "  141 the reader of --out - left early\nAn output file appears whole or not at all."
 
 
 @click.command(
-    cls=_Command,
+    cls=SectionedCommand,
     help=_HELP,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.argument("latents", type=_FILE, required=False)
+@click.argument("latents", type=_STREAM, required=False)
 @_option(_INPUT, "--key", metavar="NAME", help="Name of the array in LATENTS, if it holds several.")
 @_option(
     _INPUT,
     "--sources",
-    type=_FILE,
+    type=_STREAM,
     metavar="FILE",
     help="File of the rows [n, dim] to label, n <= m.  [default: m rows are drawn]",
 )
@@ -206,25 +204,34 @@ An output file appears whole or not at all."""
 @_option(
     _MATCHING,
     "--source-groups",
-    type=_FILE,
+    type=_STREAM,
     metavar="FILE",
-    help="File of integer labels [n]: a source takes only latents of its own group.",
+    help="File of labels [n], integers or strings: a source takes only latents of its own group.",
 )
 @_option(
     _MATCHING,
     "--latent-groups",
-    type=_FILE,
+    type=_STREAM,
     metavar="FILE",
-    help="File of integer labels [m] of the latents.",
+    help="File of labels [m] of the latents.",
 )
 @_option(
     _OUTPUT,
     "--out",
     "-o",
-    type=_FILE,
+    type=_STREAM,
     metavar="FILE",
-    help=f"File of the pairs: {' or '.join(OUTPUT_SUFFIXES)}.  "
-    f"[default: {DEFAULT_OUT}, which is then not replaced]",
+    help=f"File of the pairs: {' or '.join(OUTPUT_SUFFIXES)}; - for standard output, the summary "
+    f"then on standard error.  [default: {DEFAULT_OUT}, which is then not replaced]",
+)
+@_option(
+    _OUTPUT,
+    "--format",
+    "stream_format",
+    type=click.Choice([suffix.removeprefix(".") for suffix in OUTPUT_SUFFIXES]),
+    default="npz",
+    show_default=True,
+    help="Format of --out -; that of a file is told by its suffix.",
 )
 @_option(
     _OUTPUT, "--indices-only", is_flag=True, help="Write assignment and cosine without the rows."
@@ -311,32 +318,47 @@ An output file appears whole or not at all."""
     "--sample",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"Number of sources on which the loss is measured.  [default: {DEFAULT_SAMPLE}]",
+    help=f"Number of sources on which the loss is measured.  [default: {DEFAULT_SAMPLE}]  "
+    "With --verify, number of sources that are checked.  [default: all]",
+)
+@_option(
+    _PAIRS,
+    "--verify",
+    type=_FILE,
+    metavar="FILE",
+    help="Check that the pairs in FILE are those of LATENTS, and match nothing.",
+)
+@_option(
+    _PAIRS,
+    "--apply",
+    type=_FILE,
+    metavar="FILE",
+    help="Add the rows to the pairs in FILE, which --indices-only wrote, and match nothing. --out "
+    "has the bytes that the run would have written without --indices-only.",
 )
 @_option(
     "About", "--backends", is_flag=True, help="List the backends, and why one cannot run here."
 )
 @click.version_option(__version__, prog_name="gtn-label", message="%(prog)s %(version)s")
-def cli(backends: bool, latents: Path | None, **values: Any) -> Options | ShowBackends:
+@click.pass_context
+def cli(
+    ctx: click.Context, /, backends: bool, latents: Path | None, **values: Any
+) -> Options | ShowBackends:
     """Turn a command line into `Options`; users read `_HELP`."""
     if backends:
         return ShowBackends(json=values["json"])
     if latents is None:
         raise click.UsageError("LATENTS is missing: name a file of latents.")
-    if values["sources"] is None and values["sources_key"] is not None:
-        raise click.UsageError("--sources-key needs --sources.")
-    if values["sources"] is not None and values["seed"] is not None:
-        raise click.UsageError("--seed draws the sources, and --sources gives them: use one.")
-    if (values["source_groups"] is None) != (values["latent_groups"] is None):
-        given, missing = "--source-groups", "--latent-groups"
-        if values["source_groups"] is None:
-            given, missing = missing, given
-        raise click.UsageError(f"{given} needs {missing} beside it.")
+    _check_beside(ctx, values)
+    _check_sources_and_groups(values)
+    _check_streams(ctx, latents, values)
     index = values.pop("approx")
+    sample = values["sample"] if values["verify"] is not None else None
     approx = {name: values.pop(name) for name in ("nprobe", "parameters", "sample")}
     approx = {name: value for name, value in approx.items() if value is not None}
-    if index is None and approx:
-        raise click.UsageError(f"--{next(iter(approx))} needs --approx.")
+    if index is None and sample is None and approx:
+        also = " or --verify" if "sample" in approx else ""
+        raise click.UsageError(f"--{next(iter(approx))} needs --approx{also}.")
     names = {option.name for option in fields(MatchOptions)} - {"checkpoint"}
     matching = {name: values.pop(name) for name in sorted(names & values.keys())}
     if index is not None and matching.pop("backend") != "auto":
@@ -347,5 +369,55 @@ def cli(backends: bool, latents: Path | None, **values: Any) -> Options | ShowBa
         latents=latents,
         matching=matching,
         approx=None if index is None else {"index": index, **approx},
+        sample=sample,
         **values,
     )
+
+
+def _given(ctx: click.Context) -> set[str]:
+    """Return the names of the options and arguments that the user gave."""
+    unset = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    return {name for name in ctx.params if ctx.get_parameter_source(name) not in unset}
+
+
+def _spelling(ctx: click.Context, name: str) -> str:
+    return next(param.opts[0] for param in ctx.command.params if param.name == name)
+
+
+def _check_beside(ctx: click.Context, values: dict[str, Any]) -> None:
+    """Refuse options of a matching beside --verify and --apply, which match nothing."""
+    modes = [mode for mode in _BESIDE if values[mode] is not None]
+    if len(modes) == 2:
+        raise click.UsageError("--verify and --apply are two commands: use one.")
+    for mode in modes:
+        for name in sorted(_given(ctx) - _BESIDE[mode] - _BESIDE_BOTH - {mode}):
+            raise click.UsageError(f"{_spelling(ctx, name)} has no meaning with --{mode}.")
+
+
+def _check_sources_and_groups(values: dict[str, Any]) -> None:
+    if values["sources"] is None and values["sources_key"] is not None:
+        raise click.UsageError("--sources-key needs --sources.")
+    if values["sources"] is not None and values["seed"] is not None:
+        raise click.UsageError("--seed draws the sources, and --sources gives them: use one.")
+    if (values["source_groups"] is None) != (values["latent_groups"] is None):
+        given, missing = "--source-groups", "--latent-groups"
+        if values["source_groups"] is None:
+            given, missing = missing, given
+        raise click.UsageError(f"{given} needs {missing} beside it.")
+
+
+def _check_streams(ctx: click.Context, latents: Path, values: dict[str, Any]) -> None:
+    """Refuse two files on one stream."""
+    read = {"LATENTS": latents} | {
+        _spelling(ctx, name): values[name] for name in ("sources", "source_groups", "latent_groups")
+    }
+    from_stdin = [name for name, path in read.items() if path == STREAM]
+    if len(from_stdin) > 1:
+        raise click.UsageError(
+            f"{' and '.join(from_stdin)} are both standard input: only one can be."
+        )
+    if values["out"] != STREAM:
+        if "stream_format" in _given(ctx):
+            raise click.UsageError("--format needs --out -: a file's suffix tells its format.")
+    elif values["json"]:
+        raise click.UsageError("--json and --out - are both for standard output: use one.")

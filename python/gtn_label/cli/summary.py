@@ -21,6 +21,7 @@ def figures(
     seconds: float,
     resumed_at: int,
     out: Path,
+    out_bytes: int,
     plot: Path | None,
     checkpoint_removed: Path | None,
 ) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def figures(
         **summary._asdict(),
         **{name: result.meta[name] for name in ("seed", "order", "cone", "center", "groups")},
         "out": str(out),
-        "out_bytes": out.stat().st_size,
+        "out_bytes": out_bytes,
         "plot": None if plot is None else str(plot),
         "approx": result.meta.get("approx"),
         "resumed_at": resumed_at,
@@ -48,14 +49,15 @@ def figures(
     }
 
 
-def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> str:
-    """Lay out the figures of a run for a reader."""
+def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> list[str]:
+    """Lay out the figures of a run for a reader, a line each."""
 
     def number(name: str) -> str:
         value = figures[name]
         return "undefined" if value is None else f"{value:.4f}"
 
     sample = figures["learnability_sample"]
+    shown_out = "standard output" if figures["out"] == "-" else figures["out"]
     rows = [
         ("n", f"{figures['n']:,}"),
         ("latents", f"{figures['latents']:,}"),
@@ -68,7 +70,7 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> str:
         ("norm correlation", f"{number('norm_correlation')} (rank, source and label norms)"),
         ("learnability", f"{number('learnability')} (10-NN R2 of labels, {sample:,} rows)"),
         *_loss(figures["approx"]),
-        ("pairs", f"{figures['out']} ({format_bytes(figures['out_bytes'])})"),
+        ("pairs", f"{shown_out} ({format_bytes(figures['out_bytes'])})"),
     ]
     if figures["latents"] == figures["n"]:
         del rows[1]
@@ -81,7 +83,7 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> str:
     return table(rows)
 
 
-def backends_table() -> str:
+def backends_table() -> list[str]:
     """List the backends, with the reason for each that cannot run here."""
     return table(
         [

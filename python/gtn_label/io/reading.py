@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..text import quoted, visible
+
 __all__ = ["file_size", "meta_text", "parse_meta", "pick", "reading"]
 
 
@@ -37,12 +39,14 @@ def file_size(path: Path, name: str) -> int:
 
 def pick(keys: list[str], key: str | None, shown: str, key_name: str) -> str:
     """Return the key asked for, or the only one; the error lists the keys of the file."""
-    listed = ", ".join(f"'{name:.60}'" for name in keys[:20]) + (", ..." if len(keys) > 20 else "")
+    listed = ", ".join(quoted(name[:60]) for name in keys[:20]) + (
+        ", ..." if len(keys) > 20 else ""
+    )
     if key is not None:
         if key in keys:
             return key
         raise ValueError(
-            f"{key_name} '{key:.60}' is not in {shown}, which holds: {listed or 'nothing'}"
+            f"{key_name} {quoted(key[:60])} is not in {shown}, which holds: {listed or 'nothing'}"
         )
     if not keys:
         raise ValueError(f"{shown} holds no array")
@@ -75,7 +79,8 @@ def reading(broken: str) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     """Return the first line of another library's message, shortened."""
     lines = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()
-    return textwrap.shorten(lines[0], 200, placeholder=" ...") if lines else type(error).__name__
+    shown = textwrap.shorten(visible(lines[0]), 200, placeholder=" ...") if lines else ""
+    return shown or type(error).__name__
 
 
 def parse_meta(text: str | None, shown: str) -> dict[str, Any]:

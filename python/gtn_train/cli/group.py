@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from gtn_label import __version__
+from gtn_label.cli.console import EXIT_CODES
+from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..run.presets import PRESETS
 from .make import COMMANDS as MAKING
@@ -77,7 +79,9 @@ Without the -- torchrun takes --n for an option of its own. Processes wait at
 most 6 hours for process 0; GTN_TRAIN_BARRIER_SECONDS sets another limit.
 
 \b
-Exit codes: 0 done, 2 wrong usage or input, 130 interrupted.""",
+Exit codes:
+{textwrap.indent(EXIT_CODES.format(more=""), "  ")}
+Under torchrun all processes end with the code of process 0 if that one fails.""",
 )
 @click.version_option(__version__, prog_name="gtn-train", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -91,23 +95,32 @@ def cli() -> None:
     """
 
 
-def _later(callback: Callable[..., str]) -> Callable[..., Callable[[], str]]:
+def _later(callback: Callable[..., list[str]]) -> Callable[..., Callable[[], list[str]]]:
     """Return the command as a job, to be done after click has read all options."""
 
     @functools.wraps(callback)
-    def asked(**given: Any) -> Callable[[], str]:
+    def asked(**given: Any) -> Callable[[], list[str]]:
         context = click.get_current_context()
 
-        def job() -> str:
+        def job() -> list[str]:
             try:
                 return callback(**given)
             except click.UsageError as error:
                 error.ctx = error.ctx or context
                 raise
+            except (ArgumentError, ArgumentTypeError) as error:
+                kind = ValueError if isinstance(error, ValueError) else TypeError
+                raise kind(error.spelled(_words(context.command))) from None
 
         return job
 
     return asked
+
+
+def _words(command: click.Command) -> dict[str, str]:
+    """Return the command's spelling of arguments, by their names in Python."""
+    words = {str(param.name): param.opts[0] for param in command.params}
+    return {name: word for name, word in words.items() if word.startswith("--")}
 
 
 for _command in (*MAKING, *SHOWING):

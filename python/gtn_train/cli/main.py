@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             with _extra_named():
                 asked = cli.main(args=words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
                 if callable(asked):
-                    console.print_text(asked())
+                    console.print_lines(asked())
 
         return work
 
-    code = console.run(PROGRAM, load, lambda: _interrupted(words))
+    code = console.run(PROGRAM, load, lambda: _interrupted(words), last=argv is None)
     # Without a word the help is printed, and nothing was done.
     sys.exit(code if words else max(code, console.EXIT_WRONG))
 

@@ -27,7 +27,7 @@ _LEFT_OUT = (
 
 
 def _command(name: str, stage: str, summary: str, more: str) -> click.Command:
-    def work(**given: Any) -> str:
+    def work(**given: Any) -> list[str]:
         return _make(stage, given)
 
     decorated: Callable[..., Any] = work
@@ -74,7 +74,7 @@ COMMANDS = [
 ]
 
 
-def _make(stage: str, given: dict[str, Any]) -> str:
+def _make(stage: str, given: dict[str, Any]) -> list[str]:
     out: Path = given["out"]
     quiet = given["quiet"]
     settings = settings_of(out, given)
@@ -90,19 +90,19 @@ def _make(stage: str, given: dict[str, Any]) -> str:
         settings,
         stage,
         say=say,
-        progress=not quiet and sys.stderr.isatty(),
+        progress=not quiet and console.is_terminal(sys.stderr),
         resume=given["resume"],
         tensorboard=given["tensorboard"],
     )
-    return "" if quiet else _summary(out, stage)
+    return [] if quiet else _summary(out, stage)
 
 
-def _summary(out: Path, last: str) -> str:
+def _summary(out: Path, last: str) -> list[str]:
     """Say how long each stage took and where its files are; only process 0 says so."""
     from ..run.store import RunFolder
 
     if not is_first_process():
-        return ""
+        return []
     lines, total, matching = [], 0.0, 0.0
     for name in STAGES[: STAGES.index(last) + 1]:
         found = RunFolder(out / name, create=False).read_manifest()
@@ -126,4 +126,4 @@ def _summary(out: Path, last: str) -> str:
                 f"{sum(rounds):.1f} s in all"
             )
         lines.append(f"next: gtn-train report {out}")
-    return "\n".join(lines)
+    return lines

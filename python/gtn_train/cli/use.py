@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +76,7 @@ def _out(what: str) -> Callable[..., Any]:
 @_ACCELERATOR
 def sample(
     run: Path, n: int, of_class: int | None, seed: int, out: Path | None, accelerator: str
-) -> str:
+) -> list[str]:
     """Draw N new samples from a finished RUN.
 
     The sources come from N(0, I), the same that `gtn-label` draws from this seed, or from the run's
@@ -98,11 +97,11 @@ def sample(
     given: dict[str, Any] = {
         "classes": classes,
         "mixture": finished.mixture,
-        "progress": sys.stderr.isatty(),
+        "progress": console.is_terminal(sys.stderr),
     }
     if finished.autoencoder is None:
         save_array(out, sample_latents(finished.generator, n, seed, **given))
-        return f"{console.counted(n, 'vector')} in {out}"
+        return [f"{console.counted(n, 'vector')} in {out}"]
     images = sample_images(finished.generator, finished.autoencoder, n, seed, **given)
     if out.suffix.lower() == ".npy":
         save_array(out, images)
@@ -114,7 +113,7 @@ def sample(
         if of_class is None and finished.classes is not None:
             columns = sheet_columns(finished.classes)
         figures.write(out, figures.grid(images, columns=columns))
-    return f"{console.counted(n, 'image')} in {out}"
+    return [f"{console.counted(n, 'image')} in {out}"]
 
 
 @click.command("interpolate", short_help="Generate along lines between sources.")
@@ -160,7 +159,7 @@ def interpolate_(
     seed: int,
     out: Path | None,
     accelerator: str,
-) -> str:
+) -> list[str]:
     """Generate along straight lines between sources of a finished RUN (Fig. 8 of the GTN paper)."""
     out = _target(run, out, "interpolation")
     finished = _open(run, accelerator)
@@ -182,13 +181,13 @@ def interpolate_(
         finished.autoencoder,
         steps=steps,
         classes=classes,
-        progress=sys.stderr.isatty(),
+        progress=console.is_terminal(sys.stderr),
     )
     if out.suffix.lower() == ".npy":
         save_array(out, found.latents if found.images is None else found.images)
     else:
         figures.write(out, found.grid())
-    return f"{console.counted(len(ends[0]), 'line')} of {steps} points in {out}"
+    return [f"{console.counted(len(ends[0]), 'line')} of {steps} points in {out}"]
 
 
 @click.command("evaluate", short_help="Measure FID and the like, copies, norms, dimensions.")
@@ -224,7 +223,7 @@ def evaluate(
     seed: int,
     as_json: bool,
     accelerator: str,
-) -> str:
+) -> list[str]:
     """Measure a finished RUN against its data.
 
     Images are compared with the test images or, if a set has none, with the training images; the
@@ -238,15 +237,20 @@ def evaluate(
         from ..evaluation.evaluate_run import evaluate_run
 
     found = evaluate_run(
-        finished, extractor, weights=weights, n=n, seed=seed, progress=sys.stderr.isatty()
+        finished,
+        extractor,
+        weights=weights,
+        n=n,
+        seed=seed,
+        progress=console.is_terminal(sys.stderr),
     )
-    return json.dumps(found, indent=2) if as_json else "\n".join(_lines(found))
+    return console.json_text(found, indent=2) if as_json else _lines(found)
 
 
 @click.command("report", short_help="Write a page with curves, grids and figures.")
 @_RUN
 @_out("File of the page (.html).  [default: RUN/report.html]")
-def report_(run: Path, out: Path | None) -> str:
+def report_(run: Path, out: Path | None) -> list[str]:
     """Write one self-contained HTML page about a finished RUN.
 
     The page shows learning curves, samples, reconstructions and interpolations, statistics of the
@@ -260,7 +264,7 @@ def report_(run: Path, out: Path | None) -> str:
     from ..report.report_run import report_run
 
     report_run(finished, out)
-    return f"wrote {out}"
+    return [f"wrote {out}"]
 
 
 COMMANDS = [sample, interpolate_, evaluate, report_]

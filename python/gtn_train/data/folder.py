@@ -25,11 +25,11 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from gtn_label.checks import usable_cpus
 from gtn_label.io.atomic import atomic_file
 from gtn_label.io.files import read_array
+from gtn_label.progress import progress_bar
 
 from .vision import torchvision
 
@@ -275,7 +275,7 @@ def _blocks(encoded: Encoded, decoding: Decoding, progress: bool) -> Generator[P
     threads = usable_cpus()
     with (
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=encoded.n, unit=" images", desc="decoding", disable=not progress) as bar,
+        progress_bar(progress, total=encoded.n, unit=" images", desc="decoding") as bar,
     ):
         waiting: deque[Future[Pixels]] = deque()
         try:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtn_label.errors import ArgumentError
 from gtn_label.io.atomic import atomic_file
 
 from ..data.sets import NoTestSplit
@@ -85,7 +86,7 @@ def evaluate_run(
     if run.autoencoder is None:
         extractor = "none"
         if n is not None and n < 2:
-            raise ValueError(f"n must be >= 2, the least that has distances, got {n}")
+            raise ArgumentError("n", "must be >= 2, the least that has distances", str(n))
     network: Extractor | None = None
     if run.autoencoder is not None and extractor != "none":
         device = next(run.generator.parameters()).device
@@ -148,7 +149,7 @@ def _images(
         real, what = training, "training images"
     count = min(IMAGES, real.n) if n is None else n
     if count > real.n:
-        raise ValueError(f"n must be at most {real.n}, the number of {what}, got {n}")
+        raise ArgumentError("n", f"must be at most {real.n}, the number of {what}", str(n))
     generated = sample_images(
         run.generator,
         run.autoencoder,

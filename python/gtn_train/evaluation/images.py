@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
 from gtn_label.arrays.convert import sha256
 from gtn_label.checks import as_integer, check_seed
 from gtn_label.io.files import read_npz, write_npz
+from gtn_label.progress import progress_bar
 
 from ..data.images import check_images
 from ..seeds import derive, random_numbers
@@ -79,7 +79,7 @@ def evaluate_images(
     cache : path, optional
         Folder for features, one file for each set of images and network (made if missing).
     progress : bool
-        Show a tqdm bar on stderr.
+        Show a bar on stderr.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def extract(
         arrays, _ = read_npz(stored, name="cache")
         return Features(arrays["features"], arrays["logits"])
     out: list[npt.NDArray[np.float32]] = []
-    with tqdm(total=len(images), unit=" images", disable=not progress) as bar:
+    with progress_bar(progress, total=len(images), unit=" images") as bar:
         for begin in range(0, len(images), batch_size):
             batch = torch.from_numpy(np.array(images[begin : begin + batch_size]))
             with torch.no_grad():

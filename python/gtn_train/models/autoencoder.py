@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from gtn_label.arrays import convert
 from gtn_label.checks import as_integer
+from gtn_label.progress import progress_bar
 
 from ..data.images import check_images, refuse_non_finite, to_bytes, to_model
 
@@ -350,7 +350,7 @@ def _batches(
     with (
         evaluating(autoencoder),
         torch.inference_mode(),
-        tqdm(total=n, unit=" images", desc=word, disable=not progress) as bar,
+        progress_bar(progress, total=n, unit=" images", desc=word) as bar,
     ):
         yield slices()
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from gtn_label.arrays import convert
 from gtn_label.checks import as_integer, check_order
+from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..seeds import derive
 
@@ -69,32 +70,35 @@ class PairOptions:
 
     def __post_init__(self) -> None:
         if self.labeling not in LABELINGS:
-            raise ValueError(
-                f"labeling must be one of {', '.join(LABELINGS)}, got {self.labeling!r}"
+            raise ArgumentError(
+                "labeling", f"must be one of {', '.join(LABELINGS)}", repr(self.labeling)
             )
         check_order(self.order)
         as_integer(self.cone, "cone", 1)
         as_integer(self.every, "every", 0)
         for name in ("center", "standardize", "by_class"):
             if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be a bool, got {getattr(self, name)!r}")
+                raise ArgumentTypeError(name, "must be a bool", repr(getattr(self, name)))
         if self.labeling == "clusters":
             as_integer(self.clusters, "clusters", 2)
         elif as_integer(self.clusters, "clusters", 0):
-            raise ValueError(f"clusters are of labeling 'clusters' alone, got {self.clusters}")
+            raise ArgumentError("clusters", "needs {labeling} 'clusters'", str(self.clusters))
         for name, known in (
             ("center", ("algorithm1",)),
             ("standardize", ("algorithm1", "clusters")),
             ("by_class", ("algorithm1", "clusters")),
         ):
             if getattr(self, name) and self.labeling not in known:
-                raise ValueError(
-                    f"{name} needs labeling {' or '.join(map(repr, known))}, got {self.labeling!r}"
+                raise ArgumentError(
+                    name,
+                    f"needs {{labeling}} {' or '.join(map(repr, known))}",
+                    repr(self.labeling),
                 )
         if self.labeling == "quantile" and (self.cone > 1 or self.order != "norm"):
-            raise ValueError(
-                "labeling 'quantile' has neither order nor cone, "
-                f"got order {self.order!r} and cone {self.cone}"
+            raise ArgumentError(
+                "labeling",
+                "'quantile' has neither {order} nor {cone}",
+                f"{self.order!r} and {self.cone}",
             )
 
     def config(self) -> dict[str, Any]:

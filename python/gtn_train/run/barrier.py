@@ -19,7 +19,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 
-from gtn_label.cli.console import os_message
+from gtn_label.cli.console import EXIT_FAILED, exit_code, os_message
+from gtn_label.cli.interrupts import Interrupted
 
 from ..training.processes import is_first_process, leave_group, processes
 
@@ -38,14 +39,24 @@ T = TypeVar("T")
 
 
 class FirstProcessFailed(RuntimeError):
-    """Process 0 failed; the message is that of its error."""
+    """Process 0 failed; the message is that of its error.
+
+    Attributes
+    ----------
+    exit_code : int
+        The code with which the command ends in process 0, and here too.
+    """
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Barrier:
     """The meeting point of the processes of one run; alone, a process never waits.
 
     Within the block an error of process 0 is raised in every process, as `FirstProcessFailed`, or
-    as KeyboardInterrupt if process 0 was interrupted.
+    as KeyboardInterrupt if a signal ended process 0.
 
     Parameters
     ----------
@@ -159,10 +170,11 @@ class Barrier:
         if not self._has(_ENDED):
             return
         told = json.loads(self._store.get(_ENDED))
-        if told == _INTERRUPTED:
-            raise KeyboardInterrupt
-        if told is not None:
-            raise FirstProcessFailed(f"process 0 failed: {told['error']}") from None
+        if told is None:
+            return
+        if "signal" in told:
+            raise Interrupted(told["signal"])
+        raise FirstProcessFailed(f"process 0 failed: {told['error']}", told["exit_code"]) from None
 
     def _until(self, done: Callable[[], bool], seconds: float) -> bool:
         """Ask again and again, as a wait inside the store would not hear Ctrl-C."""
@@ -174,17 +186,14 @@ class Barrier:
         return True
 
 
-_INTERRUPTED = {"interrupted": True}
-
-
 def _told(error: BaseException | None) -> dict[str, Any] | None:
     """The message to the others about process 0's end."""
     if error is None:
         return None
     if isinstance(error, KeyboardInterrupt):
-        return _INTERRUPTED
+        return {"signal": exit_code(error) - 128}
     text = os_message(error) if isinstance(error, OSError) else str(error)
-    return {"error": text or type(error).__name__}
+    return {"error": text or type(error).__name__, "exit_code": exit_code(error)}
 
 
 def _limit() -> float:

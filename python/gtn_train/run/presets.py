@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from gtn_label.checks import as_integer
+from gtn_label.errors import ArgumentError
 
 from ..data import SET_NAMES, SYNTHETIC
 from ..evaluation import STOP_BY
@@ -63,19 +64,21 @@ class DataOptions:
     def __post_init__(self) -> None:
         if not (self.images or self.synthetic or self.name == "vectors"):
             known = ", ".join((*SET_NAMES, "vectors", *SYNTHETIC))
-            raise ValueError(f"data must be one of {known}, got {self.name!r}")
+            raise ArgumentError("data", f"must be one of {known}", repr(self.name))
         if self.key is not None and self.name != "vectors":
-            raise ValueError(f"key is of vectors alone, got {self.key!r} for {self.name!r}")
+            raise ArgumentError("key", "is of vectors alone", f"{self.key!r} for {self.name!r}")
         for name, least, needed, where in (
             ("size", 4, self.decoded, "image files"),
             ("n", 2, self.synthetic, "synthetic sets"),
         ):
             value = getattr(self, name)
             if value is None and needed:
-                raise ValueError(f"{name} must be given for {self.name!r}, got none")
+                raise ArgumentError(name, f"must be given for {self.name!r}", "none")
             if value is not None:
                 if not needed:
-                    raise ValueError(f"{name} is of {where} alone, got {value!r} for {self.name!r}")
+                    raise ArgumentError(
+                        name, f"is of {where} alone", f"{value!r} for {self.name!r}"
+                    )
                 as_integer(value, name, least)
 
 
@@ -126,17 +129,20 @@ class Preset:
         as_integer(self.width, "width", 1)
         as_integer(self.batch_norm_layers, "batch_norm_layers", 0)
         if self.batch_norm_layers >= self.layers:
-            raise ValueError(
-                f"batch_norm_layers must be below layers = {self.layers}, which counts the output, "
-                f"got {self.batch_norm_layers}"
+            raise ArgumentError(
+                "batch_norm_layers",
+                f"must be below {{layers}} = {self.layers}, which counts the output",
+                str(self.batch_norm_layers),
             )
         if self.batch_norm_layers and self.generator_training.batch_size < 2:
-            raise ValueError("batch_size must be >= 2 for batch normalisation, got 1")
+            raise ArgumentError("batch_size", "must be >= 2 for batch normalisation", "1")
         if self.stop_by not in STOP_BY:
-            raise ValueError(f"stop_by must be one of {', '.join(STOP_BY)}, got {self.stop_by!r}")
+            raise ArgumentError(
+                "stop_by", f"must be one of {', '.join(STOP_BY)}", repr(self.stop_by)
+            )
         if self.stop_by != "loss" and self.autoencoder is None:
-            raise ValueError(
-                f"stop_by {self.stop_by!r} needs images, and the data are {self.data.name!r}"
+            raise ArgumentError(
+                "stop_by", f"{self.stop_by!r} needs images, and the data are {self.data.name!r}"
             )
         if not 0 < self.validation_share < 1:
             raise ValueError(
@@ -151,16 +157,21 @@ class Preset:
             raise ValueError("autoencoder and autoencoder_training go together")
         if self.autoencoder is None:
             if self.latent_dim is not None:
-                raise ValueError(f"latent_dim needs an autoencoder, got {self.latent_dim!r}")
+                raise ArgumentError("latent_dim", "needs an autoencoder", repr(self.latent_dim))
             if self.pairs.needs_classes:
-                raise ValueError(f"by_class needs images, and the data are {self.data.name!r}")
+                raise ArgumentError(
+                    "by_class", f"needs images, and the data are {self.data.name!r}"
+                )
         else:
             as_integer(self.latent_dim, "latent_dim", 1)
             if self.pairs.labeling == "quantile" and self.latent_dim != 1:
-                raise ValueError(f"labeling 'quantile' needs latent_dim 1, got {self.latent_dim}")
+                raise ArgumentError(
+                    "labeling", "'quantile' needs {latent_dim} 1", str(self.latent_dim)
+                )
         if self.pairs.labeling == "quantile" and self.data.name in ("uniform", "two-squares"):
-            raise ValueError(
-                f"labeling 'quantile' needs latents of dimension 1, and {self.data.name!r} has 2"
+            raise ArgumentError(
+                "labeling",
+                f"'quantile' needs latents of dimension 1, and {self.data.name!r} has 2",
             )
 
     def config(self) -> dict[str, Any]:

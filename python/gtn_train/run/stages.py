@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from gtn_label.arrays import convert
 from gtn_label.cli import console
 from gtn_label.io.files import read_array, read_pairs, write_pairs
+from gtn_label.progress import progress_bar
 
 from ..data import SYNTHETIC, open_vectors
 from ..files import file_sha256, save_array
@@ -213,8 +213,8 @@ def pairs(ctx: Context, latents: NDArray[Any]) -> MadePairs:
         labeling.check(latents)
         round_seed = derive(seed, "round", 0)
         began = time.perf_counter()
-        with tqdm(
-            total=len(latents), unit=" sources", desc="matching", disable=not ctx.progress
+        with progress_bar(
+            ctx.progress, total=len(latents), unit=" sources", desc="matching"
         ) as bar:
             made = labeling.label(
                 latents, round_seed, lambda done, total, left: bar.update(done - bar.n)

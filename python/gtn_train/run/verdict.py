@@ -19,6 +19,13 @@ from .store import RunFolder
 __all__ = ["TrainingSpec", "Verdict", "verdict"]
 
 
+_OF_GENERATOR = frozenset(["batch_size", "learning_rate"])
+_OPTIONS = _OF_GENERATOR | {
+    *("set", "n", "key", "seed", "latent_dim", "labeling", "clusters", "order", "cone", "center"),
+    *("standardize", "by_class", "every", "layers", "width", "stop_by", "precision"),
+}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The decision on a stage's folder.
@@ -106,13 +113,27 @@ def _changes(folder: RunFolder, spec: StageSpec) -> list[str]:
         for key in sorted({*manifest.inputs, *spec.inputs})
         if manifest.inputs.get(key) != spec.inputs.get(key)
     ]
-    why += _differences(manifest.options, json.loads(json.dumps(dict(spec.options))))
+    why += _differences(
+        manifest.options,
+        json.loads(json.dumps(dict(spec.options))),
+        spell=lambda path: _option(spec.name, path),
+    )
     for file, known in manifest.outputs.items():
         if not (folder.path / file).is_file():
             why.append(f"its file {file} is missing")
         elif not why and file_sha256(folder.path / file) != known:
             why.append(f"its file {file} is not the one it made")
     return why
+
+
+def _option(stage: str, path: str) -> str:
+    """Return gtn-train's option for an entry of a stage's options; the entry if there is none."""
+    name = path.rpartition(".")[2]
+    if name == "max_epochs":
+        return f"--{stage}-epochs"
+    if name not in _OPTIONS or (stage == "autoencoder" and name in _OF_GENERATOR):
+        return path
+    return f"--{name.replace('_', '-')}"
 
 
 def _of_training(folder: RunFolder, spec: TrainingSpec, resume: bool, overwrite: bool) -> Verdict:
@@ -167,15 +188,19 @@ def _other_config(folder: RunFolder, spec: TrainingSpec) -> list[str]:
     return _differences(*configs)
 
 
-def _differences(was: Any, now: Any, name: str = "") -> list[str]:
+def _differences(
+    was: Any, now: Any, name: str = "", spell: Callable[[str], str] = str
+) -> list[str]:
     """Say in words where two configurations differ, by the path of each entry."""
     if isinstance(was, dict) and isinstance(now, dict):
         return [
             line
             for key in sorted({*was, *now})
-            for line in _differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
+            for line in _differences(
+                was.get(key), now.get(key), f"{name}.{key}" if name else key, spell
+            )
         ]
-    return [] if was == now else [f"{name} was {_shown(was)} and is {_shown(now)}"]
+    return [] if was == now else [f"{spell(name)} was {_shown(was)} and is {_shown(now)}"]
 
 
 def _shown(value: Any) -> str:

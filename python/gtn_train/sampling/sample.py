@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
 from gtn_label.arrays import convert
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.checks import as_integer, check_seed
+from gtn_label.progress import progress_bar
 
 from ..data.images import refuse_non_finite
 from ..models.autoencoder import decode_all, evaluating
@@ -62,7 +62,7 @@ def sample_latents(
     device : optional
         Device of the generator; by default that of its first parameter.
     progress : bool
-        Show a tqdm bar on stderr.
+        Show a bar on stderr.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def generate_latents(
     with (
         evaluating(generator),
         torch.inference_mode(),
-        tqdm(total=n, unit=" latents", desc="sampling", disable=not progress) as bar,
+        progress_bar(progress, total=n, unit=" latents", desc="sampling") as bar,
     ):
         for begin in range(0, n, step):
             some = slice(begin, min(begin + step, n))

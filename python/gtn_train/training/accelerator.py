@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import torch
 
+from gtn_label.errors import ArgumentError
+
 __all__ = ["device_of"]
 
 
@@ -30,5 +32,5 @@ def device_of(accelerator: str) -> torch.device:
     if accelerator == "auto":
         return torch.device(next(kind for kind, available in there.items() if available))
     if not there[accelerator]:
-        raise ValueError(f"accelerator {accelerator!r} is not available here")
+        raise ArgumentError("accelerator", f"{accelerator!r} is not available here")
     return torch.device(accelerator)

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from gtn_label.errors import ArgumentError
+
 from .accelerator import device_of
 from .checkpoint import AtomicCheckpoints
 from .processes import leave_group, processes, processes_here
@@ -33,7 +35,9 @@ def make_fabric(options: TrainingOptions) -> Any:
     """
     accelerator = device_of(options.accelerator).type
     if options.precision == "16-mixed" and accelerator == "cpu":
-        raise ValueError("precision '16-mixed' needs a GPU; on the CPU use 'bf16-mixed'")
+        raise ArgumentError(
+            "precision", "'16-mixed' needs a GPU", advice="on the CPU use 'bf16-mixed'"
+        )
     everywhere, here = processes(), processes_here()
     if options.devices != here:
         raise ValueError(

@@ -29,7 +29,13 @@ from .steps import Step
 from .stopping import Best
 from .training_options import COMPUTING, Metric, TrainingOptions, TrainingResult
 
-__all__ = ["Job", "train"]
+__all__ = ["Diverged", "Job", "train"]
+
+
+class Diverged(RuntimeError):
+    """A loss is no longer finite. Other options or data may mend that: see the exit codes."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -365,8 +371,8 @@ class _Run:
         if self.best.weights:
             self.save_best()
             kept = f"the best weights (epoch {self.best.epoch}) are in '{self.folder.weights}'"
-        raise RuntimeError(
-            f"{self.job.stage}: {what}, and must be finite; {kept}. A smaller learning_rate than "
+        raise Diverged(
+            f"{self.job.stage}: {what}, and must be finite; {kept}. A smaller learning rate than "
             f"{self.options.learning_rate:g} may help, or look for odd values in the data"
         )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from gtn_label import progress
+
 from ..run.store import RunFolder
 from .training_options import TrainingOptions
 
@@ -23,9 +25,8 @@ def progress_bar(stage: str, steps: int, epoch: int, options: TrainingOptions, s
     """Show progress over all epochs with the time left, or nothing."""
     if not show:
         return contextlib.nullcontext()
-    from tqdm import tqdm  # only if a bar is shown
-
-    return tqdm(
+    return progress.progress_bar(
+        True,
         desc=stage,
         total=options.max_epochs * steps,
         initial=epoch * steps,
@@ -49,7 +50,7 @@ class Curves:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise ImportError(
-                    "tensorboard=True needs TensorBoard: pip install 'gtn-label[train]'"
+                    "curves need TensorBoard: pip install 'gtn-label[train]'"
                 ) from error
 
             # Hides the events that a killed run wrote after its checkpoint.

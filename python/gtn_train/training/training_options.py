@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gtn_label.checks import as_integer, check_seed
+from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["ACCELERATORS", "PRECISIONS", "Metric", "TrainingOptions", "TrainingResult"]
 
@@ -85,17 +86,17 @@ class TrainingOptions:
                 as_integer(getattr(self, name), name, 1)
         check_seed(self.seed)
         if not _number(self.learning_rate, "learning_rate") > 0:
-            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate!r}")
+            raise ArgumentError("learning_rate", "must be > 0", repr(self.learning_rate))
         if not _number(self.weight_decay, "weight_decay") >= 0:
-            raise ValueError(f"weight_decay must be >= 0, got {self.weight_decay!r}")
+            raise ArgumentError("weight_decay", "must be >= 0", repr(self.weight_decay))
         if not 0 < _number(self.learning_rate_decay, "learning_rate_decay") <= 1:
-            raise ValueError(
-                f"learning_rate_decay must be in (0, 1], got {self.learning_rate_decay!r}"
+            raise ArgumentError(
+                "learning_rate_decay", "must be in (0, 1]", repr(self.learning_rate_decay)
             )
         for name, known in (("precision", PRECISIONS), ("accelerator", ACCELERATORS)):
             if getattr(self, name) not in known:
                 listed = ", ".join(repr(value) for value in known)
-                raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}")
+                raise ArgumentError(name, f"must be one of {listed}", repr(getattr(self, name)))
 
     def config(self) -> dict[str, Any]:
         """All options, in JSON types."""
@@ -108,9 +109,9 @@ class TrainingOptions:
 
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
+        raise ArgumentTypeError(name, "must be a number", f"{type(value).__name__} {value!r}")
     if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value!r}")
+        raise ArgumentError(name, "must be finite", repr(value))
     return value
 
 

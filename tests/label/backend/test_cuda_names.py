@@ -163,7 +163,7 @@ class TestDevice:
     def test_another_backend_says_what_is_needed_and_missing(self, monkeypatch):
         cuda_is(monkeypatch, "no driver")
         message = (
-            "^device 'cuda:1' needs the backend 'cuda' or 'faiss:python': 'cpu' runs on the "
+            "^device 'cuda:1' needs backend 'cuda' or 'faiss:python', and 'cpu' runs on the "
             "CPU; 'cuda' is not available here: no driver"
         )
         with pytest.raises(ValueError, match=message):
@@ -237,5 +237,5 @@ def test_kernels_are_known_in_every_build():
 
 
 def test_device_in_the_place_of_a_kernel():
-    with pytest.raises(ValueError, match=r"^backend must be 'cuda', with the device 'cuda:1', got"):
+    with pytest.raises(ValueError, match=r"^backend must be 'cuda', with device 'cuda:1', got"):
         gtn_label.match(LATENTS, backend="cuda:1")

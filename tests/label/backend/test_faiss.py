@@ -222,7 +222,7 @@ class TestImport:
         output = self.run(tmp_path, f"raise {error}")
         name, _, text = error.rstrip("')").partition("('")
         linked = not _core.linked_faiss["missing"]
-        instead = r" \(backend='faiss:linked' needs none\)" if linked else ""
+        instead = r" \(backend 'faiss:linked' needs none\)" if linked else ""
         assert re.fullmatch(
             rf"error backend 'faiss': faiss\S* .* is installed, but cannot be imported{instead}: "
             rf"{name}: {text}\nafter None\n",

@@ -257,8 +257,8 @@ def test_device_of_a_backend_that_has_none(name, runs, gpu):
         engine.forced(name)
     gpu()
     message = (
-        "^device 'cuda' needs the backend 'cuda' or 'faiss:python': "
-        f"'{runs}' runs on the CPU(; 'cuda' is not available here: [^;]+)?$"
+        "^device 'cuda' needs backend 'cuda' or 'faiss:python', "
+        f"and '{runs}' runs on the CPU(; 'cuda' is not available here: [^;]+)?$"
     )
     with pytest.raises(ValueError, match=message):
         gtn_label.match(LATENTS, backend=name, device="cuda")

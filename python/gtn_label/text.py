@@ -1,0 +1,38 @@
+"""Text for a terminal: names out of files, paths and arguments cannot steer the terminal.
+
+Only the standard library is imported here, so that every module may import this one.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["quoted", "visible"]
+
+# C0, DEL and C1; marks without a width, and marks of direction; separators of lines and paragraphs;
+# overrides of direction; halves of surrogate pairs, which are bytes of a path without an encoding.
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    r"""Write every character that a terminal would obey or hide as its escape in Python.
+
+    Examples
+    --------
+    >>> visible("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return _HIDDEN.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def quoted(name: object) -> str:
+    r"""Quote a name out of a file, or a path, for a message.
+
+    Examples
+    --------
+    >>> print(quoted("z\n"))
+    'z\n'
+    """
+    return f"'{visible(str(name))}'"
