@@ -20,6 +20,7 @@ import numpy as np
 from ..arrays.narrow import NarrowRows
 from ..arrays.row_blocks import Array, RowsLike, StrPath
 from ..errors import ArgumentError, ArgumentTypeError
+from ..text import quoted
 from .atomic import atomic_file
 from .npy import NpzFile, read_npy, read_npz, read_npz_array, write_npz, write_npz_to
 from .reading import file_size, meta_text, parse_meta, pick
@@ -82,19 +83,21 @@ def read_array(
     (3, 2)
     """
     path = Path(path)
-    shown = f"{name} '{path}'"
+    shown = f"{name} {quoted(path)}"
     suffix = path.suffix.lower()
     size = file_size(path, name)
     if suffix not in INPUT_SUFFIXES:
         raise ValueError(
-            f"{shown} must be one of {', '.join(INPUT_SUFFIXES)}, and its suffix is '{path.suffix}'"
+            f"{shown} must be one of {', '.join(INPUT_SUFFIXES)}, and its suffix is "
+            f"{quoted(path.suffix)}"
         )
     if size == 0:
         raise ValueError(f"{shown} is empty (0 bytes), and must hold an array")
     if suffix == ".npy":
         if key is not None:
             raise ValueError(
-                f"{key_name} '{key}' has no meaning for {shown}: a .npy file holds a single array"
+                f"{key_name} {quoted(key)} has no meaning for {shown}: a .npy file holds a single "
+                "array"
             )
         return read_npy(path, shown)
     if suffix == ".npz":
@@ -102,7 +105,9 @@ def read_array(
     if suffix == ".safetensors":
         tensors, _ = open_safetensors(path, shown)
         key = pick(list(tensors), key, shown, key_name)
-        return np.asarray(map_safetensor(path, tensors[key], f"tensor '{key:.60}' of {shown}")[...])
+        return np.asarray(
+            map_safetensor(path, tensors[key], f"tensor {quoted(key[:60])} of {shown}")[...]
+        )
     return read_torch(path, key, shown, key_name)
 
 
@@ -113,7 +118,7 @@ def check_output_suffix(path: StrPath, name: str = "path") -> None:
     """
     if Path(path).suffix.lower() not in OUTPUT_SUFFIXES:
         raise ValueError(
-            f"{name} must end in {' or '.join(OUTPUT_SUFFIXES)}, and is '{os.fspath(path)}'"
+            f"{name} must end in {' or '.join(OUTPUT_SUFFIXES)}, and is {quoted(os.fspath(path))}"
         )
 
 
@@ -227,13 +232,13 @@ def open_pairs(
     source: Path | IO[bytes]
     if isinstance(path, (str, os.PathLike)):
         source = Path(path)
-        shown = f"{name} '{source}'"
+        shown = f"{name} {quoted(source)}"
         file_size(source, name)
         if form is None:
             check_output_suffix(source, name)
             form = source.suffix.lower().removeprefix(".")
     else:
-        shown = f"{name} '{getattr(path, 'name', type(path).__name__)}'"
+        shown = f"{name} {quoted(getattr(path, 'name', type(path).__name__))}"
         source = _stream(path, name, mapped)
         form = form or ("npz" if source.getvalue()[:2] == b"PK" else "safetensors")
     arrays: dict[str, Array | NarrowRows] = {}
@@ -247,7 +252,7 @@ def open_pairs(
     tensors, metadata = open_safetensors(source, shown)
     meta = parse_meta(metadata.get("meta"), shown)
     for key, tensor in tensors.items():
-        rows = map_safetensor(source, tensor, f"tensor '{key:.60}' of {shown}")
+        rows = map_safetensor(source, tensor, f"tensor {quoted(key[:60])} of {shown}")
         arrays[key] = rows if key in mapped else _copied(rows)
     return arrays, meta, shown
 

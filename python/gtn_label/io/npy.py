@@ -20,6 +20,7 @@ import numpy as np
 
 from ..arrays.narrow import NarrowRows, bits_dtype, narrow_name
 from ..arrays.row_blocks import Array, RowsLike, StrPath, little_endian, row_blocks
+from ..text import quoted
 from .atomic import atomic_file
 from .reading import file_size, meta_text, parse_meta, pick, reading
 
@@ -51,7 +52,7 @@ def read_npz(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], di
     """Read the arrays and the meta that `write_npz` wrote; errors are those of `read_pairs`."""
     path = Path(path)
     file_size(path, name)
-    shown = f"{name} '{path}'"
+    shown = f"{name} {quoted(path)}"
     with NpzFile(path, shown) as archive:
         return {key: archive.load(key) for key in archive.names if key != "meta"}, archive.meta()
 
@@ -120,11 +121,11 @@ class NpzFile:
 
     def load(self, key: str) -> Array:
         """Read an array into memory."""
-        info, member = self._members[key], f"array '{key:.60}' of {self._shown}"
+        info, member = self._members[key], f"array {quoted(key[:60])} of {self._shown}"
         with reading(f"{member} is damaged"):
             with self._archive.open(info) as file:
                 if file.read(len(_MAGIC)) != _MAGIC:
-                    raise ValueError(f"'{info.filename:.60}' is not an array")
+                    raise ValueError(f"{quoted(info.filename[:60])} is not an array")
             file = self._archive.open(info)
         with file:
             # First the header alone: a damaged one could ask for more memory than there is.
@@ -139,7 +140,7 @@ class NpzFile:
 
     def map(self, key: str) -> Array:
         """Map an array that is stored uncompressed, read-only; its checksum is not looked at."""
-        info, member = self._members[key], f"array '{key:.60}' of {self._shown}"
+        info, member = self._members[key], f"array {quoted(key[:60])} of {self._shown}"
         if info.compress_type != zipfile.ZIP_STORED or not isinstance(self._file, Path):
             raise ValueError(
                 f"{member} is compressed and cannot be mapped; load it without mmap_mode"

@@ -22,17 +22,19 @@ def file_size(path: Path, name: str) -> int:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(f"{name} must be a file, and '{path}' is a directory")
+            raise IsADirectoryError(f"{name} must be a file, and {quoted(path)} is a directory")
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{name} must be a regular file, and '{path}' is a pipe or a device")
+            raise OSError(
+                f"{name} must be a regular file, and {quoted(path)} is a pipe or a device"
+            )
         with path.open("rb"):
             return status.st_size
     except FileNotFoundError:
-        raise FileNotFoundError(f"{name} '{path}' does not exist") from None
+        raise FileNotFoundError(f"{name} {quoted(path)} does not exist") from None
     except OSError as error:
         if error.strerror is None:
             raise
-        raise type(error)(f"{name} '{path}' cannot be read: {error.strerror}") from None
+        raise type(error)(f"{name} {quoted(path)} cannot be read: {error.strerror}") from None
     except ValueError:  # an embedded null byte
         raise ValueError(f"{name} must be a path, and {str(path)!r} is none") from None
 

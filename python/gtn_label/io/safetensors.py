@@ -23,6 +23,7 @@ import numpy as np
 
 from ..arrays.narrow import STORED, NarrowRows, bits_dtype
 from ..arrays.row_blocks import Array, RowsLike, little_endian, row_blocks
+from ..text import quoted
 from .header_json import parse_header
 
 __all__ = ["Tensor", "map_safetensor", "open_safetensors", "write_safetensors"]
@@ -90,7 +91,7 @@ def open_safetensors(
 
 def _tensor(name: str, entry: dict[str, Any], start: int) -> Tensor:
     """Check one entry of a header by itself."""
-    shown = f"tensor '{name:.60}'"
+    shown = f"tensor {quoted(name[:60])}"
     known = ("dtype", "shape", "data_offsets")
     if not isinstance(entry, dict) or any(field not in entry for field in known):
         raise ValueError(f"{shown} must have {', '.join(known)}")
@@ -131,7 +132,9 @@ def _check_cover(tensors: Mapping[str, Tensor], start: int, size: int) -> None:
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1][2:]):
         if tensor.begin != at:
             kind = "overlaps another" if tensor.begin < at else "leaves a hole before it"
-            raise ValueError(f"tensor '{name:.60}' {kind}: it must begin at byte {at - start}")
+            raise ValueError(
+                f"tensor {quoted(name[:60])} {kind}: it must begin at byte {at - start}"
+            )
         at = tensor.end
     if at > size:
         raise ValueError(f"it needs {at} bytes, and the file has {size}")
@@ -193,7 +196,9 @@ def write_safetensors(
             continue
         name = _NAMES.get(little_endian(array.dtype).str)
         if name is None:
-            raise ValueError(f"array '{key}' has dtype {array.dtype}, which .safetensors lacks")
+            raise ValueError(
+                f"array {quoted(key)} has dtype {array.dtype}, which .safetensors lacks"
+            )
         stored[key] = (name, array)
     # Widest elements first, as the format's own writer does: then every tensor is aligned.
     ordered = sorted(stored.items(), key=lambda item: -item[1][1].dtype.itemsize)

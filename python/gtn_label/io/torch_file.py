@@ -16,6 +16,7 @@ import numpy as np
 
 from ..arrays.narrow import narrow_name
 from ..arrays.row_blocks import Array
+from ..text import quoted
 from .reading import pick, reading
 
 __all__ = ["read_torch"]
@@ -63,7 +64,7 @@ def read_torch(path: Path, key: str | None, shown: str, key_name: str) -> Array:
         )
     elif key is not None:
         raise ValueError(
-            f"{key_name} '{key}' has no meaning for {shown}, which holds a single tensor"
+            f"{key_name} {quoted(key)} has no meaning for {shown}, which holds a single tensor"
         )
     tensor = tensor.detach()
     if narrow_name(tensor.dtype):
