@@ -28,8 +28,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def test_one_process_at_a_time_works_in_a_folder(gtn_train, vectors):
-    before = files(vectors)
     with locked(vectors):
+        before = files(vectors)
         refusal = gtn_train.refused("fit", "--out", vectors, "--width", 9, "--resume")
         assert f"'{vectors}' is in use: another gtn-train is at work there" in refusal
         assert files(vectors) == before
