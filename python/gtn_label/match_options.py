@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from .arrays import convert
 from .arrays.on_gpu import in_cpu_memory
-from .checks import as_bool, as_integer, as_text, check_order, check_threads
+from .checks import as_bool, as_integer, as_text, check_order
 from .errors import ArgumentError, ArgumentTypeError
 from .progress import ProgressCallback, check_progress
+from .threads import check_threads
 
 if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint

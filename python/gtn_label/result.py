@@ -48,8 +48,10 @@ class Matching:
         "prepare" for checks, conversion and drawing, and "total"), and from the engine
         "instruction_set", "arithmetic" (of the shortlists, in the order of first use: "float32" in
         a tree of directions, "int8" and "int16" scanning all free latents, such as "int8+int16"
-        where int8 grew too coarse; "float64" where every latent was scored exactly), "threads",
-        "windows" (blocks of sources), "distinct_latents", "candidates" (shortlist entries),
+        where int8 grew too coarse; "float64" where every latent was scored exactly), "threads"
+        (that took part), "threads_from" (what decided their number: "argument", "GTN_NUM_THREADS",
+        "OMP_NUM_THREADS", "cgroup quota", "cpus", or "system limit" if the system refused to start
+        more), "windows" (blocks of sources), "distinct_latents", "candidates" (shortlist entries),
         "rescored" (candidates scored in float64), "retries" (sources whose first shortlist
         certified nothing), "conflicts" (sources whose latent an earlier source of the window took),
         "rescans" (sources searched again for that), "full_scans" (sources decided by scoring every

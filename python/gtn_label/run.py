@@ -28,6 +28,7 @@ from .errors import ArgumentError, too_many_sources
 from .match_options import MatchOptions
 from .progress import Progress
 from .result import Matching
+from .threads import check_threads
 
 if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
@@ -129,6 +130,8 @@ def run(
             settings |= {"method": "match_approx", "approx": {**asdict(approx), **lost}}
             record["approx"] = settings["approx"]
 
+    asked = check_threads(options.threads)
+    record["threads_from"] = "system limit" if stats["threads"] < asked else asked.decided_by
     stats = {"n": n, "m": m, "dim": dim, "backend": chosen.name, **record, **stats}
     stats["seconds"] = {
         "prepare": prepared - began,

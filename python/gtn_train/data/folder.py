@@ -27,9 +27,9 @@ import PIL
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from gtn_label.checks import usable_cpus
 from gtn_label.io.atomic import atomic_file
 from gtn_label.io.files import read_array
+from gtn_label.threads import default_threads
 
 from .vision import torchvision
 
@@ -272,7 +272,7 @@ def _blocks(encoded: Encoded, decoding: Decoding, progress: bool) -> Generator[P
         return pixels
 
     begins = iter(range(0, encoded.n, _BLOCK))
-    threads = usable_cpus()
+    threads = default_threads()
     with (
         ThreadPoolExecutor(threads) as pool,
         tqdm(total=encoded.n, unit=" images", desc="decoding", disable=not progress) as bar,
