@@ -20,6 +20,7 @@ PYBIND11_MODULE(_core, m) {
 #ifdef GTN_CUDA_EMULATED
   gtn::register_emulated_memory(m);
 #endif
+  gtn::register_guarded_range(m);
   gtn::register_match(m);
   gtn::register_audit(m);
 }

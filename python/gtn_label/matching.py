@@ -99,7 +99,8 @@ def match(
     MemoryError
         If the GPU has too little free memory; the run does not move to the CPU.
     OSError
-        If the checkpoint cannot be read or written.
+        If the checkpoint cannot be read or written, or a file that `latents`, `sources` or `groups`
+        map is changed or truncated during the run.
     RuntimeError
         If CUDA fails.
     KeyboardInterrupt

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import convert
+from .arrays.on_disk import Files
 from .arrays.sources import draw_sources
 from .arrays.to_caller import given
 from .checks import check_seed
@@ -55,8 +56,15 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     >>> match_quantile(np.array([30.0, 10.0, 20.0]), np.array([0.5, 1.5, -1.0])).assignment
     array([2, 0, 1])
     """
-    began = time.perf_counter()
     seed = check_seed(seed)
+    files = Files(latents=latents, sources=sources)
+    with files.reading():
+        return _run(latents, sources, seed, files)
+
+
+def _run(latents: Any, sources: Any, seed: int, files: Files) -> Matching:
+    """Do what `match_quantile` says, over inputs whose files are watched."""
+    began = time.perf_counter()
     latent_rows = convert.as_column(latents, "latents")
     m = len(latent_rows.rows)
     if sources is None:
@@ -64,6 +72,8 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
         source_rows = convert.as_column(drawn, "sources")
     else:
         source_rows = convert.as_column(sources, "sources")
+    rows = {"latents": given(latent_rows).blocks, "sources": given(source_rows).blocks}
+    files.hash(**rows)
     x, y = latent_rows.rows, source_rows.rows
     n = len(y)
     if n > m:
@@ -77,6 +87,7 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
     assignment[np.argsort(y, kind="stable")] = np.argsort(x, kind="stable")[quantile]
     cosine = np.sign(y).astype(np.float64) * np.sign(x[assignment]).astype(np.float64)
     cosine += 0.0  # 0 times a negative number is -0.0; adding 0.0 gives 0.0
+    files.compare(**rows)
     return Matching(
         assignment,
         cosine,
@@ -97,4 +108,5 @@ def match_quantile(latents: Any, sources: Any = None, *, seed: int = 0) -> Match
             "backend": "cpu",
             "seconds": {"total": time.perf_counter() - began},
         },
+        files=files,
     )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from . import __version__
 from .arrays import convert
 from .arrays.convert import read_only
+from .arrays.on_disk import CheckedRows, Files
 from .arrays.row_blocks import RowsLike, TakenRows
 from .arrays.to_caller import Given, GivenArray
 
@@ -88,6 +89,7 @@ class Matching:
         groups: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None,
         provenance: Mapping[str, Any] | None = None,
         stats: dict[str, Any] | None = None,
+        files: Files | None = None,
     ) -> None:
         """Wrap a result, for the modules of this package; `latents` or `labels`, or neither."""
         self._assignment = read_only(assignment)
@@ -99,6 +101,7 @@ class Matching:
         self._groups = None if groups is None else (read_only(groups[0]), read_only(groups[1]))
         self._provenance = dict(provenance or {})
         self.stats = {} if stats is None else stats
+        self._files = Files() if files is None else files
 
     @cached_property
     def assignment(self) -> Any:
@@ -148,7 +151,7 @@ class Matching:
             "version": __version__,
             **self._provenance,
             "groups": groups,
-            "latents_sha256": convert.sha256(self._latents.blocks),
+            "latents_sha256": self._files.sha256("latents") or convert.sha256(self._latents.blocks),
         }
 
     def pairs(self) -> tuple[Any, Any]:
@@ -168,11 +171,14 @@ class Matching:
             If the result was loaded from a file without rows.
         TypeError
             If the latents are on a GPU and of another library than torch.
+        OSError
+            If the latents map a file that was changed since the run.
         """
         self._require_rows("pairs()")
         if self._latents is None:
             return np.array(self.sources), np.array(self._labels)
-        return self._latents.fresh(self.sources), self._latents.take(self._assignment)
+        with self._files.reading():
+            return self._latents.fresh(self.sources), self._latents.take(self._assignment)
 
     def save(self, path: str | os.PathLike[str], *, indices_only: bool = False) -> None:
         """Write the pairs to `path`, .npz or .safetensors by its suffix.
@@ -192,16 +198,19 @@ class Matching:
         ValueError
             If the suffix is neither, or the result has no rows to write.
         OSError
-            If the file cannot be written.
+            If the file cannot be written, or the latents map a file that was changed since the run.
         """
         from .io import files  # here: reading and writing is not needed to match
 
         content: dict[str, RowsLike] = {}
-        if not indices_only:
-            content["sources"] = self._require_rows("save() without indices_only=True").blocks
-            content["labels"] = self._label_rows()
-        content |= {"assignment": self._assignment, "cosine": self._cosine}
-        files.write_pairs(path, content, self.meta)
+        with self._files.reading() as check:
+            if not indices_only:
+                content["sources"] = self._require_rows("save() without indices_only=True").blocks
+                content["labels"] = self._label_rows()
+                if self._files:
+                    content = {name: CheckedRows(rows, check) for name, rows in content.items()}
+            content |= {"assignment": self._assignment, "cosine": self._cosine}
+            files.write_pairs(path, content, self.meta)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Matching:
