@@ -96,17 +96,17 @@ Task Arguments::task() const {
 }
 
 void PythonPoll::operator()() const {
-  const py::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  const auto now = std::chrono::steady_clock::now();
-  if (!poll_.is_none() && now - last_ >= kPollInterval) {
+  gil::with_gil(began_, [this] {
+    if (gil::parked_at_exit(&PyErr_CheckSignals) != 0) throw py::error_already_set();
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_ < kPollInterval) return;
     last_ = now;
-    poll_(done_);
-  }
+    finish();
+  });
 }
 
 void PythonPoll::finish() const {
-  if (!poll_.is_none()) poll_(done_);
+  if (!poll_.is_none()) gil::call(poll_, py::make_tuple(done_));
 }
 
 }  // namespace gtn

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "bindings/gil.hpp"
 #include "core/problem.hpp"
 
 namespace gtn {
@@ -55,6 +56,7 @@ class PythonPoll {
  private:
   const pybind11::object& poll_;
   const int64_t& done_;
+  unsigned began_ = gil::generation;
   mutable std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 

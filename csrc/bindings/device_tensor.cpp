@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "bindings/gil.hpp"
 #include "cuda/runtime_calls.hpp"
 #include "cuda/widen.hpp"
 
@@ -79,8 +80,7 @@ DeviceRows DeviceTensor::rows(const char* name) const {
   result.device = device();
   result.owner = tensor_;
   if (!given.is_engine_layout()) {
-    const py::gil_scoped_release released;
-    result.copy = cuda::widen(given, name, device(), stream_);
+    result.copy = gil::without_gil([&] { return cuda::widen(given, name, device(), stream_); });
   }
   result.rows = {.data = result.copy ? result.copy.get() : given.data,
                  .dtype = given.engine_type(),
@@ -105,11 +105,10 @@ py::array DeviceTensor::to_host() const {
   if (count == 0) return py::array(type, shape);
   py::array_t<uint8_t> bytes((last - first + 1) * item);
   uint8_t* to = bytes.mutable_data();
-  {
-    const py::gil_scoped_release released;
+  gil::without_gil([&] {
     cuda::copy_to_host(to, static_cast<const uint8_t*>(tensor_->data()) + first * item,
                        bytes.size(), device(), stream_);
-  }
+  });
   return py::array(type, shape, strides, to - first * item, bytes);
 }
 

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <string>
 
+#include "bindings/gil.hpp"
+
 namespace py = pybind11;
 
 namespace gtn {
@@ -18,11 +20,14 @@ constexpr uint32_t kMajor = 1;
 py::object ask(const py::object& owner, int64_t stream) {
   const py::object lend = owner.attr("__dlpack__");
   try {
-    return lend(py::arg("stream") = stream, py::arg("max_version") = py::make_tuple(kMajor, 0));
+    return gil::call(
+        lend, py::tuple(),
+        py::dict(py::arg("stream") = stream, py::arg("max_version") = py::make_tuple(kMajor, 0)));
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_TypeError)) throw;
   }
-  return lend(py::arg("stream") = stream);  // an owner from before version 1
+  return gil::call(lend, py::tuple(),
+                   py::dict(py::arg("stream") = stream));  // an owner from before version 1
 }
 
 template <class Managed>

@@ -41,23 +41,23 @@ PythonIndex::PythonIndex(py::object index)
       most_k_(index_.attr("most_k").cast<int64_t>()) {}
 
 void PythonIndex::train(const FloatRows& rows) {
-  const py::gil_scoped_acquire gil;
-  index_.attr("train")(view(rows));
+  gil::with_gil(began_, [&] { gil::call(index_.attr("train"), py::make_tuple(view(rows))); });
 }
 
 void PythonIndex::load(const FloatRows& rows) {
-  const py::gil_scoped_acquire gil;
-  index_.attr("load")(view(rows));
+  gil::with_gil(began_, [&] { gil::call(index_.attr("load"), py::make_tuple(view(rows))); });
 }
 
 void PythonIndex::search(const FloatRows& rows, const FloatRows& queries, int64_t k,
                          std::span<float> scores, std::span<int64_t> positions) {
-  const py::gil_scoped_acquire gil;
-  const py::object given = reads_rows_ ? py::object(view(rows)) : py::object(py::none());
-  const py::tuple found = index_.attr("search")(given, view(queries), k);
-  if (found.size() != 2) throw py::type_error("search() must return (scores, positions)");
-  copy(found[0], queries.count, k, "float32 scores", scores);
-  copy(found[1], queries.count, k, "int64 positions", positions);
+  gil::with_gil(began_, [&] {
+    const py::object given = reads_rows_ ? py::object(view(rows)) : py::object(py::none());
+    const py::tuple found =
+        gil::call(index_.attr("search"), py::make_tuple(given, view(queries), k));
+    if (found.size() != 2) throw py::type_error("search() must return (scores, positions)");
+    copy(found[0], queries.count, k, "float32 scores", scores);
+    copy(found[1], queries.count, k, "int64 positions", positions);
+  });
 }
 
 }  // namespace gtn

@@ -5,6 +5,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include "bindings/gil.hpp"
 #include "faiss/inner_product_index.hpp"
 
 namespace gtn {
@@ -26,6 +27,7 @@ class PythonIndex final : public InnerProductIndex {
 
  private:
   pybind11::object index_;
+  unsigned began_ = gil::generation;
   bool reads_rows_;
   bool concurrent_;
   int64_t most_k_;

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 namespace gtn {
+void register_guarded_range(pybind11::module_& m);
 void register_instruction_sets(pybind11::module_& m);
 void register_audit(pybind11::module_& m);
 void register_cuda(pybind11::module_& m);

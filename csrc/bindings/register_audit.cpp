@@ -1,5 +1,6 @@
 // _core.audit_rows: what some sources of a finished run would have taken exactly, on the CPU.
 #include "bindings/arguments.hpp"
+#include "bindings/gil.hpp"
 #include "bindings/register.hpp"
 #include "core/audit.hpp"
 #include "cpu/backend_cpu.hpp"
@@ -37,11 +38,10 @@ py::tuple audit(const py::object& latents, const py::object& sources, const std:
                                       in.latents.count, in.sources.count, in.latents.dim);
   int64_t done = 0;
   const PythonPoll on_poll(poll, done);
-  {
-    const py::gil_scoped_release released;
+  gil::without_gil([&] {
     audit_rows(in, backend, {visited.data(), static_cast<size_t>(in.sources.count)},
                {positions.data(), static_cast<size_t>(count)}, out, done, on_poll);
-  }
+  });
   on_poll.finish();
   return py::make_tuple(source, latent, cosine);
 }

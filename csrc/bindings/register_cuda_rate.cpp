@@ -1,5 +1,6 @@
 // _core.cuda_rates() and _core.cuda_kernel_rate(): what a device can do when nothing else happens,
 // for benchmarks. Only where the cuda backend was built.
+#include "bindings/gil.hpp"
 #include "bindings/register.hpp"
 #include "cuda/device_rates.hpp"
 
@@ -12,11 +13,8 @@ void register_cuda_rate(py::module_& m) {
       "cuda_rates",
       [](int device, int64_t copied, double seconds) {
         if (copied < 1) throw py::value_error("copied must be >= 1, got " + std::to_string(copied));
-        cuda::DeviceRates rates{};
-        {
-          const py::gil_scoped_release released;
-          rates = cuda::device_rates(device, copied, seconds);
-        }
+        const cuda::DeviceRates rates =
+            gil::without_gil([&] { return cuda::device_rates(device, copied, seconds); });
         py::dict d;
         d["int8_operations"] = rates.int8_operations;
         d["fp16_operations"] = rates.fp16_operations;
@@ -35,11 +33,8 @@ void register_cuda_rate(py::module_& m) {
                                 std::to_string(dim) + ", " + std::to_string(latents) + " and " +
                                 std::to_string(sources));
         }
-        cuda::KernelRate rate{};
-        {
-          const py::gil_scoped_release released;
-          rate = cuda::kernel_rate(device, kernel, dim, latents, sources, seconds);
-        }
+        const cuda::KernelRate rate = gil::without_gil(
+            [&] { return cuda::kernel_rate(device, kernel, dim, latents, sources, seconds); });
         py::dict d;
         d["operations"] = rate.operations;
         d["bytes"] = rate.bytes;

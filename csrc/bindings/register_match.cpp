@@ -2,6 +2,7 @@
 // engine.
 #include "bindings/arguments.hpp"
 #include "bindings/engine.hpp"
+#include "bindings/gil.hpp"
 #include "bindings/register.hpp"
 #include "core/match.hpp"
 
@@ -63,11 +64,7 @@ py::tuple match(const py::object& latents, const py::object& sources, const std:
                         const_cast<int64_t*>(visited.data())};
   int64_t done = 0;
   const PythonPoll on_poll(poll, done);
-  Ran ran;
-  {
-    const py::gil_scoped_release released;
-    ran = engine.match(task, out, done, on_poll);
-  }
+  const Ran ran = gil::without_gil([&] { return engine.match(task, out, done, on_poll); });
   on_poll.finish();
   return py::make_tuple(assignment, cosine, dict_of(ran));
 }

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -34,6 +35,7 @@ class Parallel::Team {
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
   void run(int64_t count, int64_t grain, const Body& body);
   void poll_if_due();
 
@@ -65,14 +67,7 @@ Parallel::Team::Team(int threads, Poll poll) : poll_(poll) {
   workers_.reserve(std::max(0, threads - 1));
   try {
     for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { worker(t); });
-  } catch (...) {  // the system is out of threads: end those that started, then report
-    {
-      std::lock_guard lock(mutex_);
-      quit_ = true;
-    }
-    start_.notify_all();
-    for (auto& w : workers_) w.join();
-    throw;
+  } catch (const std::system_error&) {  // the system refuses more: those that started do the work
   }
 }
 
@@ -177,7 +172,7 @@ void Parallel::Team::run(int64_t count, int64_t grain, const Body& body) {
 }
 
 Parallel::Parallel(int threads, Poll poll)
-    : team_(std::make_unique<Team>(threads, poll)), threads_(std::max(1, threads)) {}
+    : team_(std::make_unique<Team>(threads, poll)), threads_(team_->threads()) {}
 
 Parallel::~Parallel() = default;
 

@@ -17,7 +17,8 @@ class Parallel {
   // body(begin, end, thread) with 0 <= thread < threads()
   using Body = FunctionRef<void(int64_t begin, int64_t end, int thread)>;
 
-  // `poll` must outlive this object.
+  // `poll` must outlive this object. Where the system refuses threads (a limit on processes or on
+  // memory), there are fewer; the calling thread is always one.
   explicit Parallel(int threads, Poll poll = {});
   ~Parallel();
   Parallel(const Parallel&) = delete;

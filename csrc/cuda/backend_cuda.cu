@@ -174,6 +174,7 @@ Plan Run::plan(int64_t latents) const {
 DeviceStats Run::run() {
   {
     PhaseTimer total(stats_.seconds.total);
+    stats_.threads = parallel_.threads();
     if (in_.latents.dim > kMostDim) {
       throw std::invalid_argument("latents must have at most " + std::to_string(kMostDim) +
                                   " columns for backend 'cuda', got " +

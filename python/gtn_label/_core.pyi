@@ -43,6 +43,12 @@ class CudaKernel(TypedDict):
     name: str
     description: str
 
+class GuardedRange:  # memory of a mapped file: zeros instead of SIGBUS, until close()
+    def __init__(self, address: int, size: int) -> None: ...
+    @property
+    def broken(self) -> bool: ...  # zeros have taken the place of pages
+    def close(self) -> None: ...
+
 class InnerProductIndex: ...
 
 class PythonIndex(InnerProductIndex):

@@ -6,7 +6,6 @@ Not here: the options of a matching as a whole (match_options.py) and arrays (ar
 from __future__ import annotations
 
 import operator
-import os
 import re
 from typing import Any
 
@@ -16,7 +15,6 @@ from .errors import ArgumentError, ArgumentTypeError
 
 ORDERS = ("norm", "norm_desc", "index")
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-MOST_THREADS = 64  # or four a CPU, if that is more: others would only be created and joined
 
 
 def check_order(order: Any, name: str = "order") -> str:
@@ -85,17 +83,3 @@ def as_text(value: Any, name: str) -> str:
 def check_seed(seed: Any) -> int:
     """Return a seed, an int >= 0."""
     return as_integer(seed, "seed", 0)
-
-
-def check_threads(threads: Any, name: str = "threads") -> int:
-    """Return the number of threads to start: at most MOST_THREADS; one a CPU for None."""
-    cpus = usable_cpus()
-    count = cpus if threads is None else as_integer(threads, name, 1)
-    return min(count, max(MOST_THREADS, 4 * cpus))
-
-
-def usable_cpus() -> int:
-    """Return the number of CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

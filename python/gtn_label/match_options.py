@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from .arrays.groups import NAMES, read_groups
 from .arrays.on_gpu import in_cpu_memory
-from .checks import as_bool, as_integer, as_text, check_order, check_threads, parse_bytes
+from .checks import as_bool, as_integer, as_text, check_order, parse_bytes
 from .errors import ArgumentError, ArgumentTypeError
 from .progress import ProgressCallback, check_progress
+from .threads import check_threads
 
 if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint

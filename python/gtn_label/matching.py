@@ -68,8 +68,10 @@ def match(
         of the inputs, or the first); "cpu" (the default), "cuda" or "cuda:N" for "faiss" with a
         FAISS package built for GPUs.
     threads : int, optional
-        Number of CPU threads, by default one for each CPU that this process may run on. At most 64,
-        or four a CPU if that is more, are started. The pairs do not depend on the number.
+        Number of CPU threads. By default the environment variable GTN_NUM_THREADS says the number,
+        else OMP_NUM_THREADS, else there is one for each CPU that the process may use by its
+        affinity and its container's CPU quota. At most 64, or four a CPU if that is more, are
+        started. `stats["threads_from"]` says what decided. The pairs do not depend on the number.
     memory : int or str, optional
         Largest number of bytes for the engine's own work, beside the inputs, or a size such as
         "2GB"; by default no limit. With the backend "cuda" they are bytes of the GPU, by default
@@ -102,7 +104,8 @@ def match(
     MemoryError
         If the GPU has too little free memory; the run does not move to the CPU.
     OSError
-        If the checkpoint cannot be read or written.
+        If the checkpoint cannot be read or written, or a file that `latents`, `sources` or `groups`
+        map is changed or truncated during the run.
     RuntimeError
         If CUDA fails.
     KeyboardInterrupt

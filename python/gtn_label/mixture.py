@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import convert
+from .arrays.on_disk import Files
 from .arrays.on_gpu import in_cpu_memory, locate
 from .arrays.sources import check_source_seed, draw_sources
 from .backend.engines import check_place
@@ -90,15 +91,16 @@ def match_mixture(
     located = locate(latents=latents)  # before k-means takes its time
     asked = MatchOptions(center=False, groups=None, **options)
     check_place(located, resolve(asked.backend, on_gpu=located is not None), choice=True)
-    rows = convert.as_rows(in_cpu_memory(latents, "latents"), "latents").rows
-    clusters = find_clusters(rows, n_clusters, checked)
-    return run(
-        latents,
-        _draw_around(rows, clusters, n_clusters, checked),
-        checked,
-        replace(asked, groups=(clusters, clusters)),
-        provenance={"method": "mixture", "seed": checked, "n_clusters": n_clusters},
-    )
+    with Files(latents=latents).reading():
+        rows = convert.as_rows(in_cpu_memory(latents, "latents"), "latents").rows
+        clusters = find_clusters(rows, n_clusters, checked)
+        return run(
+            latents,
+            _draw_around(rows, clusters, n_clusters, checked),
+            checked,
+            replace(asked, groups=(clusters, clusters)),
+            provenance={"method": "mixture", "seed": checked, "n_clusters": n_clusters},
+        )
 
 
 def find_clusters(rows: npt.NDArray[Any], n_clusters: int, seed: int) -> npt.NDArray[np.int64]:

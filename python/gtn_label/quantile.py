@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import convert
-from .arrays.sources import check_source_seed, draw_sources, seed_record
+from .arrays.on_disk import Files
+from .arrays.sources import Seed, check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
 from .errors import too_many_sources
 from .result import Matching
@@ -57,8 +58,15 @@ def match_quantile(
     >>> match_quantile(np.array([30.0, 10.0, 20.0]), np.array([0.5, 1.5, -1.0])).assignment
     array([2, 0, 1])
     """
-    began = time.perf_counter()
     seed = check_source_seed(seed)
+    files = Files(latents=latents, sources=sources)
+    with files.reading():
+        return _run(latents, sources, seed, files)
+
+
+def _run(latents: Any, sources: Any, seed: Seed, files: Files) -> Matching:
+    """Do what `match_quantile` says, over inputs whose files are watched."""
+    began = time.perf_counter()
     origin = seed_record(seed if sources is None else None)  # before a generator moves on
     latent_rows = convert.as_column(latents, "latents")
     m = len(latent_rows.rows)
@@ -67,6 +75,8 @@ def match_quantile(
         source_rows = convert.as_column(drawn, "sources")
     else:
         source_rows = convert.as_column(sources, "sources")
+    rows = {"latents": given(latent_rows).blocks, "sources": given(source_rows).blocks}
+    files.hash(**rows)
     x, y = latent_rows.rows, source_rows.rows
     n = len(y)
     if n > m:
@@ -75,6 +85,7 @@ def match_quantile(
     convert.refuse_non_finite(y, "sources")
 
     assignment, cosine = quantile_pairs(x, y)
+    files.compare(**rows)
     return Matching(
         assignment,
         cosine,
@@ -95,6 +106,7 @@ def match_quantile(
             "backend": "cpu",
             "seconds": {"total": time.perf_counter() - began},
         },
+        files=files,
     )
 
 

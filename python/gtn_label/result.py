@@ -18,6 +18,7 @@ from . import __version__
 from .arrays import convert
 from .arrays.convert import locked
 from .arrays.narrow import NarrowRows, take_rows
+from .arrays.on_disk import CheckedRows, Files
 from .arrays.row_blocks import RowsLike
 from .arrays.to_caller import Given, GivenArray
 from .errors import ArgumentError
@@ -59,8 +60,10 @@ class Matching:
         engine "instruction_set", "arithmetic" (of the shortlists, in the order of first use:
         "float32" in a tree of directions, "int8" and "int16" scanning all free latents, such as
         "int8+int16" where int8 grew too coarse; "float64" where every latent was scored exactly),
-        "threads",
-        "windows" (blocks of sources), "distinct_latents", "candidates" (shortlist entries),
+        "threads" (that took part), "threads_from" (what decided their number: "argument",
+        "GTN_NUM_THREADS", "OMP_NUM_THREADS", "cgroup quota", "cpus", or "system limit" if the
+        system refused to start more), "windows" (blocks of sources), "distinct_latents",
+        "candidates" (shortlist entries),
         "rescored" (candidates scored in float64), "retries" (sources whose first shortlist
         certified nothing), "conflicts" (sources whose latent an earlier source of the window took),
         "rescans" (sources searched again for that), "full_scans" (sources decided by scoring every
@@ -95,6 +98,7 @@ class Matching:
         groups: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None,
         provenance: Mapping[str, Any] | None = None,
         stats: Mapping[str, Any] | None = None,
+        files: Files | None = None,
     ) -> None:
         """Wrap a result, for the modules of this package; `latents` or `labels`, or neither."""
         self._assignment = assignment
@@ -106,6 +110,7 @@ class Matching:
         self._groups = groups
         self._provenance = copy.deepcopy(dict(provenance or {}))
         self._stats = copy.deepcopy(dict(stats or {}))
+        self._files = Files() if files is None else files
         self._lock()
 
     def _lock(self) -> None:
@@ -198,7 +203,7 @@ class Matching:
             "version": __version__,
             **self._provenance,
             "groups": groups,
-            "latents_sha256": convert.sha256(self._latents.blocks),
+            "latents_sha256": self._files.sha256("latents") or convert.sha256(self._latents.blocks),
             **({"dtypes": dtypes} if dtypes else {}),
         }
 
@@ -219,12 +224,15 @@ class Matching:
             If the result was loaded from a file without rows.
         TypeError
             If the latents are on a GPU and of another library than torch.
+        OSError
+            If the latents map a file that was changed since the run.
         """
         self._require_rows("pairs()")
         if self._latents is None:
             assert self._labels is not None
             return np.array(self.sources), np.array(self._labels.whole)
-        return self._latents.fresh(self.sources), self._latents.take(self._assignment)
+        with self._files.reading():
+            return self._latents.fresh(self.sources), self._latents.take(self._assignment)
 
     def save(
         self,
@@ -256,16 +264,19 @@ class Matching:
         ValueError
             If there is no such format, or the result has no rows to write.
         OSError
-            If the file cannot be written.
+            If the file cannot be written, or the latents map a file that was changed since the run.
         """
         from .io import files  # here: reading and writing is not needed to match
 
         content: dict[str, RowsLike] = {}
-        if not indices_only:
-            content["sources"] = self._require_rows("save() without indices_only=True").blocks
-            content["labels"] = self._label_rows()
-        content |= {"assignment": self._assignment, "cosine": self._cosine}
-        files.write_pairs(path, content, self._meta, format)
+        with self._files.reading() as check:
+            if not indices_only:
+                content["sources"] = self._require_rows("save() without indices_only=True").blocks
+                content["labels"] = self._label_rows()
+                if self._files:
+                    content = {name: CheckedRows(rows, check) for name, rows in content.items()}
+            content |= {"assignment": self._assignment, "cosine": self._cosine}
+            files.write_pairs(path, content, self._meta, format)
 
     @classmethod
     def load(

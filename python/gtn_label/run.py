@@ -18,7 +18,9 @@ import numpy.typing as npt
 
 from . import _core, approx_quality
 from .arrays import convert, on_gpu
-from .arrays.sources import check_source_seed, draw_sources, seed_record
+from .arrays.on_disk import FileChangedError, Files
+from .arrays.row_blocks import RowsLike
+from .arrays.sources import Seed, check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
 from .backend.engines import check_device, check_place, make_engine
 from .backend.faiss_approx import Approx, factory_index
@@ -28,6 +30,7 @@ from .match_options import MatchOptions
 from .progress import Progress
 from .result import Matching
 from .resumed import wrong_choice
+from .threads import check_threads
 
 if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
@@ -59,8 +62,29 @@ def run(
     provenance : mapping, optional
         Entries of `Matching.meta` to override.
     """
-    began = time.perf_counter()
     seed = check_source_seed(seed)
+    groups = options.groups or (None, None)
+    files = Files(
+        latents=latents, sources=sources, source_groups=groups[0], latent_groups=groups[1]
+    )
+    if not files:
+        return _run(latents, sources, seed, options, approx, provenance, files, None)
+    with files.reading() as check:
+        return _run(latents, sources, seed, options, approx, provenance, files, check)
+
+
+def _run(
+    latents: Any,
+    sources: Any,
+    seed: Seed,
+    options: MatchOptions,
+    approx: Approx | None,
+    provenance: Mapping[str, Any] | None,
+    files: Files,
+    check: Callable[[], None] | None,
+) -> Matching:
+    """Do what `run` says, over inputs whose files are watched."""
+    began = time.perf_counter()
     located = on_gpu.locate(latents=latents, sources=sources)
     chosen = resolve(options.backend, on_gpu=located is not None)
     check_place(located, chosen, choice=approx is None)
@@ -75,6 +99,11 @@ def run(
     source_rows = as_rows(draw_sources(m, dim, seed) if drawn else sources, "sources")
     n = source_rows.rows.shape[0]
     _check_shapes(source_rows.rows.shape, latent_rows.rows.shape)
+    checkpoint: Checkpoint | None = options.checkpoint
+    rows: dict[str, RowsLike] = {}  # to be hashed
+    if check is not None or checkpoint is not None:
+        rows = {"latents": given(latent_rows).blocks, "sources": given(source_rows).blocks}
+    files.hash(**rows)
     groups = options.labels(n, m)
     labels = None if groups is None else (_int64(groups[0]), _int64(groups[1]))
     problem: dict[str, Any] = {
@@ -93,14 +122,13 @@ def run(
         engine = _core.ApproxEngine(_core.PythonIndex(factory))
 
     visited = np.full(n, -1, dtype=np.int64)
-    checkpoint: Checkpoint | None = options.checkpoint
     poll, start = None, 0
     if checkpoint is not None:
         from .io.checkpoint import fingerprint
 
         fields = fingerprint(
-            given(latent_rows).blocks,
-            given(source_rows).blocks,
+            rows["latents"],
+            rows["sources"],
             groups,
             seed=origin["seed"],
             approx=approx,
@@ -123,17 +151,31 @@ def run(
                 raise checkpoint.refusal(f"is damaged: entry {wrong} is not what its source takes")
         with Progress(options.progress, n, m, start) as bar:
             assignment, cosine, stats = _core.match_rows(
-                **problem, engine=engine, visited=visited, start=start, poll=_both(poll, bar)
+                **problem,
+                engine=engine,
+                visited=visited,
+                start=start,
+                poll=_in_turn(check, poll, bar),
             )
         if approx is not None:
             approx = replace(approx, nprobe=factory.nprobe)
             lost = approx_quality.measure(
-                visited, assignment, cosine, approx.sample, _repeat(poll, n), **problem
+                visited, assignment, cosine, approx.sample, _repeat(check, poll, n), **problem
             )
             stats["seconds"]["loss"] = lost.pop("seconds")
             settings |= {"method": "match_approx", "approx": {**asdict(approx), **lost}}
             record["approx"] = settings["approx"]
+        if check is not None:
+            check()
+            try:
+                files.compare(**rows)
+            except FileChangedError:
+                if checkpoint is not None:
+                    _forget(checkpoint)
+                raise
 
+    asked = check_threads(options.threads)
+    record["threads_from"] = "system limit" if stats["threads"] < asked else asked.decided_by
     stats = {"n": n, "m": m, "dim": dim, "backend": chosen.name, **record, **stats}
     stats["seconds"] = {
         "prepare": prepared - began,
@@ -149,6 +191,7 @@ def run(
         groups=labels,
         provenance=settings,
         stats=stats,
+        files=files,
     )
 
 
@@ -204,18 +247,33 @@ def _named(checkpoint: Checkpoint | None) -> Iterator[None]:
         raise ArgumentError(name, rule, got, advice).with_traceback(error.__traceback__) from None
 
 
-def _repeat(poll: Callable[[int], None] | None, n: int) -> Callable[[int], None] | None:
+def _forget(checkpoint: Checkpoint) -> None:
+    """Take back what this run has saved: nobody knows which rows it was decided on."""
+    checkpoint.done = checkpoint.resumed_at
+    if checkpoint.done:
+        checkpoint.save()
+    else:
+        checkpoint.remove()
+
+
+def _repeat(
+    check: Callable[[], None] | None, poll: Callable[[int], None] | None, n: int
+) -> Callable[[int], None]:
     """Keep the checkpoint up to date while the loss is measured: all n sources are decided."""
-    return None if poll is None else lambda looked_at: poll(n)
+    both = _in_turn(check, poll)
+    return lambda looked_at: both(n)
 
 
-def _both(poll: Callable[[int], None] | None, bar: Progress) -> Callable[[int], None]:
-    """Report to the checkpoint first, so that a bar shows sources that are safe."""
-    if poll is None:
-        return bar
+def _in_turn(
+    check: Callable[[], None] | None, *reports: Callable[[int], None] | None
+) -> Callable[[int], None]:
+    """Check files, then report to the checkpoint and last to a bar, which shows what is safe."""
+    wanted = [report for report in reports if report is not None]
 
-    def both(done: int) -> None:
-        poll(done)
-        bar(done)
+    def in_turn(done: int) -> None:
+        if check is not None:
+            check()
+        for report in wanted:
+            report(done)
 
-    return both
+    return in_turn

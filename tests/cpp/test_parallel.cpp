@@ -1,6 +1,10 @@
 // Parallel: every index once, errors and polls reach the caller, loops go on after an error.
 #include <doctest/doctest.h>
 
+#ifdef __linux__
+#include <sys/resource.h>
+#endif
+
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
@@ -53,3 +57,26 @@ TEST_CASE("poll interrupts a loop, also while only other threads are busy") {
     CHECK(chunks.load() < 1000);
   }
 }
+
+// The sanitizers reserve terabytes of addresses, and need more for each thread.
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("where the system refuses threads, those that started do the work") {
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
+  rlimit little = before;
+  little.rlim_cur = 256 << 20;  // room for some stacks of 8 MiB
+  REQUIRE(setrlimit(RLIMIT_AS, &little) == 0);
+  {
+    gtn::Parallel parallel(200);
+    setrlimit(RLIMIT_AS, &before);
+    CHECK(parallel.threads() >= 1);
+    CHECK(parallel.threads() < 200);
+    std::atomic<int64_t> sum{0};
+    parallel.run(1000, 1, [&](int64_t begin, int64_t, int thread) {
+      CHECK(thread < parallel.threads());
+      sum += begin;
+    });
+    CHECK(sum.load() == 499500);
+  }
+}
+#endif

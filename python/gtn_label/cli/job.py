@@ -16,6 +16,7 @@ from typing import Any
 
 from .. import quality
 from ..approx import match_approx
+from ..arrays.on_disk import Files
 from ..backend.names import backends
 from ..errors import ArgumentError, ArgumentTypeError
 from ..io.atomic import atomic_file, check_target, resolved, telling
@@ -185,23 +186,24 @@ class Run:
         """Measure, write all files, and only then delete the checkpoint."""
         options = self.options
         picture = None
-        summary = quality.summarize(
-            result.sources,
-            latents,
-            result.assignment,
-            result.cosine,
-            result.visited,
-            None if result.groups is None else result.groups[0],
-        )
-        if options.plot is not None:
-            picture = plot.draw(
+        with Files(latents=latents, sources=result.sources).reading():
+            summary = quality.summarize(
                 result.sources,
                 latents,
                 result.assignment,
                 result.cosine,
-                summary,
-                options.plot.suffix.lower().removeprefix("."),
+                result.visited,
+                None if result.groups is None else result.groups[0],
             )
+            if options.plot is not None:
+                picture = plot.draw(
+                    result.sources,
+                    latents,
+                    result.assignment,
+                    result.cosine,
+                    summary,
+                    options.plot.suffix.lower().removeprefix("."),
+                )
         with contextlib.ExitStack() as stack:
             if options.plot is not None and picture is not None:
                 # Written first and renamed last: both files appear, or neither.

@@ -26,10 +26,10 @@ import numpy.typing as npt
 import PIL
 from PIL import Image, ImageOps
 
-from gtn_label.checks import usable_cpus
 from gtn_label.io.atomic import atomic_file
 from gtn_label.io.files import read_array
 from gtn_label.progress import progress_bar
+from gtn_label.threads import default_threads
 
 from .vision import torchvision
 
@@ -272,7 +272,7 @@ def _blocks(encoded: Encoded, decoding: Decoding, progress: bool) -> Generator[P
         return pixels
 
     begins = iter(range(0, encoded.n, _BLOCK))
-    threads = usable_cpus()
+    threads = default_threads()
     with (
         ThreadPoolExecutor(threads) as pool,
         progress_bar(progress, total=encoded.n, unit=" images", desc="decoding") as bar,

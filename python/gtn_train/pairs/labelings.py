@@ -19,8 +19,9 @@ from gtn_label import match, match_quantile
 from gtn_label.arrays import convert
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.backend.names import resolve
-from gtn_label.checks import as_bool, as_integer, check_order, check_seed, check_threads
+from gtn_label.checks import as_bool, as_integer, check_order, check_seed
 from gtn_label.mixture import find_clusters
+from gtn_label.threads import check_threads
 
 from ..seeds import derive, random_numbers
 from .mixture import Mixture, divisors
