@@ -57,6 +57,8 @@ class Session:
                 assert process.stdout is not None
                 before, last = self.executions, {}
                 for text in process.stdout:
+                    if not text.startswith(b"{"):  # libFuzzer speaks on stdout as well
+                        continue
                     last = json.loads(text)
                     if "executions" in last:
                         self.executions = before + last["executions"]
