@@ -72,7 +72,7 @@ class Session:
             told = (folder / "stderr").read_text(errors="replace")
             if "Timeout" in told:
                 why = f"no answer within {HANG_SECONDS:g} s"
-            self._fault(f"ends: {why}", told[-600:], folder / "work" / TARGETS[self.name].file)
+            self._fault(f"ends: {why}", told[-1500:], folder / "work" / TARGETS[self.name].file)
             return False
 
     def _fault(self, key: str, detail: str, saved: Path) -> None:
