@@ -122,7 +122,7 @@ class Worker:
                 data = rng.choice(self.seeds)
             return self.mutated(bytes(data), rng)[:size]
 
-        options = (f"-seed={self.seed}", "-max_len=65536", "-rss_limit_mb=0", "-timeout=0")
+        options = (f"-seed={self.seed}", "-max_len=65536", "-rss_limit_mb=0", "-timeout=600")
         quiet = ("-mutate_depth=1", "-verbosity=0", f"-artifact_prefix={self.folder}/")
         atheris.Setup(["fuzz", *options, *quiet, str(corpus)], one, custom_mutator=custom)
         atheris.Fuzz()
