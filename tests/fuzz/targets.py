@@ -12,6 +12,7 @@ import json
 import struct
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -155,6 +156,17 @@ def npz_bytes(compressed: bool = False, **arrays: Any) -> bytes:
     return buffer.getvalue()
 
 
+def promising(archive: bytes) -> bytes:
+    """Let a header and the zip directory promise terabytes (keras-team/keras #23016)."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(buffer, "w") as new:
+        content = old.read("z.npy").replace(b"(7, 3), }" + b" " * 12, b"(9999999999999, 3), }")
+        with new.open(zipfile.ZipInfo("z.npy"), "w", force_zip64=True) as member:
+            member.write(content)
+        new.infolist()[0].file_size = 10**15
+    return buffer.getvalue()
+
+
 def npz_seeds() -> dict[str, bytes]:
     return {
         "one": npz_bytes(z=ROWS),
@@ -162,6 +174,7 @@ def npz_seeds() -> dict[str, bytes]:
         "compressed": npz_bytes(True, z=np.zeros((50, 3))),
         "objects": npz_bytes(z=np.array([{}], object)),
         "none": npz_bytes(),
+        "promising": promising(npz_bytes(z=ROWS)),
         "pairs": pairs_bytes(".npz"),
     }
 
