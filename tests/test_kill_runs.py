@@ -81,7 +81,7 @@ def test_a_lost_or_broken_checkpoint_is_found(watch: Watch) -> None:
 
 
 def test_wrong_pairs_are_found(watch: Watch) -> None:
-    for content in (b"", b"righ", b"other"):
+    for content in (b"", b"rig", b"other"):
         watch.out.write_bytes(content)
         with pytest.raises(Wrong, match="wrong pairs"):
             watch.look()
