@@ -131,6 +131,7 @@ class Run:
         self.pid = pid
         self.printed = printed
         self.code: int | None = None
+        self.found = 0  # sources that were saved when the run began
 
     def poll(self) -> int | None:
         """Return the exit code, negative for a signal, or None while it runs."""
@@ -308,7 +309,7 @@ class Campaign:
         require(out.read_bytes() == problem.right, "other pairs than an uninterrupted run's")
         if kind != "python":
             resumed = json.loads(text.splitlines()[-1])["resumed_at"]
-            require(resumed >= watch.saved, f"resumed at {resumed} of {watch.saved} saved")
+            require(resumed >= last.found, f"resumed at {resumed} of {last.found} saved")
         left = {entry.name for entry in folder.iterdir()}
         left -= {entry.name for entry in problem.folder.iterdir()} | {out.name}
         require(not left, f"left behind: {', '.join(sorted(left))}")
@@ -357,6 +358,11 @@ class Campaign:
             watch.saved = 0  # the checkpoint has done its duty
 
     def _start(self, watch: Watch, kind: str, operation: int | None) -> Run:
+        run = self._started(watch, kind, operation)
+        run.found = watch.saved
+        return run
+
+    def _started(self, watch: Watch, kind: str, operation: int | None) -> Run:
         problem, folder = watch.problem, watch.folder
         if kind == "python":
 
