@@ -1,0 +1,1 @@
+"""Fuzzers of every file reader: python -m tests.fuzz --help. Each target is in targets.py."""
