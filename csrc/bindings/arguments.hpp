@@ -57,6 +57,7 @@ class PythonPoll {
   const pybind11::object& poll_;
   const int64_t& done_;
   unsigned began_ = gil::generation;
+  gil::Run run_;
   mutable std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 

@@ -5,8 +5,8 @@
 // not throw. Such a thread is parked here for ever, as Python 3.14 does by itself. It keeps what it
 // holds, and ends with the process.
 //
-// Runs of other threads are parked a little earlier, by an atexit callback: libraries that they
-// call, such as FAISS, must not be at work when the process takes them down.
+// Before that, an atexit callback ends runs of other threads: their libraries, such as FAISS, must
+// not be at work when the process takes them down.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -26,12 +26,7 @@
 
 namespace gtn::gil {
 
-inline std::atomic<unsigned> generation{0};  // grows when atexit callbacks run
-inline std::atomic<int> inside{0};           // calls of with_gil that are under way
-inline thread_local int inside_here = 0;     // of this thread
-
 [[noreturn]] inline void park() {
-  inside.fetch_sub(inside_here);
   for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
@@ -100,27 +95,26 @@ class Raised final : public std::exception {
   std::shared_ptr<const pybind11::error_already_set> error_;
 };
 
-// Counts a call of with_gil.
-class Inside {
+inline std::atomic<unsigned> generation{0};  // of runs; grows when atexit callbacks run
+inline std::atomic<int> running{0};
+
+// Counts a run, for as long as it may call Python.
+class Run {
  public:
-  Inside() {
-    inside.fetch_add(1);
-    ++inside_here;
-  }
-  ~Inside() {
-    inside.fetch_sub(1);
-    --inside_here;
-  }
-  Inside(const Inside&) = delete;
-  Inside& operator=(const Inside&) = delete;
+  Run() { running.fetch_add(1); }
+  ~Run() { running.fetch_sub(1); }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
 };
+
+// Ends a run when the interpreter ends. Becomes SystemExit, which ends a Python thread in silence.
+class Ending final : public std::exception {};
 
 // Runs `body` with the GIL, on any thread of a run that began in a generation. Python errors leave
 // as `Raised`.
 template <class Body>
 auto with_gil(unsigned began, Body body) -> decltype(body()) {
-  const Inside counted;  // before the question, so that park_runs sees this call or is seen by it
-  if (began != generation.load()) park();
+  if (began != generation.load()) throw Ending();
   const Acquired gil;
   try {
     return body();
@@ -137,24 +131,27 @@ auto without_gil(Body body) -> decltype(body()) {
     return body();
   } catch (const Raised& error) {
     error.rethrow();
+  } catch (const Ending&) {
+    PyErr_SetNone(PyExc_SystemExit);
+    throw pybind11::error_already_set();
   }
 }
 
-// Parks all runs that have begun, and waits for them while they are in Python or in a library of
-// Python's, for two seconds at most. Runs that begin later, in other atexit callbacks, work.
-inline void park_runs() {
+// Ends all runs that have begun, and waits for them, two seconds at most. Runs that begin later, in
+// other atexit callbacks, work.
+inline void end_runs() {
   generation.fetch_add(1);
   without_gil([] {
     constexpr auto step = std::chrono::milliseconds(5);
-    for (int i = 0; i < 400 && inside.load() > inside_here; ++i) std::this_thread::sleep_for(step);
+    for (int i = 0; i < 400 && running.load() > 0; ++i) std::this_thread::sleep_for(step);
   });
 }
 
-// Lets atexit call park_runs. A forked process has none of the threads that are inside.
+// Lets atexit call end_runs. A forked process has none of the other threads.
 inline void register_at_exit() {
-  pybind11::module_::import("atexit").attr("register")(pybind11::cpp_function(&park_runs));
+  pybind11::module_::import("atexit").attr("register")(pybind11::cpp_function(&end_runs));
 #ifndef _WIN32
-  pthread_atfork(nullptr, nullptr, [] { inside.store(inside_here); });
+  pthread_atfork(nullptr, nullptr, [] { running.store(0); });
 #endif
 }
 

@@ -1,7 +1,8 @@
 """The end of the interpreter while other threads match: the program's own exit code, no abort.
 
 Before Python 3.14 a daemon thread that asks for the GIL then is ended by the interpreter
-(csrc/bindings/gil.hpp). Each case runs several times, since the moment matters.
+(csrc/bindings/gil.hpp). Runs are ended a little earlier, by an atexit callback. Each case runs
+several times, since the moment matters.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import pytest
 
 import command
+from gtn_label.io.npy import read_npz
 
 PROGRAM = """
 import sys, threading, time
@@ -116,3 +118,44 @@ def test_the_exit_code_is_the_programs(what, way, end):
             assert lines[0] == "Traceback (most recent call last):"
             assert err.count("Traceback") == 1
             assert lines[-1] == last
+
+
+AT_EXIT = """
+import atexit, threading, time
+import numpy as np
+
+latents = np.random.default_rng(0).standard_normal((40_000, 32), dtype=np.float32)
+lock = threading.Lock()
+
+def last():  # registered first, called last
+    with lock:
+        print("free", len(match(latents[:500], backend=small).assignment))
+
+atexit.register(last)
+import gtn_label
+from gtn_label import match
+usable = [row.name for row in gtn_label.backends() if row.available]
+small = "faiss:python" if "faiss:python" in usable else "cpu"
+begun = threading.Event()
+
+def run():
+    with lock:
+        match(
+            latents,
+            backend="cpu:scalar",
+            threads=1,
+            checkpoint="checkpoint",
+            progress=lambda done, total, left: done and begun.set(),
+        )
+
+threading.Thread(target=run, daemon=True).start()
+begun.wait()
+"""
+
+
+def test_runs_end_before_other_atexit_callbacks(tmp_path):
+    # A run that ends lets go of its thread's locks and saves its checkpoint. Later runs work.
+    ended = command.child(AT_EXIT, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "free 500\n", "")
+    visited = read_npz(tmp_path / "checkpoint")[0]["visited"]
+    assert 0 < len(visited) < 40_000
