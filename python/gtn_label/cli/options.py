@@ -266,7 +266,8 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
     "--threads",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Number of CPU threads.  [default: one per CPU]",
+    help="Number of CPU threads.  [default: GTN_NUM_THREADS, else OMP_NUM_THREADS, else one per "
+    "usable CPU]",
 )
 @_option(
     _RUNNING,
