@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import re
 import sys
 import tempfile
@@ -41,6 +42,9 @@ _acts: list[str] | None = None  # events seen, while a reader is at work
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if _acts is None:
         return
+    if event == "os.truncate" and isinstance(arguments[0], int):  # say which file that is
+        with contextlib.suppress(OSError):
+            arguments = (os.readlink(f"/proc/self/fd/{arguments[0]}"), *arguments[1:])
     compiled = event == "exec" and getattr(arguments[0], "co_filename", "").startswith("<")
     if event in ACTS or compiled:
         _acts.append(f"{event} {arguments!r:.200}")
