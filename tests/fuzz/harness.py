@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import os
 import re
 import sys
 import tempfile
@@ -44,7 +43,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event == "os.truncate" and isinstance(arguments[0], int):  # say which file that is
         with contextlib.suppress(OSError):
-            arguments = (os.readlink(f"/proc/self/fd/{arguments[0]}"), *arguments[1:])
+            arguments = (str(Path(f"/proc/self/fd/{arguments[0]}").readlink()), *arguments[1:])
     compiled = event == "exec" and getattr(arguments[0], "co_filename", "").startswith("<")
     if event in ACTS or compiled:
         _acts.append(f"{event} {arguments!r:.200}")
