@@ -354,8 +354,10 @@ class Campaign:
         require(code in (0, REFUSED), f"the other run ended with {code}: {text[-300:]}")
         require(code == 0 or "--checkpoint" in text, f"the other run says: {text}")
         if code == 0:
+            # The checkpoint has done its duty. The killed run may have begun anew after that.
+            watch.saved = 0
             watch.look(ended=True)
-            watch.saved = 0  # the checkpoint has done its duty
+            watch.saved = 0
 
     def _start(self, watch: Watch, kind: str, operation: int | None) -> Run:
         run = self._started(watch, kind, operation)
@@ -421,7 +423,8 @@ class Watch:
                 during or ended or done or self.in_memory or not self.saved,
                 f"the checkpoint is gone, of {self.saved} sources",
             )
-            self.saved = 0 if self.in_memory and not during else self.saved
+            if not during and (done or self.in_memory):  # the next run begins anew
+                self.saved = 0
         except ValueError as error:
             raise Wrong(f"the checkpoint cannot be read: {error}") from None
         else:

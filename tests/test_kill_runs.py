@@ -55,6 +55,8 @@ def test_sound_files_pass(watch: Watch) -> None:
     watch.out.write_bytes(b"right")
     (watch.folder / "run.ckpt").unlink()
     watch.look()
+    save(watch, [8])  # of a run that began after the pairs were written
+    watch.look()
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,9 @@ needs them.
 
 __version__ = "0.1.0"
 
-from typing import TYPE_CHECKING
-
 from .lazy import lazy_names
 
+TYPE_CHECKING = False  # typing.TYPE_CHECKING would import typing, see cli/entry.py
 if TYPE_CHECKING:
     from .approx import match_approx
     from .backend.names import Backend, backends

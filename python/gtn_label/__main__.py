@@ -1,6 +1,6 @@
 """`python -m gtn_label` runs the command `gtn-label` (cli/main.py)."""
 
-from .cli.main import main
+from .cli.entry import main
 
 if __name__ == "__main__":
     main()

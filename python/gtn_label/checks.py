@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, ArgumentTypeError
+from .text import quoted
 
 ORDERS = ("norm", "norm_desc", "index")
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -66,10 +67,10 @@ def parse_bytes(text: str) -> int:
     """
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(i?)(b?)", text.strip().lower())
     if found is None or (found[3] and not found[2]):
-        raise ValueError(f"'{text}' is not a size such as 2GB, 512MiB or 800000")
+        raise ValueError(f"{quoted(text)} is not a size such as 2GB, 512MiB or 800000")
     size = float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]]
     if not 1 <= size < float("inf"):
-        raise ValueError(f"'{text}' is not {'above zero' if size < 1 else 'a finite size'}")
+        raise ValueError(f"{quoted(text)} is not {'above zero' if size < 1 else 'a finite size'}")
     return int(size)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-MOST_CHARACTERS = 400  # of a value in a message
+from .text import brief
 
 __all__ = ["ArgumentError", "ArgumentTypeError", "too_many_sources"]
 
@@ -24,7 +24,7 @@ class _Argument(Exception):
         super().__init__(name, rule, got, advice)  # all of them, so that errors can be pickled
         self.names = (name,) if isinstance(name, str) else name
         self.rule = _named(rule, {})
-        self.got = _brief(got)
+        self.got = _in_a_line(got)
         self.advice = _named(advice, {})
 
     def spelled(self, words: Mapping[str, str]) -> str:
@@ -44,10 +44,9 @@ def _named(text: str, words: Mapping[str, str]) -> str:
     return re.sub(r"\{([a-z_]+)\}", lambda found: words.get(found[1], found[1]), text)
 
 
-def _brief(text: str) -> str:
-    """Return a text in one line, shortened if it is long: a value can have megabytes."""
-    if len(text) > MOST_CHARACTERS:
-        text = f"{text[: MOST_CHARACTERS // 2]} ... ({len(text):,} characters)"
+def _in_a_line(text: str) -> str:
+    """Return a text in one line, shortened if it is long."""
+    text = brief(text)
     return " ".join(text.split()) if "\n" in text else text
 
 

@@ -84,7 +84,8 @@ def match(
         File for the progress of a long run, saved every 30 seconds and when the run is stopped. If
         the file exists, the run continues from it: latents, sources and all options that decide the
         pairs must be the same, backend, device, threads and memory need not. It is deleted when the
-        matching ends.
+        matching ends: a process that is killed before it has saved the pairs has lost the run.
+        (`gtn-label --checkpoint` deletes the file after its pairs are written.)
 
     Returns
     -------

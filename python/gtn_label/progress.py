@@ -33,18 +33,46 @@ def progress_bar(show: bool, *, total: int, desc: str = "", **options: Any) -> A
     **options
         As tqdm has them.
     """
-    from tqdm import tqdm  # here: a silent run of gtn-label needs no bar
-
     if not show or sys.stderr is None:
-        return tqdm(total=total, disable=True)
-    kind: Any = tqdm
+        return _NoBar()
+    try:
+        return _tqdm_bar(total=total, desc=visible(desc), **options)
+    except Exception as error:  # such as TQDM_MININTERVAL=abc, which tqdm reads on its import
+        warnings.warn(f"no progress is shown, as tqdm fails: {error}", RuntimeWarning, stacklevel=2)
+        return _NoBar()
+
+
+def _tqdm_bar(**options: Any) -> Any:
+    from tqdm import tqdm as kind  # here: a silent run of gtn-label needs no bar
+
     if "IPython" in sys.modules:  # elsewhere tqdm.auto would import asyncio, to choose the same
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # without ipywidgets the bar is one of text
             from tqdm.auto import tqdm as kind
     if not kind.__module__.startswith("tqdm.notebook"):
         options["file"] = _Unbreakable(sys.stderr)
-    return kind(total=total, desc=visible(desc), **options)
+    return kind(**options)
+
+
+class _NoBar:
+    """A bar that shows nothing."""
+
+    n = 0
+
+    def update(self, n: int = 1) -> None:
+        """Show nothing."""
+
+    def set_postfix_str(self, text: str) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Show nothing."""
+
+    def __enter__(self) -> _NoBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 class _Unbreakable:

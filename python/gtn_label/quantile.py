@@ -118,7 +118,17 @@ def quantile_pairs(
     rank = np.arange(n, dtype=np.int64)
     quantile = -(-(2 * rank + 1) * m // (2 * n)) - 1  # ceil((r + 1/2) m / n) - 1, in integers
     assignment = np.empty(n, dtype=np.int64)
-    assignment[np.argsort(y, kind="stable")] = np.argsort(x, kind="stable")[quantile]
-    cosine = np.sign(y).astype(np.float64) * np.sign(x[assignment]).astype(np.float64)
-    cosine += 0.0  # 0 times a negative number is -0.0; adding 0.0 gives 0.0
+    x_keys, y_keys = _keys(x), _keys(y)
+    assignment[np.argsort(y_keys, kind="stable")] = np.argsort(x_keys, kind="stable")[quantile]
+    cosine = (np.sign(y_keys) * np.sign(x_keys[assignment])).astype(np.float64)
     return assignment, cosine
+
+
+def _keys(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return integers in the order of the floats, with their signs; both zeros become 0.
+
+    Under flush-to-zero, which other libraries can set, NumPy takes small floats for zeros.
+    """
+    keys = values.view(f"i{values.itemsize}")
+    most = np.iinfo(keys.dtype).max
+    return np.where(keys < 0, -(keys & most), keys)

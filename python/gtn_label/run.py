@@ -155,7 +155,7 @@ def _run(
                 engine=engine,
                 visited=visited,
                 start=start,
-                poll=_in_turn(check, poll, bar),
+                poll=_in_turn(check, poll, bar, least=start),
             )
         if approx is not None:
             approx = replace(approx, nprobe=factory.nprobe)
@@ -171,7 +171,7 @@ def _run(
                 files.compare(**rows)
             except FileChangedError:
                 if checkpoint is not None:
-                    _forget(checkpoint)
+                    checkpoint.roll_back()
                 raise
 
     asked = check_threads(options.threads)
@@ -247,15 +247,6 @@ def _named(checkpoint: Checkpoint | None) -> Iterator[None]:
         raise ArgumentError(name, rule, got, advice).with_traceback(error.__traceback__) from None
 
 
-def _forget(checkpoint: Checkpoint) -> None:
-    """Take back what this run has saved: nobody knows which rows it was decided on."""
-    checkpoint.done = checkpoint.resumed_at
-    if checkpoint.done:
-        checkpoint.save()
-    else:
-        checkpoint.remove()
-
-
 def _repeat(
     check: Callable[[], None] | None, poll: Callable[[int], None] | None, n: int
 ) -> Callable[[int], None]:
@@ -265,15 +256,18 @@ def _repeat(
 
 
 def _in_turn(
-    check: Callable[[], None] | None, *reports: Callable[[int], None] | None
+    check: Callable[[], None] | None, *reports: Callable[[int], None] | None, least: int = 0
 ) -> Callable[[int], None]:
-    """Check files, then report to the checkpoint and last to a bar, which shows what is safe."""
+    """Check files, then report to the checkpoint and last to a bar, which shows what is safe.
+
+    The engine counts from 0 while it prepares a run that continues at `least`.
+    """
     wanted = [report for report in reports if report is not None]
 
     def in_turn(done: int) -> None:
         if check is not None:
             check()
         for report in wanted:
-            report(done)
+            report(max(done, least))
 
     return in_turn

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["quoted", "visible"]
+__all__ = ["brief", "quoted", "visible"]
+
+MOST_CHARACTERS = 400  # of a value in a message
 
 # C0, DEL and C1; marks without a width, and marks of direction; separators of lines and paragraphs;
 # overrides of direction; halves of surrogate pairs, which are bytes of a path without an encoding.
@@ -25,6 +27,17 @@ def visible(text: str) -> str:
     'a\\x1b[2Jb'
     """
     return _HIDDEN.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def brief(text: str, most: int = MOST_CHARACTERS) -> str:
+    """Shorten a text that is long: a value out of a file can have megabytes.
+
+    Examples
+    --------
+    >>> brief("a" * 2000, 10)
+    'aaaaa ... (2,000 characters)'
+    """
+    return text if len(text) <= most else f"{text[: most // 2]} ... ({len(text):,} characters)"
 
 
 def quoted(name: object) -> str:

@@ -41,6 +41,9 @@ _acts: list[str] | None = None  # events seen, while a reader is at work
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if _acts is None:
         return
+    if event == "os.truncate" and isinstance(arguments[0], int):  # say which file that is
+        with contextlib.suppress(OSError):
+            arguments = (str(Path(f"/proc/self/fd/{arguments[0]}").readlink()), *arguments[1:])
     compiled = event == "exec" and getattr(arguments[0], "co_filename", "").startswith("<")
     if event in ACTS or compiled:
         _acts.append(f"{event} {arguments!r:.200}")

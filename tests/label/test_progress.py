@@ -121,3 +121,19 @@ assert not {"asyncio", "IPython", "tqdm.auto"} & set(sys.modules)
 """
     done = child(script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_unusable_setting_of_tqdm(tmp_path: Path) -> None:
+    script = """
+import os, warnings
+os.environ["TQDM_MININTERVAL"] = "abc"
+import numpy as np
+from gtn_label import match
+with warnings.catch_warnings(record=True) as warned:
+    warnings.simplefilter("always")
+    assert len(match(np.eye(9), progress=True)) == 9
+assert "no progress is shown, as tqdm fails: could not convert" in str(warned[0].message)
+assert len(warned) == 1
+"""
+    done = child(script, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")

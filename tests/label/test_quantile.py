@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import gtn_label
+from command import child
 from gtn_label import match_quantile
 
 
@@ -133,3 +134,29 @@ class TestQuantile:
     def test_seed_is_checked(self):
         with pytest.raises(ValueError, match="seed must be >= 0, got -1"):
             match_quantile([1.0], seed=-1)
+
+
+FLUSHED = """
+import numpy as np, torch
+from gtn_label import match_quantile
+rng = np.random.default_rng(0)
+for dtype, scale in (("f8", 1e-309), ("f4", 1e-39)):
+    latents = (rng.standard_normal(3000) * scale).astype(dtype)
+    sources = (rng.standard_normal(2000) * scale).astype(dtype)
+    assert (latents != 0).all()
+    expected = match_quantile(latents, sources)
+    assert torch.set_flush_denormal(True)
+    found = match_quantile(latents, sources)
+    torch.set_flush_denormal(False)
+    assert (found.assignment == expected.assignment).all()
+    assert (found.cosine == expected.cosine).all()
+    assert set(found.cosine) == {1.0, -1.0}
+"""
+
+
+def test_small_numbers_under_flush_to_zero(tmp_path):
+    torch = pytest.importorskip("torch")
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush")
+    done = child(FLUSHED, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -75,7 +75,7 @@ def as_rows(value: Any, name: str) -> Rows:
     given, array = _read(value, name)
     _check_real(array, name, value)
     check_shape(array.shape, name)
-    return Rows(given, _engine_rows(array))
+    return Rows(given, _engine_rows(array, name))
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:
@@ -104,7 +104,7 @@ def as_column(value: Any, name: str) -> Rows:
         )
     if array.shape[0] == 0:
         raise ArgumentError(name, "must have at least one row (n >= 1)", f"shape {array.shape}")
-    return Rows(given, _engine_rows(array).reshape(-1))
+    return Rows(given, _engine_rows(array, name).reshape(-1))
 
 
 def as_labels(value: Any, name: str, length: int, rows_name: str) -> npt.NDArray[np.int64]:
@@ -318,8 +318,15 @@ def _advice(shape: tuple[int, ...]) -> str:
     return f"{len(shape)}-D shape {shape}: as one row an entry it has shape {flat}"
 
 
-def _engine_rows(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _engine_rows(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """Return the array itself if the engine can read it, else a copy that it can."""
     narrow = narrow_name(array.dtype) or (array.dtype.kind == "f" and array.dtype.itemsize <= 4)
     dtype = np.float32 if narrow else np.float64
-    return np.require(array, dtype=dtype, requirements=["C", "A"])
+    try:
+        return np.require(array, dtype=dtype, requirements=["C", "A"])
+    except MemoryError:
+        needed = array.size * np.dtype(dtype).itemsize
+        raise MemoryError(
+            f"{name}: shape {array.shape} needs {needed:,} bytes as rows of {np.dtype(dtype)}, "
+            "more than there is"
+        ) from None

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
+from ..text import quoted
 from .convert import sha256
 from .row_blocks import Array, RowsLike
 
@@ -153,7 +154,7 @@ class _Map:
         raise self.error("was truncated" if now[2] < was[2] else "was changed")
 
     def error(self, what: str) -> FileChangedError:
-        file = "its file" if self._path is None else f"the file '{self._path}'"
+        file = "its file" if self._path is None else f"the file {quoted(self._path)}"
         return FileChangedError(f"{self._name}: {file} {what} while it was being read")
 
     def _file_status(self) -> tuple[int, int, int, int] | None:

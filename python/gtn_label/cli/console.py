@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..text import visible
+from ..text import quoted, visible
 from .interrupts import Interrupted, Interrupts
 
 __all__ = [
@@ -81,6 +81,7 @@ def run(
     interrupted: Callable[[], str],
     *,
     last: bool = False,
+    earlier: Sequence[int] = (),
 ) -> int:
     """Run a command's work, and report an error or an interruption on stderr.
 
@@ -95,6 +96,8 @@ def run(
     last : bool
         True if the process ends after this call, with the exit code returned: signals that come
         after it are ignored.
+    earlier : sequence of int
+        Signals that came before this call: they end the command at once.
 
     Returns
     -------
@@ -106,6 +109,8 @@ def run(
             stream.reconfigure(errors="backslashreplace")  # for letters that an encoding lacks
     with Interrupts(last) as interrupts, _known(interrupts), _warnings_said(program):
         try:
+            if earlier:
+                raise Interrupted(earlier[0])
             with interrupts.held():
                 work = load()
         except KeyboardInterrupt as error:
@@ -206,7 +211,7 @@ def os_message(error: OSError) -> str:
     """Return the system's message, with the file that it is about."""
     if error.strerror is None:
         return str(error)
-    return f"'{error.filename}': {error.strerror}" if error.filename else error.strerror
+    return f"{quoted(error.filename)}: {error.strerror}" if error.filename else error.strerror
 
 
 def say(program: str, message: str, code: int = EXIT_DONE) -> int:

@@ -94,6 +94,8 @@ class Run:
         """Save the decided sources if there is a checkpoint; say where they are, or why not."""
         if self.checkpoint is None:
             return ""
+        if self.checkpoint.removed:
+            return "the pairs are written"
         path = self.checkpoint.path
         try:
             self.checkpoint.save()

@@ -20,16 +20,19 @@ __all__ = ["main"]
 PROGRAM = "gtn-label"
 
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
+def main(argv: Sequence[str] | None = None, *, earlier: Sequence[int] = ()) -> NoReturn:
     """Run the command and leave the process with its exit code.
 
     Parameters
     ----------
     argv
         Arguments after the program's name; those of the process by default.
+    earlier
+        Numbers of signals that came before; the command then ends at once.
     """
     command = _Command(argv)
-    sys.exit(console.run(PROGRAM, command.load, command.interrupted, last=argv is None))
+    load, interrupted = command.load, command.interrupted
+    sys.exit(console.run(PROGRAM, load, interrupted, last=argv is None, earlier=earlier))
 
 
 class _Command:

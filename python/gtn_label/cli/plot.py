@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..quality import Summary, norms
+from ..text import quoted
 
 __all__ = ["PLOT_SUFFIXES", "draw", "require"]
 
@@ -38,7 +39,7 @@ def require(path: Path) -> None:
         If matplotlib is missing; the message has the command that installs it.
     """
     if path.suffix.lower() not in PLOT_SUFFIXES:
-        raise ValueError(f"--plot must end in {', '.join(PLOT_SUFFIXES)}, and is '{path}'")
+        raise ValueError(f"--plot must end in {', '.join(PLOT_SUFFIXES)}, and is {quoted(path)}")
     # On its first run matplotlib reports its font cache on stderr.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:

@@ -64,6 +64,8 @@ class File(click.Path):
             self.fail("the name is empty.", param, ctx)  # for pathlib the current folder
         if "\0" in os.fspath(value):
             self.fail(f"{value!r} holds a NUL character.", param, ctx)
+        if os.fspath(value).endswith(("/", os.sep)):
+            self.fail(f"{value!r} must be a file, and ends as a folder does.", param, ctx)
         if value == "-":
             if self._stream:
                 return STREAM

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..io.files import read_array
+from ..text import quoted
 from .console import EXIT_PIPE, Refused, is_terminal
 from .options import Options
 from .sections import STREAM
@@ -44,9 +45,10 @@ def read_input(path: Path, key: str | None, *, name: str, key_name: str) -> Any:
         spooled = spooled.rename(folder / f"stdin{_suffix(spooled, name)}")
         try:
             array = read_array(spooled, key, name=name, key_name=key_name)
-        except (ValueError, TypeError) as error:
-            kind = ValueError if isinstance(error, ValueError) else TypeError
-            raise kind(str(error).replace(f"'{spooled}'", "'-'")) from None
+        except (ValueError, TypeError, MemoryError) as error:
+            kinds = (ValueError, TypeError, MemoryError)
+            kind = next(kind for kind in kinds if isinstance(error, kind))
+            raise kind(str(error).replace(quoted(spooled), "'-'")) from None
         return np.array(array) if isinstance(array, np.memmap) else array
 
 

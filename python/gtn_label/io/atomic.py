@@ -18,10 +18,18 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
+from ..text import quoted
 from .replacing import inherit, replace, status_if_writable, why_in_place
 from .temporary import create_temporary, remove_stale
 
-__all__ = ["WrittenInPlace", "atomic_file", "check_target", "resolved", "telling"]
+__all__ = [
+    "WrittenInPlace",
+    "atomic_file",
+    "check_target",
+    "resolved",
+    "telling",
+    "without_folder",
+]
 
 
 class WrittenInPlace(RuntimeWarning):
@@ -108,7 +116,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         _sync_folder(target.parent)
     else:
         _tell.get()(
-            f"'{os.fspath(path)}' was written in place, as it cannot be replaced: {in_place}"
+            f"{quoted(os.fspath(path))} was written in place, as it cannot be replaced: {in_place}"
         )
 
 
@@ -135,12 +143,24 @@ def resolved(path: str | os.PathLike[str], name: str = "path") -> Path:
     try:
         return Path(os.path.realpath(path))
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{name} '{os.fspath(path)}' is relative, and the working folder no longer exists; "
-            "change to another folder, or give an absolute path"
+        raise without_folder(path, name) or FileNotFoundError(
+            f"{name} {quoted(os.fspath(path))} does not exist"
         ) from None
     except ValueError:  # an embedded null byte
         raise ValueError(f"{name} must be a path, and {os.fspath(path)!r} is none") from None
+
+
+def without_folder(path: str | os.PathLike[str], name: str) -> FileNotFoundError | None:
+    """Return an error if a path is relative and the working folder is gone; otherwise None."""
+    if not Path(path).is_absolute():
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            return FileNotFoundError(
+                f"{name} {quoted(os.fspath(path))} is relative, and the working folder no longer "
+                "exists; change to another folder, or give an absolute path"
+            )
+    return None
 
 
 def check_target(path: str | os.PathLike[str], name: str) -> None:
@@ -161,23 +181,23 @@ def check_target(path: str | os.PathLike[str], name: str) -> None:
     IsADirectoryError, FileNotFoundError, NotADirectoryError, PermissionError, OSError
         With a message that names the argument, the rule and the path.
     """
-    shown = os.fspath(path)
+    shown = quoted(os.fspath(path))
     target = resolved(path, name)
-    _check_kind(path, shown, name)
+    _check_kind(path, name)
     folder = target.parent
     if not folder.exists():
         raise FileNotFoundError(
-            f"{name} must be in a folder that exists, and '{folder}' does not (for '{shown}')"
+            f"{name} must be in a folder that exists, and {quoted(folder)} does not (for {shown})"
         )
     if not folder.is_dir():
         raise NotADirectoryError(
-            f"{name} must be in a folder, and '{folder}' is not one (for '{shown}')"
+            f"{name} must be in a folder, and {quoted(folder)} is not one (for {shown})"
         )
     try:
         before = status_if_writable(target)
     except OSError as error:
         raise PermissionError(
-            f"{name} must be a file that can be written to, and '{shown}' is not: {error.strerror}"
+            f"{name} must be a file that can be written to, and {shown} is not: {error.strerror}"
         ) from None
     remove_stale(target)
     try:
@@ -185,8 +205,8 @@ def check_target(path: str | os.PathLike[str], name: str) -> None:
         probe, descriptor = create_temporary(target, 0o600)
     except OSError as error:
         raise PermissionError(
-            f"{name} must be in a folder that can be written to, and '{folder}' is not: "
-            f"{error.strerror} (for '{shown}')"
+            f"{name} must be in a folder that can be written to, and {quoted(folder)} is not: "
+            f"{error.strerror} (for {shown})"
         ) from None
     with contextlib.suppress(OSError):
         os.unlink(probe)
@@ -194,27 +214,28 @@ def check_target(path: str | os.PathLike[str], name: str) -> None:
     reason = None if before is None else why_in_place(target, before)
     if reason is not None:
         _tell.get()(
-            f"{name} '{shown}' {reason}: it is written in place, and a process killed at that "
+            f"{name} {shown} {reason}: it is written in place, and a process killed at that "
             "moment leaves it damaged"
         )
 
 
-def _check_kind(path: str | os.PathLike[str], shown: str, name: str) -> None:
+def _check_kind(path: str | os.PathLike[str], name: str) -> None:
     """Refuse what is no file, or is no file of its own."""
+    shown = quoted(os.fspath(path))
     try:
         status = Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
         return  # a new file, or a reason that is found later
     except OSError as error:  # such as a name that is too long
-        raise OSError(f"{name} '{shown}' cannot be written: {error.strerror}") from None
+        raise OSError(f"{name} {shown} cannot be written: {error.strerror}") from None
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(f"{name} must be a file, and '{shown}' is a directory")
+        raise IsADirectoryError(f"{name} must be a file, and {shown} is a directory")
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(f"{name} must be a regular file, and '{shown}' is none")
+        raise OSError(f"{name} must be a regular file, and {shown} is none")
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):  # closed
             if os.path.samestat(status, os.fstat(descriptor)):
                 raise ValueError(
-                    f"{name} must be a file of its own, and '{shown}' is where "
+                    f"{name} must be a file of its own, and {shown} is where "
                     f"standard {'output' if descriptor == 1 else 'error'} goes"
                 )

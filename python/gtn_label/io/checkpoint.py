@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from ..arrays.convert import sha256
 from ..arrays.row_blocks import RowsLike, StrPath
+from ..text import brief, quoted, visible
 from .atomic import check_target, resolved, telling
 from .lock import FileLock, Locked
 from .npy import read_npz, write_npz
@@ -146,10 +147,12 @@ class Checkpoint:
         self._warn = warn or _warn
         self._words = words or {}
         self._name = self._word("checkpoint")
+        self._shown = f"{self._name} {quoted(self.path)}"
         self._warned = False
         self._id = secrets.token_hex(8)
         self._signed: str | None = None  # the id in the file that this run read or wrote
         self._seen: tuple[int, ...] | None = None  # and which file that is
+        self._removed = False
         self._lock: FileLock | None = None
 
     def acquire(self) -> None:
@@ -171,19 +174,18 @@ class Checkpoint:
         try:
             if not lock.acquire():
                 self._warn(
-                    f"{self._name} '{self.path}' is on a file system without locks: no other run "
+                    f"{self._shown} is on a file system without locks: no other run "
                     "must use it at the same time"
                 )
         except Locked as error:
             holder = f" ({error})" if str(error) else ""
             raise ValueError(
-                f"{self._name} must be a file that no other run uses, and '{self.path}' is in use"
-                f"{holder}; wait for that run to end, or give another file"
+                f"{self._name} must be a file that no other run uses, and {quoted(self.path)} is "
+                f"in use{holder}; wait for that run to end, or give another file"
             ) from None
         except OSError as error:  # such as a lock file that only another user may open
             raise OSError(
-                f"{self._name} '{self.path}' cannot be locked: {error.strerror} for "
-                f"'{error.filename}'"
+                f"{self._shown} cannot be locked: {error.strerror} for {quoted(error.filename)}"
             ) from None
         self._lock = lock
 
@@ -233,7 +235,7 @@ class Checkpoint:
         """Fill the start of `visited` from the file, and return the number of entries."""
         if self._is_none():
             return 0
-        name = f"{self._name} '{self.path}'"
+        name = self._shown
         identity = _identity(self._file)
         try:
             arrays, fields = read_npz(self.path, name=self._name)
@@ -270,12 +272,15 @@ class Checkpoint:
 
     def refusal(self, rule: str) -> ValueError:
         """Return the error for a prefix that breaks a rule of the engine's."""
-        return ValueError(f"{self._name} '{self.path}' {rule}; delete it to start over")
+        return ValueError(f"{self._shown} {rule}; delete it to start over")
 
     def poll(self, done: int) -> None:
-        """Note that `visited[:done]` is final, and save if it is time."""
-        self.done = done
-        if done == self._saved or time.monotonic() - self._saved_at < self._every:
+        """Note that `visited[:done]` is final, and save if it is time.
+
+        The engine counts from 0 while it prepares a run, also one that is continued.
+        """
+        self.done = max(self.done, done)
+        if self.done <= self._saved or time.monotonic() - self._saved_at < self._every:
             return
         try:
             self.save()
@@ -283,20 +288,24 @@ class Checkpoint:
             # Hours of work are not thrown away because a copy of them could not be made.
             if not self._warned:
                 self._warn(
-                    f"{self._name} '{self.path}' could not be written ({error.strerror or error}); "
+                    f"{self._shown} could not be written ({error.strerror or error}); "
                     "the run goes on without"
                 )
             self._warned = True
         self._saved_at = time.monotonic()
 
     def save(self) -> None:
-        """Write the decided sources, whole or not at all.
+        """Write the decided sources, whole or not at all; never fewer than are saved already.
+
+        Nothing is written once the file was removed or left, and may be another run's.
 
         Raises
         ------
         OSError
             If that fails. An earlier checkpoint is then as it was.
         """
+        if self._lock is None or self.done < self._saved:
+            return
         if not self._is_ours():
             raise OSError(
                 errno.EEXIST,
@@ -337,16 +346,28 @@ class Checkpoint:
             if not self._file.exists():
                 return False
             if self._is_ours():
+                self._removed = True
                 self._unlink()
                 return True
-            self._warn(f"{self._name} '{self.path}' is another run's file now, and is left alone")
+            self._warn(f"{self._shown} is another run's file now, and is left alone")
         except OSError as error:
-            self._warn(
-                f"{self._name} '{self.path}' could not be removed ({error.strerror}); delete it"
-            )
+            self._warn(f"{self._shown} could not be removed ({error.strerror}); delete it")
         finally:
             self.release()
         return False
+
+    def roll_back(self) -> None:
+        """Return to the entries of an earlier run: nobody knows which rows this one looked at."""
+        self.done = self._saved = self.resumed_at
+        if self.done:
+            self.save()
+        else:
+            self.remove()
+
+    @property
+    def removed(self) -> bool:
+        """True if this run has deleted its file, since all that needed it is done."""
+        return self._removed and self._is_none()
 
     def _unlink(self) -> None:
         try:
@@ -368,28 +389,31 @@ class Checkpoint:
         if self._signed is None:
             return False
         try:  # perhaps only touched, or copied back
-            return bool(read_npz(self._file)[1].get("run") == self._signed)
-        except (ValueError, TypeError, OSError):
+            arrays, fields = read_npz(self._file)
+            return fields.get("run") == self._signed and len(arrays["visited"]) <= self.done
+        except (ValueError, TypeError, KeyError, OSError):
             return False
 
     def _differences(self, theirs: dict[str, Any]) -> list[str]:
         """Describe each difference between the file's fingerprint and this run's."""
         ours = self._fields
         if theirs.get("contract") != ours["contract"]:
-            contract = theirs.get("contract")
+            contract = _value(theirs.get("contract"))
             return [f"it follows numeric contract {contract}, this is {ours['contract']}"]
         found = []
         for entry in (entry for entry in ours if entry.startswith("--")):
             was, now = theirs.get(entry), ours[entry]
             if was != now:
                 word = self._word(entry.removeprefix("--"))
-                found.append(f"{word} was {_shown(was)} and is {_shown(now)}")
+                found.append(f"{word} was {_value(was)} and is {_value(now)}")
         for name in _ARRAYS:
             was, now = theirs.get(name), ours[name]
             # Other seeds mean other sources: one reason is enough.
             if was != now and not (name == "sources" and theirs.get("--seed") != ours["--seed"]):
                 shown = f"the {name}" if name in ("latents", "sources") else self._word(name)
-                found.append(f"{shown}: SHA-256 was {str(was)[:12]} and is {str(now)[:12]}")
+                found.append(
+                    f"{shown}: SHA-256 was {visible(str(was)[:12])} and is {str(now)[:12]}"
+                )
         return found
 
     def _word(self, name: str) -> str:
@@ -429,5 +453,5 @@ def _was_ours(path: Path) -> bool:
     return first or FORMAT.encode("utf-32-le") in tail
 
 
-def _shown(value: Any) -> str:
-    return "not given" if value is None else str(value)
+def _value(value: Any) -> str:
+    return "not given" if value is None else brief(visible(str(value)), 60)

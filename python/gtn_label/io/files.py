@@ -116,7 +116,9 @@ def check_output_suffix(path: StrPath, name: str = "path") -> None:
 
     `name` is the argument in the message.
     """
-    if Path(path).suffix.lower() not in OUTPUT_SUFFIXES:
+    if os.fspath(path).endswith(("/", os.sep)) or (
+        Path(path).suffix.lower() not in OUTPUT_SUFFIXES
+    ):
         raise ValueError(
             f"{name} must end in {' or '.join(OUTPUT_SUFFIXES)}, and is {quoted(os.fspath(path))}"
         )

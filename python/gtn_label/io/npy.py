@@ -20,7 +20,7 @@ import numpy as np
 
 from ..arrays.narrow import NarrowRows, bits_dtype, narrow_name
 from ..arrays.row_blocks import Array, RowsLike, StrPath, little_endian, row_blocks
-from ..text import quoted
+from ..text import brief, quoted
 from .atomic import atomic_file
 from .reading import file_size, meta_text, parse_meta, pick, reading
 
@@ -29,6 +29,8 @@ __all__ = ["NpzFile", "read_npy", "read_npz", "read_npz_array", "write_npz", "wr
 _MAGIC = b"\x93NUMPY"
 _MOST_HEADER = 1 << 20  # bytes of a .npy header: NumPy's own limit is far below
 _LOCAL_HEADER = 30  # bytes before the name of a zip member
+# Bytes that one stored byte can become. Deflate writes at most 258 bytes in two bits.
+_RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 
 
 def read_npy(path: Path, shown: str) -> Array:
@@ -98,6 +100,7 @@ class NpzFile:
         self._file = file
         self._shown = shown
         self._archive = _open_npz(file, shown)
+        self._bytes = file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)
         self._members = {
             info.filename.removesuffix(".npy"): info
             for info in self._archive.infolist()
@@ -123,6 +126,7 @@ class NpzFile:
         """Read an array into memory."""
         info, member = self._members[key], f"array {quoted(key[:60])} of {self._shown}"
         with reading(f"{member} is damaged"):
+            self._check_promise(info)
             with self._archive.open(info) as file:
                 if file.read(len(_MAGIC)) != _MAGIC:
                     raise ValueError(f"{quoted(info.filename[:60])} is not an array")
@@ -130,13 +134,18 @@ class NpzFile:
         with file:
             # First the header alone: a damaged one could ask for more memory than there is.
             header = _read_npy_header(file, info.file_size, member)
-        with reading(f"{member} is damaged"), self._archive.open(info) as file:
-            if header.narrow is None:
-                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-            content = file.read()[-header.bytes :] if header.bytes else b""
-            order: Literal["F", "C"] = "F" if header.fortran_order else "C"
-            bits = np.frombuffer(content, header.dtype).reshape(header.shape, order=order)
-            return _values(bits, header)
+        try:
+            with reading(f"{member} is damaged"), self._archive.open(info) as file:
+                if header.narrow is None:
+                    return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+                content = file.read()[-header.bytes :] if header.bytes else b""
+                order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+                bits = np.frombuffer(content, header.dtype).reshape(header.shape, order=order)
+                return _values(bits, header)
+        except MemoryError:
+            raise MemoryError(
+                f"{member} needs {header.bytes:,} bytes, more than there is"
+            ) from None
 
     def map(self, key: str) -> Array:
         """Map an array that is stored uncompressed, read-only; its checksum is not looked at."""
@@ -156,11 +165,24 @@ class NpzFile:
             header = _read_npy_header(file, begin + info.file_size, member)
             return _values(_map(self._file, header, file.tell(), member), header)
 
+    def _check_promise(self, info: zipfile.ZipInfo) -> None:
+        """Refuse a member of more bytes than the archive can hold: they would be allocated."""
+        most = (
+            info.file_size
+            if info.compress_type not in _RATIOS
+            else (_RATIOS[info.compress_type] * info.compress_size + 1024)
+        )
+        if info.header_offset + info.compress_size > self._bytes or info.file_size > most:
+            raise ValueError(
+                f"the zip directory promises {info.file_size:,} bytes out of "
+                f"{info.compress_size:,}, and the file has {self._bytes:,}"
+            )
+
     def _is_array(self, info: zipfile.ZipInfo) -> bool:
         """Tell arrays from other members: by the suffix, or without one by the first bytes."""
         base = info.filename.rpartition("/")[2]
         # macOS adds a folder, and files with "._" before the name.
-        if info.is_dir() or base.startswith("._") or info.filename.startswith("__MACOSX/"):
+        if not base or base.startswith("._") or info.filename.startswith("__MACOSX/"):
             return False
         if info.filename.endswith(".npy"):
             return True
@@ -186,7 +208,8 @@ class _Header(NamedTuple):
 
 
 def _map(path: Path, header: _Header, offset: int, shown: str) -> Array:
-    with reading(f"{shown} is damaged: no array has the shape {header.shape} of its header"):
+    shape = brief(str(header.shape), 80)
+    with reading(f"{shown} is damaged: no array has the shape {shape} of its header"):
         if header.bytes == 0:  # nothing to map
             return np.empty(header.shape, header.dtype)
         order: Literal["F", "C"] = "F" if header.fortran_order else "C"
@@ -224,12 +247,18 @@ def _read_npy_header(file: IO[bytes], size: int, shown: str) -> _Header:
             raise ValueError(str(error) or "it cannot be parsed") from None
         if any(type(extent) is not int or extent < 0 for extent in shape):
             raise ValueError(f"its shape is {shape}")
+    element = narrow or brief(str(dtype), 80)
     if dtype.hasobject:
         raise TypeError(
-            f"{shown} must hold numbers, and holds Python objects (dtype {dtype}), which are "
+            f"{shown} must hold numbers, and holds Python objects (dtype {element}), which are "
             "never unpickled"
         )
-    if dtype.kind == "V" and dtype.names is None and dtype.subdtype is None:
+    if dtype.names is not None or dtype.subdtype is not None:
+        raise TypeError(
+            f"{shown} must hold numbers, and holds records of several (dtype {element}); save "
+            "one field of them, or their numbers as one array [rows, dim]"
+        )
+    if dtype.kind == "V":
         raise TypeError(
             f"{shown} must hold numbers, and holds bytes without a type (dtype {dtype.str}), as "
             "numpy.save writes bfloat16 and float8; save array.astype('float32') instead, or "
@@ -239,8 +268,8 @@ def _read_npy_header(file: IO[bytes], size: int, shown: str) -> _Header:
     needed = file.tell() + header.bytes
     if size < needed:
         raise ValueError(
-            f"{shown} is truncated: an array of shape {shape} and dtype {narrow or dtype} needs "
-            f"{needed} bytes, and the file has {size}"
+            f"{shown} is truncated: an array of shape {brief(str(shape), 80)} and dtype "
+            f"{element} needs {needed} bytes, and the file has {size}"
         )
     return header
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..text import quoted, visible
+from ..text import brief, quoted, visible
+from .atomic import without_folder
 
 __all__ = ["file_size", "meta_text", "parse_meta", "pick", "reading"]
 
@@ -30,7 +31,9 @@ def file_size(path: Path, name: str) -> int:
         with path.open("rb"):
             return status.st_size
     except FileNotFoundError:
-        raise FileNotFoundError(f"{name} {quoted(path)} does not exist") from None
+        raise without_folder(path, name) or FileNotFoundError(
+            f"{name} {quoted(path)} does not exist"
+        ) from None
     except OSError as error:
         if error.strerror is None:
             raise
@@ -41,9 +44,8 @@ def file_size(path: Path, name: str) -> int:
 
 def pick(keys: list[str], key: str | None, shown: str, key_name: str) -> str:
     """Return the key asked for, or the only one; the error lists the keys of the file."""
-    listed = ", ".join(quoted(name[:60]) for name in keys[:20]) + (
-        ", ..." if len(keys) > 20 else ""
-    )
+    listed = brief(", ".join(quoted(name[:60]) for name in keys[:20]), 800)
+    listed += ", ..." if len(keys) > 20 else ""
     if key is not None:
         if key in keys:
             return key

@@ -5,6 +5,7 @@ torch is imported on the call, and unpickles weights only.
 
 from __future__ import annotations
 
+import mmap
 import pickle
 import re
 import zipfile
@@ -83,8 +84,13 @@ def _load_torch(path: Path) -> Any:
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # files of the format before torch 1.6 cannot be mapped
-        return torch.load(path, map_location="cpu", weights_only=True)
+    except RuntimeError:  # files of the format before torch 1.6 cannot be mapped by torch
+        # Reads of a map stop at its end. Those of a file allocate all that damaged bytes ask for.
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return torch.load(content, map_location="cpu", weights_only=True)
 
 
 def _torch_dtype(path: Path, shown: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from gtn_label import match
 from gtn_label.arrays import convert, to_caller
 from gtn_label.arrays.convert import read_only
 from gtn_label.arrays.to_caller import GivenTensor
@@ -294,3 +295,13 @@ def test_refuse_non_finite_counts_rows_and_names_five():
     convert.refuse_non_finite(np.zeros((2, 2)), "latents")
     with pytest.raises(ValueError, match=r"sources must be finite.*in 1 of 3 rows: row 1$"):
         convert.refuse_non_finite(np.array([0.0, -np.inf, 1.0]), "sources")
+
+
+def test_memory_that_runs_out_names_the_argument():
+    rows = np.broadcast_to(np.ones((1, 8), np.float32), (10**12, 8))
+    with pytest.raises(
+        MemoryError, match=r"^latents: shape \(1000000000000, 8\) needs 32,000,000,"
+    ):
+        match(rows)
+    with pytest.raises(MemoryError, match=r"^sources: shape"):
+        match(np.eye(8), rows)

@@ -311,3 +311,12 @@ class TestTruncation:
         assert ended.returncode in (1, 2)
         assert f"the file '{file}' was {how}" in command.one_line(ended.stderr)
         assert command.listing(tmp_path) == ["checkpoint", "latents.npy"]
+
+
+def test_a_path_in_the_error_steers_no_terminal(tmp_path):
+    path = tmp_path / "a\x1b[2Jb.npy"
+    np.save(path, command.gaussian(300, 4))
+    files = Files(latents=mapped(path))
+    shown = r"the file '.*a\\x1b\[2Jb.npy' was changed"
+    with pytest.raises(FileChangedError, match=shown), files.reading():
+        os.utime(path, ns=(0, 0))

@@ -441,3 +441,50 @@ def test_module_and_script_are_one(folder: Path) -> None:
         pytest.skip("the package is not installed, only on the path")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"gtn-label {library.__version__}\n"
+
+
+@pytest.mark.parametrize("module", ["gtn_label.cli.main", "gtn_label.cli.interrupts"])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize("how", ["script", "module"])
+def test_interrupted_during_its_first_imports(
+    folder: Path, module: str, name: str, code: int, how: str
+) -> None:
+    script = f"""
+import os, runpy, signal, sys
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.{name})
+sys.meta_path.insert(0, Finder)
+sys.argv = ["gtn-label", "latents.npy", "--out", "pairs.npz"]
+if {how == "module"}:
+    runpy.run_module("gtn_label", run_name="__main__", alter_sys=True)
+from gtn_label.cli.entry import main
+sys.exit(main())
+"""
+    before = listing(folder)
+    done = child(script, cwd=folder)
+    assert done.returncode == code
+    assert one_line(done.stderr) == "interrupted; nothing was written"
+    assert listing(folder) == before
+
+
+def test_little_is_imported_before_signals_wait(folder: Path) -> None:
+    """Whatever is imported before them can end in a traceback."""
+    script = """
+import sys
+known = set(sys.modules)
+class Finder:
+    def find_spec(name, path=None, target=None):
+        known.add(name)
+        if name == "gtn_label.cli.main":
+            print(*sorted(known - before))
+sys.meta_path.insert(0, Finder)
+before = set(known)
+from gtn_label.cli.entry import main
+sys.argv[1:] = ["--version"]
+main()
+"""
+    done = child(script, cwd=folder)
+    early = {"gtn_label", "gtn_label.cli", "gtn_label.cli.entry", "gtn_label.cli.main"}
+    assert set(done.stdout.splitlines()[0].split()) == {*early, "gtn_label.lazy", "__future__"}

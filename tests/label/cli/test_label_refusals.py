@@ -316,3 +316,12 @@ main(["latents.npy", "--out", "pairs.npz"])
     )
     assert (folder / "pairs.npz").read_bytes() == b"previous"
     assert listing(folder) == before
+
+
+@pytest.mark.parametrize("option", ["--out", "--plot", "--checkpoint", "--sources", "--verify"])
+def test_a_name_that_ends_as_a_folder(folder: Path, option: str) -> None:
+    before = listing(folder)
+    done = gtn_label("latents.npy", option, "o.npz/", cwd=folder)
+    assert done.returncode == 2
+    assert "'o.npz/' must be a file, and ends as a folder does" in one_line(done.stderr)
+    assert listing(folder) == before

@@ -22,11 +22,14 @@ from another_user import with_mount
 from command import listing
 from datasets import make
 from gtn_label import match, match_mixture
-from gtn_label.io.checkpoint import Checkpoint, read_npz, write_npz
+from gtn_label.io.checkpoint import FORMAT, Checkpoint, read_npz, write_npz
 from gtn_label.io.temporary import lock_path
+from gtn_label.run import _in_turn
 
 LATENTS, SOURCES = make("gaussian", 3000, 8)
 FEWER = SOURCES[:2000]
+ARRAYS = ("latents", "sources", "source_groups", "latent_groups")
+FIELDS = {"format": FORMAT, "contract": 1, **dict.fromkeys(ARRAYS)}
 
 
 class Stop(Exception):
@@ -43,7 +46,7 @@ def stop_at(share: float):
 
 def begun(path: Path, n: int, every: float, warn=pytest.fail) -> Checkpoint:
     state = Checkpoint(path, every, warn)
-    state.open({"contract": 1}, np.arange(n), n)
+    state.open(FIELDS, np.arange(n), n)
     return state
 
 
@@ -393,3 +396,94 @@ def test_a_changed_option_is_refused(stopped: Path) -> None:
     write_npz(stopped, arrays, fields | {"--cone": 2})
     with pytest.raises(ValueError, match=r"is damaged: .* \(SHA-256\); delete it to start over$"):
         match(LATENTS, FEWER, checkpoint=stopped, cone=2)
+
+
+# ------------------------------------------------------------------- what is saved never shrinks
+
+
+def saved(path: Path) -> int:
+    return len(read_npz(path)[0]["visited"])
+
+
+def test_a_count_from_the_start_is_no_progress(tmp_path: Path) -> None:
+    """The engine reports 0 while it prepares a run, or the sources of its first groups."""
+    path = tmp_path / "run.ckpt"
+    begun(path, 9, 0.0).poll(5)
+    state = begun(path, 9, 0.0)
+    assert state.resumed_at == 5
+    for done in (0, 3, 5):
+        state.poll(done)
+        assert (state.done, saved(path)) == (5, 5)
+    state.poll(7)
+    state.poll(2)
+    state.stopped()
+    assert saved(path) == 7
+
+
+def test_a_continued_run_reports_no_less_than_it_began_with(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    groups = (np.arange(2000) % 4, np.arange(3000) % 4)
+    with pytest.raises(Stop):
+        match(LATENTS, FEWER, groups=groups, checkpoint=path, progress=stop_at(0.6))
+    least, reports = saved(path), []
+    match(
+        LATENTS,
+        FEWER,
+        groups=groups,
+        checkpoint=path,
+        progress=lambda done, *_: reports.append(done),
+    )
+    assert min(reports) >= least > 0
+
+
+def test_reports_begin_where_a_run_continues() -> None:
+    reports: list[int] = []
+    report = _in_turn(None, reports.append, least=5)
+    for done in (0, 3, 6):
+        report(done)
+    assert reports == [5, 5, 6]
+
+
+def test_a_longer_prefix_of_the_same_run_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    first = begun(path, 9, 0.0)
+    first.poll(3)
+    shorter = path.read_bytes()
+    first.poll(6)
+    longer = path.read_bytes()
+    first.release()
+    path.write_bytes(shorter)
+    second = begun(path, 9, 1e9)
+    path.write_bytes(longer)
+    second.done = 4
+    with pytest.raises(FileExistsError, match="is left alone"):
+        second.save()
+    assert path.read_bytes() == longer
+
+
+def test_nothing_is_saved_without_the_lock(tmp_path: Path) -> None:
+    """Ctrl-C after the file was removed, or left to another run."""
+    path = tmp_path / "run.ckpt"
+    state = begun(path, 9, 0.0)
+    state.poll(9)
+    assert state.remove()
+    assert state.removed
+    state.save()
+    assert listing(tmp_path) == []
+
+
+# -------------------------------------------------------------------------------------- messages
+
+
+def test_names_and_values_in_messages_steer_no_terminal(stopped: Path) -> None:
+    arrays, fields = read_npz(stopped)
+    fields = {name: value for name, value in fields.items() if name not in ("run", "digest")}
+    path = stopped.rename(stopped.with_name("a\x1b[2Jb"))
+    write_npz(path, arrays, fields | {"--order": "\x1b" * 5000, "--cone": "x" * 5000})
+    with pytest.raises(ValueError, match=r"a\\x1b\[2Jb' belongs to another run: ") as caught:
+        match(LATENTS, FEWER, checkpoint=path)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 700
+    path.write_bytes(b"PK\3\4" + bytes(26) + b"visited.npy")
+    with pytest.raises(ValueError, match=r"a\\x1b\[2Jb' is truncated .*; delete it to start over$"):
+        match(LATENTS, FEWER, checkpoint=path)

@@ -6,14 +6,16 @@ own refusals, are in test_files.py.
 
 from __future__ import annotations
 
+import contextlib
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from command import gtn_label, one_line
+from command import child, gtn_label, one_line
 from gtn_label.io import files
 
 ROWS = np.random.Generator(np.random.Philox(1)).standard_normal((37, 5)).astype(np.float32)
@@ -160,3 +162,36 @@ def test_from_the_shell(tmp_path: Path) -> None:
     done = gtn_label("h.npy", "--out", "o.npz", cwd=tmp_path)
     assert done.returncode == 2
     assert "LATENTS 'h.npy' has a broken or truncated header" in one_line(done.stderr)
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import torch
+from gtn_label.io import files
+used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (used + (64 << 20), resource.RLIM_INFINITY))
+try:
+    files.read_array(sys.argv[1])
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory")
+def test_five_bytes_that_ask_for_gigabytes(tmp_path: Path) -> None:
+    """A string of 2 GB in the format before torch 1.6."""
+    pytest.importorskip("torch")
+    (tmp_path / "rows.pt").write_bytes(b"X\xff\xff\xff\x7f")
+    done = child(LITTLE_MEMORY, tmp_path / "rows.pt", cwd=tmp_path)
+    assert f"latents '{tmp_path / 'rows.pt'}' is truncated or not a file" in done.stdout
+
+
+def test_torch_warns_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save(torch.eye(3), tmp_path / "rows.pt", pickle_protocol=4)
+    whole = bytearray((tmp_path / "rows.pt").read_bytes())
+    whole[whole.index(b"\x80\x04") + 1] = 3
+    (tmp_path / "rows.pt").write_bytes(whole)
+    with contextlib.suppress(ValueError):
+        files.read_array(tmp_path / "rows.pt")
+    assert not recwarn

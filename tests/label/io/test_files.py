@@ -406,3 +406,38 @@ def test_long_names_are_shortened(tmp_path: Path, suffix: str) -> None:
         with pytest.raises(ValueError, match=r"holds: 'nnn") as refusal:
             files.read_array(path, key)
         assert len(str(refusal.value)) < 500
+
+
+def test_an_output_that_ends_as_a_folder(tmp_path: Path) -> None:
+    for out in (f"{tmp_path}/o.npz/", f"{tmp_path}/o.npz//"):
+        with pytest.raises(
+            ValueError, match=r"^path must end in .npz or .safetensors, and is '.*/'$"
+        ):
+            files.write_pairs(out, {"a": ROWS}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_working_folder_that_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for name in ("rows.npy", "rows.npz", "rows.safetensors"):
+        with pytest.raises(
+            FileNotFoundError, match="is relative, and the working folder no longer"
+        ):
+            files.read_array(name)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        files.read_array(tmp_path / "rows.npy")
+
+
+def test_paths_in_messages_steer_no_terminal(tmp_path: Path) -> None:
+    folder = tmp_path / "a\x1b[2J"
+    for path, error in ((folder / "b.npz", FileNotFoundError), (tmp_path, IsADirectoryError)):
+        if error is IsADirectoryError:
+            folder.mkdir()
+            path = folder
+        with pytest.raises(error) as caught:
+            check_target(path, "--out")
+        assert "\x1b" not in str(caught.value)
+        assert "a\\x1b[2J" in str(caught.value)

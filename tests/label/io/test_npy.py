@@ -178,3 +178,89 @@ def test_npy_of_a_later_version(tmp_path: Path) -> None:
     message = r"version is 4\.0, and must be 1\.0, 2\.0 or 3\.0; save the array again"
     with pytest.raises(ValueError, match=message):
         files.read_array(tmp_path / "rows.npy")
+
+
+# ------------------------------------------------------------------------- promises of an archive
+
+
+def promising(path: Path, size: int, stored: int | None = None) -> None:
+    """Let header and zip directory of a compressed array name other sizes."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({size // 4},), }}".ljust(117)
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header.encode() + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("z.npy", content + bytes(400))
+        archive.infolist()[0].file_size = size + 128
+        if stored is not None:
+            archive.infolist()[0].compress_size = stored
+
+
+@pytest.mark.parametrize(("size", "stored"), [(10**15, None), (10**15, 10**13), (4_000_000, None)])
+def test_an_archive_that_promises_more_than_it_has(
+    tmp_path: Path, size: int, stored: int | None
+) -> None:
+    promising(tmp_path / "rows.npz", size, stored)
+    message = f"^array 'z' of latents '.*rows.npz' is damaged: .* promises {size + 128:,} bytes out"
+    with pytest.raises(ValueError, match=message):
+        files.read_array(tmp_path / "rows.npz")
+
+
+def test_the_best_compression_is_read(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "rows.npz", z=np.zeros(30_000_000, np.int8))
+    assert files.read_array(tmp_path / "rows.npz").nbytes == 30_000_000
+
+
+def test_memory_that_runs_out_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate")
+
+    np.savez(tmp_path / "rows.npz", z=ROWS)
+    monkeypatch.setattr(np.lib.format, "read_array", fail)
+    with pytest.raises(MemoryError, match=r"^array 'z' of latents '.*rows.npz' needs 740 bytes"):
+        files.read_array(tmp_path / "rows.npz")
+
+
+def test_members_without_a_name_are_none(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "rows.npz", "w") as archive:
+        archive.writestr("x", "")
+        archive.infolist()[0].filename = ""
+    with pytest.raises(ValueError, match="holds no array"):
+        files.read_array(tmp_path / "rows.npz")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        ("('<f4', (3,))", "(0,)"),
+        ("('<f4', (2, 2))", "(7,)"),
+        ("[('a', '<f4'), ('b', '<i8')]", "(2,)"),
+    ],
+)
+@pytest.mark.parametrize("member", [False, True])
+def test_records_are_refused(tmp_path: Path, dtype: str, shape: str, member: bool) -> None:
+    header = f"{{'descr': {dtype}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header.encode() + bytes(112)
+    path = tmp_path / ("rows.npz" if member else "rows.npy")
+    if member:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("z.npy", content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(TypeError, match="must hold numbers, and holds records of several"):
+        files.read_array(path)
+
+
+def test_a_long_dtype_is_shortened(tmp_path: Path) -> None:
+    many = np.dtype([(f"field{i}", "<f4") for i in range(300)])
+    np.save(tmp_path / "rows.npy", np.zeros(2, many))
+    with pytest.raises(TypeError, match="records of several") as caught:
+        files.read_array(tmp_path / "rows.npy")
+    assert len(str(caught.value)) < 500
+
+
+def test_many_long_names_are_shortened(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", **{"\u200b" * 60 + str(i): ROWS for i in range(20)})
+    with pytest.raises(ValueError, match="key is needed to choose") as caught:
+        files.read_array(tmp_path / "rows.npz")
+    assert len(str(caught.value)) < 1200
