@@ -21,8 +21,9 @@ from typing import Any
 
 from gtn_label.io.atomic import atomic_file
 from gtn_label.io.temporary import remove_unlocked
+from gtn_label.text import quoted
 
-from ..files import parse_json, read_json, write_json
+from ..files import brief, is_number, parse_json, read_json, write_json
 from .manifest import Manifest, StageSpec
 
 __all__ = ["RunFolder"]
@@ -156,10 +157,23 @@ class RunFolder:
         FileNotFoundError
             If the file does not exist.
         ValueError
-            If another line is no JSON object.
+            If another line is no JSON object, or holds anything but numbers and "labels".
         """
-        *whole, _ = self.metrics.read_text().split("\n")
-        return [parse_json(text, f"{self.metrics}, line {i}") for i, text in enumerate(whole, 1)]
+        *whole, _ = self.metrics.read_bytes().split(b"\n")
+        return [self._line(text, number) for number, text in enumerate(whole, 1)]
+
+    def _line(self, text: bytes, number: int) -> dict[str, Any]:
+        shown = quoted(f"{self.metrics}, line {number}")
+        line = parse_json(text, shown)
+        for name, value in line.items():
+            if name == "labels":
+                if not isinstance(value, dict):
+                    raise ValueError(f"{shown} is damaged: labels must be an object")
+            elif not is_number(value):
+                raise ValueError(
+                    f"{shown} is damaged: {brief(name)} must be a number, and is {brief(value)}"
+                )
+        return line
 
     def write_manifest(self, spec: StageSpec, seconds: float) -> Manifest:
         """Declare a stage complete: hash its outputs and write stage.json.
