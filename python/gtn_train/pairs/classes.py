@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gtn_label.io.files import read_pairs
+from gtn_label.text import quoted
 
 from ..seeds import random_numbers
 
@@ -21,12 +22,27 @@ Classes = npt.NDArray[np.int64]
 
 
 def of_latents(pairs: Path) -> Classes | None:
-    """Class of each latent, int64 [m], from a run's pairs; None if they have no classes."""
+    """Class of each latent, int64 [m], from a run's pairs; None if they have no classes.
+
+    Raises
+    ------
+    ValueError
+        If they are none that a run can have.
+    """
     content, _ = read_pairs(pairs)
     if "classes" not in content:
         return None
-    classes = np.empty(len(content["assignment"]), np.int64)
-    classes[content["assignment"]] = content["classes"]
+    assignment, found = content["assignment"], content["classes"]
+    m = len(assignment)
+    if found.shape != (m,) or found.dtype.kind not in "iu" or found.min() < 0:
+        raise ValueError(
+            f"{quoted(pairs)} must hold a class >= 0 of each of its {m} pairs, and holds "
+            f"{found.dtype} of shape {found.shape}"
+        )
+    if not np.array_equal(np.sort(assignment), np.arange(m)):
+        raise ValueError(f"{quoted(pairs)} must give each latent one source, and does not")
+    classes = np.empty(m, np.int64)
+    classes[assignment] = found
     return classes
 
 

@@ -123,7 +123,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("a string", lambda value: isinstance(value, str)),
     "inputs": ("an object of strings", _words),
     "options": ("an object", lambda value: isinstance(value, dict)),
-    "outputs": ("SHA-256 by names of files in its folder", _files),
+    "outputs": ("files in its folder, each with a string", _files),
     "seconds": ("a number >= 0", lambda value: is_number(value) and value >= 0),
     "versions": ("an object of strings", _words),
 }

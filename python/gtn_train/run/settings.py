@@ -141,7 +141,7 @@ class RunSettings:
             out.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise NotADirectoryError(
-                f"a run needs a folder, and '{out}' is or lies below a file"
+                f"a run needs a folder, and {quoted(out)} is or lies below a file"
             ) from None
         with atomic_file(out / RUN_FILE) as file:
             file.write(json.dumps(asdict(self), indent=2).encode() + b"\n")
@@ -159,7 +159,9 @@ class RunSettings:
         """
         path = Path(out) / RUN_FILE
         if not path.exists():
-            raise FileNotFoundError(f"'{out}' holds no run of gtn-train: it has no {RUN_FILE}")
+            raise FileNotFoundError(
+                f"{quoted(out)} holds no run of gtn-train: it has no {RUN_FILE}"
+            )
         content = read_json(path)
         try:
             if "preset" in content:

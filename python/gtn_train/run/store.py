@@ -26,7 +26,16 @@ from gtn_label.text import quoted
 from ..files import brief, is_number, parse_json, read_json, write_json
 from .manifest import Manifest, StageSpec
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "fault_of_line"]
+
+
+def fault_of_line(line: Mapping[str, Any]) -> str:
+    """Return why an object is no line of metrics.jsonl, or nothing."""
+    for name, value in line.items():
+        if not (isinstance(value, dict) if name == "labels" else is_number(value)):
+            kind = "an object" if name == "labels" else "a number"
+            return f"{brief(name)} must be {kind}, and is {brief(value)}"
+    return ""
 
 
 class RunFolder:
@@ -62,7 +71,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise NotADirectoryError(
-                f"a run needs a folder, and '{self.path}' is or lies below a file"
+                f"a run needs a folder, and {quoted(self.path)} is or lies below a file"
             ) from None
 
     @property
@@ -165,14 +174,8 @@ class RunFolder:
     def _line(self, text: bytes, number: int) -> dict[str, Any]:
         shown = quoted(f"{self.metrics}, line {number}")
         line = parse_json(text, shown)
-        for name, value in line.items():
-            if name == "labels":
-                if not isinstance(value, dict):
-                    raise ValueError(f"{shown} is damaged: labels must be an object")
-            elif not is_number(value):
-                raise ValueError(
-                    f"{shown} is damaged: {brief(name)} must be a number, and is {brief(value)}"
-                )
+        if why := fault_of_line(line):
+            raise ValueError(f"{shown} is damaged: {why}")
         return line
 
     def write_manifest(self, spec: StageSpec, seconds: float) -> Manifest:
