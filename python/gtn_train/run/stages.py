@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gtn_label.arrays import convert
 from gtn_label.cli import console
-from gtn_label.io.files import read_array, read_pairs, write_pairs
+from gtn_label.io.files import read_array, write_pairs
 from gtn_label.progress import progress_bar
 from gtn_label.text import quoted
 
@@ -28,7 +28,7 @@ from ..files import file_sha256, save_array
 from ..models import registry
 from ..models.autoencoder import encode_all
 from ..pairs import Clusters, FixedPairs, FreshPairs, Labeling
-from ..pairs.classes import of_latents
+from ..pairs.classes import of_latents, read_made
 from ..pairs.mixture import Mixture
 from ..pairs.pair_options import one_round
 from ..report.sheets import sheet_names, write_samples
@@ -186,7 +186,7 @@ class MadePairs:
 
     def load(self) -> FixedPairs:
         """Read the pairs."""
-        content, _ = read_pairs(self.path)
+        content = read_made(self.path)
         return FixedPairs(
             content["sources"],
             content["labels"],
