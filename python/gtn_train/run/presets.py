@@ -63,7 +63,7 @@ class DataOptions:
         return self.name in ("celeba", "folder")
 
     def __post_init__(self) -> None:
-        as_text(self.name, "data")
+        as_text(self.name, "name")
         if self.key is not None:
             as_text(self.key, "key")
         if not (self.images or self.synthetic or self.name == "vectors"):

@@ -25,7 +25,7 @@ from ..files import brief
 from ..run.manifest import versions
 from ..run.store import RunFolder, fault_of_line
 
-__all__ = ["FORMAT", "AtomicCheckpoints", "read_checkpoint", "start_folder"]
+__all__ = ["FORMAT", "NEEDED", "AtomicCheckpoints", "read_checkpoint", "start_folder"]
 
 FORMAT = "gtn-train checkpoint 1"
 
@@ -33,7 +33,7 @@ _PARTS = {
     **{"epoch": int, "model": dict, "optimizer": dict, "precision": dict, "best": dict},
     "history": list,
 }
-_NEEDED = {"epoch", "train_loss", "seconds"}
+NEEDED = {"epoch", "train_loss", "seconds"}  # in each line of a history
 
 
 class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
@@ -82,8 +82,8 @@ def _fault(state: dict[str, Any]) -> str:
     if len(history) != state["epoch"]:
         return f"epoch is {brief(state['epoch'])}, and its history has {len(history)}"
     for line in history:
-        if not isinstance(line, dict) or not {*line} >= _NEEDED:
-            return f"a line of its history must have {', '.join(sorted(_NEEDED))}"
+        if not isinstance(line, dict) or not {*line} >= NEEDED:
+            return f"a line of its history must have {', '.join(sorted(NEEDED))}"
         if why := fault_of_line(line):
             return f"in its history {why}"
     return ""

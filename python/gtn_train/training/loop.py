@@ -25,7 +25,7 @@ from ..run.store import RunFolder
 from ..run.verdict import TrainingSpec, verdict
 from ..seeds import derive
 from .batches import Batches, bounds, share
-from .checkpoint import FORMAT, read_checkpoint, start_folder
+from .checkpoint import FORMAT, NEEDED, read_checkpoint, start_folder
 from .fabric import cpu_threads, seeded
 from .progress import Curves, describe, progress_bar
 from .steps import Step
@@ -215,13 +215,17 @@ class _Run:
             self.history = self.folder.read_metrics() if self.folder.metrics.exists() else []
             self.epoch = len(self.history)
             for line in self.history:
+                if lacking := sorted(NEEDED - {*line}):
+                    raise ValueError(
+                        f"{quoted(self.folder.metrics)} lacks {', '.join(lacking)} in a line"
+                    )
                 if self.monitored in line:
                     self.best.update(line["epoch"], line[self.monitored], None)
             if not self.history or not self.ended:
                 return False
             found = self.job.load(self.folder.weights).state_dict()
             self.check_shapes(found)
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             raise ValueError(brief(error)) from None
         self.job.model.load_state_dict(found)
         self.fabric.to_device(self.job.model).eval()
