@@ -205,28 +205,49 @@ def _check_published(request: _Request, kind: Any, folder: Path, files: list[Any
 
 
 def _open_cifar10_jpeg(request: _Request) -> Images:
-    path = request.root
-    jpeg, offset, label, classes = (
-        read_array(path, key, name="root")
-        for key in (*(f"{request.split}_{part}" for part in ("jpeg", "offset", "label")), "classes")
-    )
+    path, split = request.root, request.split
+    jpeg = _row_of(path, f"{split}_jpeg", "u")
+    offset, label = (_row_of(path, f"{split}_{part}", "iu") for part in ("offset", "label"))
+    classes = _row_of(path, "classes", "SU")
     n = len(label)
     bounds = np.concatenate([[0], offset, [len(jpeg)]])
     if offset.shape != (n + 1,) or (np.diff(bounds) < 0).any():
         raise ValueError(
-            f"array '{request.split}_offset' of {quoted(path)} must hold {n + 1} ascending "
-            f"bounds, one more than there are labels, within the {len(jpeg)} bytes of "
-            f"'{request.split}_jpeg'"
+            f"array '{split}_offset' of {quoted(path)} must hold {n + 1} ascending bounds, one "
+            f"more than there are labels, within the {len(jpeg)} bytes of '{split}_jpeg'"
         )
+    if n and not 0 <= label.min() <= label.max() < len(classes):
+        raise ValueError(
+            f"array '{split}_label' of {quoted(path)} must hold numbers of its {len(classes)} "
+            f"classes, and holds {label.min()} to {label.max()}"
+        )
+    try:
+        names = tuple(str(name) for name in classes)
+    except SystemError:  # NumPy's, for numbers that are no characters
+        raise ValueError(
+            f"array 'classes' of {quoted(path)} must hold text, and does not"
+        ) from None
     encoded = Encoded(
         n,
         lambda row: BytesIO(jpeg[offset[row] : offset[row + 1]].tobytes()),
-        lambda row: f"image {row} of '{request.split}_jpeg' of {quoted(path)}",
+        lambda row: f"image {row} of '{split}_jpeg' of {quoted(path)}",
     )
     pixels = decode(encoded, Decoding(32), request.progress)
-    return Images(
-        request.name, pixels, label.astype(np.int64), tuple(str(name) for name in classes)
-    )
+    return Images(request.name, pixels, label.astype(np.int64), names)
+
+
+def _row_of(path: Path, key: str, kinds: str) -> npt.NDArray[Any]:
+    """Read an array that must have one dimension, and one of NumPy's kinds of dtype."""
+    row = read_array(path, key, name="root")
+    if row.ndim != 1 or row.dtype.kind not in kinds:
+        raise ValueError(
+            f"array '{key}' of {quoted(path)} must be 1-D and {_KINDS[kinds]}, and is "
+            f"{row.dtype} of shape {row.shape}"
+        )
+    return row
+
+
+_KINDS = {"u": "of bytes", "iu": "of integers", "SU": "of text"}
 
 
 # ------------------------------------------------------------------------------ folders, arrays
