@@ -62,7 +62,8 @@ def run_pipeline(
     Raises
     ------
     ValueError
-        If there is no such stage; if the accelerator is not available; if a stage would be resumed
+        If there is no such stage; if the accelerator is not available, or a stage cannot be trained
+        there with this precision or number of devices; if a stage would be resumed
         or rebuilt and `resume` is false; if another process is at work in the folder.
     FileNotFoundError
         If the data are missing.
