@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,28 @@ from typing import Any
 import numpy as np
 
 from gtn_label.io.atomic import atomic_file
+from gtn_label.text import quoted, visible
 
-__all__ = ["file_sha256", "parse_json", "read_json", "save_array", "write_json"]
+__all__ = [
+    "brief",
+    "file_sha256",
+    "is_number",
+    "parse_json",
+    "read_json",
+    "save_array",
+    "write_json",
+]
+
+_MOST_CHARACTERS = 300  # of a text out of a file in a message
+_MOST_LEVELS = 50  # of nesting; what the package writes has six
+
+
+def brief(told: object) -> str:
+    """Return a value out of a file, or another library's error, as one short line."""
+    text = visible(" ".join(str(told).split()))
+    if len(text) > _MOST_CHARACTERS:
+        text = f"{text[:_MOST_CHARACTERS]} ..."
+    return text or type(told).__name__
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
@@ -43,15 +64,42 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises ValueError if the file is damaged."""
-    return parse_json(path.read_bytes(), str(path))
+    return parse_json(path.read_bytes(), quoted(path))
 
 
 def parse_json(text: str | bytes, shown: str) -> dict[str, Any]:
     """Parse a JSON object; `shown` names its place in messages."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_constant=_constant)
+        _check_levels(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"'{shown}' is damaged: {error}") from None
+        raise ValueError(f"{shown} is damaged: {brief(error)}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"'{shown}' is damaged: it must hold a JSON object")
+        raise ValueError(f"{shown} is damaged: it must hold a JSON object")
     return content
+
+
+def is_number(value: Any) -> bool:
+    """Return True for a finite number of JSON that fits a float; bools are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _check_levels(content: Any) -> None:
+    """Refuse deep nesting, on which later code would run out of stack."""
+    level = [content]
+    for _ in range(_MOST_LEVELS):
+        level = [
+            below
+            for value in level
+            if isinstance(value, (dict, list))
+            for below in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")

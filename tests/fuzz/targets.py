@@ -14,7 +14,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from gtn_label.arrays.sources import draw_sources
 from gtn_label.io import files
 from gtn_label.io.checkpoint import Checkpoint, fingerprint, write_npz
 
-from . import mutations
+from . import mutations, train_readers
 from .mutations import Mutation
 
 __all__ = ["TARGETS", "Target", "seeds"]
@@ -306,110 +306,6 @@ def inspect_continued(data: bytes, value: Any) -> None:
     assert value.cosine.tobytes() == whole.cosine.tobytes(), "continued to other cosines"
 
 
-# ----------------------------------------------------------------------------------- gtn_train
-
-
-def run_settings_seeds() -> dict[str, bytes]:
-    from gtn_train.run.presets import PRESETS
-    from gtn_train.run.settings import Computing, RunSettings
-
-    computing = Computing("cpu", threads=2)
-    found = {}
-    for name in ("swiss-roll", "mnist", "vectors"):
-        data = None if PRESETS[name].data.synthetic else "data/of/a/user"
-        settings = RunSettings(name, PRESETS[name], data, 3, computing)
-        found[name] = json.dumps(asdict(settings)).encode()
-    return found
-
-
-def read_run_settings(path: Path) -> Any:
-    from gtn_train.run.settings import RunSettings
-
-    return RunSettings.read(path.parent)
-
-
-def inspect_run_settings(data: bytes, value: Any) -> None:
-    """Whatever was read can be written, and is read as the same again."""
-    from gtn_train.run.settings import RunSettings
-
-    with tempfile.TemporaryDirectory() as folder:
-        value.write(Path(folder))
-        assert RunSettings.read(folder) == value, "not what is read again"
-
-
-def manifest_seeds() -> dict[str, bytes]:
-    from gtn_train.run.manifest import Manifest
-
-    options = {"cone": 1, "order": "norm", "share": 0.1, "names": ["a"], "nested": {"x": None}}
-    manifest = Manifest("pairs", {"latents": "0" * 64}, options, {"pairs.npz": "1" * 64}, 1.5)
-    return {"whole": json.dumps(asdict(manifest)).encode()}
-
-
-def read_manifest(path: Path) -> Any:
-    from gtn_train.run.manifest import Manifest
-
-    return Manifest.read(path)
-
-
-def inspect_manifest(data: bytes, value: Any) -> None:
-    from gtn_train.run.manifest import StageSpec
-    from gtn_train.run.store import RunFolder
-    from gtn_train.run.verdict import verdict
-
-    assert all("/" not in file and file not in ("", ".", "..") for file in value.outputs), (
-        "an output outside the folder"
-    )
-    # A verdict is reached on every manifest that is read.
-    with tempfile.TemporaryDirectory() as name:
-        folder = RunFolder(name)
-        folder.manifest.write_bytes(data)
-        found = verdict(folder, StageSpec("pairs", {"latents": "0" * 64}, {"cone": 1}))
-    assert found.action in ("reuse", "refuse")
-
-
-def read_metrics(path: Path) -> Any:
-    from gtn_train.run.store import RunFolder
-
-    return RunFolder(path.parent, create=False).read_metrics()
-
-
-def inspect_metrics(data: bytes, value: Any) -> None:
-    assert all(isinstance(line, dict) for line in value)
-
-
-def metrics_seeds() -> dict[str, bytes]:
-    line = json.dumps({"epoch": 1, "train_loss": 0.5, "seconds": 1.25}).encode() + b"\n"
-    return {"two": line + line, "cut": line + line[:20]}
-
-
-def training_checkpoint_seeds() -> dict[str, bytes]:
-    import torch
-
-    from gtn_train.training.checkpoint import FORMAT
-
-    weights = {"layer.weight": torch.ones(2, 2)}
-    state = {"format": FORMAT, "epoch": 3, "model": weights, "rng": torch.arange(5).byte()}
-    found = {}
-    for name, content in (("whole", state), ("other", weights), ("list", [state])):
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        found[name] = buffer.getvalue()
-    return found
-
-
-def read_training_checkpoint(path: Path) -> Any:
-    from gtn_train.run.store import RunFolder
-    from gtn_train.training.checkpoint import AtomicCheckpoints, read_checkpoint
-
-    plugin = AtomicCheckpoints()
-    folder = RunFolder(path.parent, create=False)
-    return read_checkpoint(folder, lambda file: plugin.load_checkpoint(file, weights_only=True))
-
-
-def inspect_training_checkpoint(data: bytes, value: Any) -> None:
-    assert isinstance(value, dict)
-
-
 TARGETS: dict[str, Target] = {
     "npy": Target("rows.npy", read_array, inspect_npy, npy_seeds, mutations.npy),
     "npz": Target(
@@ -450,35 +346,59 @@ TARGETS: dict[str, Target] = {
     ),
     "run_json": Target(
         "run.json",
-        read_run_settings,
-        inspect_run_settings,
-        run_settings_seeds,
+        train_readers.read_run_settings,
+        train_readers.inspect_run_settings,
+        train_readers.run_settings_seeds,
         mutations.json_text,
         needs="gtn_train.run.settings",
     ),
     "manifest": Target(
         "stage.json",
-        read_manifest,
-        inspect_manifest,
-        manifest_seeds,
+        train_readers.read_manifest,
+        train_readers.inspect_manifest,
+        train_readers.manifest_seeds,
         mutations.json_text,
         needs="gtn_train.run.verdict",
     ),
     "metrics": Target(
         "metrics.jsonl",
-        read_metrics,
-        inspect_metrics,
-        metrics_seeds,
+        train_readers.read_metrics,
+        train_readers.inspect_metrics,
+        train_readers.metrics_seeds,
         mutations.any_bytes,
         needs="gtn_train.run.store",
     ),
     "training_checkpoint": Target(
         "checkpoint.ckpt",
-        read_training_checkpoint,
-        inspect_training_checkpoint,
-        training_checkpoint_seeds,
+        train_readers.read_training_checkpoint,
+        train_readers.inspect_training_checkpoint,
+        train_readers.training_checkpoint_seeds,
         mutations.torch_file,
         needs="gtn_train.training.checkpoint",
+    ),
+    "model": Target(
+        "weights.safetensors",
+        train_readers.read_model,
+        train_readers.inspect_model,
+        train_readers.model_seeds,
+        mutations.safetensors,
+        needs="gtn_train.models.registry",
+    ),
+    "mixture": Target(
+        "mixture.json",
+        train_readers.read_mixture,
+        train_readers.inspect_mixture,
+        train_readers.mixture_seeds,
+        mutations.json_text,
+        needs="gtn_train.pairs.mixture",
+    ),
+    "classes": Target(
+        "pairs.npz",
+        train_readers.read_classes,
+        train_readers.inspect_classes,
+        train_readers.classes_seeds,
+        mutations.zip_file(mutations.npy_or_meta),
+        needs="gtn_train.pairs.classes",
     ),
 }
 

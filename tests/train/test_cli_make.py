@@ -168,8 +168,7 @@ def test_what_cannot_be_made_leaves_nothing(gtn_train, tmp_path, monkeypatch, op
     monkeypatch.chdir(tmp_path / "here")
     refusal = gtn_train.refused("fit", *options, "--out", tmp_path / "runs" / "one")
     assert re.search(message, refusal), refusal
-    if "16-mixed" not in options:  # found out by the training
-        assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_vectors_of_more_dimensions_have_no_quantiles(gtn_train, tmp_path):
@@ -411,3 +410,27 @@ def test_autoencoder_options_are_known_to_all_commands(gtn_train, tmp_path):
         "latents": "reused",
         "pairs": "reused",
     }
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="16-mixed can be trained on a GPU")
+@pytest.mark.parametrize("more", [("--cone", 3), ("--layers", 4), ()])
+def test_a_precision_that_is_not_there_changes_nothing(gtn_train, vectors, more):
+    before = files(vectors)
+    for command in ("fit", "generator"):
+        refusal = gtn_train.refused(
+            command, "--out", vectors, "--precision", "16-mixed", "--resume", *more
+        )
+        assert "--precision '16-mixed' needs a GPU; on the CPU use 'bf16-mixed'" in refusal
+        assert files(vectors) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="16-mixed can be trained on a GPU")
+def test_what_a_gpu_trained_is_used_but_not_cleared_on_a_cpu(gtn_train, vectors):
+    for path in (vectors / "run.json", vectors / "generator" / "stage.json"):
+        path.write_text(path.read_text().replace('"32-true"', '"16-mixed"'))
+    shutil.rmtree(vectors / "samples")
+    assert gtn_train.ok("fit", "--out", vectors, "--resume").stages["generator"] == "reused"
+    before = files(vectors / "generator")
+    refusal = gtn_train.refused("fit", "--out", vectors, "--resume", "--layers", 4)
+    assert "--precision '16-mixed' needs a GPU" in refusal
+    assert files(vectors / "generator") == before

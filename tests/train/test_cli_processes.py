@@ -268,3 +268,29 @@ def test_two_processes_train_as_one_does_and_fail_together(gtn_train, tmp_path):
     assert json.loads((two / "run.json").read_text())["computing"]["devices"] == 2
     # Another number of processes does not make another run.
     assert gtn_train.ok("fit", "--out", two).stages["generator"] == "reused"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that is in use")
+@pytest.mark.parametrize(
+    "words", [["sample", "RUN"], ["report", "RUN"], ["fit", "--preset", "uniform", "--out", "run"]]
+)
+def test_a_deleted_working_folder_is_named(finished, tmp_path, words):
+    """Importing torch there would end the process."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    given = [str(finished / "vectors") if word == "RUN" else word for word in words]
+    command = [sys.executable, "-c", IN_A_DELETED_FOLDER, str(gone), *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    message = "the working folder no longer exists; change to another folder"
+    assert done.stderr == f"gtn-train: error: {message}\n"
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+IN_A_DELETED_FOLDER = """
+import os, sys
+os.chdir(sys.argv[1])
+os.rmdir(sys.argv[1])
+from gtn_train.cli.main import main
+sys.argv[1:2] = []
+main()
+"""

@@ -210,6 +210,18 @@ def test_cifar10_jpeg(tmp_path) -> None:
         np.savez(path, **{**arrays, "train_offset": offset})
         with pytest.raises(ValueError, match=r"'train_offset' of '.*' must hold 6 ascending"):
             open_images("cifar10-jpeg", path)
+    odd_text = np.frombuffer(np.uint32([2**31, 65]).tobytes(), "<U1")
+    for name, rows, rule in (
+        ("train_jpeg", damaged[None], "must be 1-D and of bytes"),
+        ("train_offset", arrays["train_offset"].astype(str), "must be 1-D and of integers"),
+        ("train_label", np.array(3), "must be 1-D and of integers"),
+        ("train_label", arrays["train_label"] + 1, "must hold numbers of its 2 classes"),
+        ("classes", np.arange(2), "must be 1-D and of text"),
+        ("classes", odd_text, "must hold text"),
+    ):
+        np.savez(path, **{**arrays, name: rows})
+        with pytest.raises(ValueError, match=rf"'{name}' of '.*cifar\.npz' {rule}"):
+            open_images("cifar10-jpeg", path)
     np.savez(path, train_jpeg=damaged)
     with pytest.raises(ValueError, match="'train_offset' is not in root"):
         open_images("cifar10-jpeg", path)

@@ -117,3 +117,22 @@ def test_damaged_figures_are_named(vectors, content):
     (vectors / "evaluation" / "none.json").write_text(content)
     with pytest.raises(ValueError, match=r"none\.json' is damaged: .*; evaluate again"):
         module.kept(vectors)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"generator": {}},
+        {"generator": 1, "latents": {}},
+        {"generator": {}, "latents": []},
+        {"generator": {}, "latents": {}, "images": []},
+        {"generator": {}, "latents": {}, "images": {"n": 1, "extractor": "x"}},
+        {"generator": {}, "latents": {}, "images": {"n": 1}, "data": "x"},
+        {"generator": {}, "latents": {}, "copies": 1},
+    ],
+)
+def test_figures_of_another_form_are_named(vectors, content):
+    (vectors / "evaluation").mkdir()
+    (vectors / "evaluation" / "none.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"none\.json' is damaged: .*; evaluate again"):
+        module.kept(vectors)

@@ -312,3 +312,33 @@ def test_every_weight_counts() -> None:
     assert weights_sha256(generator().double()) not in hashes
     with pytest.raises(ValueError, match="model must have weights to be hashed, and Flatten has n"):
         weights_sha256(nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: config.update(layers=10**9), "and must have more for 1000000000 layers"),
+        (lambda config: config.update(layers=10**30), "and must have more for 1000"),
+        (lambda config: config.update(width=2**62, out_dim=2**62), "has metadata of no model: "),
+        (lambda config: config.update(width=10**30), "has metadata of no model: "),
+        (lambda config: config.update({"\x1b" * 9000: 1}), "has metadata of no model: "),
+        (lambda config: config.update(slope=[1] * 9000), "has metadata of no model: "),
+    ],
+)
+def test_sizes_that_no_model_has(tmp_path, change, message) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(generator(), path)
+    rewritten(path, lambda tensors, about: change(about["config"]))
+    with pytest.raises(ValueError, match=message) as refused:
+        load_model(path)
+    assert len(str(refused.value)) < len(str(path)) + 500
+    assert str(refused.value).isprintable()
+
+
+def test_deep_metadata(tmp_path) -> None:
+    path = tmp_path / "m.safetensors"
+    tensors = {"x": torch.zeros(1)}
+    safetensors.torch.save_file(tensors, path, metadata={"gtn_train": "[" * 100_000})
+    with pytest.raises(ValueError, match=r"m\.safetensors' has damaged metadata: ") as refused:
+        load_model(path)
+    assert len(str(refused.value)) < len(str(path)) + 500

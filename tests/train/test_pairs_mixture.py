@@ -108,7 +108,7 @@ def test_a_file_gives_the_same_bits_back(tmp_path):
 )
 def test_other_files_are_refused_by_name(tmp_path, content):
     (tmp_path / "m.json").write_text(content)
-    with pytest.raises(ValueError, match=r"m\.json is not a mixture"):
+    with pytest.raises(ValueError, match=r"m\.json' is not a mixture"):
         Mixture.load(tmp_path / "m.json")
 
 

@@ -116,3 +116,11 @@ def test_data_that_are_others_now(images):
     (images / "run.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=r"mnist' is not what '.*run' was made from: SHA-256"):
         FinishedRun(images).images()
+
+
+@pytest.mark.parametrize("rows", [np.zeros(80, np.float32), np.zeros((80, 3), np.int64)])
+def test_latents_that_are_none(vectors, rows):
+    np.save(vectors / "latents" / "latents.npy", rows)
+    finish_again(vectors, "latents")
+    with pytest.raises(ValueError, match=r"latents\.npy' must hold latents, float \[n, dim\]"):
+        FinishedRun(vectors)

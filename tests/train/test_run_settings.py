@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -106,3 +106,71 @@ def test_bytes_that_are_no_json(content, tmp_path):
     (tmp_path / RUN_FILE).write_bytes(content)
     with pytest.raises(ValueError, match=r"run\.json' is damaged: "):
         RunSettings.read(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "x" * 9000, [1]])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("preset",),
+        ("preset", "data"),
+        ("preset", "pairs"),
+        ("preset", "generator_training"),
+        ("computing",),
+    ],
+)
+def test_a_section_of_another_type_is_named(tmp_path, place, wrong):
+    text = _refusal(tmp_path, place, wrong)
+    assert f"is damaged: {'.'.join(place)} must be a mapping, got {type(wrong).__name__} " in text
+
+
+def _refusal(folder, place, value):
+    """The message about a run.json with another value at a place."""
+    SETTINGS.write(folder)
+    path = folder / RUN_FILE
+    content = json.loads(path.read_text())
+    section = content
+    for name in place[:-1]:
+        section = section[name]
+    section[place[-1]] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"run\.json' is damaged: ") as refused:
+        RunSettings.read(folder)
+    text = str(refused.value)
+    assert text.startswith(f"'{path}' is damaged: ")
+    assert len(text) < len(str(path)) + 500
+    assert text.isprintable()
+    return text
+
+
+def _leaves(content, *place):
+    if not isinstance(content, dict):
+        return [place]
+    return [leaf for name, below in content.items() for leaf in _leaves(below, *place, name)]
+
+
+@pytest.mark.parametrize("place", _leaves(asdict(SETTINGS)), ids=".".join)
+@pytest.mark.parametrize("wrong", [{"\x1b": "x" * 9000}, ["\x1b" * 9000]])
+def test_a_field_of_another_type_is_named(tmp_path, place, wrong):
+    assert place[-1] in _refusal(tmp_path, place, wrong).partition(" is damaged: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("preset", "pairs", "cone"), 0, "preset.pairs: cone must be >= 1, got 0"),
+        (("preset", "pairs", "bone"), 0, "preset.pairs has no field bone"),
+        (("preset", "data", "name"), [], "preset.data: name must be a str, got list"),
+        (
+            ("preset", "generator_training", "learning_rate"),
+            10**400,
+            "preset.generator_training: learning_rate must be finite",
+        ),
+        (("preset", "validation_share"), "x", "preset: validation_share must be float, got str"),
+        (("seed",), None, "seed must be an int, got NoneType"),
+        (("computing", "more"), 1, "computing has no field more"),
+        (("more",), 1, "it has no field more"),
+    ],
+)
+def test_a_field_is_named_with_its_section(tmp_path, place, value, message):
+    assert message in _refusal(tmp_path, place, value)

@@ -149,3 +149,22 @@ def test_versions_and_hashes(tmp_path):
     assert {"python", "gtn-label", "numpy", "torch"} <= set(versions())
     (tmp_path / "file").write_bytes(b"abc" * 1_000_000)
     assert file_sha256(tmp_path / "file") == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"\xff", "'utf-8' codec can't decode"),
+        (b'{"epoch": "x"}', "epoch must be a number, and is x"),
+        (b'{"epoch": true}', "epoch must be a number, and is True"),
+        (b'{"loss": NaN}', "NaN is no number of JSON"),
+        (b'{"loss": 1e999}', "loss must be a number, and is inf"),
+        (b'{"labels": []}', r"labels must be an object, and is \[\]"),
+        (b'{"' + b"x" * 9000 + b'": null}', "must be a number, and is None"),
+    ],
+)
+def test_a_line_of_metrics_that_is_none(folder, line, why):
+    folder.metrics.write_bytes(b'{"epoch": 1}\n' + line + b"\n")
+    with pytest.raises(ValueError, match=rf"metrics.jsonl, line 2' is damaged: .*{why}") as refused:
+        folder.read_metrics()
+    assert len(str(refused.value)) < len(str(folder.metrics)) + 500

@@ -323,3 +323,54 @@ def test_what_did_not_come_to_its_end_is_not_taken_over(tmp_path):
     wanted = start(RunFolder(tmp_path / "b"), metric=scores())
     again = start(folder, metric=scores(), resume=True, overwrite=True)
     assert again.best_value == wanted.best_value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epoch", None),
+        ("epoch", 7),
+        ("model", []),
+        ("model", {1: 2}),
+        ("optimizer", {}),
+        ("optimizer", {"state": 3, "param_groups": [3]}),
+        ("precision", None),
+        ("best", {}),
+        ("best", {"epoch": 1, "value": "x", "waited": 0, "weights": {}}),
+        ("history", [1]),
+        ("history", [{"epoch": 1}]),
+        ("history", [{"epoch": 1, "train_loss": "\x1b" * 900, "seconds": 1.0}]),
+    ],
+)
+def test_a_hostile_checkpoint_changes_nothing(unfinished, name, value):
+    state = torch.load(unfinished.checkpoint, weights_only=True)
+    state[name] = value
+    if name == "history":
+        state["epoch"] = 1
+    torch.save(state, unfinished.checkpoint)
+    before = contents(unfinished)
+    with pytest.raises(ValueError, match=r"checkpoint '.*' (is damaged|does not fit)") as refused:
+        start(unfinished, resume=True)
+    assert contents(unfinished) == before
+    assert len(str(refused.value)) < len(str(unfinished.checkpoint)) + 500
+    assert str(refused.value).isprintable()
+
+
+def test_odd_protocols_of_pickle_do_not_warn(unfinished):
+    for protocol in (0, 4, 77):
+        unfinished.checkpoint.write_bytes(bytes([0x80, protocol]) + b"K\x01.")
+        with pytest.raises(ValueError, match="is damaged"):
+            start(unfinished, resume=True)  # pytest makes an error of a warning
+
+
+@pytest.mark.parametrize("line", ['{"epoch": 1}', '{"train_loss": 1, "seconds": 1}', "{}"])
+def test_a_history_without_its_entries_is_damaged(tmp_path, line):
+    folder = RunFolder(tmp_path)
+    start(folder)
+    folder.metrics.write_text(f"{line}\n" * lines(folder))
+    with pytest.raises(ValueError, match=r"is damaged; delete .*metrics\.jsonl' lacks "):
+        start(folder, resume=True)
+
+
+def lines(folder):
+    return folder.metrics.read_text().count("\n")

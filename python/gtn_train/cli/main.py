@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             with _extra_named():
                 asked = cli.main(args=words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
                 if callable(asked):
+                    _check_working_folder()
                     console.print_lines(asked())
 
         return work
@@ -48,6 +49,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     code = console.run(PROGRAM, load, lambda: _interrupted(words), last=argv is None)
     # Without a word the help is printed, and nothing was done.
     sys.exit(code if words else max(code, console.EXIT_WRONG))
+
+
+def _check_working_folder() -> None:
+    """Refuse to work in a folder that is gone: importing torch there ends the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            "the working folder no longer exists; change to another folder"
+        ) from None
 
 
 @contextlib.contextmanager

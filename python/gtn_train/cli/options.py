@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from gtn_label.checks import ORDERS
+from gtn_label.text import quoted
 
 from ..data import SET_NAMES
 from ..evaluation import STOP_BY
@@ -228,13 +229,13 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
     if earlier is not None and name not in (None, earlier.preset_name):
         if any((out / stage).exists() for stage in STAGES):
             raise click.UsageError(
-                f"'{out}' holds a run of preset {earlier.preset_name!r}, and --preset is {name!r}: "
-                "choose another --out."
+                f"{quoted(out)} holds a run of preset {earlier.preset_name!r}, and --preset is "
+                f"{name!r}: choose another --out."
             )
         earlier = None
     if earlier is None:
         if name is None:
-            raise click.UsageError(f"--preset is needed: '{out}' holds no run yet.")
+            raise click.UsageError(f"--preset is needed: {quoted(out)} holds no run yet.")
         start, data, seed, computing = preset(name), None, 0, Computing()
     else:
         name, start = earlier.preset_name, earlier.preset
@@ -247,13 +248,15 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
     if given.get("weights") is not None and changed.stop_by not in ("IS", "FID"):
         raise click.UsageError("--weights needs --stop-by IS or FID.")
     if given.get("weights") is not None and not given["weights"].is_file():
-        raise FileNotFoundError(f"--weights must be a file, and '{given['weights']}' is not one")
+        raise FileNotFoundError(
+            f"--weights must be a file, and {quoted(given['weights'])} is not one"
+        )
     if changed.data.synthetic and data is not None:
         raise click.UsageError(f"--data has no meaning for the synthetic set of preset {name!r}.")
     if not changed.data.synthetic and data is None:
         raise click.UsageError(f"--data is needed: preset {name!r} reads {changed.data.name!r}.")
     if data is not None and not Path(data).exists():
-        raise FileNotFoundError(f"--data '{given['data'] or data}' does not exist")
+        raise FileNotFoundError(f"--data {quoted(given['data'] or data)} does not exist")
     return RunSettings(name, changed, data, seed, _computing(computing, given))
 
 

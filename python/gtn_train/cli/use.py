@@ -13,6 +13,7 @@ import numpy as np
 
 from gtn_label.cli import console
 from gtn_label.io.atomic import check_target
+from gtn_label.text import quoted
 
 from ..evaluation import EXTRACTORS
 from ..pairs.classes import as_in_data, in_turn
@@ -289,7 +290,7 @@ def _target(run: Path, out: Path | None, stem: str) -> Path:
 def _check_suffix(out: Path, allowed: tuple[str, ...]) -> None:
     """Refuse a file that cannot be written, before any work is done."""
     if out.suffix.lower() not in allowed:
-        raise ValueError(f"--out must end in {' or '.join(allowed)}, and is '{out}'")
+        raise ValueError(f"--out must end in {' or '.join(allowed)}, and is {quoted(out)}")
     check_target(out, "--out")
 
 

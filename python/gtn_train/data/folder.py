@@ -29,8 +29,10 @@ from PIL import Image, ImageOps
 from gtn_label.io.atomic import atomic_file
 from gtn_label.io.files import read_array
 from gtn_label.progress import progress_bar
+from gtn_label.text import quoted
 from gtn_label.threads import default_threads
 
+from ..files import brief
 from .vision import torchvision
 
 __all__ = ["Decoding", "Encoded", "class_of_each", "decode", "decode_files", "list_images"]
@@ -107,9 +109,13 @@ def list_images(root: Path) -> list[str]:
         If a folder in it cannot be read.
     """
     if not root.exists():
-        raise FileNotFoundError(f"root '{root}' does not exist, and must be a folder of images")
+        raise FileNotFoundError(
+            f"root {quoted(root)} does not exist, and must be a folder of images"
+        )
     if not root.is_dir():
-        raise NotADirectoryError(f"root must be a folder of images, and '{root}' is not a folder")
+        raise NotADirectoryError(
+            f"root must be a folder of images, and {quoted(root)} is not a folder"
+        )
     found, others = [], 0
     for folder, _, names in os.walk(root, onerror=_raise):
         for name in names:
@@ -121,8 +127,8 @@ def list_images(root: Path) -> list[str]:
                 others += 1
     if not found:
         raise FileNotFoundError(
-            f"root '{root}' holds no image: looked there and in its subfolders for files that end "
-            f"in {', '.join(SUFFIXES)}, and found {others} other files"
+            f"root {quoted(root)} holds no image: looked there and in its subfolders for files "
+            f"that end in {', '.join(SUFFIXES)}, and found {others} other files"
         )
     return sorted(found)
 
@@ -219,7 +225,7 @@ def decode_files(
         If a file cannot be read, or the cache not written. Nothing half-written is left.
     """
     paths = [root / name for name in files]
-    encoded = Encoded(len(paths), lambda row: paths[row].open("rb"), lambda row: f"'{paths[row]}'")
+    encoded = Encoded(len(paths), lambda row: paths[row].open("rb"), lambda row: quoted(paths[row]))
     if cache is None:
         return decode(encoded, decoding, progress)
     folder = cache.folder if isinstance(cache, Cache) else Path(cache)
@@ -240,8 +246,8 @@ def decode_files(
     pixels = read_array(target, name="cached images")
     if pixels.dtype != np.uint8 or pixels.shape != shape:
         raise ValueError(
-            f"cached images '{target}' must be uint8 of shape {shape}, and are {pixels.dtype} of "
-            f"shape {pixels.shape}; remove the file to have it made again"
+            f"cached images {quoted(target)} must be uint8 of shape {shape}, and are "
+            f"{pixels.dtype} of shape {pixels.shape}; remove the file to have it made again"
         )
     return pixels
 
@@ -308,7 +314,7 @@ def _decode_one(
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's error, which names the file
         raise ValueError(
-            f"{encoded.shown(row)} is truncated or not an image that can be read: {error}"
+            f"{encoded.shown(row)} is truncated or not an image that can be read: {brief(error)}"
         ) from None
     if decoding.crop is not None and min(whole.size) < decoding.crop:
         width, height = whole.size

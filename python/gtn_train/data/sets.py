@@ -24,7 +24,9 @@ import numpy.typing as npt
 
 from gtn_label.checks import as_integer
 from gtn_label.io.files import read_array
+from gtn_label.text import quoted
 
+from ..files import brief
 from .folder import Cache, Decoding, Encoded, class_of_each, decode, decode_files, list_images
 from .images import Images
 from .vision import torchvision
@@ -144,8 +146,8 @@ def _open_idx(request: _Request, kind: Any) -> Images:
     labels = _read_idx(paths[1], mnist.read_label_file)
     if len(images) != len(labels):
         raise ValueError(
-            f"'{paths[0]}' and '{paths[1]}' must go together, and hold {len(images)} images and "
-            f"{len(labels)} labels"
+            f"{quoted(paths[0])} and {quoted(paths[1])} must go together, and hold {len(images)} "
+            f"images and {len(labels)} labels"
         )
     return Images(request.name, images[:, None], labels, tuple(kind.classes))
 
@@ -173,8 +175,7 @@ def _read_idx(path: Any, read: Callable[[str], Any]) -> npt.NDArray[Any]:
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
-    reason = str(error) or type(error).__name__
-    return ValueError(f"'{path}' is truncated or not an IDX file: {reason}")
+    return ValueError(f"{quoted(path)} is truncated or not an IDX file: {brief(error)}")
 
 
 def _open_cifar10(request: _Request) -> Images:
@@ -191,40 +192,62 @@ def _check_published(request: _Request, kind: Any, folder: Path, files: list[Any
     missing = [name for name, _ in files if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{request.name} needs {', '.join(name for name, _ in files)} in '{folder}', where "
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; nothing is "
-            "downloaded"
+            f"{request.name} needs {', '.join(name for name, _ in files)} in {quoted(folder)}, "
+            f"where {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; nothing "
+            "is downloaded"
         )
     for name, md5 in files:
         if not torchvision.datasets.utils.check_integrity(str(folder / name), md5):
             raise ValueError(
-                f"'{folder / name}' is damaged or another file than torchvision's "
+                f"{quoted(folder / name)} is damaged or another file than torchvision's "
                 f"{kind.__name__}: its MD5 must be {md5}"
             )
 
 
 def _open_cifar10_jpeg(request: _Request) -> Images:
-    path = request.root
-    jpeg, offset, label, classes = (
-        read_array(path, key, name="root")
-        for key in (*(f"{request.split}_{part}" for part in ("jpeg", "offset", "label")), "classes")
-    )
+    path, split = request.root, request.split
+    jpeg = _row_of(path, f"{split}_jpeg", "u")
+    offset, label = (_row_of(path, f"{split}_{part}", "iu") for part in ("offset", "label"))
+    classes = _row_of(path, "classes", "SU")
     n = len(label)
     bounds = np.concatenate([[0], offset, [len(jpeg)]])
     if offset.shape != (n + 1,) or (np.diff(bounds) < 0).any():
         raise ValueError(
-            f"array '{request.split}_offset' of '{path}' must hold {n + 1} ascending bounds, one "
-            f"more than there are labels, within the {len(jpeg)} bytes of '{request.split}_jpeg'"
+            f"array '{split}_offset' of {quoted(path)} must hold {n + 1} ascending bounds, one "
+            f"more than there are labels, within the {len(jpeg)} bytes of '{split}_jpeg'"
         )
+    if n and not 0 <= label.min() <= label.max() < len(classes):
+        raise ValueError(
+            f"array '{split}_label' of {quoted(path)} must hold numbers of its {len(classes)} "
+            f"classes, and holds {label.min()} to {label.max()}"
+        )
+    try:
+        names = tuple(str(name) for name in classes)
+    except SystemError:  # NumPy's, for numbers that are no characters
+        raise ValueError(
+            f"array 'classes' of {quoted(path)} must hold text, and does not"
+        ) from None
     encoded = Encoded(
         n,
         lambda row: BytesIO(jpeg[offset[row] : offset[row + 1]].tobytes()),
-        lambda row: f"image {row} of '{request.split}_jpeg' of '{path}'",
+        lambda row: f"image {row} of '{split}_jpeg' of {quoted(path)}",
     )
     pixels = decode(encoded, Decoding(32), request.progress)
-    return Images(
-        request.name, pixels, label.astype(np.int64), tuple(str(name) for name in classes)
-    )
+    return Images(request.name, pixels, label.astype(np.int64), names)
+
+
+def _row_of(path: Path, key: str, kinds: str) -> npt.NDArray[Any]:
+    """Read an array that must have one dimension, and one of NumPy's kinds of dtype."""
+    row = read_array(path, key, name="root")
+    if row.ndim != 1 or row.dtype.kind not in kinds:
+        raise ValueError(
+            f"array '{key}' of {quoted(path)} must be 1-D and {_KINDS[kinds]}, and is "
+            f"{row.dtype} of shape {row.shape}"
+        )
+    return row
+
+
+_KINDS = {"u": "of bytes", "iu": "of integers", "SU": "of text"}
 
 
 # ------------------------------------------------------------------------------ folders, arrays
@@ -239,7 +262,9 @@ def _open_celeba(request: _Request) -> Images:
         texts = [(name, md5) for _, md5, name in kind.file_list if name.endswith(".txt")]
         _check_published(request, kind, base, texts)
         if not folder.is_dir():
-            raise FileNotFoundError(f"celeba needs the folder '{folder}', which does not exist")
+            raise FileNotFoundError(
+                f"celeba needs the folder {quoted(folder)}, which does not exist"
+            )
         files = list(kind(request.root, request.split, target_type=[], download=False).filename)
     else:
         folder = request.root
@@ -263,7 +288,7 @@ def _open_folder(request: _Request) -> Images:
 def _open_array(request: _Request) -> Images:
     _refuse_test_split(request)
     pixels = read_array(request.root, name="root")
-    shown = f"root '{request.root}'"
+    shown = f"root {quoted(request.root)}"
     if pixels.dtype != np.uint8:
         raise TypeError(f"{shown} must hold uint8, and holds {pixels.dtype}")
     shape = pixels.shape
@@ -288,8 +313,8 @@ def _open_array(request: _Request) -> Images:
 def _refuse_test_split(request: _Request) -> None:
     if request.split != "train":
         raise NoTestSplit(
-            f"split must be 'train' for '{request.name}' in '{request.root}', which has no other, "
-            f"got {request.split!r}; open the test images as a set of their own"
+            f"split must be 'train' for '{request.name}' in {quoted(request.root)}, which has no "
+            f"other, got {request.split!r}; open the test images as a set of their own"
         )
 
 

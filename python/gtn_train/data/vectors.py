@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gtn_label.arrays import convert
 from gtn_label.io.files import read_array
+from gtn_label.text import quoted
 
 __all__ = ["open_vectors"]
 
@@ -40,7 +41,7 @@ def open_vectors(path: str | os.PathLike[str], key: str | None = None) -> npt.ND
     ValueError
         If it is damaged, is not 2-D, or holds NaN or infinity.
     """
-    name = f"vectors '{os.fspath(path)}'"
+    name = f"vectors {quoted(path)}"
     rows = convert.as_rows(read_array(path, key, name="vectors"), name).rows
     convert.refuse_non_finite(rows, name)
     return rows

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from gtn_label.errors import ArgumentError
 from gtn_label.io.atomic import atomic_file
+from gtn_label.text import quoted
 
 from ..data.sets import NoTestSplit
+from ..files import read_json
 from ..models.autoencoder import decode_all, encode_all
 from ..pairs.classes import as_in_data
 from ..report import figures
@@ -213,10 +215,23 @@ def kept(out: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(
         (path for path in paths if path.exists()), key=lambda path: path.stat().st_mtime_ns
     ):
-        name = path.stem
         try:
-            found[name] = json.loads(path.read_bytes())
-            found[name]["generator"], found[name]["latents"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"'{path}' is damaged: {error}; evaluate again") from None
+            figures = read_json(path)
+        except ValueError as error:
+            raise ValueError(f"{error}; evaluate again") from None
+        if why := _fault(figures):
+            raise ValueError(f"{quoted(path)} is damaged: {why}; evaluate again")
+        found[path.stem] = figures
     return found
+
+
+def _fault(figures: dict[str, Any]) -> str:
+    """Return why an object is none that `evaluate_run` wrote, or nothing."""
+    for name in ("generator", "latents", "images", "copies"):
+        needed = name in ("generator", "latents")
+        if not isinstance(figures.get(name, None if needed else {}), dict):
+            return f"{name} must be an object"
+    images = figures.get("images", {"n": 0, "extractor": ""})
+    lacks = [name for name in ("n", "extractor") if name not in images]
+    lacks += ["data"] if "images" in figures and "data" not in figures else []
+    return f"it lacks {', '.join(lacks)}" if lacks else ""

@@ -11,14 +11,17 @@ from __future__ import annotations
 import hashlib
 import os
 import urllib.error
+import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 # torch_fidelity imports torchvision too, and must find it in a state in which that works.
+from gtn_label.text import quoted
+
 from ..data.vision import torchvision  # noqa: F401
-from ..files import file_sha256
+from ..files import brief, file_sha256
 
 __all__ = ["Extractor", "Inception", "Lite0", "as_fidelity", "figure_names", "inception", "lite0"]
 
@@ -128,7 +131,7 @@ def inception(weights: str | os.PathLike[str] | None = None, *, device: Any = "c
         if not path.is_file():
             raise FileNotFoundError(
                 f"weights must be a file of Inception's weights for torch-fidelity, and there is "
-                f"none at '{path}'"
+                f"none at {quoted(path)}"
             )
         _refuse_code(path)
         key = file_sha256(path)
@@ -148,9 +151,9 @@ def inception(weights: str | os.PathLike[str] | None = None, *, device: Any = "c
     except RuntimeError as error:  # load_state_dict's, with every key that is missing
         if weights is None:
             raise
-        first = str(error).splitlines()[0]
+        first = brief(str(error).partition("\n")[0])
         raise ValueError(
-            f"weights '{weights}' are not torch-fidelity's Inception: {first}"
+            f"weights {quoted(weights)} are not torch-fidelity's Inception: {first}"
         ) from error
     return Inception(network, key, device)
 
@@ -248,9 +251,11 @@ def as_fidelity(extractor: Extractor) -> str:
 def _refuse_code(path: Path) -> None:
     """Read a file of weights as tensors alone: what needs more than that is refused."""
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about odd bytes that it then refuses
+            torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler's, whose advice is to trust it; a damaged file's
         raise ValueError(
-            f"weights '{path}' must be a file of tensors alone, as torch.save writes a model's "
-            "state, and are not, or are damaged"
+            f"weights {quoted(path)} must be a file of tensors alone, as torch.save writes a "
+            "model's state, and are not, or are damaged"
         ) from error

@@ -21,7 +21,9 @@ from torch import nn
 
 from gtn_label.checks import check_seed
 from gtn_label.io.atomic import atomic_file
+from gtn_label.text import quoted
 
+from ..files import brief
 from ..seeds import derive
 from .autoencoder import PretrainedPair, VanillaAutoencoder
 from .generator import Generator
@@ -166,14 +168,17 @@ def load_model(path: str | os.PathLike[str], expected: str | Collection[str] | N
     """
     path = Path(path)
     with path.open("rb"):  # the system's own words for what cannot be opened
-        shown = f"'{path}'"
+        shown = quoted(path)
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{shown} is truncated or not a .safetensors file: {error}") from None
-    model = _empty_model(shown, metadata, (expected,) if isinstance(expected, str) else expected)
+        raise ValueError(
+            f"{shown} is truncated or not a .safetensors file: {brief(error)}"
+        ) from None
+    accepted = (expected,) if isinstance(expected, str) else expected
+    model = _empty_model(shown, metadata, accepted, len(tensors))
     _check_tensors(shown, tensors, model.state_dict())
     model.to_empty(device="cpu")
     model.load_state_dict(tensors)
@@ -203,7 +208,9 @@ def weights_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _empty_model(shown: str, metadata: Mapping[str, str], expected: Collection[str] | None) -> Any:
+def _empty_model(
+    shown: str, metadata: Mapping[str, str], expected: Collection[str] | None, tensors: int
+) -> Any:
     """Make the model that the metadata describe, without memory for its weights."""
     if _METADATA_KEY not in metadata:
         raise ValueError(
@@ -212,36 +219,45 @@ def _empty_model(shown: str, metadata: Mapping[str, str], expected: Collection[s
     try:
         about = json.loads(metadata[_METADATA_KEY])
         kind, config = about["kind"], about["config"]
-    except (ValueError, TypeError, KeyError):
-        raise ValueError(f"{shown} has damaged metadata: {metadata[_METADATA_KEY]!r}") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        found = brief(repr(metadata[_METADATA_KEY]))
+        raise ValueError(f"{shown} has damaged metadata: {found}") from None
     if expected is not None and kind not in tuple(expected):
         raise ValueError(
-            f"{shown} must be of kind {' or '.join(expected)}, and is of kind {kind!r}"
+            f"{shown} must be of kind {' or '.join(expected)}, and is of kind {brief(repr(kind))}"
+        )
+    layers = config.get("layers") if isinstance(config, dict) else None
+    if isinstance(layers, int) and layers > tensors:  # each has one, and takes time to make
+        raise ValueError(
+            f"{shown} does not fit its config: it holds {tensors} tensors, and must have more for "
+            f"{brief(layers)} layers"
         )
     try:
         with torch.device("meta"):
             return build(kind, config)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{shown} has metadata of no model: {error}") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # sizes beyond bounds
+        raise ValueError(f"{shown} has metadata of no model: {brief(error)}") from None
 
 
 def _check_tensors(shown: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for name, tensor in wanted.items():
         if name not in found:
             raise ValueError(
-                f"{shown} lacks the tensor '{name}' {tuple(tensor.shape)} of its config"
+                f"{shown} lacks the tensor {quoted(name)} {tuple(tensor.shape)} of its config"
             )
         got = found[name]
         if got.shape != tensor.shape:
             raise ValueError(
-                f"{shown} does not fit its config: tensor '{name}' has shape {tuple(got.shape)}, "
-                f"and must have {tuple(tensor.shape)}"
+                f"{shown} does not fit its config: tensor {quoted(name)} has shape "
+                f"{tuple(got.shape)}, and must have {tuple(tensor.shape)}"
             )
         if got.dtype != tensor.dtype:
             raise ValueError(
-                f"{shown} does not fit its config: tensor '{name}' is {got.dtype}, and must be "
-                f"{tensor.dtype}"
+                f"{shown} does not fit its config: tensor {quoted(name)} is {got.dtype}, and "
+                f"must be {tensor.dtype}"
             )
     for name in found:
         if name not in wanted:
-            raise ValueError(f"{shown} holds a tensor '{name}', which its config has no place for")
+            raise ValueError(
+                f"{shown} holds a tensor {quoted(name)}, which its config has no place for"
+            )

@@ -15,6 +15,7 @@ from gtn_label import Matching
 from gtn_label.arrays import convert, to_caller
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.checks import check_seed
+from gtn_label.text import quoted
 
 from ..seeds import random_numbers
 from .rows import Closing, PairRows, as_numpy, as_tensors, cosines_of, float_rows, measure
@@ -122,7 +123,7 @@ class FixedPairs(Closing):
             If it is no file of pairs, if its pairs were made from other latents, or if it holds
             indices only and the rows cannot be restored.
         """
-        shown = f"pairs '{os.fspath(path)}'"
+        shown = f"pairs {quoted(path)}"
         matching = Matching.load(path)
         made_from = matching.meta.get("latents_sha256")
         if not isinstance(made_from, str):

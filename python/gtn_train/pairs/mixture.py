@@ -20,7 +20,9 @@ from gtn_label.arrays.convert import as_labels, refuse_non_finite
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.checks import as_integer, check_seed
 from gtn_label.io.atomic import atomic_file
+from gtn_label.text import quoted
 
+from ..files import brief
 from ..seeds import random_numbers
 
 __all__ = ["Mixture", "divisors"]
@@ -227,8 +229,8 @@ class Mixture:
         try:
             content = json.loads(Path(path).read_bytes())
             return cls(content["weights"], content["means"], content["stds"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{os.fspath(path)} is not a mixture: {error!r}") from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{quoted(path)} is not a mixture: {brief(repr(error))}") from error
 
 
 def divisors(mean: Floats, deviation: Floats) -> Floats:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gtn_label.io.atomic import atomic_file
+from gtn_label.text import quoted
 
 __all__ = ["curve_names", "curves", "encode", "grid", "histograms", "scatter", "write"]
 
@@ -108,7 +109,11 @@ def curves(
     for axes, (title, names_shown) in zip(all_axes, panels.items(), strict=True):
         lowest = math.inf
         for name, colour in zip(names_shown, _colours(len(names_shown)), strict=True):
-            points = [(row[x], row[name]) for row in history if _number(row.get(name))]
+            points = [
+                (row[x], row[name])
+                for row in history
+                if _number(row.get(x)) and _number(row.get(name))
+            ]
             if not points:
                 continue
             epochs, values = zip(*points, strict=True)
@@ -261,7 +266,7 @@ def write(path: str | os.PathLike[str], picture: Any) -> None:
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise ValueError(f"path must end in {', '.join(SUFFIXES)}, and is '{os.fspath(path)}'")
+        raise ValueError(f"path must end in {', '.join(SUFFIXES)}, and is {quoted(path)}")
     content = encode(picture, suffix[1:])
     with atomic_file(path) as file:
         file.write(content)

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from gtn_label.text import quoted
+
 from .barrier import Barrier
 from .lock import RunLock
 from .manifest import Manifest, StageSpec
@@ -74,6 +76,7 @@ class Builder:
         make: Callable[[RunFolder], float],
         *,
         together: bool = False,
+        check: Callable[[], None] = lambda: None,
     ) -> Manifest:
         """Build a stage, or reuse it.
 
@@ -85,13 +88,15 @@ class Builder:
             included, or 0 to have this call timed.
         together : bool
             All processes make the stage; otherwise process 0 does, and the others wait.
+        check : callable
+            Called before a stage is made or cleared; raises if it cannot be made here.
 
         Raises
         ------
         ValueError
             If the verdict is to refuse, or another process is at work in the run's folder.
         """
-        reused = self._barrier.tell(lambda: self._begin(spec))
+        reused = self._barrier.tell(lambda: self._begin(spec, check))
         if reused is not None:
             return Manifest(**reused)
         first = self._barrier.first_process
@@ -109,7 +114,7 @@ class Builder:
         seconds = max(seconds, time.monotonic() - began)
         return Manifest(**self._barrier.tell(lambda: asdict(folder.write_manifest(spec, seconds))))
 
-    def _begin(self, spec: StageSpec) -> dict[str, Any] | None:
+    def _begin(self, spec: StageSpec, check: Callable[[], None]) -> dict[str, Any] | None:
         """Return the manifest of a stage to be reused; else prepare its folder."""
         folder = RunFolder(self._out / spec.name, create=False)
         judged = self._judge(folder, spec)
@@ -123,10 +128,11 @@ class Builder:
             remedy = (
                 "--resume rebuilds it; another --out leaves it as it is"
                 if folder.manifest.exists()
-                else f"--resume continues it; to start over, delete '{folder.path}' or choose "
-                "another --out"
+                else f"--resume continues it; to start over, delete {quoted(folder.path)} or "
+                "choose another --out"
             )
-            raise ValueError(f"'{folder.path}' {judged.why}. {remedy}")
+            raise ValueError(f"{quoted(folder.path)} {judged.why}. {remedy}")
+        check()
         if not self.wrote:
             self._before()
             self.wrote = True

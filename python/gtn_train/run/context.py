@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtn_label.text import quoted
+
 from ..models import registry
+from ..training.accelerator import check_trainable
 from .builder import Builder
 from .presets import Preset
 from .settings import RunSettings
@@ -73,8 +76,13 @@ class Context:
             where = self.settings.data or self.preset.data.name
             raise ValueError(
                 f"a run needs at least {least} images or vectors, of which one is held out, and "
-                f"'{where}' has {n}"
+                f"{quoted(where)} has {n}"
             )
+
+    def check_trainable(self) -> None:
+        """Refuse a precision, or a number of devices, that training cannot have here."""
+        computing = self.settings.computing
+        check_trainable(self.device, computing.precision, computing.devices)
 
     def load_model(self, stage: str, expected: Any) -> Any:
         """Load the best weights of a stage that trains."""

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from gtn_label import Matching
 from gtn_label.arrays import convert
 from gtn_label.io.files import read_array
+from gtn_label.text import quoted, visible
 
 from ..data import Images, open_images
+from ..files import brief
 from ..models import registry
 from ..pairs.classes import of_latents
 from ..pairs.mixture import Mixture
@@ -77,8 +79,9 @@ class FinishedRun:
         dim = self.latents.shape[1]
         if (self.generator.dim, self.generator.out_dim) != (dim, dim):
             raise ValueError(
-                f"'{self.out}': its generator makes latents of dimension {self.generator.out_dim} "
-                f"from {self.generator.dim}, and its latents have {dim}; {self._remedy()}"
+                f"{quoted(self.out)}: its generator makes latents of dimension "
+                f"{self.generator.out_dim} from {self.generator.dim}, and its latents have {dim}; "
+                f"{self._remedy()}"
             )
         self.mixture = None
         if "mixture.json" in pairs:
@@ -92,22 +95,29 @@ class FinishedRun:
         """Refuse a stage that is not complete, or whose inputs are not the ones found here."""
         if name not in self.stages:
             raise ValueError(
-                f"'{self.out}' is not finished: it has no {name} yet; "
-                f"gtn-train fit --out {self.out} --resume makes it"
+                f"{quoted(self.out)} is not finished: it has no {name} yet; gtn-train fit --out "
+                f"{visible(str(self.out))} --resume makes it"
             )
         made = self.stages[name]
         spec = StageSpec(made.name, {**made.inputs, **inputs}, made.options)
         judged = verdict(self.folder(name), spec)
         if judged.action != "reuse":
-            raise ValueError(f"'{self.out / name}' {judged.why}; {self._remedy()}")
+            raise ValueError(f"{quoted(self.out / name)} {judged.why}; {self._remedy()}")
 
     def _remedy(self) -> str:
-        return f"gtn-train fit --out {self.out} --resume rebuilds it"
+        return f"gtn-train fit --out {visible(str(self.out))} --resume rebuilds it"
 
     @functools.cached_property
     def latents(self) -> NDArray[Any]:
         """Latents of the training data: [n, dim], a memory map."""
-        return read_array(self.out / "latents" / "latents.npy")
+        path = self.out / "latents" / "latents.npy"
+        rows = read_array(path)
+        if rows.ndim != 2 or rows.dtype.kind != "f":
+            raise ValueError(
+                f"{quoted(path)} must hold latents, float [n, dim], and holds {rows.dtype} of "
+                f"shape {rows.shape}"
+            )
+        return rows
 
     @functools.cached_property
     def classes(self) -> NDArray[np.int64] | None:
@@ -131,7 +141,7 @@ class FinishedRun:
         """
         data = self.settings.preset.data
         if not data.images:
-            raise ValueError(f"'{self.out}' has no images: it was made from {data.name!r}")
+            raise ValueError(f"{quoted(self.out)} has no images: it was made from {data.name!r}")
         images = open_images(
             data.name,
             str(self.settings.data),
@@ -142,8 +152,8 @@ class FinishedRun:
         wanted = self.stages["latents"].inputs.get("images")
         if split == "train" and images.sha256 != wanted:
             raise ValueError(
-                f"'{self.settings.data}' is not what '{self.out}' was made from: SHA-256 {wanted}, "
-                f"found {images.sha256}"
+                f"{quoted(self.settings.data)} is not what {quoted(self.out)} was made from: "
+                f"SHA-256 {brief(wanted)}, found {images.sha256}"
             )
         return images
 

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 from gtn_label.io.lock import FileLock, Locked
+from gtn_label.text import quoted
 
 from .store import RunFolder
 
@@ -46,16 +47,16 @@ class RunLock:
         try:
             if not lock.acquire():
                 warnings.warn(
-                    f"'{self._out}' is on a file system without locks: no other gtn-train must be "
-                    "at work there",
+                    f"{quoted(self._out)} is on a file system without locks: no other gtn-train "
+                    "must be at work there",
                     RuntimeWarning,
                     stacklevel=2,
                 )
         except Locked as error:
             holder = f" ({error})" if str(error) else ""
             raise ValueError(
-                f"'{self._out}' is in use: another gtn-train is at work there{holder}; wait for "
-                "it, or choose another --out"
+                f"{quoted(self._out)} is in use: another gtn-train is at work there{holder}; "
+                "wait for it, or choose another --out"
             ) from None
         self._lock = lock
         return True

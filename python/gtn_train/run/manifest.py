@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import gtn_label
+from gtn_label.text import quoted
 
-from ..files import file_sha256, read_json, write_json
+from ..files import brief, file_sha256, is_number, read_json, write_json
 
 __all__ = ["Manifest", "StageSpec", "versions"]
 
@@ -79,23 +81,16 @@ class Manifest:
             If it is damaged.
         """
         content = read_json(path)
+        damaged = f"{quoted(path)} is damaged"
         names = {entry.name for entry in fields(cls)}
         if set(content) != names:
             raise ValueError(
-                f"'{path}' is damaged: it must have {', '.join(sorted(names))}, "
-                f"and has {', '.join(sorted(content)) or 'nothing'}"
+                f"{damaged}: it must have {', '.join(sorted(names))}, "
+                f"and has {brief(', '.join(sorted(content)) or 'nothing')}"
             )
-        for name, kind in (("name", str), ("options", dict), ("inputs", dict), ("outputs", dict)):
-            if not isinstance(content[name], kind):
-                raise ValueError(
-                    f"'{path}' is damaged: {name} must be a {kind.__name__}, and is "
-                    f"{content[name]!r}"
-                )
-        if any(Path(file).name != file for file in content["outputs"]):
-            raise ValueError(
-                f"'{path}' is damaged: outputs must be files in its folder, and are "
-                f"{', '.join(content['outputs'])}"
-            )
+        for name, (rule, holds) in _RULES.items():
+            if not holds(content[name]):
+                raise ValueError(f"{damaged}: {name} must be {rule}, and is {brief(content[name])}")
         return cls(**content)
 
     @classmethod
@@ -113,6 +108,25 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write the manifest."""
         write_json(path, asdict(self))
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
+
+
+def _files(value: Any) -> bool:
+    """Return True for hashes by names of files that can only lie in the stage's own folder."""
+    return _words(value) and all(re.fullmatch(r"\w[\w.-]*", name, re.ASCII) for name in value)
+
+
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("a string", lambda value: isinstance(value, str)),
+    "inputs": ("an object of strings", _words),
+    "options": ("an object", lambda value: isinstance(value, dict)),
+    "outputs": ("files in its folder, each with a string", _files),
+    "seconds": ("a number >= 0", lambda value: is_number(value) and value >= 0),
+    "versions": ("an object of strings", _words),
+}
 
 
 def versions() -> dict[str, str]:

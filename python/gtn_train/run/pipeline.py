@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gtn_label.cli import console
+from gtn_label.text import quoted
 
 from ..training.accelerator import device_of
 from ..training.processes import is_first_process
@@ -61,7 +62,8 @@ def run_pipeline(
     Raises
     ------
     ValueError
-        If there is no such stage; if the accelerator is not available; if a stage would be resumed
+        If there is no such stage; if the accelerator is not available, or a stage cannot be trained
+        there with this precision or number of devices; if a stage would be resumed
         or rebuilt and `resume` is false; if another process is at work in the folder.
     FileNotFoundError
         If the data are missing.
@@ -99,6 +101,8 @@ def run_pipeline(
                     "say": heard,
                 },
             )
+            if first:
+                _check_training(ctx, last)
             complete = RunFolder(out / "generator", create=False).manifest.exists()
             if last in ("generator", "samples") and not complete:
                 ctx.load_extractor()  # fail early, before hours of training
@@ -107,6 +111,25 @@ def run_pipeline(
             _run_stages(ctx, last)
         if first and not builder.wrote:
             _note_moved_data(out, settings)
+
+
+def _check_training(ctx: Context, last: str) -> None:
+    """Refuse a stage that cannot be trained on this device before anything is built or cleared.
+
+    A complete stage of the same precision may have been trained on another machine.
+    """
+    trained = {"autoencoder"} if ctx.preset.autoencoder is not None else set()
+    if last in ("generator", "samples"):
+        trained.add("generator")
+    for name in trained:
+        try:
+            made = RunFolder(ctx.out / name, create=False).read_manifest()
+        except ValueError:  # damaged: the builder says so
+            made = None
+        options = {} if made is None else made.options.get("training")
+        precision = options.get("precision") if isinstance(options, dict) else None
+        if precision != ctx.settings.computing.precision:
+            ctx.check_trainable()
 
 
 def _run_stages(ctx: Context, last: str) -> None:
@@ -146,8 +169,9 @@ def _open_images(ctx: Context, barrier: Barrier) -> Images:
     ctx.check_count(images.n)
     if ctx.preset.pairs.needs_classes and images.labels is None:
         raise ValueError(
-            f"pairs by class need classes, and the images of '{ctx.settings.data}' have none: "
-            "a folder needs at least two subfolders, which are the classes, with all images in them"
+            f"pairs by class need classes, and the images of {quoted(ctx.settings.data)} have "
+            "none: a folder needs at least two subfolders, which are the classes, with all images "
+            "in them"
         )
     return images
 

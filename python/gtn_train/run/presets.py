@@ -9,17 +9,18 @@ pairs, from the study of labels there. Not here: the stages (stages.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from gtn_label.checks import as_integer
-from gtn_label.errors import ArgumentError
+from gtn_label.checks import as_integer, as_text
+from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..data import SET_NAMES, SYNTHETIC
 from ..evaluation import STOP_BY
 from ..models.table2 import GENERATORS
 from ..pairs import PairOptions
 from ..training import TrainingOptions
+from .sections import from_section
 
 __all__ = ["PRESETS", "DataOptions", "Preset", "preset"]
 
@@ -62,6 +63,9 @@ class DataOptions:
         return self.name in ("celeba", "folder")
 
     def __post_init__(self) -> None:
+        as_text(self.name, "name")
+        if self.key is not None:
+            as_text(self.key, "key")
         if not (self.images or self.synthetic or self.name == "vectors"):
             known = ", ".join((*SET_NAMES, "vectors", *SYNTHETIC))
             raise ArgumentError("data", f"must be one of {known}", repr(self.name))
@@ -125,6 +129,13 @@ class Preset:
     validation_share: float = 0.2
 
     def __post_init__(self) -> None:
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds):
+                words = " or ".join("None" if kind is _NONE else kind.__name__ for kind in kinds)
+                raise ArgumentTypeError(
+                    name, f"must be {words}", f"{type(value).__name__} {value!r}"
+                )
         as_integer(self.layers, "layers", 1)
         as_integer(self.width, "width", 1)
         as_integer(self.batch_norm_layers, "batch_norm_layers", 0)
@@ -145,8 +156,8 @@ class Preset:
                 "stop_by", f"{self.stop_by!r} needs images, and the data are {self.data.name!r}"
             )
         if not 0 < self.validation_share < 1:
-            raise ValueError(
-                f"validation_share must be between 0 and 1, got {self.validation_share!r}"
+            raise ArgumentError(
+                "validation_share", "must be between 0 and 1", repr(self.validation_share)
             )
         if (self.autoencoder is None) == self.data.images:
             raise ValueError(
@@ -187,22 +198,30 @@ class Preset:
         TypeError, ValueError
             If it is not what `config` gives.
         """
-        if not isinstance(config, Mapping):
-            raise TypeError(f"a preset must be a mapping, got {type(config).__name__}")
-        content = dict(config)
+        content = dict(config) if isinstance(config, Mapping) else config
         parts: dict[str, Any] = {
             "data": DataOptions,
             "pairs": PairOptions,
             "generator_training": TrainingOptions,
             "autoencoder_training": TrainingOptions,
         }
-        for name, kind in parts.items():
-            if content.get(name) is not None:
-                content[name] = kind(**content[name])
-        unknown = sorted(set(content) - {entry.name for entry in fields(cls)})
-        if unknown:
-            raise ValueError(f"a preset has no {', '.join(unknown)}")
-        return cls(**content)
+        for name, kind in parts.items() if isinstance(content, dict) else ():
+            optional = name == "autoencoder_training" and content.get(name) is None
+            if name in content and not optional:
+                content[name] = from_section(kind, content[name], f"preset.{name}")
+        return from_section(cls, content, "preset")
+
+
+_NONE = type(None)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "summary": (str,),
+    "data": (DataOptions,),
+    "pairs": (PairOptions,),
+    "generator_training": (TrainingOptions,),
+    "autoencoder": (str, _NONE),
+    "autoencoder_training": (TrainingOptions, _NONE),
+    "validation_share": (float,),
+}
 
 
 SMALL_WIDTH = 100  # up to which torch's threads cost more than they bring

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from gtn_label.checks import as_integer, check_seed
+from gtn_label.errors import ArgumentError, ArgumentTypeError
 from gtn_label.io.atomic import atomic_file
+from gtn_label.text import quoted
 
+from ..files import brief, read_json
 from ..training import TrainingOptions
 from ..training.training_options import ACCELERATORS, PRECISIONS
 from .presets import Preset
+from .sections import from_section
 
 __all__ = ["RUN_FILE", "STAGES", "Computing", "RunSettings"]
 
@@ -56,14 +59,14 @@ class Computing:
     def __post_init__(self) -> None:
         for name, known in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                raise ArgumentError(
+                    name, f"must be one of {', '.join(known)}", repr(getattr(self, name))
                 )
         as_integer(self.devices, "devices", 1)
         if self.threads is not None:
             as_integer(self.threads, "threads", 1)
         if not isinstance(self.weights, (str, type(None))):
-            raise TypeError(f"weights must be a path as str, got {self.weights!r}")
+            raise ArgumentTypeError("weights", "must be a path as str", repr(self.weights))
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,16 @@ class RunSettings:
         check_seed(self.seed)
         for name, kind in (("preset_name", str), ("preset", Preset), ("computing", Computing)):
             if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+                raise ArgumentTypeError(
+                    name, f"must be a {kind.__name__}", repr(getattr(self, name))
+                )
         if not isinstance(self.data, (str, type(None))):
-            raise TypeError(f"data must be a path as str, got {self.data!r}")
+            raise ArgumentTypeError("data", "must be a path as str", repr(self.data))
         if self.preset.data.synthetic and self.data is not None:
-            raise ValueError(
-                f"data must not be given for the synthetic set {self.preset.data.name!r}, "
-                f"got '{self.data}'"
+            raise ArgumentError(
+                "data",
+                f"must not be given for the synthetic set {self.preset.data.name!r}",
+                quoted(self.data),
             )
         if not self.preset.data.synthetic and self.data is None:
             raise ValueError(
@@ -135,7 +141,7 @@ class RunSettings:
             out.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise NotADirectoryError(
-                f"a run needs a folder, and '{out}' is or lies below a file"
+                f"a run needs a folder, and {quoted(out)} is or lies below a file"
             ) from None
         with atomic_file(out / RUN_FILE) as file:
             file.write(json.dumps(asdict(self), indent=2).encode() + b"\n")
@@ -153,14 +159,15 @@ class RunSettings:
         """
         path = Path(out) / RUN_FILE
         if not path.exists():
-            raise FileNotFoundError(f"'{out}' holds no run of gtn-train: it has no {RUN_FILE}")
+            raise FileNotFoundError(
+                f"{quoted(out)} holds no run of gtn-train: it has no {RUN_FILE}"
+            )
+        content = read_json(path)
         try:
-            content = json.loads(path.read_bytes())
-            if not isinstance(content, Mapping):
-                raise ValueError("it must hold a JSON object")
-            preset = Preset.from_config(content["preset"])
-            computing = Computing(**content["computing"])
-            return cls(**{**content, "preset": preset, "computing": computing})
-        except (TypeError, KeyError, ValueError, RecursionError) as error:
-            found = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"'{path}' is damaged: {found}") from None
+            if "preset" in content:
+                content["preset"] = Preset.from_config(content["preset"])
+            if "computing" in content:
+                content["computing"] = from_section(Computing, content["computing"], "computing")
+            return from_section(cls, content, "")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{quoted(path)} is damaged: {brief(error)}") from None

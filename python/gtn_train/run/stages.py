@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 
 from gtn_label.arrays import convert
 from gtn_label.cli import console
-from gtn_label.io.files import read_array, read_pairs, write_pairs
+from gtn_label.io.files import read_array, write_pairs
 from gtn_label.progress import progress_bar
+from gtn_label.text import quoted
 
 from ..data import SYNTHETIC, open_vectors
 from ..files import file_sha256, save_array
 from ..models import registry
 from ..models.autoencoder import encode_all
 from ..pairs import Clusters, FixedPairs, FreshPairs, Labeling
-from ..pairs.classes import of_latents
+from ..pairs.classes import of_latents, read_made
 from ..pairs.mixture import Mixture
 from ..pairs.pair_options import one_round
 from ..report.sheets import sheet_names, write_samples
@@ -77,7 +78,7 @@ def autoencoder(ctx: Context) -> Any:
         )
         return _say_trained(ctx, spec.name, result)
 
-    ctx.builder.build(spec, make, together=True)
+    ctx.builder.build(spec, make, together=True, check=ctx.check_trainable)
     return ctx.load_model(spec.name, registry.AUTOENCODERS)
 
 
@@ -152,7 +153,7 @@ def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
     labeling = ctx.preset.pairs.labeling
     if labeling == "quantile" and rows.shape[1] != 1:
         raise ValueError(
-            f"quantile labels need vectors of dimension 1, and '{ctx.settings.data}' has "
+            f"quantile labels need vectors of dimension 1, and {quoted(ctx.settings.data)} has "
             f"dimension {rows.shape[1]}"
         )
     if labeling == "algorithm1":
@@ -185,7 +186,7 @@ class MadePairs:
 
     def load(self) -> FixedPairs:
         """Read the pairs."""
-        content, _ = read_pairs(self.path)
+        content = read_made(self.path)
         return FixedPairs(
             content["sources"],
             content["labels"],
@@ -307,7 +308,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
             )
         return _say_trained(ctx, spec.name, result, metric)
 
-    ctx.builder.build(spec, make, together=True)
+    ctx.builder.build(spec, make, together=True, check=ctx.check_trainable)
     return ctx.load_model(spec.name, "generator")
 
 

@@ -21,11 +21,21 @@ from typing import Any
 
 from gtn_label.io.atomic import atomic_file
 from gtn_label.io.temporary import remove_unlocked
+from gtn_label.text import quoted
 
-from ..files import parse_json, read_json, write_json
+from ..files import brief, is_number, parse_json, read_json, write_json
 from .manifest import Manifest, StageSpec
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "fault_of_line"]
+
+
+def fault_of_line(line: Mapping[str, Any]) -> str:
+    """Return why an object is no line of metrics.jsonl, or nothing."""
+    for name, value in line.items():
+        if not (isinstance(value, dict) if name == "labels" else is_number(value)):
+            kind = "an object" if name == "labels" else "a number"
+            return f"{brief(name)} must be {kind}, and is {brief(value)}"
+    return ""
 
 
 class RunFolder:
@@ -61,7 +71,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise NotADirectoryError(
-                f"a run needs a folder, and '{self.path}' is or lies below a file"
+                f"a run needs a folder, and {quoted(self.path)} is or lies below a file"
             ) from None
 
     @property
@@ -156,10 +166,17 @@ class RunFolder:
         FileNotFoundError
             If the file does not exist.
         ValueError
-            If another line is no JSON object.
+            If another line is no JSON object, or holds anything but numbers and "labels".
         """
-        *whole, _ = self.metrics.read_text().split("\n")
-        return [parse_json(text, f"{self.metrics}, line {i}") for i, text in enumerate(whole, 1)]
+        *whole, _ = self.metrics.read_bytes().split(b"\n")
+        return [self._line(text, number) for number, text in enumerate(whole, 1)]
+
+    def _line(self, text: bytes, number: int) -> dict[str, Any]:
+        shown = quoted(f"{self.metrics}, line {number}")
+        line = parse_json(text, shown)
+        if why := fault_of_line(line):
+            raise ValueError(f"{shown} is damaged: {why}")
+        return line
 
     def write_manifest(self, spec: StageSpec, seconds: float) -> Manifest:
         """Declare a stage complete: hash its outputs and write stage.json.

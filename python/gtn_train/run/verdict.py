@@ -12,12 +12,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..files import file_sha256
+from gtn_label.text import quoted
+
+from ..files import brief, file_sha256
 from .manifest import Manifest, StageSpec
 from .store import RunFolder
 
 __all__ = ["TrainingSpec", "Verdict", "verdict"]
 
+
+_MOST_REASONS = 12  # in one message
 
 _OF_GENERATOR = frozenset(["batch_size", "learning_rate"])
 _OPTIONS = _OF_GENERATOR | {
@@ -89,7 +93,7 @@ def verdict(
 
 def _of_stage(folder: RunFolder, spec: StageSpec, resume: bool, overwrite: bool) -> Verdict:
     if folder.manifest.exists():
-        why = "; ".join(_changes(folder, spec))
+        why = _listed(_changes(folder, spec))
         if not why:
             return Verdict("reuse")
         if overwrite:
@@ -106,10 +110,10 @@ def _changes(folder: RunFolder, spec: StageSpec) -> list[str]:
         manifest = Manifest.read(folder.manifest)
     except ValueError as error:
         return [str(error)]
-    why = [] if manifest.name == spec.name else [f"its name is {manifest.name!r}"]
+    why = [] if manifest.name == spec.name else [f"its name is {brief(repr(manifest.name))}"]
     why += [
-        f"its input {key!r} has changed (SHA-256 {_short(manifest.inputs.get(key))}, now "
-        f"{_short(spec.inputs.get(key))})"
+        f"its input {brief(repr(key))} has changed (SHA-256 {_short(manifest.inputs.get(key))}, "
+        f"now {_short(spec.inputs.get(key))})"
         for key in sorted({*manifest.inputs, *spec.inputs})
         if manifest.inputs.get(key) != spec.inputs.get(key)
     ]
@@ -126,6 +130,12 @@ def _changes(folder: RunFolder, spec: StageSpec) -> list[str]:
     return why
 
 
+def _listed(reasons: list[str]) -> str:
+    more = len(reasons) - _MOST_REASONS
+    shown = [*reasons[:_MOST_REASONS], f"and {more} more"] if more > 1 else reasons
+    return "; ".join(shown)
+
+
 def _option(stage: str, path: str) -> str:
     """Return gtn-train's option for an entry of a stage's options; the entry if there is none."""
     name = path.rpartition(".")[2]
@@ -137,15 +147,15 @@ def _option(stage: str, path: str) -> str:
 
 
 def _of_training(folder: RunFolder, spec: TrainingSpec, resume: bool, overwrite: bool) -> Verdict:
-    shown = f"'{folder.path}'"
+    shown = quoted(folder.path)
     if folder.checkpoint.exists():
         if not resume:
             return Verdict(
                 "refuse",
                 f"{shown} holds an unfinished run: resume it, choose another folder, or delete "
-                f"'{folder.checkpoint}' to start over",
+                f"{quoted(folder.checkpoint)} to start over",
             )
-        why = "; ".join(_other_config(folder, spec))
+        why = _listed(_other_config(folder, spec))
         if not why:
             return Verdict("resume")
         if overwrite:
@@ -159,19 +169,19 @@ def _of_training(folder: RunFolder, spec: TrainingSpec, resume: bool, overwrite:
     why = "an earlier run's weights are there"
     refusal = (
         f"{shown} holds the weights of an earlier run: overwrite it, choose another folder, or "
-        f"delete '{folder.weights}'"
+        f"delete {quoted(folder.weights)}"
     )
     if resume and folder.config.exists():
         try:
-            other = "; ".join(_other_config(folder, spec))
+            other = _listed(_other_config(folder, spec))
             if not other and spec.ended():
                 return Verdict("reuse")
             why = other or "it had not come to its end"
         except ValueError as error:
             why = f"its files are damaged: {error}"
             refusal = (
-                f"{shown} holds a run that has ended and is damaged; delete '{folder.weights}' to "
-                f"start over: {error}"
+                f"{shown} holds a run that has ended and is damaged; delete "
+                f"{quoted(folder.weights)} to start over: {error}"
             )
     return Verdict("rebuild", why) if overwrite else Verdict("refuse", refusal)
 
@@ -200,7 +210,7 @@ def _differences(
                 was.get(key), now.get(key), f"{name}.{key}" if name else key, spell
             )
         ]
-    return [] if was == now else [f"{spell(name)} was {_shown(was)} and is {_shown(now)}"]
+    return [] if was == now else [f"{brief(spell(name))} was {_shown(was)} and is {_shown(now)}"]
 
 
 def _shown(value: Any) -> str:
@@ -209,4 +219,4 @@ def _shown(value: Any) -> str:
 
 
 def _short(digest: str | None) -> str:
-    return "none" if digest is None else f"{digest[:12]}..."
+    return "none" if digest is None else f"{brief(digest[:12])}..."

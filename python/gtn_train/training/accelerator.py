@@ -1,6 +1,6 @@
-"""The device that an accelerator's name means on this machine.
+"""The device that an accelerator's name means on this machine, and what it can train with.
 
-Not here: several devices, and precision (fabric.py).
+Not here: setting Fabric up on it (fabric.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import torch
 
 from gtn_label.errors import ArgumentError
 
-__all__ = ["device_of"]
+from .processes import processes_here
+
+__all__ = ["check_trainable", "device_of"]
 
 
 def device_of(accelerator: str) -> torch.device:
@@ -34,3 +36,33 @@ def device_of(accelerator: str) -> torch.device:
     if not there[accelerator]:
         raise ArgumentError("accelerator", f"{accelerator!r} is not available here")
     return torch.device(accelerator)
+
+
+def check_trainable(device: torch.device, precision: str, devices: int) -> None:
+    """Refuse a precision, or a number of devices, that training cannot have here.
+
+    Parameters
+    ----------
+    device : torch.device
+        From `device_of`.
+    precision : str
+    devices : int
+        As in `TrainingOptions`.
+
+    Raises
+    ------
+    ValueError
+        If the device lacks the precision, or `devices` is not the number of processes that torchrun
+        started on this machine.
+    """
+    if precision == "16-mixed" and device.type == "cpu":
+        raise ArgumentError(
+            "precision", "'16-mixed' needs a GPU", advice="on the CPU use 'bf16-mixed'"
+        )
+    here = processes_here()
+    if devices != here:
+        raise ValueError(
+            f"devices must be the number of processes on this machine, got {devices}, and "
+            f"there {'is 1' if here == 1 else f'are {here}'}; start the program by "
+            f"torchrun --nproc-per-node {devices}"
+        )

@@ -14,9 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from gtn_label.errors import ArgumentError
-
-from .accelerator import device_of
+from .accelerator import check_trainable, device_of
 from .checkpoint import AtomicCheckpoints
 from .processes import leave_group, processes, processes_here
 from .training_options import TrainingOptions
@@ -33,21 +31,12 @@ def make_fabric(options: TrainingOptions) -> Any:
         If the device or precision is not available here, or `devices` is not the number of
         processes that torchrun started on this machine.
     """
-    accelerator = device_of(options.accelerator).type
-    if options.precision == "16-mixed" and accelerator == "cpu":
-        raise ArgumentError(
-            "precision", "'16-mixed' needs a GPU", advice="on the CPU use 'bf16-mixed'"
-        )
+    device = device_of(options.accelerator)
+    check_trainable(device, options.precision, options.devices)
     everywhere, here = processes(), processes_here()
-    if options.devices != here:
-        raise ValueError(
-            f"devices must be the number of processes on this machine, got {options.devices}, and "
-            f"there {'is 1' if here == 1 else f'are {here}'}; start the program by "
-            f"torchrun --nproc-per-node {options.devices}"
-        )
     with _quiet():
         fabric = Fabric(
-            accelerator=accelerator,
+            accelerator=device.type,
             strategy="ddp" if everywhere > 1 else "auto",
             devices=here,
             num_nodes=everywhere // here,

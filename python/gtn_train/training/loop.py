@@ -18,11 +18,14 @@ from typing import Any
 
 import torch
 
+from gtn_label.text import quoted
+
+from ..files import brief
 from ..run.store import RunFolder
 from ..run.verdict import TrainingSpec, verdict
 from ..seeds import derive
 from .batches import Batches, bounds, share
-from .checkpoint import FORMAT, one_line, read_checkpoint, start_folder
+from .checkpoint import FORMAT, NEEDED, read_checkpoint, start_folder
 from .fabric import cpu_threads, seeded
 from .progress import Curves, describe, progress_bar
 from .steps import Step
@@ -30,6 +33,9 @@ from .stopping import Best
 from .training_options import COMPUTING, Metric, TrainingOptions, TrainingResult
 
 __all__ = ["Diverged", "Job", "train"]
+
+# Errors of torch and of our own code about a state that belongs to another model, or to none.
+_MISFITS = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
 class Diverged(RuntimeError):
@@ -191,12 +197,13 @@ class _Run:
         try:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+            self.best.load_state_dict(state["best"])
+        except _MISFITS as error:
             raise ValueError(
-                f"checkpoint '{self.folder.checkpoint}' does not fit the model: {one_line(error)}"
+                f"checkpoint {quoted(self.folder.checkpoint)} does not fit the model: "
+                f"{brief(error)}"
             ) from None
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
-        self.best.load_state_dict(state["best"])
         self.epoch, self.history = state["epoch"], state["history"]
 
     def load_completed(self) -> bool:
@@ -208,6 +215,10 @@ class _Run:
             self.history = self.folder.read_metrics() if self.folder.metrics.exists() else []
             self.epoch = len(self.history)
             for line in self.history:
+                if lacking := sorted(NEEDED - {*line}):
+                    raise ValueError(
+                        f"{quoted(self.folder.metrics)} lacks {', '.join(lacking)} in a line"
+                    )
                 if self.monitored in line:
                     self.best.update(line["epoch"], line[self.monitored], None)
             if not self.history or not self.ended:
@@ -215,7 +226,7 @@ class _Run:
             found = self.job.load(self.folder.weights).state_dict()
             self.check_shapes(found)
         except ValueError as error:
-            raise ValueError(one_line(error)) from None
+            raise ValueError(brief(error)) from None
         self.job.model.load_state_dict(found)
         self.fabric.to_device(self.job.model).eval()
         return True
@@ -367,10 +378,12 @@ class _Run:
         """Raise for a value that is not finite; keep the best weights so far."""
         kept = "nothing was kept"
         if self.folder.checkpoint.exists():
-            kept = f"'{self.folder.checkpoint}' is unchanged since an earlier epoch"
+            kept = f"{quoted(self.folder.checkpoint)} is unchanged since an earlier epoch"
         if self.best.weights:
             self.save_best()
-            kept = f"the best weights (epoch {self.best.epoch}) are in '{self.folder.weights}'"
+            kept = (
+                f"the best weights (epoch {self.best.epoch}) are in {quoted(self.folder.weights)}"
+            )
         raise Diverged(
             f"{self.job.stage}: {what}, and must be finite; {kept}. A smaller learning rate than "
             f"{self.options.learning_rate:g} may help, or look for odd values in the data"

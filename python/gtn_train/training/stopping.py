@@ -73,6 +73,20 @@ class Best:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a state from `state_dict`."""
+        """Restore a state from `state_dict`.
+
+        Raises
+        ------
+        KeyError, TypeError
+            If it is none.
+        """
+        for name, kinds in (
+            ("epoch", int),
+            ("value", (float, int, type(None))),
+            ("waited", int),
+            ("weights", dict),
+        ):
+            if not isinstance(state[name], kinds):
+                raise TypeError(f"{name} of the best weights is {state[name]!r:.80}")
         self.epoch, self.value = state["epoch"], state["value"]
         self.waited, self.weights = state["waited"], state["weights"]

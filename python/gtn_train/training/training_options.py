@@ -5,13 +5,14 @@ Not here: the model's architecture (`models`), pairs (`pairs`) and images (`data
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gtn_label.checks import as_integer, check_seed
 from gtn_label.errors import ArgumentError, ArgumentTypeError
+
+from ..files import is_number
 
 __all__ = ["ACCELERATORS", "PRECISIONS", "Metric", "TrainingOptions", "TrainingResult"]
 
@@ -110,7 +111,7 @@ class TrainingOptions:
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ArgumentTypeError(name, "must be a number", f"{type(value).__name__} {value!r}")
-    if not math.isfinite(value):
+    if not is_number(value):
         raise ArgumentError(name, "must be finite", repr(value))
     return value
 
