@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gtn_label.io.atomic import atomic_file
+from gtn_label.text import brief as shortened
 from gtn_label.text import quoted, visible
 
 __all__ = [
@@ -35,9 +36,7 @@ _MOST_LEVELS = 50  # of nesting; what the package writes has six
 def brief(told: object) -> str:
     """Return a value out of a file, or another library's error, as one short line."""
     text = visible(" ".join(str(told).split()))
-    if len(text) > _MOST_CHARACTERS:
-        text = f"{text[:_MOST_CHARACTERS]} ..."
-    return text or type(told).__name__
+    return shortened(text, _MOST_CHARACTERS) or type(told).__name__
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
