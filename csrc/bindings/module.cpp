@@ -22,5 +22,6 @@ PYBIND11_MODULE(_core, m) {
 #endif
   gtn::register_guarded_range(m);
   gtn::register_match(m);
+  gtn::register_optimal(m);
   gtn::register_audit(m);
 }

@@ -12,4 +12,5 @@ void register_cuda_rate(pybind11::module_& m);
 void register_emulated_memory(pybind11::module_& m);  // in a build for tests alone
 void register_engines(pybind11::module_& m);
 void register_match(pybind11::module_& m);
+void register_optimal(pybind11::module_& m);
 }  // namespace gtn

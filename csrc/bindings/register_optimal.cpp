@@ -1,0 +1,63 @@
+// _core.optimal_rows: optimal transport; rows in, arrays out.
+#include "bindings/arguments.hpp"
+#include "bindings/register.hpp"
+#include "core/exact_priced_scan.hpp"
+#include "core/optimal.hpp"
+
+namespace py = pybind11;
+
+namespace gtn {
+namespace {
+
+py::tuple optimal(const py::object& latents, const py::object& sources, double tolerance,
+                  const std::string& instruction_set, int threads, int64_t depth,
+                  const py::object& poll) {
+  const Arguments given{latents, sources, "index", 1, false, std::nullopt, std::nullopt,
+                        instruction_set, threads, 0};
+  const Task task = given.task();
+  OptimalInput in;
+  in.latents = task.in.latents;
+  in.sources = task.in.sources;
+  in.tolerance = tolerance;
+  in.depth = depth;
+  in.threads = threads;
+  in.kernels = task.in.kernels;
+  py::array_t<int64_t> assignment(in.sources.count);
+  py::array_t<double> prices(in.latents.count);
+  const OptimalOutput out{assignment.mutable_data(), prices.mutable_data()};
+  int64_t placed = 0;
+  const PythonPoll on_poll(poll, placed);
+  OptimalStats stats;
+  {
+    const py::gil_scoped_release released;
+    stats = optimal_rows(
+        in,
+        [](const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
+           const Prices& of, Parallel& parallel) -> std::unique_ptr<PricedSearch> {
+          return std::make_unique<ExactPricedScan>(scorer, grid, distinct, of, parallel);
+        },
+        out, placed, on_poll);
+  }
+  py::dict d;
+  d["phases"] = stats.auction.phases;
+  d["rounds"] = stats.auction.rounds;
+  d["bids"] = stats.auction.bids;
+  d["scans"] = stats.auction.scans;
+  d["batches"] = stats.auction.batches;
+  d["primal"] = stats.primal;
+  d["gap"] = stats.gap;
+  d["exponent"] = stats.exponent;
+  d["distinct"] = stats.distinct;
+  d["seconds"] = stats.seconds;
+  return py::make_tuple(assignment, prices, d);
+}
+
+}  // namespace
+
+void register_optimal(py::module_& m) {
+  m.def("optimal_rows", &optimal, py::arg("latents"), py::arg("sources"), py::kw_only(),
+        py::arg("tolerance"), py::arg("instruction_set"), py::arg("threads"), py::arg("depth"),
+        py::arg("poll").none(true), "Optimal transport (see gtn_label.match_optimal).");
+}
+
+}  // namespace gtn

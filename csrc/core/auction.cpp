@@ -1,0 +1,268 @@
+#include "core/auction.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+
+namespace gtn {
+namespace {
+
+// The schedule is part of the contract: other constants give other pairs where these are not
+// unique, and other results for a tolerance above 0.
+constexpr int kRatioBits = 2;  // epsilon falls by so many bits a phase
+constexpr int kCutBits = 8;    // a phase that is not the last leaves n >> 8 sources to the next
+constexpr int64_t kFewestBidders = 64;
+
+// Rounds with fewer bidders are over before other threads have woken.
+constexpr int64_t kBiddersWorthSharing = 512;
+
+}  // namespace
+
+Prices::Prices(const DistinctLatents& distinct) : distinct_(distinct) {
+  if (!distinct.all_different()) {
+    start_.assign(distinct.count() + 1, 0);
+    for (LatentId id = 0; id < distinct.count(); ++id) {
+      start_[id + 1] = start_[id] + distinct.members(id);
+    }
+  }
+  slots_.resize(distinct.latents());
+  for (LatentId id = 0; id < distinct.count(); ++id) {
+    for (int64_t s = begin(id); s < end(id); ++s) {
+      slots_[s] = {0, static_cast<int32_t>(s - begin(id)), -1};
+    }
+  }
+  least_.assign(distinct.count(), 0);
+}
+
+void Prices::sell(LatentId id, int64_t price, int32_t owner) {
+  const auto first = slots_.begin() + begin(id), last = slots_.begin() + end(id);
+  std::pop_heap(first, last, dearer);
+  (last - 1)->price = price;
+  (last - 1)->owner = owner;
+  std::push_heap(first, last, dearer);
+  least_[id] = first->price;
+}
+
+void Prices::release(LatentId id, int32_t owner) {
+  for (int64_t s = begin(id); s < end(id); ++s) {
+    if (slots_[s].owner == owner) {
+      slots_[s].owner = -1;
+      return;
+    }
+  }
+}
+
+void Prices::owners(LatentId id, FunctionRef<void(Rank, int32_t)> visit) const {
+  for (int64_t s = begin(id); s < end(id); ++s) {
+    visit(distinct_.member(id, slots_[s].member), slots_[s].owner);
+  }
+}
+
+Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
+                 std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
+                 int64_t depth, Parallel& parallel, AuctionStats& stats)
+    : scorer_(scorer),
+      grid_(grid),
+      distinct_(distinct),
+      sources_(sources),
+      prices_(prices),
+      search_(search),
+      depth_(std::min<int64_t>(depth, distinct.count())),
+      parallel_(parallel),
+      stats_(stats) {
+  const size_t n = sources.size();
+  holds_.assign(n, -1);
+  ids_.resize(n * depth_);
+  scores_.resize(n * depth_);
+  length_.assign(n, 0);
+  outside_.assign(n, INT64_MAX / 4);
+  outside_id_.assign(n, -1);
+}
+
+int64_t Auction::exact_score(int32_t source, LatentId id) const {
+  return grid_.of(scorer_.score(distinct_.row(id), 1.0, sources_[source]));
+}
+
+bool Auction::look(int32_t source, bool second_too, Choice& choice) {
+  Choice c;
+  int32_t* ids = &ids_[source * depth_];
+  int64_t* scores = &scores_[source * depth_];
+  for (int32_t t = 0; t < length_[source]; ++t) {
+    LatentId id = ids[t] < 0 ? ~ids[t] : ids[t];
+    int64_t value = scores[t] - prices_.of(id);
+    if (value < c.second) continue;
+    if (ids[t] < 0) {
+      scores[t] = exact_score(source, id);
+      ids[t] = id;
+      value = scores[t] - prices_.of(id);
+      if (value < c.second) continue;
+    }
+    if (value > c.best || (value == c.best && id < c.id)) {
+      c.second = c.best;
+      c.best = value;
+      c.id = id;
+    } else {
+      c.second = value;
+    }
+  }
+  choice = c;
+  const int64_t outside = outside_[source];
+  if (second_too && c.second < outside) return false;
+  return c.best > outside || (c.best == outside && c.id <= outside_id_[source]);
+}
+
+void Auction::rescan(std::span<const int32_t> sources) {
+  std::vector<SourceRow> rows(sources.size());
+  for (size_t i = 0; i < sources.size(); ++i) rows[i] = sources_[sources[i]];
+  std::vector<PricedList> lists(sources.size());
+  search_.search(rows, depth_, lists);
+  stats_.scans += std::ssize(sources);
+  ++stats_.batches;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const int32_t s = sources[i];
+    const PricedList& list = lists[i];
+    const size_t length = std::min<size_t>(list.items.size(), depth_);
+    length_[s] = static_cast<int32_t>(length);
+    outside_[s] = list.outside;
+    outside_id_[s] = list.outside_id;
+    for (size_t t = 0; t < length; ++t) {
+      const PricedCandidate& c = list.items[t];
+      ids_[s * depth_ + t] = c.exact ? c.id : ~c.id;
+      scores_[s * depth_ + t] = c.score;
+    }
+  }
+}
+
+// The best latents of some sources, searching for those whose lists are used up.
+void Auction::choose(std::span<const int32_t> sources, bool second_too,
+                     std::vector<Choice>& choices) {
+  const int64_t n = std::ssize(sources);
+  choices.resize(n);
+  std::vector<uint8_t> sure(n);
+  const auto look_at = [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) sure[i] = look(sources[i], second_too, choices[i]);
+  };
+  if (n < kBiddersWorthSharing) {
+    look_at(0, n, 0);
+  } else {
+    parallel_.run(n, 256, look_at);
+  }
+  std::vector<int32_t> again;
+  for (int64_t i = 0; i < n; ++i) {
+    if (!sure[i]) again.push_back(sources[i]);
+  }
+  if (again.empty()) return;
+  rescan(again);
+  for (int64_t i = 0; i < n; ++i) {
+    if (!sure[i] && !look(sources[i], second_too, choices[i])) {
+      throw std::logic_error("a search did not certify the best latents of a source");
+    }
+  }
+}
+
+// Sources that would gain more than epsilon by another latent give theirs up.
+void Auction::drop_unhappy() {
+  std::vector<int32_t> placed;
+  waiting_.clear();
+  for (int32_t i = 0; i < std::ssize(holds_); ++i) {
+    (holds_[i] < 0 ? waiting_ : placed).push_back(i);
+  }
+  std::vector<Choice> choices;
+  choose(placed, false, choices);
+  for (size_t k = 0; k < placed.size(); ++k) {
+    const int32_t i = placed[k];
+    const LatentId id = holds_[i];
+    if (exact_score(i, id) - prices_.of(id) >= choices[k].best - epsilon_) continue;
+    prices_.release(id, i);
+    holds_[i] = -1;
+    waiting_.push_back(i);
+  }
+  std::sort(waiting_.begin(), waiting_.end());
+}
+
+void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
+  struct Bid {
+    LatentId id;
+    int32_t source;
+    int64_t price;
+  };
+  ++stats_.phases;
+  drop_unhappy();
+  std::vector<Choice> choices;
+  std::vector<Bid> bids;
+  std::vector<int32_t> still;
+  std::vector<LatentId> raised;
+  int64_t bidders = std::ssize(holds_);
+  while (std::ssize(waiting_) > limit) {
+    parallel_.poll_if_due();
+    const size_t count = std::min<int64_t>(bidders, std::ssize(waiting_));
+    choose(std::span(waiting_).first(count), true, choices);
+    bids.clear();
+    for (size_t k = 0; k < count; ++k) {
+      const Choice& c = choices[k];
+      const int64_t second = c.second == kNothing ? c.best : c.second;
+      bids.push_back({c.id, waiting_[k], prices_.of(c.id) + (c.best - second) + epsilon_});
+    }
+    std::sort(bids.begin(), bids.end(), [](const Bid& a, const Bid& b) {
+      if (a.id != b.id) return a.id < b.id;
+      return a.price != b.price ? a.price > b.price : a.source < b.source;
+    });
+    still.assign(waiting_.begin() + count, waiting_.end());
+    raised.clear();
+    int64_t winners = 0;
+    LatentId full = -1;  // its members are all dearer than the bids that are left
+    for (const Bid& b : bids) {
+      if (b.id == full || b.price <= prices_.of(b.id)) {
+        full = b.id;
+        still.push_back(b.source);
+        continue;
+      }
+      const int32_t loser = prices_.cheapest_owner(b.id);
+      if (loser >= 0) {
+        holds_[loser] = -1;
+        still.push_back(loser);
+      }
+      prices_.sell(b.id, b.price, b.source);
+      holds_[b.source] = b.id;
+      if (raised.empty() || raised.back() != b.id) raised.push_back(b.id);
+      ++winners;
+    }
+    search_.raised(raised);
+    std::sort(still.begin(), still.end());
+    waiting_.swap(still);
+    bidders = std::max(kFewestBidders, 4 * winners);
+    ++stats_.rounds;
+    stats_.bids += std::ssize(bids);
+    on_round(std::ssize(holds_) - std::ssize(waiting_));
+  }
+}
+
+// The duality gap: how much more the sources could have at these prices, in all.
+void Auction::measure() {
+  std::vector<int32_t> all(holds_.size());
+  std::iota(all.begin(), all.end(), 0);
+  std::vector<Choice> choices;
+  choose(all, false, choices);
+  primal_ = gap_ = 0.0;
+  for (const int32_t i : all) {
+    const int64_t score = exact_score(i, holds_[i]);
+    primal_ += static_cast<double>(score);
+    gap_ += static_cast<double>(choices[i].best - (score - prices_.of(holds_[i])));
+  }
+}
+
+void Auction::run(int64_t epsilon, double tolerance, double moment,
+                  FunctionRef<void(int64_t)> on_round) {
+  const int64_t n = std::ssize(sources_);
+  for (epsilon_ = epsilon;; epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits)) {
+    // Every source ends within epsilon of its best.
+    const bool enough = static_cast<double>(n) * static_cast<double>(epsilon_) <= tolerance * moment;
+    const bool last = epsilon_ == 1;
+    phase(last || enough ? 0 : n >> kCutBits, on_round);
+    if (!last && !enough) continue;
+    measure();
+    if (last || gap_ <= tolerance * (moment - primal_)) return;
+  }
+}
+
+}  // namespace gtn

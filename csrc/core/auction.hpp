@@ -1,0 +1,122 @@
+// Optimal transport over one group by auction (Bertsekas 1979, 1988; similar objects: Bertsekas and
+// Castanon 1989): sources bid for latents, prices rise, and with a bid increment epsilon every
+// source ends within epsilon of the best it could have at those prices. Phases shrink epsilon to 1,
+// where the factor of the grid makes the assignment optimal.
+//
+// Rounds are synchronous: all bidders of a round see the same prices. The result is therefore a
+// pure function of scores and tolerance; the lists of latents that sources keep are only a cache,
+// and a source whose list no longer certifies its two best latents is searched again.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "core/contract.hpp"
+#include "core/distinct.hpp"
+#include "core/function_ref.hpp"
+#include "core/parallel.hpp"
+#include "core/priced_search.hpp"
+#include "core/score_grid.hpp"
+
+namespace gtn {
+
+struct AuctionStats {
+  int64_t phases = 0, rounds = 0, bids = 0;
+  int64_t scans = 0;     // sources searched
+  int64_t batches = 0;   // searches
+  int64_t rescored = 0;  // exact scores computed for lists
+};
+
+// Prices by id, and by member of an id: members of equal latents are sold one by one.
+class Prices {
+ public:
+  explicit Prices(const DistinctLatents& distinct);
+
+  // Least price of a member.
+  int64_t of(LatentId id) const { return least_[id]; }
+  const std::vector<int64_t>& least() const { return least_; }
+  // The owner of the cheapest member, lowest rank first, -1 if it has none.
+  int32_t cheapest_owner(LatentId id) const { return slots_[begin(id)].owner; }
+  // Sells the cheapest member to `owner` at a price above its own.
+  void sell(LatentId id, int64_t price, int32_t owner);
+  void release(LatentId id, int32_t owner);
+  // Calls visit(rank, owner) for each member of an id.
+  void owners(LatentId id, FunctionRef<void(Rank rank, int32_t owner)> visit) const;
+
+ private:
+  struct Slot {
+    int64_t price;
+    int32_t member;
+    int32_t owner;
+  };
+  static bool dearer(const Slot& a, const Slot& b) {
+    return a.price != b.price ? a.price > b.price : a.member > b.member;
+  }
+  int64_t begin(LatentId id) const { return start_.empty() ? id : start_[id]; }
+  int64_t end(LatentId id) const { return start_.empty() ? id + 1 : start_[id + 1]; }
+
+  const DistinctLatents& distinct_;
+  std::vector<int64_t> start_;
+  std::vector<Slot> slots_;  // of an id: a heap, the cheapest first
+  std::vector<int64_t> least_;
+};
+
+class Auction {
+ public:
+  // depth: latents that a list holds.
+  Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
+          std::span<const SourceRow> sources, Prices& prices, PricedSearch& search, int64_t depth,
+          Parallel& parallel, AuctionStats& stats);
+
+  // Runs phases from `epsilon` down until dual - primal <= tolerance * (moment - primal), all of
+  // them integers of the grid, or the assignment is optimal. 0: optimal.
+  void run(int64_t epsilon, double tolerance, double moment,
+           FunctionRef<void(int64_t placed)> on_round);
+
+  // The id that each source of `sources` took.
+  const std::vector<LatentId>& holds() const { return holds_; }
+  double primal() const { return primal_; }
+  // dual - primal
+  double gap() const { return gap_; }
+  int64_t epsilon() const { return epsilon_; }
+
+ private:
+  struct Choice {
+    int64_t best = kNothing, second = kNothing;
+    LatentId id = -1;
+  };
+  // False if the list does not certify the choice; `second_too`: its second best as well.
+  bool look(int32_t source, bool second_too, Choice& choice);
+  void choose(std::span<const int32_t> sources, bool second_too, std::vector<Choice>& choices);
+  void rescan(std::span<const int32_t> sources);
+  int64_t exact_score(int32_t source, LatentId id) const;
+  void drop_unhappy();
+  void phase(int64_t limit, FunctionRef<void(int64_t)> on_round);
+  void measure();
+
+  const Scorer& scorer_;
+  const ScoreGrid& grid_;
+  const DistinctLatents& distinct_;
+  std::span<const SourceRow> sources_;
+  Prices& prices_;
+  PricedSearch& search_;
+  int64_t depth_;
+  Parallel& parallel_;
+  AuctionStats& stats_;
+
+  int64_t epsilon_ = 1;
+  double primal_ = 0.0, gap_ = 0.0;
+  std::vector<LatentId> holds_;
+  std::vector<int32_t> waiting_;  // ascending
+
+  // The lists: [sources][depth]. An id is stored as ~id while its score is an upper bound.
+  std::vector<int32_t> ids_;
+  std::vector<int64_t> scores_;
+  std::vector<int32_t> length_;
+  std::vector<int64_t> outside_;
+  std::vector<LatentId> outside_id_;
+};
+
+}  // namespace gtn

@@ -1,0 +1,44 @@
+// optimal_rows: optimal transport on plain pointers: checks, the grid of integer scores, the auction
+// of each group, prices and certificate. Called by the bindings; no Python here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "core/auction.hpp"
+#include "core/parallel.hpp"
+#include "core/rows.hpp"
+
+namespace gtn {
+
+struct OptimalInput {
+  Rows latents;  // [m, dim]
+  Rows sources;  // [n, dim]
+  double tolerance = 0.0;
+  int64_t depth = 64;  // latents that a source's list holds
+  int threads = 1;
+  const ExactKernels* kernels = &exact_portable;
+};
+
+struct OptimalOutput {
+  int64_t* assignment;  // [n] latent row by source row
+  double* prices;       // [m] by latent row, in units of <source, latent>
+};
+
+struct OptimalStats {
+  AuctionStats auction;
+  double primal = 0.0, gap = 0.0, unit = 0.0;
+  int64_t distinct = 0;
+  int exponent = 0;
+  double seconds = 0.0;
+};
+
+// Makes a backend's search over one group.
+using PricedBackend = std::function<std::unique_ptr<PricedSearch>(
+    const Scorer&, const ScoreGrid&, const DistinctLatents&, const Prices&, Parallel&)>;
+
+OptimalStats optimal_rows(const OptimalInput& input, const PricedBackend& backend,
+                          const OptimalOutput& output, int64_t& placed, Poll poll);
+
+}  // namespace gtn

@@ -1,0 +1,51 @@
+// PricedSearch: the search of optimal transport: for a source, the latents of largest score - price
+// and a bound of all others. Prices only rise, so a list stays certified for ever: `outside` only
+// becomes safer. Latents go by distinct id (distinct.hpp), and scores and prices are integers
+// (score_grid.hpp).
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "core/indices.hpp"
+
+namespace gtn {
+
+// Below every score less its price.
+constexpr int64_t kNothing = std::numeric_limits<int64_t>::min() / 4;
+
+struct PricedCandidate {
+  LatentId id;
+  int64_t score;  // exact, or an upper bound
+  bool exact;
+};
+
+struct PricedList {
+  std::vector<PricedCandidate> items;  // about by score - price, descending
+  // Every id that is not listed has score - price below `outside`, or equal to it and a higher id
+  // than outside_id (-1: nothing is known of ids).
+  int64_t outside = kNothing;
+  LatentId outside_id = -1;
+
+  void clear() {
+    items.clear();
+    outside = kNothing;
+    outside_id = -1;
+  }
+};
+
+class PricedSearch {
+ public:
+  virtual ~PricedSearch() = default;
+
+  // Lists about `depth` latents for each source at the prices of now.
+  virtual void search(std::span<const SourceRow> sources, int64_t depth,
+                      std::span<PricedList> lists) = 0;
+
+  // The prices of these ids rose.
+  virtual void raised(std::span<const LatentId> ids) = 0;
+};
+
+}  // namespace gtn
