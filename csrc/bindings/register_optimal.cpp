@@ -1,8 +1,8 @@
 // _core.optimal_rows: optimal transport; rows in, arrays out.
 #include "bindings/arguments.hpp"
 #include "bindings/register.hpp"
-#include "core/exact_priced_scan.hpp"
 #include "core/optimal.hpp"
+#include "cpu/priced_cpu.hpp"
 
 namespace py = pybind11;
 
@@ -30,19 +30,15 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   OptimalStats stats;
   {
     const py::gil_scoped_release released;
-    stats = optimal_rows(
-        in,
-        [](const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
-           const Prices& of, Parallel& parallel) -> std::unique_ptr<PricedSearch> {
-          return std::make_unique<ExactPricedScan>(scorer, grid, distinct, of, parallel);
-        },
-        out, placed, on_poll);
+    stats = optimal_rows(in, priced_cpu_backend(select_instruction_set(instruction_set)), out,
+                         placed, on_poll);
   }
   py::dict d;
   d["phases"] = stats.auction.phases;
   d["rounds"] = stats.auction.rounds;
   d["bids"] = stats.auction.bids;
   d["scans"] = stats.auction.scans;
+  d["full_scans"] = stats.auction.full_scans;
   d["batches"] = stats.auction.batches;
   d["primal"] = stats.primal;
   d["gap"] = stats.gap;

@@ -60,13 +60,14 @@ void Prices::owners(LatentId id, FunctionRef<void(Rank, int32_t)> visit) const {
 
 Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
                  std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
-                 int64_t depth, Parallel& parallel, AuctionStats& stats)
+                 PricedSearch& exact, int64_t depth, Parallel& parallel, AuctionStats& stats)
     : scorer_(scorer),
       grid_(grid),
       distinct_(distinct),
       sources_(sources),
       prices_(prices),
       search_(search),
+      exact_(exact),
       depth_(std::min<int64_t>(depth, distinct.count())),
       parallel_(parallel),
       stats_(stats) {
@@ -111,11 +112,11 @@ bool Auction::look(int32_t source, bool second_too, Choice& choice) {
   return c.best > outside || (c.best == outside && c.id <= outside_id_[source]);
 }
 
-void Auction::rescan(std::span<const int32_t> sources) {
+void Auction::rescan(std::span<const int32_t> sources, PricedSearch& search) {
   std::vector<SourceRow> rows(sources.size());
   for (size_t i = 0; i < sources.size(); ++i) rows[i] = sources_[sources[i]];
   std::vector<PricedList> lists(sources.size());
-  search_.search(rows, depth_, lists);
+  search.search(rows, depth_, lists);
   stats_.scans += std::ssize(sources);
   ++stats_.batches;
   for (size_t i = 0; i < sources.size(); ++i) {
@@ -148,15 +149,20 @@ void Auction::choose(std::span<const int32_t> sources, bool second_too,
     parallel_.run(n, 256, look_at);
   }
   std::vector<int32_t> again;
-  for (int64_t i = 0; i < n; ++i) {
-    if (!sure[i]) again.push_back(sources[i]);
-  }
-  if (again.empty()) return;
-  rescan(again);
-  for (int64_t i = 0; i < n; ++i) {
-    if (!sure[i] && !look(sources[i], second_too, choices[i])) {
-      throw std::logic_error("a search did not certify the best latents of a source");
+  for (PricedSearch* search : {&search_, &exact_}) {
+    again.clear();
+    for (int64_t i = 0; i < n; ++i) {
+      if (!sure[i]) again.push_back(sources[i]);
     }
+    if (again.empty()) return;
+    if (search == &exact_) stats_.full_scans += std::ssize(again);
+    rescan(again, *search);
+    for (int64_t i = 0; i < n; ++i) {
+      if (!sure[i]) sure[i] = look(sources[i], second_too, choices[i]);
+    }
+  }
+  if (std::find(sure.begin(), sure.end(), 0) != sure.end()) {
+    throw std::logic_error("an exact search did not certify the best latents of a source");
   }
 }
 

@@ -25,6 +25,7 @@ namespace gtn {
 struct AuctionStats {
   int64_t phases = 0, rounds = 0, bids = 0;
   int64_t scans = 0;     // sources searched
+  int64_t full_scans = 0;  // of these, by scoring every latent exactly
   int64_t batches = 0;   // searches
   int64_t rescored = 0;  // exact scores computed for lists
 };
@@ -65,10 +66,10 @@ class Prices {
 
 class Auction {
  public:
-  // depth: latents that a list holds.
+  // depth: latents that a list holds. search: the backend's.
   Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
-          std::span<const SourceRow> sources, Prices& prices, PricedSearch& search, int64_t depth,
-          Parallel& parallel, AuctionStats& stats);
+          std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
+          PricedSearch& exact, int64_t depth, Parallel& parallel, AuctionStats& stats);
 
   // Runs phases from `epsilon` down until dual - primal <= tolerance * (moment - primal), all of
   // them integers of the grid, or the assignment is optimal. 0: optimal.
@@ -90,7 +91,7 @@ class Auction {
   // False if the list does not certify the choice; `second_too`: its second best as well.
   bool look(int32_t source, bool second_too, Choice& choice);
   void choose(std::span<const int32_t> sources, bool second_too, std::vector<Choice>& choices);
-  void rescan(std::span<const int32_t> sources);
+  void rescan(std::span<const int32_t> sources, PricedSearch& search);
   int64_t exact_score(int32_t source, LatentId id) const;
   void drop_unhappy();
   void phase(int64_t limit, FunctionRef<void(int64_t)> on_round);
@@ -102,6 +103,7 @@ class Auction {
   std::span<const SourceRow> sources_;
   Prices& prices_;
   PricedSearch& search_;
+  PricedSearch& exact_;  // certifies everything
   int64_t depth_;
   Parallel& parallel_;
   AuctionStats& stats_;

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "core/exact_priced_scan.hpp"
 #include "core/float_mode.hpp"
 #include "core/norms.hpp"
 #include "core/order.hpp"
@@ -65,7 +66,16 @@ OptimalStats optimal_rows(const OptimalInput& in, const PricedBackend& backend,
   const double moment = std::ldexp(spread * static_cast<double>(n), grid.exponent()) *
                         static_cast<double>(grid.factor());
 
-  const Scorer scorer(latents, in.sources, *in.kernels);
+  // Powers of two: divisions by them round nothing.
+  const auto length_of = [](const std::vector<double>& squares) {
+    int e;
+    std::frexp(std::sqrt(*std::max_element(squares.begin(), squares.end())), &e);
+    return std::ldexp(1.0, e);
+  };
+  latents.length = length_of(xx);
+  Rows given = in.sources;
+  given.length = length_of(yy);
+  const Scorer scorer(latents, given, *in.kernels);
   std::vector<double> norms(xx.size());
   for (size_t i = 0; i < xx.size(); ++i) norms[i] = std::sqrt(xx[i]);
   std::vector<int32_t> rows(m), sources(n);
@@ -74,8 +84,9 @@ OptimalStats optimal_rows(const OptimalInput& in, const PricedBackend& backend,
   const DistinctLatents distinct(scorer, sorted_by_norm(rows, norms, false, parallel), norms,
                                  parallel);
   Prices prices(distinct);
+  ExactPricedScan exact(scorer, grid, distinct, prices, parallel);
   const auto search = backend(scorer, grid, distinct, prices, parallel);
-  Auction auction(scorer, grid, distinct, sources, prices, *search, in.depth, parallel,
+  Auction auction(scorer, grid, distinct, sources, prices, *search, exact, in.depth, parallel,
                   stats.auction);
   auction.run(epsilon, in.tolerance, moment, [&](int64_t now) { placed = now; });
   for (LatentId id = 0; id < distinct.count(); ++id) {

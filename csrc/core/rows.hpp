@@ -15,6 +15,9 @@ struct Rows {
   int64_t count = 0;
   int64_t dim = 0;
   const double* mean = nullptr;  // [dim] or null: row k reads as double(data[k]) - mean[k]
+  // If set, every row counts as this long: what works on unit vectors then works on rows divided by
+  // it. No row is longer.
+  double length = 0.0;
   const char* name = "";         // the argument's name in error messages
 };
 

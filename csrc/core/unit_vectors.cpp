@@ -40,7 +40,8 @@ void unit_row(const Rows& rows, int64_t row, double norm, double* unit) {
 
 void unit_row(const Rows& rows, int64_t row, double* unit) {
   widen_row(rows, row, unit);
-  scale(unit, 1.0 / std::sqrt(product(unit, unit, rows.dim)), rows.dim);
+  const double length = rows.length > 0.0 ? rows.length : std::sqrt(product(unit, unit, rows.dim));
+  scale(unit, 1.0 / length, rows.dim);
 }
 
 std::vector<double> mean_direction(const Rows& rows, int64_t count,

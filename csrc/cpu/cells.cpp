@@ -24,9 +24,13 @@ class Seeding {
   std::vector<std::vector<int32_t>> assign() const;
 
  private:
+  double length(LatentId id) const {
+    const double all = scorer_.latents().length;
+    return all > 0.0 ? all : distinct_.norm(id);
+  }
   void unit_row(LatentId id, std::vector<double>& wide, float* out) const {
     widen_row(scorer_.latents(), distinct_.row(id), wide.data());
-    const double norm = distinct_.norm(id);
+    const double norm = length(id);
     for (size_t k = 0; k < dim_; ++k) out[k] = static_cast<float>(wide[k] / norm - middle_[k]);
   }
   size_t nearest(const float* v, float& distance) const;
@@ -50,7 +54,7 @@ bool Seeding::find() {
   std::vector<float> rows(sample * dim_);
   for (size_t i = 0; i < sample; ++i) {
     widen_row(scorer_.latents(), distinct_.row(ids_[i]), wide.data());
-    const double norm = distinct_.norm(ids_[i]);
+    const double norm = length(ids_[i]);
     for (size_t k = 0; k < dim_; ++k) sum[k] += wide[k] / norm;
   }
   for (size_t k = 0; k < dim_; ++k) middle_[k] = sum[k] / static_cast<double>(sample);

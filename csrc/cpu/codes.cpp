@@ -86,12 +86,13 @@ int64_t LatentCodes::bytes() const {
 }
 
 LatentCodes::LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmetic arithmetic,
-                         Parallel& parallel)
+                         Parallel& parallel, std::optional<Pricing> pricing)
     : scorer_(scorer),
       distinct_(free.distinct()),
+      pricing_(pricing),
       arithmetic_(arithmetic),
       dim_(scorer.latents().dim),
-      steps_(steps_for(dim_, arithmetic)),
+      steps_(steps_for(dim_, arithmetic) + (pricing ? 1 : 0)),
       live_(free.ids()) {
   auto members = choose_cells(scorer, distinct_, spread_ids(free), parallel);
   cells_.resize(members.size());
@@ -174,7 +175,7 @@ void LatentCodes::make_bands(std::vector<LatentId>& ids, Cell& cell, Parallel& p
     Band band;
     band.first_panel = panel_count_;
     band.live = bands[b].count;
-    band.step = step_for(bands[b].extent, code_limit(arithmetic_), dim_);
+    band.step = step_for(bands[b].extent, code_limit(arithmetic_), dim_, pricing_.has_value());
     band.radius = bands[b].extent.norm;
     panel_count_ += band.panels();
     band_of_panel_.resize(panel_count_, static_cast<int32_t>(bands_.size()));
@@ -210,6 +211,7 @@ void LatentCodes::encode_band(std::span<const LatentId> ids, const Cell& cell, B
         most = std::max(
             most, narrow ? quantise(v.data(), dim_, band.step, 128, reinterpret_cast<uint8_t*>(row))
                          : quantise(v.data(), dim_, band.step, 0, reinterpret_cast<int16_t*>(row)));
+        if (pricing_) code_price(id, band, row + row_bytes - 4);
       }
       std::byte* out = lane(position);
       for (int32_t s = 0; s < steps_; ++s, out += 4 * kPanelLatents) {
@@ -222,6 +224,19 @@ void LatentCodes::encode_band(std::span<const LatentId> ids, const Cell& cell, B
     left = std::max(left, most);
   });
   band.residual = residual_bound(left, band.step, band.radius, dim_);
+}
+
+void LatentCodes::code_price(LatentId id, const Band& band, void* out) const {
+  const double sum = pricing_->of[id] / (band.step * pricing_->source_step);
+  constexpr double kMost = 0x1p40;
+  pricing_->digits.write(price_shift() - std::llrint(std::min(sum, kMost)), out);
+}
+
+void LatentCodes::reprice(std::span<const LatentId> ids) {
+  for (const LatentId id : ids) {
+    const int32_t position = position_of_[id];
+    code_price(id, bands_[band_of(position)], lane(position) + (steps_ - 1) * 4 * kPanelLatents);
+  }
 }
 
 void LatentCodes::remove(std::span<const LatentId> ids, Parallel& parallel) {

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -25,6 +26,13 @@
 #include "cpu/quantise.hpp"
 
 namespace gtn {
+
+// Prices of latents in the codes (quantise.hpp), in the units of cosines.
+struct Pricing {
+  PriceDigits digits;
+  double source_step;            // of all sources
+  std::span<const double> of;    // [ids]
+};
 
 struct Band {
   int64_t first_panel = 0;
@@ -47,7 +55,7 @@ struct Cell {
 class LatentCodes {
  public:
   LatentCodes(const Scorer& scorer, const FreeLatents& free, Arithmetic arithmetic,
-              Parallel& parallel);
+              Parallel& parallel, std::optional<Pricing> pricing = {});
 
   Arithmetic arithmetic() const { return arithmetic_; }
   int32_t steps() const { return steps_; }
@@ -57,6 +65,10 @@ class LatentCodes {
   const void* panels() const { return panels_.get(); }
   LatentId id_at(int32_t position) const { return id_at_[position]; }
   void remove(std::span<const LatentId> ids, Parallel& parallel);
+  // Codes the prices of these ids anew.
+  void reprice(std::span<const LatentId> ids);
+  // What sums carry beside products and prices, as the price's digits have a range of both signs.
+  int32_t price_shift() const { return pricing_ ? pricing_->digits.largest() : 0; }
   int64_t bytes() const;
   // Bytes of the codes of n latents, for budgets.
   static int64_t bytes_for(int64_t n, int64_t dim, Arithmetic arithmetic);
@@ -77,10 +89,12 @@ class LatentCodes {
   std::byte* lane(int64_t position) const {
     return panels_.get() + position / kPanelLatents * panel_bytes() + position % kPanelLatents * 4;
   }
+  void code_price(LatentId id, const Band& band, void* out) const;
   size_t band_of(int32_t position) const { return band_of_panel_[position / kPanelLatents]; }
 
   const Scorer& scorer_;
   const DistinctLatents& distinct_;
+  std::optional<Pricing> pricing_;
   Arithmetic arithmetic_;
   int64_t dim_;
   int32_t steps_;

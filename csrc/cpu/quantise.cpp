@@ -17,9 +17,11 @@ constexpr float kMagic = 0x1.8p23f;
 
 // The largest code norm of either side: products of two such norms, and so by Cauchy-Schwarz all
 // dot products, stay below 2^31. Rounding adds at most half a step a dimension.
-double largest_code_norm(int64_t dim) {
-  return std::max(1.0, 46340.0 - 0.5 * std::sqrt(static_cast<double>(dim)) - 2.0);
+double largest_code_norm(int64_t dim, double root = 46340.0) {
+  return std::max(1.0, root - 0.5 * std::sqrt(static_cast<double>(dim)) - 2.0);
 }
+// With prices: products below 2^30, prices another 2^30.
+constexpr double kPricedRoot = 32767.0;
 
 template <class Code>
 int64_t sum_of(const Code* codes, int64_t dim) {
@@ -36,10 +38,10 @@ double norm_of(const Code* codes, int64_t dim) {
 }
 
 template <class Code>
-SourceCode encode(const double* unit, int64_t dim, double limit, void* out) {
+SourceCode encode(const double* unit, int64_t dim, double step, void* out) {
   SourceCode code;
   auto* codes = static_cast<Code*>(out);
-  code.step = step_for({extent_of(unit, dim).largest, 1.0}, limit, dim);
+  code.step = step;
   const double left = quantise(unit, dim, code.step, 0, codes);
   code.coded_norm = round_up(code.step * norm_of(codes, dim), dim);
   code.residual = residual_bound(left, code.step, 1.0, dim);
@@ -76,8 +78,10 @@ Extent extent_of(const double* v, int64_t dim) {
   return e;
 }
 
-double step_for(const Extent& extent, double code_limit, int64_t dim) {
-  const double step = std::max(extent.largest / code_limit, extent.norm / largest_code_norm(dim));
+double step_for(const Extent& extent, double code_limit, int64_t dim, bool priced) {
+  const double root = priced ? kPricedRoot : 46340.0;
+  const double step =
+      std::max(extent.largest / code_limit, extent.norm / largest_code_norm(dim, root));
   // Codes are computed with the inverse; a step this small would overflow it. Such vectors are one
   // point.
   return std::max(step, 1e-290);
@@ -121,8 +125,57 @@ double residual_bound(double left, double step, double norm, int64_t dim) {
 SourceCode encode_source(const double* unit, int64_t dim, Arithmetic arithmetic, int32_t limit,
                          void* out) {
   std::memset(out, 0, static_cast<size_t>(steps_for(dim, arithmetic)) * 4);
-  return arithmetic == Arithmetic::int8 ? encode<int8_t>(unit, dim, static_cast<double>(limit), out)
-                                        : encode<int16_t>(unit, dim, 32767.0, out);
+  const bool narrow = arithmetic == Arithmetic::int8;
+  const double most = narrow ? static_cast<double>(limit) : 32767.0;
+  const double step = step_for({extent_of(unit, dim).largest, 1.0}, most, dim);
+  return narrow ? encode<int8_t>(unit, dim, step, out) : encode<int16_t>(unit, dim, step, out);
+}
+
+PriceDigits::PriceDigits(Arithmetic a, int32_t limit)
+    : arithmetic(a), weight(a == Arithmetic::int8 ? limit : 32767) {}
+
+void PriceDigits::write(int64_t sum, void* out) const {
+  sum = std::clamp<int64_t>(sum, -largest(), largest());
+  if (arithmetic == Arithmetic::int16) {
+    // The nearest multiple of the weight, and the rest.
+    int64_t high = std::clamp<int64_t>((sum + (sum < 0 ? -weight : weight) / 2) / weight, -32767, 32767);
+    const int16_t codes[2] = {static_cast<int16_t>(high), static_cast<int16_t>(sum - high * weight)};
+    std::memcpy(out, codes, 4);
+    return;
+  }
+  uint8_t codes[4];
+  for (int i = 0; i < 3; ++i) {
+    const int64_t left = 3 - i;  // digits that share what is to come
+    const int64_t digit = std::clamp<int64_t>(sum / weight / left, -127, 127);
+    codes[i] = static_cast<uint8_t>(digit + 128);
+    sum -= digit * weight;
+  }
+  codes[3] = static_cast<uint8_t>(std::clamp<int64_t>(sum, -127, 127) + 128);
+  std::memcpy(out, codes, 4);
+}
+
+double priced_source_step(double largest, int64_t dim, Arithmetic arithmetic, int32_t limit) {
+  const double most = arithmetic == Arithmetic::int8 ? static_cast<double>(limit) : 32767.0;
+  return step_for({largest, 1.0}, most, dim, true);
+}
+
+SourceCode encode_priced_source(const double* unit, int64_t dim, const PriceDigits& digits,
+                                double step, void* out) {
+  const int32_t steps = steps_for(dim, digits.arithmetic);
+  auto* bytes = static_cast<std::byte*>(out);
+  std::memset(bytes, 0, static_cast<size_t>(steps + 1) * 4);
+  if (digits.arithmetic == Arithmetic::int16) {
+    const SourceCode code = encode<int16_t>(unit, dim, step, out);
+    const int16_t weights[2] = {static_cast<int16_t>(digits.weight), 1};
+    std::memcpy(bytes + steps * 4, weights, 4);
+    return code;
+  }
+  SourceCode code = encode<int8_t>(unit, dim, step, out);
+  const auto weight = static_cast<int8_t>(digits.weight);
+  const int8_t weights[4] = {weight, weight, weight, 1};
+  std::memcpy(bytes + steps * 4, weights, 4);
+  code.start -= 128 * (3 * digits.weight + 1);
+  return code;
 }
 
 }  // namespace gtn

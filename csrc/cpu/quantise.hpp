@@ -32,7 +32,7 @@ Extent extent_of(const double* v, int64_t dim);
 
 // A step with which vectors of at most this extent have codes of at most `code_limit`, and such
 // that no integer product of two codes leaves int32.
-double step_for(const Extent& extent, double code_limit, int64_t dim);
+double step_for(const Extent& extent, double code_limit, int64_t dim, bool priced = false);
 
 // Writes the codes of v, plus `offset`, as int8, uint8 or int16. Returns |v / step - code|, rounded
 // up except for what residual_bound adds.
@@ -53,5 +53,26 @@ struct SourceCode {
 // Codes y/|y| into out ([steps][4 bytes]). limit: largest |int8 code| of the kernel.
 SourceCode encode_source(const double* unit, int64_t dim, Arithmetic arithmetic, int32_t limit,
                          void* out);
+
+// Prices. A latent's price is coded as the digits of one more step, which the codes of every source
+// multiply with the same weights, so that a sum is that of <y, x> - price. Sources then share a
+// step, and products leave the price its part of int32.
+
+// The weights of the digits, and the largest sum of them.
+struct PriceDigits {
+  PriceDigits(Arithmetic arithmetic, int32_t limit);
+  int32_t largest() const { return arithmetic == Arithmetic::int8 ? 127 * (3 * weight + 1) : 32767 * (weight + 1); }
+  // Writes the digits of a sum (4 bytes), clamped to [-largest, largest].
+  void write(int64_t sum, void* out) const;
+
+  Arithmetic arithmetic;
+  int32_t weight;
+};
+
+// The step that all sources of at most this largest coordinate share.
+double priced_source_step(double largest, int64_t dim, Arithmetic arithmetic, int32_t limit);
+// encode_source with that step, and the weights behind it.
+SourceCode encode_priced_source(const double* unit, int64_t dim, const PriceDigits& digits,
+                                double step, void* out);
 
 }  // namespace gtn

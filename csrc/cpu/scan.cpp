@@ -111,13 +111,19 @@ std::vector<std::pair<double, size_t>> Scan::cells_by_reach() const {
   return order;
 }
 
+double Scan::base(const Row& row, size_t b) const {
+  return row.source->base[cell_of_band_[b]] -
+         unit(row, codes_->bands()[b]) * static_cast<double>(codes_->price_shift());
+}
+
 // The least sum whose upper bound reaches the row's threshold; INT32_MAX if nothing in the band
 // can, by Cauchy-Schwarz.
 int32_t Scan::least_sum(const Row& row, size_t b) const {
   const Band& band = codes_->bands()[b];
-  const double base = row.source->base[cell_of_band_[b]];
-  if (base + band.radius + slack_ < row.threshold) return INT32_MAX;
-  const double least = std::ceil((row.threshold - error(row, band) - base) / unit(row, band));
+  // Prices are at least 0.
+  if (row.source->base[cell_of_band_[b]] + band.radius + slack_ < row.threshold) return INT32_MAX;
+  const double least =
+      std::ceil((row.threshold - error(row, band) - base(row, b)) / unit(row, band));
   if (!(least > -2147483647.0)) return INT32_MIN + 1;
   return least >= 2147483647.0 ? INT32_MAX : static_cast<int32_t>(least);
 }
@@ -164,7 +170,7 @@ void Scan::scan_tile(size_t t, size_t b, int64_t begin, int64_t end) {
 void Scan::take_hits(Row& row, size_t b, const int32_t* sums, const int32_t* positions,
                      int32_t hits) {
   const Band& band = codes_->bands()[b];
-  const double most = row.source->base[cell_of_band_[b]] + error(row, band);
+  const double most = base(row, b) + error(row, band);
   const double step = unit(row, band);
   const int64_t end = band.first_panel * kPanelLatents + band.live;
   for (int32_t h = 0; h < hits; ++h) {

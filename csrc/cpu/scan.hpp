@@ -71,8 +71,11 @@ class Scan {
   double unit(const Row& row, const Band& band) const { return band.step * row.source->code.step; }
   double error(const Row& row, const Band& band) const {
     const SourceCode& c = row.source->code;
-    return c.coded_norm * band.residual + c.residual * band.radius + slack_;
+    const double coded = c.coded_norm * band.residual + c.residual * band.radius + slack_;
+    return codes_->price_shift() > 0 ? coded + unit(row, band) : coded;  // prices are rounded
   }
+  // What a sum of products is added to.
+  double base(const Row& row, size_t band) const;
   int32_t least_sum(const Row& row, size_t band) const;
   std::vector<std::pair<double, size_t>> cells_by_reach() const;
   void scan_band(size_t band, int64_t part, int64_t parts);

@@ -1,0 +1,167 @@
+#include "cpu/priced_cpu.hpp"
+
+#include <algorithm>
+#include <mutex>
+
+#include "core/unit_vectors.hpp"
+
+namespace gtn {
+namespace {
+
+constexpr int64_t kWindow = 4096;  // sources searched at once
+constexpr int64_t kGroupsPerThread = 2;
+constexpr int64_t kCoarseDims = 8;  // int8 is hopeless in so few dimensions
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+}  // namespace
+
+PricedCpuSearch::PricedCpuSearch(const Scorer& scorer, const ScoreGrid& grid,
+                                 const DistinctLatents& distinct, const Prices& prices,
+                                 const Kernel& kernel, Parallel& parallel)
+    : scorer_(scorer),
+      grid_(grid),
+      prices_(prices),
+      kernel_(kernel),
+      parallel_(parallel),
+      free_(distinct),
+      unit_(scorer.latents().length * scorer.sources().length),
+      price_(distinct.count()),
+      scans_(parallel.threads()) {
+  for (LatentId id = 0; id < distinct.count(); ++id) price_[id] = cosine(prices.of(id));
+  make_codes(scorer.latents().dim <= kCoarseDims ? Arithmetic::int16 : Arithmetic::int8);
+}
+
+void PricedCpuSearch::make_codes(Arithmetic arithmetic) {
+  codes_.reset();
+  digits_ = std::make_unique<PriceDigits>(arithmetic, kernel_.source_limit_int8);
+  source_step_ = priced_source_step(largest_coordinate(), scorer_.latents().dim, arithmetic,
+                                    kernel_.source_limit_int8);
+  codes_ = std::make_unique<LatentCodes>(scorer_, free_, arithmetic, parallel_,
+                                         Pricing{*digits_, source_step_, price_});
+}
+
+double PricedCpuSearch::largest_coordinate() const {
+  const int64_t dim = scorer_.sources().dim;
+  std::mutex mutex;
+  double largest = 0.0;
+  parallel_.run(scorer_.sources().count, 1024, [&](int64_t begin, int64_t end, int) {
+    std::vector<double> row(dim);
+    double most = 0.0;
+    for (int64_t i = begin; i < end; ++i) {
+      unit_row(scorer_.sources(), i, row.data());
+      most = std::max(most, extent_of(row.data(), dim).largest);
+    }
+    std::lock_guard lock(mutex);
+    largest = std::max(largest, most);
+  });
+  return largest;
+}
+
+void PricedCpuSearch::raised(std::span<const LatentId> ids) {
+  for (const LatentId id : ids) price_[id] = cosine(prices_.of(id));
+  codes_->reprice(ids);
+}
+
+void PricedCpuSearch::search(std::span<const SourceRow> sources, int64_t depth,
+                             std::span<PricedList> lists) {
+  for (size_t from = 0; from < sources.size(); from += kWindow) {
+    const size_t count = std::min<size_t>(kWindow, sources.size() - from);
+    search_some(sources.subspan(from, count), depth, lists.subspan(from, count));
+  }
+}
+
+void PricedCpuSearch::search_some(std::span<const SourceRow> rows, int64_t depth,
+                                  std::span<PricedList> lists) {
+  const int64_t count = std::ssize(rows);
+  const int64_t dim = scorer_.latents().dim;
+  const auto& cells = codes_->cells();
+  const size_t bytes = static_cast<size_t>(codes_->steps()) * 4;
+  sources_.assign(rows.size(), {});
+  source_codes_.resize(rows.size() * bytes);
+  bases_.resize(rows.size() * cells.size());
+  parallel_.run(count, 8, [&](int64_t begin, int64_t end, int) {
+    std::vector<double> row(dim);
+    for (int64_t i = begin; i < end; ++i) {
+      CodedSource& s = sources_[i];
+      double* base = &bases_[i * cells.size()];
+      s.query = i;
+      s.norm = unit_;
+      unit_row(scorer_.sources(), rows[i], row.data());
+      for (size_t c = 0; c < cells.size(); ++c) {
+        base[c] = product(row.data(), cells[c].centre.data(), dim);
+        if (base[c] > s.level) {
+          s.level = base[c];
+          s.nearest = static_cast<int32_t>(c);
+        }
+      }
+      s.code = encode_priced_source(row.data(), dim, *digits_, source_step_,
+                                    &source_codes_[i * bytes]);
+      s.base = base;
+      s.bytes = &source_codes_[i * bytes];
+    }
+  });
+  if (cells.size() > 1) {
+    std::stable_sort(
+        sources_.begin(), sources_.end(),
+        [](const CodedSource& a, const CodedSource& b) { return a.nearest < b.nearest; });
+  }
+
+  ScanSettings settings;
+  settings.depth = depth;
+  const ScanKernel& kernel =
+      codes_->arithmetic() == Arithmetic::int8 ? kernel_.int8 : kernel_.int16;
+  const int64_t threads = parallel_.threads();
+  const int64_t live = codes_->live();
+  const int64_t tiles = ceil_div(count, kernel.tile_sources);
+  const int64_t most_tiles = Scan::most_sources(int64_t{4} * codes_->steps()) / kernel.tile_sources;
+  int64_t groups = std::max(ceil_div(tiles, most_tiles), kGroupsPerThread * threads);
+  groups = std::min(tiles, ceil_div(groups, threads) * threads);
+  int64_t parts = groups < threads ? ceil_div(2 * threads, groups) : 1;
+  parts = std::clamp<int64_t>(parts, 1, std::max<int64_t>(1, live / (4 * kPanelLatents)));
+  std::vector<CandidateList> found(rows.size());
+  for (CandidateList& list : found) list.outside = -kInfinity;
+  std::vector<std::mutex> locks(parts > 1 ? groups : 0);
+  parallel_.run(groups * parts, 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t group = t / parts;
+      const size_t first = tiles * group / groups * kernel.tile_sources;
+      const size_t last = std::min(count, tiles * (group + 1) / groups * kernel.tile_sources);
+      Scan& scan = scans_[thread];
+      scan.run(*codes_, kernel, settings, std::span(sources_).subspan(first, last - first),
+               t % parts, parts);
+      std::unique_lock<std::mutex> lock;
+      if (parts > 1) lock = std::unique_lock(locks[group]);
+      for (size_t i = first; i < last; ++i) scan.deliver(i - first, found[sources_[i].query]);
+    }
+  });
+  parallel_.run(count, 64, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      CandidateList& list = found[i];
+      PricedList& out = lists[i];
+      out.clear();
+      auto& items = list.items;
+      std::sort(items.begin(), items.end(),
+                [](const Candidate& a, const Candidate& b) { return a.upper > b.upper; });
+      const size_t keep = std::min<size_t>(depth, items.size());
+      double outside = list.outside;
+      if (keep < items.size()) outside = std::max(outside, items[keep].upper);
+      out.outside = outside == -kInfinity ? kNothing : grid_.above(outside);
+      for (size_t t = 0; t < keep; ++t) {
+        const LatentId id = items[t].id;
+        out.items.push_back({id, grid_.above(items[t].upper) + prices_.of(id), false});
+      }
+    }
+  });
+}
+
+PricedBackend priced_cpu_backend(const InstructionSet& set) {
+  return [&set](const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
+                const Prices& prices, Parallel& parallel) -> std::unique_ptr<PricedSearch> {
+    return std::make_unique<PricedCpuSearch>(scorer, grid, distinct, prices, set.scan, parallel);
+  };
+}
+
+}  // namespace gtn

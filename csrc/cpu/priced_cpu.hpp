@@ -1,0 +1,52 @@
+// The CPU's PricedSearch: the codes, kernels and scans of the greedy search (codes.hpp, scan.hpp)
+// with prices in the codes. No row is a unit vector here: all are divided by one length.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/optimal.hpp"
+#include "cpu/codes.hpp"
+#include "cpu/instruction_sets.hpp"
+#include "cpu/scan.hpp"
+
+namespace gtn {
+
+class PricedCpuSearch final : public PricedSearch {
+ public:
+  // scorer: with lengths for latents and sources (Rows::length).
+  PricedCpuSearch(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
+                  const Prices& prices, const Kernel& kernel, Parallel& parallel);
+
+  void search(std::span<const SourceRow> sources, int64_t depth,
+              std::span<PricedList> lists) override;
+  void raised(std::span<const LatentId> ids) override;
+
+ private:
+  void search_some(std::span<const SourceRow> sources, int64_t depth, std::span<PricedList> lists);
+  double largest_coordinate() const;
+  void make_codes(Arithmetic arithmetic);
+  double cosine(int64_t price) const { return grid_.real(price) / unit_; }
+
+  const Scorer& scorer_;
+  const ScoreGrid& grid_;
+  const Prices& prices_;
+  const Kernel& kernel_;
+  Parallel& parallel_;
+  FreeLatents free_;  // all of them
+  double unit_;       // score of a cosine of 1
+  std::vector<double> price_;  // by id, in cosines
+  double source_step_ = 1.0;
+  std::unique_ptr<PriceDigits> digits_;
+  std::unique_ptr<LatentCodes> codes_;
+
+  std::vector<CodedSource> sources_;
+  std::vector<std::byte> source_codes_;
+  std::vector<double> bases_;
+  std::vector<Scan> scans_;  // by thread
+};
+
+// Makes it for optimal_rows.
+PricedBackend priced_cpu_backend(const InstructionSet& set);
+
+}  // namespace gtn
