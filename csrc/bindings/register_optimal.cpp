@@ -44,6 +44,8 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   d["gap"] = stats.gap;
   d["exponent"] = stats.exponent;
   d["distinct"] = stats.distinct;
+  const auto& s = stats.auction.seconds;
+  d["t"] = py::make_tuple(s.search, s.choose - s.search, s.sell, s.measure);
   d["seconds"] = stats.seconds;
   return py::make_tuple(assignment, prices, d);
 }

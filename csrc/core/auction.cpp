@@ -4,6 +4,8 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "core/stats.hpp"
+
 namespace gtn {
 namespace {
 
@@ -113,10 +115,15 @@ bool Auction::look(int32_t source, bool second_too, Choice& choice) {
 }
 
 void Auction::rescan(std::span<const int32_t> sources, PricedSearch& search) {
+  PhaseTimer timer(stats_.seconds.search);
   std::vector<SourceRow> rows(sources.size());
-  for (size_t i = 0; i < sources.size(); ++i) rows[i] = sources_[sources[i]];
+  std::vector<int64_t> before(sources.size(), kNothing);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    rows[i] = sources_[sources[i]];
+    if (length_[sources[i]] > 0) before[i] = outside_[sources[i]];
+  }
   std::vector<PricedList> lists(sources.size());
-  search.search(rows, depth_, lists);
+  search.search(rows, before, depth_, lists);
   stats_.scans += std::ssize(sources);
   ++stats_.batches;
   for (size_t i = 0; i < sources.size(); ++i) {
@@ -137,6 +144,7 @@ void Auction::rescan(std::span<const int32_t> sources, PricedSearch& search) {
 // The best latents of some sources, searching for those whose lists are used up.
 void Auction::choose(std::span<const int32_t> sources, bool second_too,
                      std::vector<Choice>& choices) {
+  PhaseTimer timer(stats_.seconds.choose);  // searches too
   const int64_t n = std::ssize(sources);
   choices.resize(n);
   std::vector<uint8_t> sure(n);
@@ -203,6 +211,7 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
     parallel_.poll_if_due();
     const size_t count = std::min<int64_t>(bidders, std::ssize(waiting_));
     choose(std::span(waiting_).first(count), true, choices);
+    PhaseTimer timer(stats_.seconds.sell);
     bids.clear();
     for (size_t k = 0; k < count; ++k) {
       const Choice& c = choices[k];
@@ -245,6 +254,7 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
 
 // The duality gap: how much more the sources could have at these prices, in all.
 void Auction::measure() {
+  PhaseTimer timer(stats_.seconds.measure);
   std::vector<int32_t> all(holds_.size());
   std::iota(all.begin(), all.end(), 0);
   std::vector<Choice> choices;

@@ -28,6 +28,9 @@ struct AuctionStats {
   int64_t full_scans = 0;  // of these, by scoring every latent exactly
   int64_t batches = 0;   // searches
   int64_t rescored = 0;  // exact scores computed for lists
+  struct Seconds {
+    double search = 0, choose = 0, sell = 0, measure = 0;
+  } seconds;
 };
 
 // Prices by id, and by member of an id: members of equal latents are sold one by one.

@@ -22,8 +22,8 @@ ExactPricedScan::ExactPricedScan(const Scorer& scorer, const ScoreGrid& grid,
                                  Parallel& parallel)
     : scorer_(scorer), grid_(grid), distinct_(distinct), prices_(prices), parallel_(parallel) {}
 
-void ExactPricedScan::search(std::span<const SourceRow> sources, int64_t depth,
-                             std::span<PricedList> lists) {
+void ExactPricedScan::search(std::span<const SourceRow> sources, std::span<const int64_t>,
+                             int64_t depth, std::span<PricedList> lists) {
   parallel_.run(std::ssize(sources), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) list(sources[i], depth, lists[i]);
   });

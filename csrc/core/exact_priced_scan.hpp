@@ -14,7 +14,7 @@ class ExactPricedScan final : public PricedSearch {
   ExactPricedScan(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
                   const Prices& prices, Parallel& parallel);
 
-  void search(std::span<const SourceRow> sources, int64_t depth,
+  void search(std::span<const SourceRow> sources, std::span<const int64_t> before, int64_t depth,
               std::span<PricedList> lists) override;
   void raised(std::span<const LatentId>) override {}
 

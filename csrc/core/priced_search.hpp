@@ -40,9 +40,10 @@ class PricedSearch {
  public:
   virtual ~PricedSearch() = default;
 
-  // Lists about `depth` latents for each source at the prices of now.
-  virtual void search(std::span<const SourceRow> sources, int64_t depth,
-                      std::span<PricedList> lists) = 0;
+  // Lists about `depth` latents for each source at the prices of now. before[i]: the bound
+  // `outside` of the list that the source had, kNothing if it had none.
+  virtual void search(std::span<const SourceRow> sources, std::span<const int64_t> before,
+                      int64_t depth, std::span<PricedList> lists) = 0;
 
   // The prices of these ids rose.
   virtual void raised(std::span<const LatentId> ids) = 0;

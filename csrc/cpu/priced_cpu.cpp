@@ -1,6 +1,7 @@
 #include "cpu/priced_cpu.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <mutex>
 
 #include "core/unit_vectors.hpp"
@@ -8,6 +9,7 @@
 namespace gtn {
 namespace {
 
+constexpr int64_t kFirstWindow = 512;  // until there are guesses
 constexpr int64_t kWindow = 4096;  // sources searched at once
 constexpr int64_t kGroupsPerThread = 2;
 constexpr int64_t kCoarseDims = 8;  // int8 is hopeless in so few dimensions
@@ -65,16 +67,69 @@ void PricedCpuSearch::raised(std::span<const LatentId> ids) {
   codes_->reprice(ids);
 }
 
-void PricedCpuSearch::search(std::span<const SourceRow> sources, int64_t depth,
-                             std::span<PricedList> lists) {
-  for (size_t from = 0; from < sources.size(); from += kWindow) {
-    const size_t count = std::min<size_t>(kWindow, sources.size() - from);
-    search_some(sources.subspan(from, count), depth, lists.subspan(from, count));
+void PricedCpuSearch::search(std::span<const SourceRow> sources, std::span<const int64_t> before,
+                             int64_t depth, std::span<PricedList> lists) {
+  for (size_t from = 0; from < sources.size();) {
+    const bool known = !std::isnan(before[from] == kNothing ? first_guess_ : drop_);
+    const size_t count = std::min<size_t>(known ? kWindow : kFirstWindow, sources.size() - from);
+    const auto some = sources.subspan(from, count);
+    const auto their_before = before.subspan(from, count);
+    const auto their_lists = lists.subspan(from, count);
+    std::vector<double> guesses(count, -kInfinity);
+    for (size_t i = 0; i < count; ++i) {
+      const double guess = their_before[i] == kNothing
+                               ? first_guess_ * source_norm(some[i])
+                               : grid_.real(their_before[i]) - drop_;
+      if (!std::isnan(guess)) guesses[i] = guess / unit_;
+    }
+    search_some(some, guesses, depth, their_lists);
+    std::vector<SourceRow> short_rows;
+    std::vector<size_t> short_at;
+    for (size_t i = 0; i < count; ++i) {
+      if (guesses[i] > -kInfinity && std::ssize(their_lists[i].items) < std::max<int64_t>(2, depth / 8)) {
+        short_rows.push_back(some[i]);
+        short_at.push_back(i);
+      }
+    }
+    if (!short_rows.empty()) {
+      std::vector<PricedList> again(short_rows.size());
+      search_some(short_rows, std::vector<double>(short_rows.size(), -kInfinity), depth, again);
+      for (size_t i = 0; i < short_at.size(); ++i) their_lists[short_at[i]] = std::move(again[i]);
+    }
+    learn(some, their_before, their_lists);
+    from += count;
   }
 }
 
-void PricedCpuSearch::search_some(std::span<const SourceRow> rows, int64_t depth,
-                                  std::span<PricedList> lists) {
+double PricedCpuSearch::source_norm(SourceRow row) const {
+  return std::sqrt(squared_norm(scorer_.sources(), row));
+}
+
+// Guesses that nine in ten of these lists would have met.
+void PricedCpuSearch::learn(std::span<const SourceRow> sources, std::span<const int64_t> before,
+                            std::span<const PricedList> lists) {
+  std::vector<double> first, drops;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (lists[i].outside == kNothing) continue;
+    const double outside = grid_.real(lists[i].outside);
+    if (before[i] == kNothing) {
+      first.push_back(outside / source_norm(sources[i]));
+    } else {
+      drops.push_back(grid_.real(before[i]) - outside);
+    }
+  }
+  const auto quantile = [](std::vector<double>& values, double q) {
+    const auto at = values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
+    std::nth_element(values.begin(), at, values.end());
+    return *at;
+  };
+  constexpr size_t kEnough = 64;
+  if (first.size() >= kEnough) first_guess_ = quantile(first, 0.1);
+  if (drops.size() >= kEnough) drop_ = quantile(drops, 0.9);
+}
+
+void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<const double> guesses,
+                                  int64_t depth, std::span<PricedList> lists) {
   const int64_t count = std::ssize(rows);
   const int64_t dim = scorer_.latents().dim;
   const auto& cells = codes_->cells();
@@ -89,6 +144,7 @@ void PricedCpuSearch::search_some(std::span<const SourceRow> rows, int64_t depth
       double* base = &bases_[i * cells.size()];
       s.query = i;
       s.norm = unit_;
+      s.floor = guesses[i];
       unit_row(scorer_.sources(), rows[i], row.data());
       for (size_t c = 0; c < cells.size(); ++c) {
         base[c] = product(row.data(), cells[c].centre.data(), dim);
