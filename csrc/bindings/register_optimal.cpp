@@ -1,5 +1,6 @@
 // _core.optimal_rows: optimal transport; rows in, arrays out.
 #include "bindings/arguments.hpp"
+#include "bindings/gil.hpp"
 #include "bindings/register.hpp"
 #include "core/optimal.hpp"
 #include "cpu/priced_cpu.hpp"
@@ -27,12 +28,10 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   const OptimalOutput out{assignment.mutable_data(), prices.mutable_data()};
   int64_t placed = 0;
   const PythonPoll on_poll(poll, placed);
-  OptimalStats stats;
-  {
-    const py::gil_scoped_release released;
-    stats = optimal_rows(in, priced_cpu_backend(select_instruction_set(instruction_set)), out,
-                         placed, on_poll);
-  }
+  const OptimalStats stats = gil::without_gil([&] {
+    return optimal_rows(in, priced_cpu_backend(select_instruction_set(instruction_set)), out,
+                        placed, on_poll);
+  });
   py::dict d;
   d["phases"] = stats.auction.phases;
   d["rounds"] = stats.auction.rounds;
