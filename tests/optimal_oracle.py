@@ -17,16 +17,17 @@ HEADROOM = 53  # bits of the largest integer score
 RATIO_BITS = 2  # a phase's epsilon is the last one's shifted by so many bits
 CUT_BITS = 8  # a phase that cannot be the last leaves n >> 8 sources to the next
 FEWEST_BIDDERS = 64
+NOBODY, SPARE = -1, -2  # owners that are no sources
 
 
 @dataclass(frozen=True)
 class Optimal:
-    """assignment [n]; integer prices [ids] by distinct latent, primal and dual, and phases."""
+    """assignment [n], integer prices [ids] by distinct latent, primal and gap, and counts."""
 
     assignment: np.ndarray
     prices: np.ndarray
     primal: int
-    dual: int
+    gap: int
     phases: int
     rounds: int
     bids: int
@@ -43,20 +44,42 @@ def block_sum(values: np.ndarray) -> float:
     return total
 
 
-def integer_scores(latents: np.ndarray, sources: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """Scores [n, m] on the grid times m + 1, the first epsilon, and the grid's exponent q."""
+def integer_scores(
+    latents: np.ndarray, sources: np.ndarray, center: bool = False
+) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """Scores [n, m] on the grid times m + 1, first prices [m], first epsilon, exponent q."""
     x, y = oracle.pad(oracle.centered(latents)), oracle.pad(sources)
     squares_x, squares_y = oracle.dots(x, x), oracle.dots(y, y)
     m = len(x)
     largest = math.sqrt(float(squares_x.max())) * math.sqrt(float(squares_y.max()))
+    halves = np.zeros(m)
+    if len(y) < m:
+        halves = half_norms(latents, center)
+        largest = max(largest, 2.0 * float(np.abs(halves).max()))
     e = math.frexp(largest)[1]
     factor = m + 1
     q = HEADROOM - factor.bit_length() - e
     dots = oracle.dots(y[:, None, :], x[None, :, :])
     scores = np.rint(np.ldexp(dots, q)).astype(np.int64) * factor
+    start = np.rint(np.ldexp(halves, q)).astype(np.int64) * factor
     spread = math.sqrt(block_sum(squares_x) / m) * math.sqrt(block_sum(squares_y) / len(y))
     first = max(1, math.floor(math.ldexp(spread / latents.shape[1], q))) * factor
-    return scores, first, q
+    return scores, start - start.min(), first, q
+
+
+def column_mean(latents: np.ndarray) -> np.ndarray:
+    """Column means, added up in the contract's blocks of rows."""
+    rows = np.asarray(latents, dtype=np.float64)
+    return np.array([block_sum(column) for column in rows.T]) / len(rows)
+
+
+def half_norms(latents: np.ndarray, center: bool) -> np.ndarray:
+    """What a latent costs by itself: half its squared norm, less a constant."""
+    x = oracle.pad(oracle.centered(latents))
+    halves = 0.5 * oracle.dots(x, x)
+    if center:
+        return halves
+    return halves + oracle.dots(x, oracle.pad(column_mean(latents)[None, :]))
 
 
 def classes_of(latents: np.ndarray) -> np.ndarray:
@@ -65,32 +88,79 @@ def classes_of(latents: np.ndarray) -> np.ndarray:
     return np.array([first.setdefault(row.tobytes(), j) for j, row in enumerate(latents)])
 
 
-def solve(latents: np.ndarray, sources: np.ndarray, tolerance: float = 0.0) -> Optimal:
-    """Optimal transport between as many sources as latents."""
-    scores, epsilon, _ = integer_scores(latents, sources)
-    n = len(sources)
+def solve(
+    latents: np.ndarray, sources: np.ndarray, tolerance: float = 0.0, center: bool = False
+) -> Optimal:
+    """Optimal transport of one group, with at most as many sources as latents."""
+    scores, start, epsilon, q = integer_scores(latents, sources, center)
+    n, m = scores.shape
+    factor = m + 1
     x = oracle.pad(oracle.centered(latents))
-    by_rank = np.lexsort((np.arange(len(x)), np.sqrt(oracle.dots(x, x))))
-    first_of = classes_of(latents)
+    squares_x, squares_y = oracle.dots(x, x), oracle.dots(oracle.pad(sources), oracle.pad(sources))
+    spread = math.sqrt(block_sum(squares_x) / m) * math.sqrt(block_sum(squares_y) / n)
+    moment = math.ldexp(spread * n, q) * factor
+    if n < m:
+        far = squares_y
+        if not center:
+            off = oracle.pad(np.asarray(sources, np.float64) - column_mean(latents))
+            far = (off * off).sum(axis=1)
+        least = (np.rint(np.ldexp(half_norms(latents, center), q))).min()
+        moment = (math.ldexp(0.5 * block_sum(far), q) + n * float(least)) * factor
+    by_rank = np.lexsort((np.arange(m), np.sqrt(squares_x)))
+    first_of = classes_of(latents) if n == m else np.arange(m)
     leaders = list(dict.fromkeys(first_of[by_rank].tolist()))  # ids, by the rank of the first
     scores = scores[:, leaders]
-    slots = [[[0, int(j), -1] for j in by_rank[first_of[by_rank] == k]] for k in leaders]
-    price = np.zeros(len(leaders), dtype=np.int64)
+    slots = [[[0, int(j), NOBODY] for j in by_rank[first_of[by_rank] == k]] for k in leaders]
+    price = start[leaders].copy()
+    begin = price.copy()
+    for k, members in enumerate(slots):
+        for slot in members:
+            slot[0] = int(price[k])
     holds = np.full(n, -1)
+    unplaced = m - n
     phases = rounds = bids = 0
-    total = n * epsilon  # about the moment of the scores
+
+    def cheapest(k: int) -> list[int]:
+        return min(slots[k], key=lambda slot: slot[0])
+
+    def sell(k: int, bid: int, owner: int) -> int:
+        slot = cheapest(k)
+        loser, slot[0], slot[2] = slot[2], bid, owner
+        price[k] = min(slot[0] for slot in slots[k])
+        return loser
+
     while True:
         phases += 1
         best = (scores - price).max(axis=1)
         for i in np.flatnonzero(holds >= 0):
             k = holds[i]
             if scores[i, k] - price[k] < best[i] - epsilon:
-                next(slot for slot in slots[k] if slot[2] == i)[2] = -1
+                next(slot for slot in slots[k] if slot[2] == i)[2] = NOBODY
                 holds[i] = -1
-        last = epsilon == 1 or (tolerance > 0 and False)
-        limit = 0 if last else n >> CUT_BITS
+        most = int((price - begin).min()) + epsilon
+        for k, members in enumerate(slots):
+            if members[0][2] == SPARE and price[k] - begin[k] > most:
+                members[0][2] = NOBODY
+                unplaced += 1
+        enough = m * float(epsilon) <= tolerance * moment
+        last = epsilon == 1
+        limit = 0 if last or enough else n >> CUT_BITS
         bidders = n
-        while (waiting := np.flatnonzero(holds < 0)).size > limit:
+        while True:
+            if unplaced:
+                rise = price - begin
+                free = [k for k in range(len(slots)) if slots[k][0][2] != SPARE]
+                free.sort(key=lambda k: (rise[k], k))
+                taken, rest = free[:unplaced], free[unplaced:]
+                to = int(rise[rest[0]] if rest else rise[taken[-1]])
+                for k in taken:
+                    loser = sell(k, int(price[k]) + (to - int(rise[k])) + epsilon, SPARE)
+                    if loser >= 0:
+                        holds[loser] = -1
+                unplaced = 0
+            waiting = np.flatnonzero(holds < 0)
+            if waiting.size <= limit:
+                break
             rounds += 1
             offers: dict[int, list[tuple[int, int]]] = {}
             for i in waiting[:bidders]:
@@ -103,23 +173,27 @@ def solve(latents: np.ndarray, sources: np.ndarray, tolerance: float = 0.0) -> O
             winners = 0
             for k, offered in offers.items():
                 for bid, i in sorted(offered, key=lambda o: (-o[0], o[1])):
-                    slot = min(slots[k], key=lambda s: s[0])
-                    if bid <= slot[0]:
+                    if bid <= cheapest(k)[0]:
                         break
-                    if slot[2] >= 0:
-                        holds[slot[2]] = -1
-                    slot[0], slot[2], holds[i] = bid, i, k
+                    loser = sell(k, bid, i)
+                    holds[i] = k
+                    if loser >= 0:
+                        holds[loser] = -1
+                    unplaced += loser == SPARE
                     winners += 1
-                price[k] = min(slot[0] for slot in slots[k])
             bidders = max(FEWEST_BIDDERS, 4 * winners)
-        if epsilon == 1:
-            break
+        if last or enough:
+            values = scores[np.arange(n), holds]
+            primal = sum(int(v) for v in values - begin[holds])
+            gap = sum(int(v) for v in (scores - price).max(axis=1) - (values - price[holds]))
+            rise = price - begin
+            gap += sum(int(rise[k] - rise.min()) for k in range(len(slots)) if slots[k][0][2] == SPARE)
+            if last or gap <= tolerance * (moment - primal):
+                break
         epsilon = max(1, epsilon >> RATIO_BITS)
     assignment = np.empty(n, dtype=np.int64)
     for members in slots:
         for _, row, owner in members:
-            assignment[owner] = row
-    primal = int(sum(int(scores[i, holds[i]]) for i in range(n)))
-    dual = sum(int(price[k]) * len(slots[k]) for k in range(len(slots)))
-    dual += sum(int(v) for v in (scores - price).max(axis=1))
-    return Optimal(assignment, price, primal, dual, phases, rounds, bids)
+            if owner >= 0:
+                assignment[owner] = row
+    return Optimal(assignment, price, primal, gap, phases, rounds, bids)

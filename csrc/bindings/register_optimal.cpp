@@ -11,14 +11,18 @@ namespace gtn {
 namespace {
 
 py::tuple optimal(const py::object& latents, const py::object& sources, double tolerance,
-                  const std::string& instruction_set, int threads, int64_t depth,
-                  const py::object& poll) {
-  const Arguments given{latents, sources, "index", 1, false, std::nullopt, std::nullopt,
-                        instruction_set, threads, 0};
+                  bool center, const std::optional<Labels>& source_groups,
+                  const std::optional<Labels>& latent_groups, const std::string& instruction_set,
+                  int threads, int64_t depth, const py::object& poll) {
+  const Arguments given{latents,       sources,       "index",         1,       center,
+                        source_groups, latent_groups, instruction_set, threads, 0};
   const Task task = given.task();
   OptimalInput in;
   in.latents = task.in.latents;
   in.sources = task.in.sources;
+  in.center = center;
+  in.source_groups = task.in.source_groups;
+  in.latent_groups = task.in.latent_groups;
   in.tolerance = tolerance;
   in.depth = depth;
   in.threads = threads;
@@ -39,9 +43,9 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   d["scans"] = stats.auction.scans;
   d["full_scans"] = stats.auction.full_scans;
   d["batches"] = stats.auction.batches;
-  d["primal"] = stats.primal;
   d["gap"] = stats.gap;
-  d["exponent"] = stats.exponent;
+  d["rounding"] = stats.rounding;
+  d["threads"] = stats.threads;
   d["distinct"] = stats.distinct;
   const auto& s = stats.auction.seconds;
   d["t"] = py::make_tuple(s.search, s.choose - s.search, s.sell, s.measure);
@@ -53,7 +57,8 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
 
 void register_optimal(py::module_& m) {
   m.def("optimal_rows", &optimal, py::arg("latents"), py::arg("sources"), py::kw_only(),
-        py::arg("tolerance"), py::arg("instruction_set"), py::arg("threads"), py::arg("depth"),
+        py::arg("tolerance"), py::arg("center") = false,
+        py::arg("source_groups") = py::none(), py::arg("latent_groups") = py::none(), py::arg("instruction_set"), py::arg("threads"), py::arg("depth"),
         py::arg("poll").none(true), "Optimal transport (see gtn_label.match_optimal).");
 }
 

@@ -20,46 +20,6 @@ constexpr int64_t kBiddersWorthSharing = 512;
 
 }  // namespace
 
-Prices::Prices(const DistinctLatents& distinct) : distinct_(distinct) {
-  if (!distinct.all_different()) {
-    start_.assign(distinct.count() + 1, 0);
-    for (LatentId id = 0; id < distinct.count(); ++id) {
-      start_[id + 1] = start_[id] + distinct.members(id);
-    }
-  }
-  slots_.resize(distinct.latents());
-  for (LatentId id = 0; id < distinct.count(); ++id) {
-    for (int64_t s = begin(id); s < end(id); ++s) {
-      slots_[s] = {0, static_cast<int32_t>(s - begin(id)), -1};
-    }
-  }
-  least_.assign(distinct.count(), 0);
-}
-
-void Prices::sell(LatentId id, int64_t price, int32_t owner) {
-  const auto first = slots_.begin() + begin(id), last = slots_.begin() + end(id);
-  std::pop_heap(first, last, dearer);
-  (last - 1)->price = price;
-  (last - 1)->owner = owner;
-  std::push_heap(first, last, dearer);
-  least_[id] = first->price;
-}
-
-void Prices::release(LatentId id, int32_t owner) {
-  for (int64_t s = begin(id); s < end(id); ++s) {
-    if (slots_[s].owner == owner) {
-      slots_[s].owner = -1;
-      return;
-    }
-  }
-}
-
-void Prices::owners(LatentId id, FunctionRef<void(Rank, int32_t)> visit) const {
-  for (int64_t s = begin(id); s < end(id); ++s) {
-    visit(distinct_.member(id, slots_[s].member), slots_[s].owner);
-  }
-}
-
 Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
                  std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
                  PricedSearch& exact, int64_t depth, Parallel& parallel, AuctionStats& stats)
@@ -68,6 +28,7 @@ Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLate
       distinct_(distinct),
       sources_(sources),
       prices_(prices),
+      spares_(prices, distinct.latents() - std::ssize(sources)),
       search_(search),
       exact_(exact),
       depth_(std::min<int64_t>(depth, distinct.count())),
@@ -192,6 +153,21 @@ void Auction::drop_unhappy() {
     waiting_.push_back(i);
   }
   std::sort(waiting_.begin(), waiting_.end());
+  spares_.drop_unhappy(epsilon_);
+}
+
+// Spares bid in rounds of their own, as soon as one has no latent.
+void Auction::place_spares() {
+  std::vector<LatentId> raised;
+  std::vector<int32_t> displaced;
+  spares_.place(epsilon_, raised, displaced);
+  if (raised.empty()) return;
+  search_.raised(raised);
+  for (const int32_t source : displaced) {
+    holds_[source] = -1;
+    waiting_.push_back(source);
+  }
+  std::sort(waiting_.begin(), waiting_.end());
 }
 
 void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
@@ -207,7 +183,9 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
   std::vector<int32_t> still;
   std::vector<LatentId> raised;
   int64_t bidders = std::ssize(holds_);
-  while (std::ssize(waiting_) > limit) {
+  for (;;) {
+    place_spares();
+    if (std::ssize(waiting_) <= limit) return;
     parallel_.poll_if_due();
     const size_t count = std::min<int64_t>(bidders, std::ssize(waiting_));
     choose(std::span(waiting_).first(count), true, choices);
@@ -238,6 +216,7 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
         still.push_back(loser);
       }
       prices_.sell(b.id, b.price, b.source);
+      if (loser == kSpare) spares_.lost(b.id);
       holds_[b.source] = b.id;
       if (raised.empty() || raised.back() != b.id) raised.push_back(b.id);
       ++winners;
@@ -259,10 +238,11 @@ void Auction::measure() {
   std::iota(all.begin(), all.end(), 0);
   std::vector<Choice> choices;
   choose(all, false, choices);
-  primal_ = gap_ = 0.0;
+  primal_ = 0.0;
+  gap_ = spares_.gap();
   for (const int32_t i : all) {
     const int64_t score = exact_score(i, holds_[i]);
-    primal_ += static_cast<double>(score);
+    primal_ += static_cast<double>(score - prices_.at_start(holds_[i]));
     gap_ += static_cast<double>(choices[i].best - (score - prices_.of(holds_[i])));
   }
 }
@@ -272,7 +252,8 @@ void Auction::run(int64_t epsilon, double tolerance, double moment,
   const int64_t n = std::ssize(sources_);
   for (epsilon_ = epsilon;; epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits)) {
     // Every source ends within epsilon of its best.
-    const bool enough = static_cast<double>(n) * static_cast<double>(epsilon_) <= tolerance * moment;
+    const bool enough = static_cast<double>(distinct_.latents()) * static_cast<double>(epsilon_) <=
+                        tolerance * moment;
     const bool last = epsilon_ == 1;
     phase(last || enough ? 0 : n >> kCutBits, on_round);
     if (!last && !enough) continue;

@@ -18,7 +18,9 @@
 #include "core/function_ref.hpp"
 #include "core/parallel.hpp"
 #include "core/priced_search.hpp"
+#include "core/prices.hpp"
 #include "core/score_grid.hpp"
+#include "core/spares.hpp"
 
 namespace gtn {
 
@@ -31,40 +33,6 @@ struct AuctionStats {
   struct Seconds {
     double search = 0, choose = 0, sell = 0, measure = 0;
   } seconds;
-};
-
-// Prices by id, and by member of an id: members of equal latents are sold one by one.
-class Prices {
- public:
-  explicit Prices(const DistinctLatents& distinct);
-
-  // Least price of a member.
-  int64_t of(LatentId id) const { return least_[id]; }
-  const std::vector<int64_t>& least() const { return least_; }
-  // The owner of the cheapest member, lowest rank first, -1 if it has none.
-  int32_t cheapest_owner(LatentId id) const { return slots_[begin(id)].owner; }
-  // Sells the cheapest member to `owner` at a price above its own.
-  void sell(LatentId id, int64_t price, int32_t owner);
-  void release(LatentId id, int32_t owner);
-  // Calls visit(rank, owner) for each member of an id.
-  void owners(LatentId id, FunctionRef<void(Rank rank, int32_t owner)> visit) const;
-
- private:
-  struct Slot {
-    int64_t price;
-    int32_t member;
-    int32_t owner;
-  };
-  static bool dearer(const Slot& a, const Slot& b) {
-    return a.price != b.price ? a.price > b.price : a.member > b.member;
-  }
-  int64_t begin(LatentId id) const { return start_.empty() ? id : start_[id]; }
-  int64_t end(LatentId id) const { return start_.empty() ? id + 1 : start_[id + 1]; }
-
-  const DistinctLatents& distinct_;
-  std::vector<int64_t> start_;
-  std::vector<Slot> slots_;  // of an id: a heap, the cheapest first
-  std::vector<int64_t> least_;
 };
 
 class Auction {
@@ -81,6 +49,7 @@ class Auction {
 
   // The id that each source of `sources` took.
   const std::vector<LatentId>& holds() const { return holds_; }
+  // Sum of scores less the first prices.
   double primal() const { return primal_; }
   // dual - primal
   double gap() const { return gap_; }
@@ -97,6 +66,7 @@ class Auction {
   void rescan(std::span<const int32_t> sources, PricedSearch& search);
   int64_t exact_score(int32_t source, LatentId id) const;
   void drop_unhappy();
+  void place_spares();
   void phase(int64_t limit, FunctionRef<void(int64_t)> on_round);
   void measure();
 
@@ -105,6 +75,7 @@ class Auction {
   const DistinctLatents& distinct_;
   std::span<const SourceRow> sources_;
   Prices& prices_;
+  Spares spares_;
   PricedSearch& search_;
   PricedSearch& exact_;  // certifies everything
   int64_t depth_;

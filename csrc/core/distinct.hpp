@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "core/contract.hpp"
@@ -20,6 +21,12 @@ class DistinctLatents {
   // row_of_rank: rank -> latent row; norms: indexed by latent row.
   DistinctLatents(const Scorer& scorer, std::vector<LatentRow> row_of_rank,
                   const std::vector<double>& norms, Parallel& parallel);
+
+  // Counts all rows as different.
+  DistinctLatents(std::vector<LatentRow> row_of_rank, const std::vector<double>& norms)
+      : row_of_rank_(std::move(row_of_rank)),
+        norms_(norms),
+        count_(static_cast<int32_t>(row_of_rank_.size())) {}
 
   int32_t count() const { return count_; }
   int64_t latents() const { return std::ssize(row_of_rank_); }

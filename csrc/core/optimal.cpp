@@ -10,18 +10,20 @@
 #include "core/float_mode.hpp"
 #include "core/norms.hpp"
 #include "core/order.hpp"
+#include "core/problem.hpp"
 #include "core/stats.hpp"
 
 namespace gtn {
 namespace {
 
 // In blocks of 1,024 rows, as the contract's column mean.
-double block_sum(const std::vector<double>& values) {
-  constexpr size_t kBlock = 1024;
+template <class ValueAt>
+double block_sum(int64_t count, ValueAt value_at) {
+  constexpr int64_t kBlock = 1024;
   double total = 0.0;
-  for (size_t from = 0; from < values.size(); from += kBlock) {
+  for (int64_t from = 0; from < count; from += kBlock) {
     double part = 0.0;
-    for (size_t i = from; i < std::min(from + kBlock, values.size()); ++i) part += values[i];
+    for (int64_t i = from; i < std::min(from + kBlock, count); ++i) part += value_at(i);
     total += part;
   }
   return total;
@@ -41,67 +43,185 @@ std::vector<double> squared_norms(const Rows& rows, Parallel& parallel) {
   return squares;
 }
 
-}  // namespace
-
-OptimalStats optimal_rows(const OptimalInput& in, const PricedBackend& backend,
-                          const OptimalOutput& out, int64_t& placed, Poll poll) {
-  const DefaultFloatMode mode;
-  OptimalStats stats;
-  Parallel parallel(in.threads, poll);
-  PhaseTimer timer(stats.seconds);
-  Rows latents = in.latents;
-  const std::vector<double> mean = column_mean(in.latents, parallel);
-  latents.mean = mean.data();
-  const std::vector<double> xx = squared_norms(latents, parallel);
-  const std::vector<double> yy = squared_norms(in.sources, parallel);
-  const int64_t n = in.sources.count, m = in.latents.count;
-  const double largest = std::sqrt(*std::max_element(xx.begin(), xx.end())) *
-                         std::sqrt(*std::max_element(yy.begin(), yy.end()));
-  const ScoreGrid grid(largest, m);
-  const double spread = std::sqrt(block_sum(xx) / static_cast<double>(m)) *
-                        std::sqrt(block_sum(yy) / static_cast<double>(n));
-  const double first =
-      std::floor(std::ldexp(spread / static_cast<double>(in.latents.dim), grid.exponent()));
-  const int64_t epsilon = std::max<int64_t>(1, static_cast<int64_t>(first)) * grid.factor();
-  const double moment = std::ldexp(spread * static_cast<double>(n), grid.exponent()) *
-                        static_cast<double>(grid.factor());
-
-  // Powers of two: divisions by them round nothing.
-  const auto length_of = [](const std::vector<double>& squares) {
+// The largest root of some squares, and a power of two that is no less.
+struct Longest {
+  Longest(const std::vector<double>& squares, std::span<const int32_t> rows) {
+    double most = 0.0;
+    for (const int32_t row : rows) most = std::max(most, squares[row]);
+    norm = std::sqrt(most);
     int e;
-    std::frexp(std::sqrt(*std::max_element(squares.begin(), squares.end())), &e);
-    return std::ldexp(1.0, e);
+    std::frexp(norm, &e);
+    length = norm > 0.0 ? std::ldexp(1.0, e) : 1.0;
+  }
+  double norm, length;
+};
+
+class Transport {
+ public:
+  Transport(const OptimalInput& in, const PricedBackend& backend, const OptimalOutput& out,
+            int64_t& placed, Poll poll)
+      : in_(in), backend_(backend), out_(out), placed_(placed), parallel_(in.threads, poll) {}
+
+  OptimalStats run();
+
+ private:
+  void solve(const GroupRows& group);
+  void solve_line(const GroupRows& group);
+  double distances_to_mean(const GroupRows& group) const;
+
+  const OptimalInput& in_;
+  const PricedBackend& backend_;
+  const OptimalOutput& out_;
+  int64_t& placed_;
+  Parallel parallel_;
+  OptimalStats stats_;
+  std::vector<double> xx_, yy_, mean_;
+  Rows latents_;
+};
+
+OptimalStats Transport::run() {
+  {
+    PhaseTimer timer(stats_.seconds);
+    stats_.threads = parallel_.threads();
+    mean_ = column_mean(in_.latents, parallel_);
+    latents_ = in_.latents;
+    latents_.mean = mean_.data();
+    xx_ = squared_norms(latents_, parallel_);
+    yy_ = squared_norms(in_.sources, parallel_);
+    MatchInput groups;
+    groups.latents = in_.latents;
+    groups.sources = in_.sources;
+    groups.source_groups = in_.source_groups;
+    groups.latent_groups = in_.latent_groups;
+    for (const GroupRows& group : rows_of_groups(groups)) solve(group);
+  }
+  return stats_;
+}
+
+// Sum of the squared distances of the sources to the mean of the latents, or to 0 if that is the mean
+// of what they take.
+double Transport::distances_to_mean(const GroupRows& group) const {
+  std::vector<double> row(in_.sources.dim);
+  return block_sum(std::ssize(group.sources), [&](int64_t i) {
+    const SourceRow source = group.sources[i];
+    if (in_.center) return yy_[source];
+    widen_row(in_.sources, source, row.data());
+    double sum = 0.0;
+    for (size_t k = 0; k < row.size(); ++k) sum += (row[k] - mean_[k]) * (row[k] - mean_[k]);
+    return sum;
+  });
+}
+
+// One dimension: both sides sorted, ties by row. A price's difference to the next is the distance of
+// the latents times the mean of their sources, between which the next is the better one.
+void Transport::solve_line(const GroupRows& group) {
+  const auto sorted = [](const Rows& rows, std::vector<int32_t> which) {
+    std::vector<std::pair<double, int32_t>> pairs;
+    for (const int32_t row : which) {
+      double value;
+      widen_row(rows, row, &value);
+      pairs.emplace_back(value, row);
+    }
+    std::sort(pairs.begin(), pairs.end());
+    return pairs;
   };
-  latents.length = length_of(xx);
-  Rows given = in.sources;
-  given.length = length_of(yy);
-  const Scorer scorer(latents, given, *in.kernels);
-  std::vector<double> norms(xx.size());
-  for (size_t i = 0; i < xx.size(); ++i) norms[i] = std::sqrt(xx[i]);
-  std::vector<int32_t> rows(m), sources(n);
-  std::iota(rows.begin(), rows.end(), 0);
-  std::iota(sources.begin(), sources.end(), 0);
-  const DistinctLatents distinct(scorer, sorted_by_norm(rows, norms, false, parallel), norms,
-                                 parallel);
-  Prices prices(distinct);
-  ExactPricedScan exact(scorer, grid, distinct, prices, parallel);
-  const auto search = backend(scorer, grid, distinct, prices, parallel);
-  Auction auction(scorer, grid, distinct, sources, prices, *search, exact, in.depth, parallel,
-                  stats.auction);
-  auction.run(epsilon, in.tolerance, moment, [&](int64_t now) { placed = now; });
-  for (LatentId id = 0; id < distinct.count(); ++id) {
+  const auto x = sorted(latents_, group.latents), y = sorted(in_.sources, group.sources);
+  double price = 0.0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (i > 0) {
+      const double rate = 0.5 * (y[i - 1].first + y[i].first);
+      price += rate * (x[i].first - x[i - 1].first);
+      const double size = std::fabs(rate) * (x[i].first - x[i - 1].first);
+      stats_.rounding += (std::fabs(price) + size) * 0x1p-50 * static_cast<double>(x.size());
+    }
+    out_.assignment[y[i].second] = x[i].second;
+    out_.prices[x[i].second] = price;
+  }
+  placed_ += std::ssize(group.sources);
+  stats_.distinct += std::ssize(group.latents);
+}
+
+void Transport::solve(const GroupRows& group) {
+  const int64_t n = std::ssize(group.sources), m = std::ssize(group.latents);
+  if (in_.latents.dim == 1 && n == m) return solve_line(group);
+  const Longest x(xx_, group.latents), y(yy_, group.sources);
+  Rows latents = latents_, sources = in_.sources;
+  latents.length = x.length;
+  sources.length = y.length;
+  const Scorer scorer(latents, sources, *in_.kernels);
+
+  std::vector<double> norms(xx_.size());
+  for (const LatentRow row : group.latents) norms[row] = std::sqrt(xx_[row]);
+  std::vector<LatentRow> by_rank = sorted_by_norm(group.latents, norms, false, parallel_);
+  const auto distinct = n == m ? std::make_unique<DistinctLatents>(scorer, by_rank, norms, parallel_)
+                               : std::make_unique<DistinctLatents>(by_rank, norms);
+  // Without a price of its own a latent costs half its squared norm, which matters where some are
+  // left over.
+  std::vector<double> halves(n == m ? 0 : m);
+  double most_half = 0.0;
+  if (n < m) {
+    Rows centre = in_.latents;
+    centre.data = mean_.data();
+    centre.dtype = DType::f64;
+    centre.count = 1;
+    const Scorer with_mean(latents, centre, *in_.kernels);
+    for (LatentId id = 0; id < m; ++id) {
+      const LatentRow row = distinct->row(id);
+      halves[id] = 0.5 * xx_[row] + (in_.center ? 0.0 : with_mean.score(row, 1.0, 0));
+      most_half = std::max(most_half, std::fabs(halves[id]));
+    }
+  }
+  const ScoreGrid grid(std::max(x.norm * y.norm, 2.0 * most_half), m);
+  std::vector<int64_t> start(distinct->count(), 0);
+  for (LatentId id = 0; id < std::ssize(halves); ++id) start[id] = grid.of(halves[id]);
+  const int64_t least = *std::min_element(start.begin(), start.end());
+  for (int64_t& price : start) price -= least;
+
+  const double spread =
+      std::sqrt(block_sum(m, [&](int64_t j) { return xx_[group.latents[j]]; }) /
+                static_cast<double>(m)) *
+      std::sqrt(block_sum(n, [&](int64_t i) { return yy_[group.sources[i]]; }) /
+                static_cast<double>(n));
+  const auto on_grid = [&](double v) { return std::ldexp(v, grid.exponent()); };
+  const auto first =
+      static_cast<int64_t>(std::floor(on_grid(spread / static_cast<double>(in_.latents.dim))));
+  // What the cost would be without the sum of scores: of both sides brought to one variance, or half
+  // the squared distances to the mean where latents are left over.
+  double constant = spread * static_cast<double>(n);
+  if (n < m) constant = 0.5 * distances_to_mean(group) + n * grid.real(least);
+  const double moment = on_grid(constant) * static_cast<double>(grid.factor());
+
+  Prices prices(*distinct, std::move(start));
+  ExactPricedScan exact(scorer, grid, *distinct, prices, parallel_);
+  const auto search = backend_(scorer, grid, *distinct, prices, parallel_);
+  Auction auction(scorer, grid, *distinct, group.sources, prices, *search, exact, in_.depth,
+                  parallel_, stats_.auction);
+  const int64_t before = placed_;
+  auction.run(std::max<int64_t>(1, first) * grid.factor(), in_.tolerance, moment,
+              [&](int64_t now) { placed_ = before + now; });
+  for (LatentId id = 0; id < distinct->count(); ++id) {
     prices.owners(id, [&](Rank rank, int32_t owner) {
-      const LatentRow row = distinct.row_of_rank(rank);
-      out.prices[row] = grid.real(prices.of(id));
-      if (owner >= 0) out.assignment[sources[owner]] = row;
+      const LatentRow row = distinct->row_of_rank(rank);
+      out_.prices[row] = grid.real(prices.of(id));
+      if (owner >= 0) out_.assignment[group.sources[owner]] = row;
     });
   }
-  stats.primal = auction.primal();
-  stats.gap = auction.gap();
-  stats.unit = grid.real(grid.factor());
-  stats.exponent = grid.exponent();
-  stats.distinct = distinct.count();
-  return stats;
+  placed_ = before + n;
+  const double unit = std::ldexp(1.0, -grid.exponent());
+  const double factor = static_cast<double>(grid.factor());
+  stats_.gap += auction.gap() / factor * unit;
+  // Of each score and each price: half a step of the grid, and the rounding of a dot product.
+  stats_.rounding += 2.0 * static_cast<double>(n) *
+                     (unit + rounding_slack(in_.latents.dim) * (x.norm * y.norm + most_half));
+  stats_.distinct += distinct->count();
+}
+
+}  // namespace
+
+OptimalStats optimal_rows(const OptimalInput& input, const PricedBackend& backend,
+                          const OptimalOutput& output, int64_t& placed, Poll poll) {
+  const DefaultFloatMode mode;
+  return Transport(input, backend, output, placed, poll).run();
 }
 
 }  // namespace gtn

@@ -14,7 +14,10 @@ namespace gtn {
 
 struct OptimalInput {
   Rows latents;  // [m, dim]
-  Rows sources;  // [n, dim]
+  Rows sources;  // [n, dim], n <= m
+  bool center = false;
+  const int64_t* source_groups = nullptr;  // [n] labels, or null for one group
+  const int64_t* latent_groups = nullptr;  // [m]
   double tolerance = 0.0;
   int64_t depth = 64;  // latents that a source's list holds
   int threads = 1;
@@ -28,9 +31,10 @@ struct OptimalOutput {
 
 struct OptimalStats {
   AuctionStats auction;
-  double primal = 0.0, gap = 0.0, unit = 0.0;
+  double gap = 0.0;        // dual - primal of all groups, in units of <source, latent>
+  double rounding = 0.0;   // by which that may be wrong, scores being rounded
   int64_t distinct = 0;
-  int exponent = 0;
+  int threads = 1;
   double seconds = 0.0;
 };
 
@@ -38,6 +42,7 @@ struct OptimalStats {
 using PricedBackend = std::function<std::unique_ptr<PricedSearch>(
     const Scorer&, const ScoreGrid&, const DistinctLatents&, const Prices&, Parallel&)>;
 
+// Throws std::invalid_argument for undefined input. `placed` counts the sources that hold a latent.
 OptimalStats optimal_rows(const OptimalInput& input, const PricedBackend& backend,
                           const OptimalOutput& output, int64_t& placed, Poll poll);
 
