@@ -38,16 +38,6 @@ bool on_device(const py::object& given) {
   return py::isinstance<DeviceRows>(given);
 }
 
-Rows rows_of(const py::object& given, const char* name) {
-  Rows rows = on_device(given) ? given.cast<const DeviceRows&>().rows : rows_of_array(given, name);
-  rows.name = name;
-  if (rows.count >= INT32_MAX - 64) {
-    throw py::value_error(std::string(name) + " must have fewer than 2^31 - 64 rows, got " +
-                          std::to_string(rows.count));
-  }
-  return rows;
-}
-
 const int64_t* labels_of(const std::optional<Labels>& labels, int64_t n, const char* name) {
   if (!labels) return nullptr;
   if (labels->ndim() != 1 || labels->shape(0) != n) {
@@ -64,6 +54,16 @@ Order order_of(const std::string& name) {
 }
 
 }  // namespace
+
+Rows rows_of(const py::object& given, const char* name) {
+  Rows rows = on_device(given) ? given.cast<const DeviceRows&>().rows : rows_of_array(given, name);
+  rows.name = name;
+  if (rows.count >= INT32_MAX - 64) {
+    throw py::value_error(std::string(name) + " must have fewer than 2^31 - 64 rows, got " +
+                          std::to_string(rows.count));
+  }
+  return rows;
+}
 
 void Task::require_host() const {
   if (latents_on_device || sources_on_device) {

@@ -29,6 +29,9 @@ struct Task {
   void require_host() const;
 };
 
+// A view of an array, or of rows on a device. Throws TypeError.
+Rows rows_of(const pybind11::object& given, const char* name);
+
 struct Arguments {
   pybind11::object latents;  // an array, or DeviceRows
   pybind11::object sources;

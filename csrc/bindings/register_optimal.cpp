@@ -53,6 +53,32 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   return py::make_tuple(assignment, prices, d);
 }
 
+py::array_t<int64_t> assign(const py::object& latents, const py::object& sources,
+                            const py::array_t<double, py::array::c_style>& prices,
+                            const std::string& instruction_set, int threads,
+                            const py::object& poll) {
+  OptimalInput in;
+  in.latents = rows_of(latents, "latents");
+  in.sources = rows_of(sources, "sources");
+  in.threads = threads;
+  in.kernels = select_instruction_set(instruction_set).exact;
+  if (in.latents.dim != in.sources.dim || in.sources.count < 1 || prices.ndim() != 1 ||
+      prices.shape(0) != in.latents.count) {
+    throw py::value_error("latents [m, dim], sources [n, dim] and prices [m] must fit each other");
+  }
+  py::array_t<int64_t> assignment(in.sources.count);
+  int64_t* out = assignment.mutable_data();
+  const double* given = prices.data();
+  int64_t done = 0;
+  const PythonPoll on_poll(poll, done);
+  gil::without_gil([&] {
+    assign_rows(in, given, priced_cpu_backend(select_instruction_set(instruction_set)), out, done,
+                on_poll);
+  });
+  on_poll.finish();
+  return assignment;
+}
+
 }  // namespace
 
 void register_optimal(py::module_& m) {
@@ -60,6 +86,9 @@ void register_optimal(py::module_& m) {
         py::arg("tolerance"), py::arg("center") = false,
         py::arg("source_groups") = py::none(), py::arg("latent_groups") = py::none(), py::arg("instruction_set"), py::arg("threads"), py::arg("depth"),
         py::arg("poll").none(true), "Optimal transport (see gtn_label.match_optimal).");
+  m.def("assign_rows", &assign, py::arg("latents"), py::arg("sources"), py::arg("prices"),
+        py::kw_only(), py::arg("instruction_set"), py::arg("threads"), py::arg("poll").none(true),
+        "The best latent at given prices (see gtn_label.Matching.assign).");
 }
 
 }  // namespace gtn

@@ -28,7 +28,7 @@ Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLate
       distinct_(distinct),
       sources_(sources),
       prices_(prices),
-      spares_(prices, distinct.latents() - std::ssize(sources)),
+      spares_(prices, std::max<int64_t>(0, distinct.latents() - std::ssize(sources))),
       search_(search),
       exact_(exact),
       depth_(std::min<int64_t>(depth, distinct.count())),
@@ -229,6 +229,16 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
     stats_.bids += std::ssize(bids);
     on_round(std::ssize(holds_) - std::ssize(waiting_));
   }
+}
+
+std::vector<LatentId> Auction::favourites() {
+  std::vector<int32_t> all(holds_.size());
+  std::iota(all.begin(), all.end(), 0);
+  std::vector<Choice> choices;
+  choose(all, false, choices);
+  std::vector<LatentId> ids(all.size());
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = choices[i].id;
+  return ids;
 }
 
 // The duality gap: how much more the sources could have at these prices, in all.

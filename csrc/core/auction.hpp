@@ -47,6 +47,9 @@ class Auction {
   void run(int64_t epsilon, double tolerance, double moment,
            FunctionRef<void(int64_t placed)> on_round);
 
+  // The best id of each source at the prices of now.
+  std::vector<LatentId> favourites();
+
   // The id that each source of `sources` took.
   const std::vector<LatentId>& holds() const { return holds_; }
   // Sum of scores less the first prices.

@@ -188,7 +188,7 @@ void Transport::solve(const GroupRows& group) {
   // What the cost would be without the sum of scores: of both sides brought to one variance, or half
   // the squared distances to the mean where latents are left over.
   double constant = spread * static_cast<double>(n);
-  if (n < m) constant = 0.5 * distances_to_mean(group) + n * grid.real(least);
+  if (n < m) constant = 0.5 * distances_to_mean(group) + static_cast<double>(n) * grid.real(least);
   const double moment = on_grid(constant) * static_cast<double>(grid.factor());
 
   Prices prices(*distinct, std::move(start));
@@ -216,7 +216,49 @@ void Transport::solve(const GroupRows& group) {
   stats_.distinct += distinct->count();
 }
 
+// Sources for which lists are kept at a time.
+constexpr int64_t kAssigned = 1 << 16;
+
 }  // namespace
+
+void assign_rows(const OptimalInput& in, const double* prices_given, const PricedBackend& backend,
+                 int64_t* assignment, int64_t& done, Poll poll) {
+  const DefaultFloatMode mode;
+  Parallel parallel(in.threads, poll);
+  const std::vector<double> mean = column_mean(in.latents, parallel);
+  Rows latents = in.latents, sources = in.sources;
+  latents.mean = mean.data();
+  const std::vector<double> xx = squared_norms(latents, parallel);
+  const std::vector<double> yy = squared_norms(sources, parallel);
+  std::vector<int32_t> rows(latents.count), all(sources.count);
+  std::iota(rows.begin(), rows.end(), 0);
+  std::iota(all.begin(), all.end(), 0);
+  const Longest x(xx, rows), y(yy, all);
+  latents.length = x.length;
+  sources.length = y.length;
+  const Scorer scorer(latents, sources, *in.kernels);
+  std::vector<double> norms(xx.size());
+  for (size_t j = 0; j < norms.size(); ++j) norms[j] = std::sqrt(xx[j]);
+  const DistinctLatents distinct(sorted_by_norm(rows, norms, false, parallel), norms);
+  const auto [least, most] = std::minmax_element(prices_given, prices_given + latents.count);
+  const ScoreGrid grid(std::max(x.norm * y.norm, *most - *least), 1);
+  std::vector<int64_t> start(distinct.count());
+  for (LatentId id = 0; id < distinct.count(); ++id) {
+    start[id] = grid.of(prices_given[distinct.row(id)] - *least);
+  }
+  Prices prices(distinct, std::move(start));
+  ExactPricedScan exact(scorer, grid, distinct, prices, parallel);
+  const auto search = backend(scorer, grid, distinct, prices, parallel);
+  AuctionStats stats;
+  for (int64_t from = 0; from < sources.count; from += kAssigned) {
+    const auto some =
+        std::span<const int32_t>(all).subspan(from, std::min(kAssigned, sources.count - from));
+    Auction auction(scorer, grid, distinct, some, prices, *search, exact, 8, parallel, stats);
+    const std::vector<LatentId> best = auction.favourites();
+    for (size_t i = 0; i < best.size(); ++i) assignment[from + i] = distinct.row(best[i]);
+    done = from + std::ssize(some);
+  }
+}
 
 OptimalStats optimal_rows(const OptimalInput& input, const PricedBackend& backend,
                           const OptimalOutput& output, int64_t& placed, Poll poll) {

@@ -46,4 +46,9 @@ using PricedBackend = std::function<std::unique_ptr<PricedSearch>(
 OptimalStats optimal_rows(const OptimalInput& input, const PricedBackend& backend,
                           const OptimalOutput& output, int64_t& placed, Poll poll);
 
+// For each source the latent of largest <source, latent> - price, ties by rank: the semi-discrete
+// transport map of these prices [m]. Any number of sources; groups, tolerance and depth play no part.
+void assign_rows(const OptimalInput& input, const double* prices, const PricedBackend& backend,
+                 int64_t* assignment, int64_t& done, Poll poll);
+
 }  // namespace gtn
