@@ -62,7 +62,7 @@ def integer_scores(
     dots = oracle.dots(y[:, None, :], x[None, :, :])
     scores = np.rint(np.ldexp(dots, q)).astype(np.int64) * factor
     start = np.rint(np.ldexp(halves, q)).astype(np.int64) * factor
-    spread = math.sqrt(block_sum(squares_x) / m) * math.sqrt(block_sum(squares_y) / len(y))
+    spread = spread_of(latents) * spread_of(sources)
     first = max(1, math.floor(math.ldexp(spread / latents.shape[1], q))) * factor
     return scores, start - start.min(), first, q
 
@@ -71,6 +71,12 @@ def column_mean(latents: np.ndarray) -> np.ndarray:
     """Column means, added up in the contract's blocks of rows."""
     rows = np.asarray(latents, dtype=np.float64)
     return np.array([block_sum(column) for column in rows.T]) / len(rows)
+
+
+def spread_of(rows: np.ndarray) -> float:
+    """Root of the mean squared distance to the mean."""
+    centred = oracle.pad(oracle.centered(rows))
+    return math.sqrt(block_sum(oracle.dots(centred, centred)) / len(rows))
 
 
 def half_norms(latents: np.ndarray, center: bool) -> np.ndarray:
@@ -97,7 +103,7 @@ def solve(
     factor = m + 1
     x = oracle.pad(oracle.centered(latents))
     squares_x, squares_y = oracle.dots(x, x), oracle.dots(oracle.pad(sources), oracle.pad(sources))
-    spread = math.sqrt(block_sum(squares_x) / m) * math.sqrt(block_sum(squares_y) / n)
+    spread = spread_of(latents) * spread_of(sources)
     moment = math.ldexp(spread * n, q) * factor
     if n < m:
         far = squares_y

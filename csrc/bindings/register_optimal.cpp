@@ -28,8 +28,8 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   in.threads = threads;
   in.kernels = task.in.kernels;
   py::array_t<int64_t> assignment(in.sources.count);
-  py::array_t<double> prices(in.latents.count);
-  const OptimalOutput out{assignment.mutable_data(), prices.mutable_data()};
+  py::array_t<double> cosine(in.sources.count), prices(in.latents.count);
+  const OptimalOutput out{assignment.mutable_data(), cosine.mutable_data(), prices.mutable_data()};
   int64_t placed = 0;
   const PythonPoll on_poll(poll, placed);
   const OptimalStats stats = gil::without_gil([&] {
@@ -50,7 +50,7 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   const auto& s = stats.auction.seconds;
   d["t"] = py::make_tuple(s.search, s.choose - s.search, s.sell, s.measure);
   d["seconds"] = stats.seconds;
-  return py::make_tuple(assignment, prices, d);
+  return py::make_tuple(assignment, cosine, prices, d);
 }
 
 py::array_t<int64_t> assign(const py::object& latents, const py::object& sources,

@@ -66,6 +66,7 @@ class Transport {
 
  private:
   void solve(const GroupRows& group);
+  void set_cosines();
   void solve_line(const GroupRows& group);
   double distances_to_mean(const GroupRows& group) const;
 
@@ -75,7 +76,9 @@ class Transport {
   int64_t& placed_;
   Parallel parallel_;
   OptimalStats stats_;
-  std::vector<double> xx_, yy_, mean_;
+  // Squared norms: of latents less their mean, of sources, and of sources less theirs.
+  std::vector<double> xx_, yy_, yy_centred_;
+  std::vector<double> mean_;
   Rows latents_;
 };
 
@@ -88,14 +91,32 @@ OptimalStats Transport::run() {
     latents_.mean = mean_.data();
     xx_ = squared_norms(latents_, parallel_);
     yy_ = squared_norms(in_.sources, parallel_);
+    const std::vector<double> of_sources = column_mean(in_.sources, parallel_);
+    Rows centred = in_.sources;
+    centred.mean = of_sources.data();
+    yy_centred_ = squared_norms(centred, parallel_);
     MatchInput groups;
     groups.latents = in_.latents;
     groups.sources = in_.sources;
     groups.source_groups = in_.source_groups;
     groups.latent_groups = in_.latent_groups;
     for (const GroupRows& group : rows_of_groups(groups)) solve(group);
+    set_cosines();
   }
   return stats_;
+}
+
+void Transport::set_cosines() {
+  Rows latents = in_.latents;
+  if (in_.center) latents.mean = mean_.data();
+  const Scorer scorer(latents, in_.sources, *in_.kernels);
+  parallel_.run(in_.sources.count, 1024, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t j = out_.assignment[i];
+      const double x = std::sqrt(squared_norm(latents, j)), y = std::sqrt(yy_[i]);
+      out_.cosine[i] = x > 0.0 && y > 0.0 ? scorer.score(j, x, static_cast<SourceRow>(i)) / y : 0.0;
+    }
+  });
 }
 
 // Sum of the squared distances of the sources to the mean of the latents, or to 0 if that is the mean
@@ -180,7 +201,7 @@ void Transport::solve(const GroupRows& group) {
   const double spread =
       std::sqrt(block_sum(m, [&](int64_t j) { return xx_[group.latents[j]]; }) /
                 static_cast<double>(m)) *
-      std::sqrt(block_sum(n, [&](int64_t i) { return yy_[group.sources[i]]; }) /
+      std::sqrt(block_sum(n, [&](int64_t i) { return yy_centred_[group.sources[i]]; }) /
                 static_cast<double>(n));
   const auto on_grid = [&](double v) { return std::ldexp(v, grid.exponent()); };
   const auto first =

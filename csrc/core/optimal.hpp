@@ -26,6 +26,7 @@ struct OptimalInput {
 
 struct OptimalOutput {
   int64_t* assignment;  // [n] latent row by source row
+  double* cosine;       // [n] of source and latent, 0 where one of them is 0
   double* prices;       // [m] by latent row, in units of <source, latent>
 };
 
