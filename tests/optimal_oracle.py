@@ -123,7 +123,7 @@ def solve(
         for slot in members:
             slot[0] = int(price[k])
     holds = np.full(n, -1)
-    unplaced = m - n
+    unplaced, level = m - n, 0
     phases = rounds = bids = 0
 
     def cheapest(k: int) -> list[int]:
@@ -143,9 +143,8 @@ def solve(
             if scores[i, k] - price[k] < best[i] - epsilon:
                 next(slot for slot in slots[k] if slot[2] == i)[2] = NOBODY
                 holds[i] = -1
-        most = int((price - begin).min()) + epsilon
         for k, members in enumerate(slots):
-            if members[0][2] == SPARE and price[k] - begin[k] > most:
+            if members[0][2] == SPARE:
                 members[0][2] = NOBODY
                 unplaced += 1
         enough = m * float(epsilon) <= tolerance * moment
@@ -158,11 +157,14 @@ def solve(
                 free = [k for k in range(len(slots)) if slots[k][0][2] != SPARE]
                 free.sort(key=lambda k: (rise[k], k))
                 taken, rest = free[:unplaced], free[unplaced:]
-                to = int(rise[rest[0]] if rest else rise[taken[-1]])
+                level = max(level, int(rise[rest[0]] if rest else rise[taken[-1]]) + epsilon)
                 for k in taken:
-                    loser = sell(k, int(price[k]) + (to - int(rise[k])) + epsilon, SPARE)
-                    if loser >= 0:
-                        holds[loser] = -1
+                    if slots[k][0][2] >= 0:
+                        holds[slots[k][0][2]] = -1
+                    slots[k][0][2] = SPARE
+                for k in range(len(slots)):
+                    if slots[k][0][2] == SPARE:
+                        slots[k][0][0] = price[k] = int(begin[k]) + level
                 unplaced = 0
             waiting = np.flatnonzero(holds < 0)
             if waiting.size <= limit:
@@ -193,7 +195,7 @@ def solve(
             primal = sum(int(v) for v in values - begin[holds])
             gap = sum(int(v) for v in (scores - price).max(axis=1) - (values - price[holds]))
             rise = price - begin
-            gap += sum(int(rise[k] - rise.min()) for k in range(len(slots)) if slots[k][0][2] == SPARE)
+            gap += (m - n) * (level - min(level, int(rise.min())))
             if last or gap <= tolerance * (moment - primal):
                 break
         epsilon = max(1, epsilon >> RATIO_BITS)

@@ -48,8 +48,13 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   d["threads"] = stats.threads;
   d["distinct"] = stats.distinct;
   const auto& s = stats.auction.seconds;
-  d["t"] = py::make_tuple(s.search, s.choose - s.search, s.sell, s.measure);
-  d["seconds"] = stats.seconds;
+  py::dict seconds;
+  seconds["search"] = s.search;
+  seconds["choose"] = s.choose - s.search;
+  seconds["sell"] = s.sell;
+  seconds["measure"] = s.measure;
+  seconds["solve"] = stats.seconds;
+  d["seconds"] = seconds;
   return py::make_tuple(assignment, cosine, prices, d);
 }
 

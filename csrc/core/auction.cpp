@@ -84,6 +84,11 @@ void Auction::rescan(std::span<const int32_t> sources, PricedSearch& search) {
     if (length_[sources[i]] > 0) before[i] = outside_[sources[i]];
   }
   std::vector<PricedList> lists(sources.size());
+  if (prices_.level() > told_level_) {  // in the eyes of the search, prices may lag behind
+    told_level_ = prices_.level();
+    const std::vector<LatentId> held = spares_.held();
+    search_.raised(held);
+  }
   search.search(rows, before, depth_, lists);
   stats_.scans += std::ssize(sources);
   ++stats_.batches;
@@ -153,21 +158,18 @@ void Auction::drop_unhappy() {
     waiting_.push_back(i);
   }
   std::sort(waiting_.begin(), waiting_.end());
-  spares_.drop_unhappy(epsilon_);
+  spares_.drop();
 }
 
 // Spares bid in rounds of their own, as soon as one has no latent.
 void Auction::place_spares() {
-  std::vector<LatentId> raised;
   std::vector<int32_t> displaced;
-  spares_.place(epsilon_, raised, displaced);
-  if (raised.empty()) return;
-  search_.raised(raised);
+  spares_.place(epsilon_, displaced);
   for (const int32_t source : displaced) {
     holds_[source] = -1;
     waiting_.push_back(source);
   }
-  std::sort(waiting_.begin(), waiting_.end());
+  if (!displaced.empty()) std::sort(waiting_.begin(), waiting_.end());
 }
 
 void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {

@@ -86,6 +86,7 @@ class Auction {
   AuctionStats& stats_;
 
   int64_t epsilon_ = 1;
+  int64_t told_level_ = 0;  // of the spares, when the search was last told of prices
   double primal_ = 0.0, gap_ = 0.0;
   std::vector<LatentId> holds_;
   std::vector<int32_t> waiting_;  // ascending

@@ -30,6 +30,17 @@ void Prices::sell(LatentId id, int64_t price, int32_t owner) {
   least_[id] = first->price;
 }
 
+void Prices::give_to_spare(LatentId id) {
+  slots_[begin(id)].owner = kSpare;
+  least_[id] = kAtLevel;
+}
+
+void Prices::take_from_spare(LatentId id) {
+  Slot& slot = slots_[begin(id)];
+  slot.owner = kNobody;
+  slot.price = least_[id] = of(id);
+}
+
 void Prices::release(LatentId id, int32_t owner) {
   for (int64_t s = begin(id); s < end(id); ++s) {
     if (slots_[s].owner == owner) {

@@ -22,13 +22,23 @@ class Prices {
 
   int32_t count() const { return static_cast<int32_t>(least_.size()); }
   // Least price of a member.
-  int64_t of(LatentId id) const { return least_[id]; }
+  int64_t of(LatentId id) const {
+    const int64_t price = least_[id];
+    return price != kAtLevel ? price : at_start_[id] + level_;
+  }
   int64_t at_start(LatentId id) const { return at_start_[id]; }
-  int64_t rise(LatentId id) const { return least_[id] - at_start_[id]; }
+  int64_t rise(LatentId id) const { return of(id) - at_start_[id]; }
+  // What all latents that spares hold have risen by.
+  int64_t level() const { return level_; }
+  void set_level(int64_t level) { level_ = level; }
   // The owner of the cheapest member, of these the lowest rank.
   int32_t cheapest_owner(LatentId id) const { return slots_[begin(id)].owner; }
   // Sells the cheapest member at a price above its own.
   void sell(LatentId id, int64_t price, int32_t owner);
+  // Gives a latent to a spare: from now on its price follows the level.
+  void give_to_spare(LatentId id);
+  // Takes it back at the price of now.
+  void take_from_spare(LatentId id);
   void release(LatentId id, int32_t owner);
   // Calls visit(rank, owner) for each member of an id.
   void owners(LatentId id, FunctionRef<void(Rank rank, int32_t owner)> visit) const;
@@ -48,7 +58,9 @@ class Prices {
   const DistinctLatents& distinct_;
   std::vector<int64_t> first_;  // slot by id; empty if all latents differ
   std::vector<Slot> slots_;     // of an id: a heap, the cheapest first
+  static constexpr int64_t kAtLevel = -1;  // in place of a price
   std::vector<int64_t> least_, at_start_;
+  int64_t level_ = 0;
 };
 
 }  // namespace gtn

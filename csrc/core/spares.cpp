@@ -1,7 +1,6 @@
 #include "core/spares.hpp"
 
 #include <algorithm>
-#include <functional>
 
 namespace gtn {
 
@@ -10,18 +9,9 @@ Spares::Spares(Prices& prices, int64_t count) : prices_(prices), count_(count), 
   for (LatentId id = 0; id < prices.count(); ++id) cheapest_.push({prices.rise(id), id});
 }
 
-int64_t Spares::least_rise() const {
-  int64_t least = INT64_MAX;
-  for (LatentId id = 0; id < prices_.count(); ++id) least = std::min(least, prices_.rise(id));
-  return least;
-}
-
-void Spares::drop_unhappy(int64_t epsilon) {
-  if (count_ == 0) return;
-  const int64_t most = least_rise() + epsilon;
-  for (LatentId id = 0; id < prices_.count(); ++id) {
-    if (!holds(id) || prices_.rise(id) <= most) continue;
-    prices_.release(id, kSpare);
+void Spares::drop() {
+  for (const LatentId id : held()) {
+    prices_.take_from_spare(id);
     lost(id);
   }
 }
@@ -42,34 +32,37 @@ bool Spares::next(Entry& entry) {
   return false;
 }
 
-void Spares::place(int64_t epsilon, std::vector<LatentId>& raised,
-                   std::vector<int32_t>& displaced) {
+void Spares::place(int64_t epsilon, std::vector<int32_t>& displaced) {
   if (unplaced_ == 0) return;
-  std::vector<Entry> taken(unplaced_);
-  for (Entry& entry : taken) next(entry);
-  Entry second;
-  int64_t rise = taken.back().rise;
-  if (next(second)) {
-    rise = second.rise;
-    cheapest_.push(second);
-  }
-  for (const Entry& entry : taken) {
+  Entry entry{};
+  for (; unplaced_ > 0; --unplaced_) {
+    next(entry);
     const int32_t owner = prices_.cheapest_owner(entry.id);
     if (owner >= 0) displaced.push_back(owner);
-    prices_.sell(entry.id, prices_.of(entry.id) + (rise - entry.rise) + epsilon, kSpare);
-    raised.push_back(entry.id);
+    prices_.give_to_spare(entry.id);
   }
-  unplaced_ = 0;
+  Entry second{};
+  if (next(second)) {
+    entry = second;
+    cheapest_.push(second);
+  }
+  prices_.set_level(std::max(prices_.level(), entry.rise + epsilon));
+}
+
+std::vector<LatentId> Spares::held() const {
+  std::vector<LatentId> ids;
+  if (count_ == 0) return ids;
+  for (LatentId id = 0; id < prices_.count(); ++id) {
+    if (prices_.cheapest_owner(id) == kSpare) ids.push_back(id);
+  }
+  return ids;
 }
 
 double Spares::gap() const {
   if (count_ == 0) return 0.0;
-  const int64_t least = least_rise();
-  double sum = 0.0;
-  for (LatentId id = 0; id < prices_.count(); ++id) {
-    if (holds(id)) sum += static_cast<double>(prices_.rise(id) - least);
-  }
-  return sum;
+  int64_t least = prices_.level();
+  for (LatentId id = 0; id < prices_.count(); ++id) least = std::min(least, prices_.rise(id));
+  return static_cast<double>(prices_.level() - least) * static_cast<double>(count_);
 }
 
 }  // namespace gtn

@@ -1,13 +1,13 @@
 // Spares: stand-ins for the sources that are missing where there are fewer sources than latents.
 // They score 0 with every latent, so in an optimum they hold the latents whose prices rose least,
 // and all latents are held by somebody: without them, prices of latents that nobody takes would have
-// to fall again. Being alike, they take latents together (similar persons: Bertsekas and Castanon
-// 1989).
+// to fall again. Being alike (similar persons: Bertsekas and Castanon 1989), they take
+// latents together, and what they hold has risen by the same level.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <queue>
-#include <span>
 #include <vector>
 
 #include "core/prices.hpp"
@@ -19,13 +19,15 @@ class Spares {
   Spares(Prices& prices, int64_t count);
 
   int64_t count() const { return count_; }
-  // Those that would save more than epsilon elsewhere give up their latents.
-  void drop_unhappy(int64_t epsilon);
+  // All give up their latents: a phase begins.
+  void drop();
   // A source took a latent from one of them.
   void lost(LatentId id);
-  // All without a latent take those that rose least, at the rise of the next plus epsilon.
-  // Appends the ids, and the sources that held them.
-  void place(int64_t epsilon, std::vector<LatentId>& raised, std::vector<int32_t>& displaced);
+  // All without a latent take those that rose least, and the level becomes the rise of the next plus
+  // epsilon. Appends the sources that held the latents.
+  void place(int64_t epsilon, std::vector<int32_t>& displaced);
+  // The latents that they hold.
+  std::vector<LatentId> held() const;
   // How much less they could pay at these prices, in all.
   double gap() const;
 
@@ -35,8 +37,6 @@ class Spares {
     LatentId id;
     bool operator>(const Entry& o) const { return rise != o.rise ? rise > o.rise : id > o.id; }
   };
-  bool holds(LatentId id) const { return prices_.cheapest_owner(id) == kSpare; }
-  int64_t least_rise() const;
   // Removes and returns the latent that rose least among those that none of them holds.
   bool next(Entry& entry);
 

@@ -32,6 +32,7 @@ __all__ = [
     "match",
     "match_approx",
     "match_mixture",
+    "match_optimal",
     "match_quantile",
 ]
 
@@ -48,6 +49,7 @@ __getattr__, __dir__ = lazy_names(
         "match": "matching",
         "match_approx": "approx",
         "match_mixture": "mixture",
+        "match_optimal": "optimal",
         "match_quantile": "quantile",
     },
 )

@@ -121,6 +121,33 @@ def match_rows(
     start: int,
     poll: Callable[[int], None] | None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], dict[str, Any]]: ...
+def optimal_rows(
+    latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim]
+    sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]
+    *,
+    tolerance: float,
+    center: bool = False,
+    source_groups: npt.NDArray[np.int64] | None = None,  # [n]
+    latent_groups: npt.NDArray[np.int64] | None = None,  # [m]
+    instruction_set: str,
+    threads: int,
+    depth: int,
+    poll: Callable[[int], object] | None,
+) -> tuple[
+    npt.NDArray[np.int64],  # assignment [n]
+    npt.NDArray[np.float64],  # cosine [n]
+    npt.NDArray[np.float64],  # prices [m]
+    dict[str, Any],
+]: ...
+def assign_rows(
+    latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim]
+    sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]
+    prices: npt.NDArray[np.float64],  # [m]
+    *,
+    instruction_set: str,
+    threads: int,
+    poll: Callable[[int], object] | None,
+) -> npt.NDArray[np.int64]: ...
 def audit_rows(
     latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim]
     sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]

@@ -5,6 +5,7 @@ Not here: the options of a matching as a whole (match_options.py) and arrays (ar
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from typing import Any
@@ -72,6 +73,21 @@ def parse_bytes(text: str) -> int:
     if not 1 <= size < float("inf"):
         raise ValueError(f"{quoted(text)} is not {'above zero' if size < 1 else 'a finite size'}")
     return int(size)
+
+
+def as_number(value: Any, name: str, least: float) -> float:
+    """Return a finite float of at least `least`; ArgumentTypeError for what is no number."""
+    try:
+        if isinstance(value, (bool, np.bool_, str)):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(
+            name, "must be a number", f"{type(value).__name__} {value!r}"
+        ) from None
+    if not (math.isfinite(number) and number >= least):
+        raise ArgumentError(name, f"must be a finite number >= {least:g}", repr(number))
+    return number
 
 
 def as_text(value: Any, name: str) -> str:

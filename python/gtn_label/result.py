@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,6 +27,16 @@ from .errors import ArgumentError
 if TYPE_CHECKING:
     from .progress import ProgressCallback
     from .verification import Verification
+
+
+@dataclass(frozen=True)
+class Transport:
+    """What `match_optimal` adds to a result; `Matching` has the attributes."""
+
+    prices: npt.NDArray[np.float64]
+    gap: float
+    cost: float
+    lower_bound: float
 
 
 class Matching:
@@ -99,6 +110,7 @@ class Matching:
         provenance: Mapping[str, Any] | None = None,
         stats: Mapping[str, Any] | None = None,
         files: Files | None = None,
+        transport: Transport | None = None,
     ) -> None:
         """Wrap a result, for the modules of this package; `latents` or `labels`, or neither."""
         self._assignment = assignment
@@ -111,11 +123,13 @@ class Matching:
         self._provenance = copy.deepcopy(dict(provenance or {}))
         self._stats = copy.deepcopy(dict(stats or {}))
         self._files = Files() if files is None else files
+        self._prices = None if transport is None else transport.prices
+        self._transport = transport
         self._lock()
 
     def _lock(self) -> None:
         """Replace the arrays by views that cannot be written to."""
-        for name in ("_assignment", "_cosine", "_visited"):
+        for name in ("_assignment", "_cosine", "_visited", "_prices"):
             array = getattr(self, name)
             setattr(self, name, None if array is None else locked(array))
         if self._groups is not None:
@@ -159,6 +173,30 @@ class Matching:
     def visited(self) -> Any:
         """Row of the latent that the p-th source in visiting order took, int64 [n], or None."""
         return None if self._visited is None else self._out(self._visited)
+
+    @cached_property
+    def prices(self) -> Any:
+        """Prices of the latents, float64 [m]; None but for `match_optimal`.
+
+        No assignment has a larger sum of <y_i, x_a(i)> than sum_j p_j + sum_i max_j (<y_i, x_j> -
+        p_j), where there are as many sources as latents.
+        """
+        return None if self._prices is None else self._out(self._prices)
+
+    @property
+    def gap(self) -> float | None:
+        """Relative distance of the cost to its lower bound (`match_optimal`), or None."""
+        return None if self._transport is None else self._transport.gap
+
+    @property
+    def cost(self) -> float | None:
+        """Mean squared distance of sources and labels (`match_optimal`), or None."""
+        return None if self._transport is None else self._transport.cost
+
+    @property
+    def lower_bound(self) -> float | None:
+        """Mean squared distance below which no assignment is (`match_optimal`), or None."""
+        return None if self._transport is None else self._transport.lower_bound
 
     @cached_property
     def sources(self) -> Any:
@@ -330,6 +368,41 @@ class Matching:
             labels=given("labels"),
             provenance=meta,
         )
+
+    def assign(
+        self,
+        sources: Any,
+        latents: Any = None,
+        *,
+        threads: int | None = None,
+        progress: bool | ProgressCallback | None = None,
+    ) -> Any:
+        """Return the latent that further sources take at these prices, int64 [n].
+
+        Source y takes the latent of largest <y, x_j> - p_j, ties by the lower norm, then row: the
+        semi-discrete transport map. Not one-to-one: fresh sources from the same distribution get
+        each latent about equally often, at the cost of one search.
+
+        Parameters
+        ----------
+        sources : array_like [n, dim]
+            Any number of rows.
+        latents : array_like [m, dim], optional
+            The latents of the run, if the result was loaded.
+        threads, progress
+            As in `match`.
+
+        Raises
+        ------
+        ValueError
+            If the result has no prices, as only `match_optimal` makes them, or the latents are
+            missing.
+        ArgumentError, ArgumentTypeError
+            If an argument is of no use.
+        """
+        from .optimal import assign  # here: a run needs none of it
+
+        return assign(self, sources, latents, threads, progress)
 
     def verify(
         self,

@@ -144,7 +144,7 @@ def _run(
         "backend": chosen.name,
         **(provenance or {}),
     }
-    with _saved(checkpoint), _named(checkpoint):
+    with _saved(checkpoint), named(checkpoint):
         if checkpoint is not None and not checkpoint.hashed and approx is None and gpu is None:
             wrong = wrong_choice(visited, start, **problem)
             if wrong is not None:
@@ -225,7 +225,7 @@ def _saved(checkpoint: Checkpoint | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _named(checkpoint: Checkpoint | None) -> Iterator[None]:
+def named(checkpoint: Checkpoint | None = None) -> Iterator[None]:
     """Make errors of the engine's about rows and options into ArgumentError.
 
     The engine's messages begin with the argument's name, followed by a space or a colon, and end

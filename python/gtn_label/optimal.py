@@ -1,0 +1,367 @@
+"""`match_optimal`: optimal transport, one latent to each source, with a certificate.
+
+The engine solves it by auction (csrc/core/auction.hpp). Here: the arrays, and the certificate in
+the units of the rows (`certify`). Not here: Algorithm 1 (matching.py).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from .arrays import convert, on_gpu
+from .arrays.on_disk import Files
+from .arrays.row_blocks import RowsLike
+from .arrays.sources import check_source_seed, draw_sources, seed_record
+from .arrays.to_caller import given
+from .backend.names import resolve
+from .checks import as_number
+from .errors import ArgumentError, too_many_sources
+from .match_options import MatchOptions
+from .progress import Progress, ProgressCallback, check_progress
+from .result import Matching, Transport
+from .run import named
+from .threads import check_threads
+
+DEFAULT_TOLERANCE = 1e-3
+_BLOCK_VALUES = 1 << 20  # values of a block of rows in float64
+
+_DEPTH = 64  # latents that a source's list holds
+_LEAST_DEPTH = 8
+_BYTES_A_LISTED = 12
+
+
+def match_optimal(
+    latents: Any,
+    sources: Any = None,
+    *,
+    seed: int | np.random.Generator = 0,
+    tolerance: float = DEFAULT_TOLERANCE,
+    center: bool = False,
+    groups: tuple[Any, Any] | None = None,
+    backend: str = "auto",
+    threads: int | None = None,
+    memory: int | str | None = None,
+    progress: bool | ProgressCallback | None = None,
+) -> Matching:
+    """Give every source a latent of its own, at the least mean squared distance.
+
+    Minimises sum_i |y_i - x_a(i)|^2 over the one-to-one assignments a, by auction (Bertsekas
+    1988). The result carries a proof of its quality: prices p_j of the latents, for which no
+    assignment can cost less than `lower_bound`. It is a pure function of rows and tolerance: the
+    same for every instruction set, number of threads and memory budget.
+
+    Parameters
+    ----------
+    latents : array_like [m, dim]
+        As in `match`; here a latent may be 0.
+    sources : array_like [n, dim], n <= m, optional
+        As in `match`. With n < m, the latents of the cheapest assignment are chosen as well.
+    seed : int or numpy.random.Generator
+        As in `match`.
+    tolerance : float
+        Relative gap at which the run may stop: `gap` of the result is at most this. 0 asks for the
+        optimum: then the gap is 0, up to the rounding of float64.
+    center : bool
+        Subtract the latents' column mean before distances are taken. With n = m this changes
+        `cost`, but no pair.
+    groups : (source_groups, latent_groups), optional
+        As in `match`; each group is solved by itself.
+    backend : str
+        "auto", "cpu" or an instruction set, such as "cpu:avx2".
+    threads, progress
+        As in `match`.
+    memory : int or str, optional
+        As in `match`. Little memory makes the lists of the sources shorter and the run longer.
+
+    Returns
+    -------
+    Matching
+        With `prices`, `gap`, `cost` and `lower_bound`; `assign` labels further sources.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `match` does. A backend that cannot do this is a ValueError.
+    KeyboardInterrupt
+        On Ctrl-C, within a second.
+
+    Notes
+    -----
+    The gap is (D - P) / (n dim s_x s_y - P') for n = m, with P = sum <y_i, x_a(i)>, the dual bound
+    D = sum p_j + sum_i max_j (<y_i, x_j> - p_j), P' as P with both sides centred, and s^2 the mean
+    of the columns' variances: the distance to the bound in terms of the cost of both sides
+    centred and brought to unit variance, which neither a shift nor a scale makes small. For n < m
+    it is (cost - lower_bound) / cost.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gtn_label import match_optimal
+    >>> latents = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    >>> m = match_optimal(latents, np.array([[0.1, 2.0], [1.0, 0.2]]), tolerance=0)
+    >>> m.assignment
+    array([1, 0])
+    """
+    options = MatchOptions(
+        center=center,
+        groups=groups,
+        backend=backend,
+        threads=threads,
+        memory=memory,
+        progress=progress,
+    )
+    limit = as_number(tolerance, "tolerance", 0.0)
+    seed = check_source_seed(seed)
+    pair = options.groups or (None, None)
+    files = Files(latents=latents, sources=sources, source_groups=pair[0], latent_groups=pair[1])
+    with files.reading():
+        return _run(latents, sources, seed, limit, options, files)
+
+
+def _run(
+    latents: Any,
+    sources: Any,
+    seed: int | np.random.Generator,
+    tolerance: float,
+    options: MatchOptions,
+    files: Files,
+) -> Matching:
+    """Do what `match_optimal` says, over inputs whose files are watched."""
+    began = time.perf_counter()
+    chosen = resolve(
+        options.backend, on_gpu=on_gpu.locate(latents=latents, sources=sources) is not None
+    )
+    if chosen.name.partition(":")[0] != "cpu":
+        raise ArgumentError("backend", "must be 'cpu' for optimal transport", repr(chosen.name))
+    latent_rows = convert.as_rows(latents, "latents")
+    m, dim = latent_rows.rows.shape
+    drawn = sources is None
+    origin = seed_record(seed if drawn else None)  # before a generator moves on
+    source_rows = convert.as_rows(draw_sources(m, dim, seed) if drawn else sources, "sources")
+    n = source_rows.rows.shape[0]
+    if source_rows.rows.shape[1] != dim:
+        shapes = f"sources {source_rows.rows.shape} and latents {latent_rows.rows.shape}"
+        raise ArgumentError(("sources", "latents"), "must have the same dim", shapes)
+    if n > m:
+        raise too_many_sources(n, m)
+    rows: dict[str, RowsLike] = {
+        "latents": given(latent_rows).blocks,
+        "sources": given(source_rows).blocks,
+    }
+    files.hash(**rows)
+    groups = options.labels(n, m)
+    labels = None if groups is None else tuple(np.ascontiguousarray(g, np.int64) for g in groups)
+    asked = check_threads(options.threads)
+    prepared = time.perf_counter()
+    with named(), Progress(options.progress, n, m) as bar:
+        assignment, cosine, prices, found = _core.optimal_rows(
+            latent_rows.rows,
+            source_rows.rows,
+            tolerance=tolerance,
+            center=options.center,
+            source_groups=None if labels is None else labels[0],
+            latent_groups=None if labels is None else labels[1],
+            instruction_set=chosen.instruction_set,
+            threads=asked,
+            depth=_depth(options.memory, n, m, dim),
+            poll=bar,
+        )
+    transport = certify(
+        latent_rows.rows, source_rows.rows, assignment, prices, found, options.center, labels
+    )
+    files.compare(**rows)
+    stats = {
+        "n": n,
+        "m": m,
+        "dim": dim,
+        "backend": chosen.name,
+        "threads_from": "system limit" if found["threads"] < asked else asked.decided_by,
+        **{name: value for name, value in found.items() if name not in ("gap", "rounding")},
+    }
+    stats["seconds"] = {
+        "prepare": prepared - began,
+        **found["seconds"],
+        "total": time.perf_counter() - began,
+    }
+    return Matching(
+        assignment,
+        cosine,
+        sources=given(source_rows),
+        latents=given(latent_rows),
+        groups=labels,
+        provenance={
+            "method": "optimal",
+            **origin,
+            "tolerance": tolerance,
+            "center": options.center,
+            "backend": chosen.name,
+            "gap": transport.gap,
+            "cost": transport.cost,
+            "lower_bound": transport.lower_bound,
+        },
+        stats=stats,
+        files=files,
+        transport=transport,
+    )
+
+
+def _depth(memory: int | None, n: int, m: int, dim: int) -> int:
+    """Return the length of the lists that a budget has room for; it changes no result."""
+    if memory is None:
+        return _DEPTH
+    fixed = 80 * m + 40 * n + 4 * m * (-(-dim // 4) + 1)  # prices, owners, norms, codes
+    depth = (memory - fixed) // (_BYTES_A_LISTED * n)
+    if depth < _LEAST_DEPTH:
+        needed = fixed + _LEAST_DEPTH * _BYTES_A_LISTED * n
+        raise ArgumentError(
+            "memory", f"must be at least {needed} bytes for this input", str(memory)
+        )
+    return int(min(_DEPTH, depth))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Of one group: what the gap is compared with, and the sum of squared distances."""
+
+    reference: float
+    squared: float
+
+
+def certify(
+    latents: npt.NDArray[Any],
+    sources: npt.NDArray[Any],
+    assignment: npt.NDArray[np.int64],
+    prices: npt.NDArray[np.float64],
+    found: dict[str, Any],
+    center: bool,
+    groups: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None,
+) -> Transport:
+    """Put the engine's duality gap into squared distances and into a relative gap.
+
+    Parameters
+    ----------
+    latents, sources : [m, dim], [n, dim]
+    assignment, prices
+        Of the engine.
+    found : dict
+        Its record: "gap" is D - P, "rounding" by how much that may be wrong.
+    center, groups
+        As in `match_optimal`.
+    """
+    n = len(sources)
+    mean = _mean(latents) if center else np.zeros(latents.shape[1])
+    if groups is None:
+        parts = [_sums(latents, sources, np.arange(n), np.arange(len(latents)), assignment, mean)]
+    else:
+        parts = [
+            _sums(
+                latents,
+                sources,
+                np.flatnonzero(groups[0] == label),
+                np.flatnonzero(groups[1] == label),
+                assignment,
+                mean,
+            )
+            for label in np.unique(groups[0])
+        ]
+    squared = math.fsum(part.squared for part in parts)
+    reference = math.fsum(part.reference for part in parts)
+    gap = found["gap"] + found["rounding"]
+    return Transport(
+        prices=prices,
+        gap=gap / reference if gap < reference else float(gap > 0.0),
+        cost=squared / n,
+        lower_bound=max(0.0, (squared - 2.0 * gap) / n),
+    )
+
+
+def _sums(
+    latents: npt.NDArray[Any],
+    sources: npt.NDArray[Any],
+    of_sources: npt.NDArray[np.int64],
+    of_latents: npt.NDArray[np.int64],
+    assignment: npt.NDArray[np.int64],
+    mean: npt.NDArray[np.float64],
+) -> _Sums:
+    n, m = len(of_sources), len(of_latents)
+    x_mean, y_mean = _mean(latents, of_latents), _mean(sources, of_sources)
+    squared, products, x_spread, y_spread = [], [], [], []
+    step = max(1, _BLOCK_VALUES // latents.shape[1])
+    for begin in range(0, n, step):
+        rows = of_sources[begin : begin + step]
+        y = sources[rows].astype(np.float64)
+        x = latents[assignment[rows]].astype(np.float64)
+        squared.append(float(((y - (x - mean)) ** 2).sum()))
+        y -= y_mean
+        products.append(float((y * (x - x_mean)).sum()))
+        y_spread.append(float((y * y).sum()))
+    if n < m:
+        return _Sums(math.fsum(squared) / 2, math.fsum(squared))
+    for begin in range(0, m, step):
+        x = latents[of_latents[begin : begin + step]].astype(np.float64) - x_mean
+        x_spread.append(float((x * x).sum()))
+    moment = math.sqrt(math.fsum(x_spread)) * math.sqrt(math.fsum(y_spread))
+    return _Sums(moment - math.fsum(products), math.fsum(squared))
+
+
+def _mean(
+    rows: npt.NDArray[Any], which: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float64]:
+    """Return the column means in float64, a block of rows at a time."""
+    count = len(rows) if which is None else len(which)
+    total = np.zeros(rows.shape[1])
+    step = max(1, _BLOCK_VALUES // rows.shape[1])
+    for begin in range(0, count, step):
+        some = slice(begin, begin + step)
+        total += rows[some if which is None else which[some]].sum(axis=0, dtype=np.float64)
+    mean: npt.NDArray[np.float64] = total / count
+    return mean
+
+
+def assign(
+    matching: Matching,
+    sources: Any,
+    latents: Any,
+    threads: int | None,
+    progress: bool | ProgressCallback | None,
+) -> Any:
+    """Do what `Matching.assign` says."""
+    prices = matching._prices
+    if prices is None:
+        raise ValueError("assign() needs prices, and only results of match_optimal have them")
+    if latents is None:
+        if matching._latents is None:
+            raise ArgumentError("latents", "must be given, as the result was loaded from a file")
+        latents = matching._latents.whole
+    latent_rows = convert.as_rows(latents, "latents")
+    source_rows = convert.as_rows(sources, "sources")
+    (m, dim), (n, source_dim) = latent_rows.rows.shape, source_rows.rows.shape
+    if m != len(prices):
+        raise ArgumentError("latents", f"must be the {len(prices)} latents of the run", str(m))
+    if dim != source_dim:
+        shapes = f"sources {source_rows.rows.shape} and latents {latent_rows.rows.shape}"
+        raise ArgumentError(("sources", "latents"), "must have the same dim", shapes)
+    made_from, found = (
+        matching.meta.get("latents_sha256"),
+        convert.sha256(given(latent_rows).blocks),
+    )
+    if made_from != found:
+        rule = f"must be those of the run, with SHA-256 {str(made_from)[:12]}"
+        raise ArgumentError("latents", rule, found[:12])
+    with named(), Progress(check_progress(progress), n, m) as bar:
+        assignment = _core.assign_rows(
+            latent_rows.rows,
+            source_rows.rows,
+            np.asarray(prices),
+            instruction_set="auto",
+            threads=check_threads(threads),
+            poll=bar,
+        )
+    return given(latent_rows).like(assignment)
