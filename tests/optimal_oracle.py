@@ -15,7 +15,8 @@ from . import oracle
 
 HEADROOM = 53  # bits of the largest integer score
 RATIO_BITS = 2  # a phase's epsilon is the last one's shifted by so many bits
-CUT_BITS = 8  # a phase that cannot be the last leaves n >> 8 sources to the next
+CUT_BITS = 8  # the first phases leave n >> 8 sources to the next
+CUT_PHASES = 6
 FEWEST_BIDDERS = 64
 NOBODY, SPARE = -1, -2  # owners that are no sources
 
@@ -149,7 +150,7 @@ def solve(
                 unplaced += 1
         enough = m * float(epsilon) <= tolerance * moment
         last = epsilon == 1
-        limit = 0 if last or enough else n >> CUT_BITS
+        limit = 0 if last or enough or phases > CUT_PHASES else n >> CUT_BITS
         bidders = n
         while True:
             if unplaced:

@@ -12,7 +12,11 @@ namespace {
 // The schedule is part of the contract: other constants give other pairs where these are not
 // unique, and other results for a tolerance above 0.
 constexpr int kRatioBits = 2;  // epsilon falls by so many bits a phase
-constexpr int kCutBits = 8;    // a phase that is not the last leaves n >> 8 sources to the next
+// The first phases leave n >> 8 sources to the next: half of all bids would place them, and a search
+// for one source costs ten times its share of a batch. Left for much longer, they need prices to
+// move by many epsilons.
+constexpr int kCutBits = 8;
+constexpr int64_t kCutPhases = 6;
 constexpr int64_t kFewestBidders = 64;
 
 // Rounds with fewer bidders are over before other threads have woken.
@@ -262,12 +266,14 @@ void Auction::measure() {
 void Auction::run(int64_t epsilon, double tolerance, double moment,
                   FunctionRef<void(int64_t)> on_round) {
   const int64_t n = std::ssize(sources_);
+  const int64_t before = stats_.phases;  // of other groups
   for (epsilon_ = epsilon;; epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits)) {
     // Every source ends within epsilon of its best.
     const bool enough = static_cast<double>(distinct_.latents()) * static_cast<double>(epsilon_) <=
                         tolerance * moment;
     const bool last = epsilon_ == 1;
-    phase(last || enough ? 0 : n >> kCutBits, on_round);
+    const bool cut = !last && !enough && stats_.phases < before + kCutPhases;
+    phase(cut ? n >> kCutBits : 0, on_round);
     if (!last && !enough) continue;
     measure();
     if (last || gap_ <= tolerance * (moment - primal_)) return;
