@@ -144,7 +144,7 @@ def solve(
             if scores[i, k] - price[k] < best[i] - epsilon:
                 next(slot for slot in slots[k] if slot[2] == i)[2] = NOBODY
                 holds[i] = -1
-        for k, members in enumerate(slots):
+        for members in slots:
             if members[0][2] == SPARE:
                 members[0][2] = NOBODY
                 unplaced += 1

@@ -157,7 +157,7 @@ def _run(
     }
     files.hash(**rows)
     groups = options.labels(n, m)
-    labels = None if groups is None else tuple(np.ascontiguousarray(g, np.int64) for g in groups)
+    labels = None if groups is None else (_int64(groups[0]), _int64(groups[1]))
     asked = check_threads(options.threads)
     prepared = time.perf_counter()
     with named(), Progress(options.progress, n, m) as bar:
@@ -170,7 +170,7 @@ def _run(
             latent_groups=None if labels is None else labels[1],
             instruction_set=chosen.instruction_set,
             threads=asked,
-            depth=_depth(options.memory, n, m, dim),
+            depth=_depth(options.for_engine(m)["memory"], n, m, dim),
             poll=bar,
         )
     transport = certify(
@@ -212,9 +212,13 @@ def _run(
     )
 
 
-def _depth(memory: int | None, n: int, m: int, dim: int) -> int:
-    """Return the length of the lists that a budget has room for; it changes no result."""
-    if memory is None:
+def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    return np.ascontiguousarray(labels, dtype=np.int64)
+
+
+def _depth(memory: int, n: int, m: int, dim: int) -> int:
+    """Return the length of the lists that a budget (0: none) has room for; it changes no result."""
+    if memory == 0:
         return _DEPTH
     fixed = 80 * m + 40 * n + 4 * m * (-(-dim // 4) + 1)  # prices, owners, norms, codes
     depth = (memory - fixed) // (_BYTES_A_LISTED * n)
