@@ -92,7 +92,8 @@ void DirectionTree::fill_leaves(const std::vector<LatentId>& ids, Parallel& para
       const LatentId id = ids[i];
       widen_row(scorer_.latents(), distinct_.row(id), v.data());
       float* unit = &units[i * dim];
-      for (size_t k = 0; k < dim; ++k) unit[k] = static_cast<float>(v[k] / distinct_.norm(id));
+      const double length = length_of(id);
+      for (size_t k = 0; k < dim; ++k) unit[k] = static_cast<float>(v[k] / length);
     }
   });
   Divider divider(std::move(units), dim_);
@@ -150,9 +151,9 @@ void DirectionTree::fill_leaf(int64_t slot, std::span<const LatentId> ids) {
   std::vector<double> v(ids.size() * dim);
   for (size_t i = 0; i < ids.size(); ++i) {
     widen_row(scorer_.latents(), distinct_.row(ids[i]), &v[i * dim]);
-    const double norm = distinct_.norm(ids[i]);
+    const double length = length_of(ids[i]);
     for (size_t k = 0; k < dim; ++k) {
-      v[i * dim + k] /= norm;
+      v[i * dim + k] /= length;
       centre[k] += v[i * dim + k];
     }
   }

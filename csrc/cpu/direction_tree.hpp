@@ -59,6 +59,8 @@ class DirectionTree {
     return reinterpret_cast<const float*>(leaves_.get() + slot * leaf_bytes_ + head_bytes(dim_));
   }
   const int32_t* ids(int64_t slot) const { return ids_.data() + slot * kLeafLatents; }
+  // leaf * 64 + lane
+  int32_t position(LatentId id) const { return position_of_[id]; }
 
  private:
   struct FreeDeleter {
@@ -73,6 +75,10 @@ class DirectionTree {
   }
   float* offsets_at(int64_t slot) {
     return reinterpret_cast<float*>(leaves_.get() + slot * leaf_bytes_ + head_bytes(dim_));
+  }
+  double length_of(LatentId id) const {
+    const double all = scorer_.latents().length;
+    return all > 0.0 ? all : distinct_.norm(id);
   }
   void fill_leaf(int64_t slot, std::span<const LatentId> ids);
   void fetch(int32_t position) const;

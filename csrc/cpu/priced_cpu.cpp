@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "core/unit_vectors.hpp"
+#include "cpu/priced_tree.hpp"
 
 namespace gtn {
 namespace {
@@ -12,6 +13,8 @@ namespace {
 constexpr int64_t kFirstWindow = 512;  // until there are guesses
 constexpr int64_t kWindow = 4096;  // sources searched at once
 constexpr int64_t kGroupsPerThread = 2;
+constexpr int64_t kTreeDims = 16;  // beyond, a tree is not tried
+constexpr int32_t kFewestInTree = 1024;
 constexpr int64_t kCoarseDims = 8;  // int8 is hopeless in so few dimensions
 
 int64_t ceil_div(int64_t a, int64_t b) {
@@ -216,6 +219,10 @@ void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<con
 PricedBackend priced_cpu_backend(const InstructionSet& set) {
   return [&set](const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
                 const Prices& prices, Parallel& parallel) -> std::unique_ptr<PricedSearch> {
+    if (scorer.latents().dim <= kTreeDims && distinct.count() >= kFewestInTree) {
+      auto tree = std::make_unique<PricedTree>(scorer, grid, distinct, prices, parallel);
+      if (tree->worthwhile()) return tree;
+    }
     return std::make_unique<PricedCpuSearch>(scorer, grid, distinct, prices, set.scan, parallel);
   };
 }

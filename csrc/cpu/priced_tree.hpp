@@ -1,0 +1,46 @@
+// PricedTree: the PricedSearch of few dimensions: a tree of boxes (direction_tree.hpp) in which every
+// leaf knows its latents' prices and every box the least price below it. A source walks to the boxes
+// of largest <y, x> - price first. No row is a unit vector here: all are divided by one length.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/optimal.hpp"
+#include "cpu/direction_tree.hpp"
+
+namespace gtn {
+
+class PricedTree final : public PricedSearch {
+ public:
+  // scorer: with lengths for latents and sources (Rows::length).
+  PricedTree(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
+             const Prices& prices, Parallel& parallel);
+  ~PricedTree() override;
+
+  void search(std::span<const SourceRow> sources, std::span<const int64_t> before, int64_t depth,
+              std::span<PricedList> lists) override;
+  void raised(std::span<const LatentId> ids) override;
+
+  // True if walks cost less than scanning all latents, tried on some sources.
+  bool worthwhile();
+
+ private:
+  class Walk;  // one source's way through the tree
+  double cosine(int64_t price) const { return grid_.real(price) / unit_; }
+  void lift(int64_t slot);
+
+  const Scorer& scorer_;
+  const ScoreGrid& grid_;
+  const Prices& prices_;
+  Parallel& parallel_;
+  FreeLatents free_;  // all of them
+  double unit_;       // score of a cosine of 1
+  DirectionTree tree_;
+  // In cosines: by position, and the least below each slot of each level, the root's first.
+  std::vector<double> price_;
+  std::vector<std::vector<float>> least_;
+  std::vector<std::unique_ptr<Walk>> walks_;  // by thread
+};
+
+}  // namespace gtn
