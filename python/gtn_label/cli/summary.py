@@ -10,7 +10,7 @@ from .. import __version__
 from ..backend.names import backends
 from ..quality import Summary
 from ..result import Matching
-from .console import format_bytes, format_seconds, table
+from .console import counted, format_bytes, format_seconds, table
 
 __all__ = ["backends_table", "figures", "plain", "summary_table"]
 
@@ -43,7 +43,7 @@ def figures(
         "out_bytes": out_bytes,
         "plot": None if plot is None else str(plot),
         "approx": result.meta.get("approx"),
-        "optimal": _certificate(result),
+        **_certificate(result),
         "resumed_at": resumed_at,
         "checkpoint_removed": None if checkpoint_removed is None else str(checkpoint_removed),
         "stats": stats,
@@ -74,7 +74,7 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> list[s
         *_transport(figures),
         ("pairs", f"{shown_out} ({format_bytes(figures['out_bytes'])})"),
     ]
-    if figures["optimal"] is not None:
+    if "optimal" in figures:
         del rows[7]  # no source is visited last
     if figures["latents"] == figures["n"]:
         del rows[1]
@@ -120,21 +120,22 @@ def _engine(figures: Mapping[str, Any]) -> str:
     return f"{text}, {threads} thread{'s' if threads != 1 else ''}"
 
 
-def _certificate(result: Matching) -> dict[str, Any] | None:
-    """Return the figures of optimal transport; None for another run."""
+def _certificate(result: Matching) -> dict[str, Any]:
+    """Return the figures of optimal transport as "optimal"; nothing for another run."""
     if result.gap is None:
-        return None
+        return {}
     meta, stats = result.meta, result.stats
     certified = {name: meta[name] for name in ("tolerance", "cost", "lower_bound", "gap")}
-    return certified | {name: stats[name] for name in ("phases", "rounds", "bids", "scans")}
+    work = {name: stats[name] for name in ("phases", "rounds", "bids", "scans")}
+    return {"optimal": certified | work}
 
 
 def _transport(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the lines on optimal transport; none for another run."""
-    found = figures["optimal"]
+    found = figures.get("optimal")
     if found is None:
         return []
-    work = ", ".join(f"{found[name]:,} {name}" for name in ("phases", "rounds", "bids"))
+    work = ", ".join(counted(found[f"{name}s"], name) for name in ("phase", "round", "bid"))
     return [
         ("cost", f"{found['cost']:.6g} (mean squared distance)"),
         ("lower bound", f"{found['lower_bound']:.6g} (no assignment costs less)"),

@@ -63,7 +63,7 @@ def test_the_file_is_that_of_python(folder, out):
 
 
 def test_other_runs_say_nothing_of_it(folder):
-    assert json.loads(ran("latents.npy", "-o", "p.npz", "--json", cwd=folder))["optimal"] is None
+    assert "optimal" not in json.loads(ran("latents.npy", "-o", "p.npz", "--json", cwd=folder))
     assert "lower bound" not in ran("latents.npy", "-o", "q.npz", cwd=folder)
 
 
