@@ -63,10 +63,11 @@ def match_optimal(
         As in `match`.
     tolerance : float
         Relative gap at which the run may stop: `gap` of the result is at most this. 0 asks for the
-        optimum: then the gap is 0, up to the rounding of float64.
+        optimum: then the gap is 0, up to the rounding of float64. Where the least cost is within
+        rounding of 0 the run ends with the optimum, and `gap` is 1.
     center : bool
         Subtract the latents' column mean before distances are taken. With n = m this changes
-        `cost`, but no pair.
+        `cost`, but no pair, up to rounding.
     groups : (source_groups, latent_groups), optional
         As in `match`; each group is solved by itself.
     backend : str
