@@ -7,11 +7,13 @@ as many sources as latents, which is sorted (test_optimal.py).
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
 import engine
+import oracle
 from datasets import NAMES, make
 from gtn_label import _core
 from pair_cover import complete
@@ -65,10 +67,24 @@ def solved_by_engine(latents, sources, *, tolerance, center, depth, threads, ins
     return assignment, prices, found
 
 
+def in_units(latents, sources, center, expected):
+    """Prices by row and the gap, from the oracle's integers."""
+    n, m = len(sources), len(latents)
+    *_, q = optimal_oracle.integer_scores(latents, sources, center)
+    x = oracle.pad(oracle.centered(latents))
+    by_rank = np.lexsort((np.arange(m), np.sqrt(oracle.dots(x, x))))
+    first_of = optimal_oracle.classes_of(latents) if n == m else np.arange(m)
+    ids = {row: k for k, row in enumerate(dict.fromkeys(first_of[by_rank].tolist()))}
+    real = [math.ldexp(float(price) / (m + 1), -q) for price in expected.prices]
+    return np.array([real[ids[row]] for row in first_of.tolist()]), math.ldexp(
+        expected.gap / (m + 1), -q
+    )
+
+
 def assert_is_oracles(latents, sources, *, tolerance=0.0, center=False, depth=8, threads=1):
     """Compare pairs, prices and counts of every instruction set with the oracle's."""
     expected = optimal_oracle.solve(latents, sources, tolerance, center)
-    seen = None
+    prices_expected, gap_expected = in_units(latents, sources, center, expected)
     for name in SETS:
         assignment, prices, found = solved_by_engine(
             latents,
@@ -82,9 +98,8 @@ def assert_is_oracles(latents, sources, *, tolerance=0.0, center=False, depth=8,
         assert assignment.tolist() == expected.assignment.tolist()
         assert (found["phases"], found["rounds"]) == (expected.phases, expected.rounds)
         assert found["bids"] == expected.bids
-        if seen is not None:
-            assert prices.tobytes() == seen.tobytes()
-        seen = prices
+        assert prices.tobytes() == prices_expected.tobytes()
+        assert found["gap"] == pytest.approx(gap_expected, rel=1e-12)
 
 
 def label(case):
