@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .errors import ArgumentError, ArgumentTypeError
     from .matching import match
     from .mixture import match_mixture
+    from .optimal import match_optimal
     from .quantile import match_quantile
     from .result import Matching
     from .verification import Verification, VerificationError

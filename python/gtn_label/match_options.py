@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
 
 LARGEST_INT64 = 2**63 - 1
+DEFAULT_TOLERANCE = 1e-3  # of optimal transport
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 

@@ -1,14 +1,12 @@
 """`match_optimal`: optimal transport, one latent to each source, with a certificate.
 
-The engine solves it by auction (csrc/core/auction.hpp). Here: the arrays, and the certificate in
-the units of the rows (`certify`). Not here: Algorithm 1 (matching.py).
+The engine solves it by auction (csrc/core/auction.hpp). Here: the arrays of a run, and `assign`.
+Not here: the certificate in the units of the rows (certificate.py), and Algorithm 1 (matching.py).
 """
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,16 +19,14 @@ from .arrays.row_blocks import RowsLike
 from .arrays.sources import check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
 from .backend.names import resolve
+from .certificate import certify
 from .checks import as_number
 from .errors import ArgumentError, too_many_sources
-from .match_options import MatchOptions
+from .match_options import DEFAULT_TOLERANCE, MatchOptions
 from .progress import Progress, ProgressCallback, check_progress
-from .result import Matching, Transport
+from .result import Matching
 from .run import named
 from .threads import check_threads
-
-DEFAULT_TOLERANCE = 1e-3
-_BLOCK_VALUES = 1 << 20  # values of a block of rows in float64
 
 _DEPTH = 64  # latents that a source's list holds
 _LEAST_DEPTH = 8
@@ -67,10 +63,11 @@ def match_optimal(
         As in `match`.
     tolerance : float
         Relative gap at which the run may stop: `gap` of the result is at most this. 0 asks for the
-        optimum: then the gap is 0, up to the rounding of float64.
+        optimum: then the gap is 0, up to the rounding of float64. Where the least cost is within
+        rounding of 0 the run ends with the optimum, and `gap` is 1.
     center : bool
         Subtract the latents' column mean before distances are taken. With n = m this changes
-        `cost`, but no pair.
+        `cost`, but no pair, up to rounding.
     groups : (source_groups, latent_groups), optional
         As in `match`; each group is solved by itself.
     backend : str
@@ -182,7 +179,9 @@ def _run(
         "m": m,
         "dim": dim,
         "backend": chosen.name,
+        "instruction_set": _instruction_set(chosen.instruction_set),
         "threads_from": "system limit" if found["threads"] < asked else asked.decided_by,
+        "distinct_latents": found.pop("distinct"),
         **{name: value for name, value in found.items() if name not in ("gap", "rounding")},
     }
     stats["seconds"] = {
@@ -212,6 +211,12 @@ def _run(
     )
 
 
+def _instruction_set(asked: str) -> str:
+    """Return the instruction set that runs: the one asked for, or the best."""
+    usable = [row["name"] for row in _core.instruction_sets() if row["built"] and row["supported"]]
+    return usable[0] if asked == "auto" else asked
+
+
 def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(labels, dtype=np.int64)
 
@@ -228,105 +233,6 @@ def _depth(memory: int, n: int, m: int, dim: int) -> int:
             "memory", f"must be at least {needed} bytes for this input", str(memory)
         )
     return int(min(_DEPTH, depth))
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Of one group: what the gap is compared with, and the sum of squared distances."""
-
-    reference: float
-    squared: float
-
-
-def certify(
-    latents: npt.NDArray[Any],
-    sources: npt.NDArray[Any],
-    assignment: npt.NDArray[np.int64],
-    prices: npt.NDArray[np.float64],
-    found: dict[str, Any],
-    center: bool,
-    groups: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None,
-) -> Transport:
-    """Put the engine's duality gap into squared distances and into a relative gap.
-
-    Parameters
-    ----------
-    latents, sources : [m, dim], [n, dim]
-    assignment, prices
-        Of the engine.
-    found : dict
-        Its record: "gap" is D - P, "rounding" by how much that may be wrong.
-    center, groups
-        As in `match_optimal`.
-    """
-    n = len(sources)
-    mean = _mean(latents) if center else np.zeros(latents.shape[1])
-    if groups is None:
-        parts = [_sums(latents, sources, np.arange(n), np.arange(len(latents)), assignment, mean)]
-    else:
-        parts = [
-            _sums(
-                latents,
-                sources,
-                np.flatnonzero(groups[0] == label),
-                np.flatnonzero(groups[1] == label),
-                assignment,
-                mean,
-            )
-            for label in np.unique(groups[0])
-        ]
-    squared = math.fsum(part.squared for part in parts)
-    reference = math.fsum(part.reference for part in parts)
-    gap = found["gap"] + found["rounding"]
-    return Transport(
-        prices=prices,
-        gap=gap / reference if gap < reference else float(gap > 0.0),
-        cost=squared / n,
-        lower_bound=max(0.0, (squared - 2.0 * gap) / n),
-    )
-
-
-def _sums(
-    latents: npt.NDArray[Any],
-    sources: npt.NDArray[Any],
-    of_sources: npt.NDArray[np.int64],
-    of_latents: npt.NDArray[np.int64],
-    assignment: npt.NDArray[np.int64],
-    mean: npt.NDArray[np.float64],
-) -> _Sums:
-    n, m = len(of_sources), len(of_latents)
-    x_mean, y_mean = _mean(latents, of_latents), _mean(sources, of_sources)
-    squared, products, x_spread, y_spread = [], [], [], []
-    step = max(1, _BLOCK_VALUES // latents.shape[1])
-    for begin in range(0, n, step):
-        rows = of_sources[begin : begin + step]
-        y = sources[rows].astype(np.float64)
-        x = latents[assignment[rows]].astype(np.float64)
-        squared.append(float(((y - (x - mean)) ** 2).sum()))
-        y -= y_mean
-        products.append(float((y * (x - x_mean)).sum()))
-        y_spread.append(float((y * y).sum()))
-    if n < m:
-        return _Sums(math.fsum(squared) / 2, math.fsum(squared))
-    for begin in range(0, m, step):
-        x = latents[of_latents[begin : begin + step]].astype(np.float64) - x_mean
-        x_spread.append(float((x * x).sum()))
-    moment = math.sqrt(math.fsum(x_spread)) * math.sqrt(math.fsum(y_spread))
-    return _Sums(moment - math.fsum(products), math.fsum(squared))
-
-
-def _mean(
-    rows: npt.NDArray[Any], which: npt.NDArray[np.int64] | None = None
-) -> npt.NDArray[np.float64]:
-    """Return the column means in float64, a block of rows at a time."""
-    count = len(rows) if which is None else len(which)
-    total = np.zeros(rows.shape[1])
-    step = max(1, _BLOCK_VALUES // rows.shape[1])
-    for begin in range(0, count, step):
-        some = slice(begin, begin + step)
-        total += rows[some if which is None else which[some]].sum(axis=0, dtype=np.float64)
-    mean: npt.NDArray[np.float64] = total / count
-    return mean
 
 
 def assign(

@@ -26,10 +26,10 @@ Integers = NDArray[np.int64]
 
 
 class Summary(NamedTuple):
-    """Figures of one labeling; None for an undefined figure (too few rows, or all alike)."""
+    """Figures of one labeling; None for an undefined figure (few rows, all alike, no order)."""
 
     mean_cosine: float
-    last_decile_cosine: float
+    last_decile_cosine: float | None
     norm_correlation: float | None
     learnability: float | None
     learnability_sample: int
@@ -40,7 +40,7 @@ def summarize(
     latents: NDArray[Any],
     assignment: Integers,
     cosine: Floats,
-    visited: Integers,
+    visited: Integers | None,
     source_groups: Integers | None = None,
 ) -> Summary:
     """Measure a labeling.
@@ -52,8 +52,8 @@ def summarize(
         Rows as given. Only assigned rows are read.
     assignment : int64 [n]
     cosine : float64 [n]
-    visited : int64 [n]
-        Row of the latent that the p-th source in visiting order took.
+    visited : int64 [n] or None
+        Row of the latent that the p-th source in visiting order took. None if there is no order.
     source_groups : int64 [n], optional
 
     Examples
@@ -66,7 +66,9 @@ def summarize(
     sample = sample_rows(len(assignment), latents.shape[1])
     return Summary(
         mean_cosine=float(np.mean(cosine)),
-        last_decile_cosine=last_decile(assignment, cosine, visited, len(latents), source_groups),
+        last_decile_cosine=None
+        if visited is None
+        else last_decile(assignment, cosine, visited, len(latents), source_groups),
         norm_correlation=spearman(norms(sources), norms(latents, assignment)),
         learnability=learnability(sources[sample], latents[assignment[sample]]),
         learnability_sample=len(sample),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from .arrays.narrow import NarrowRows, take_rows
 from .arrays.on_disk import CheckedRows, Files
 from .arrays.row_blocks import RowsLike
 from .arrays.to_caller import Given, GivenArray
+from .certificate import Transport
 from .errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -29,23 +29,14 @@ if TYPE_CHECKING:
     from .verification import Verification
 
 
-@dataclass(frozen=True)
-class Transport:
-    """What `match_optimal` adds to a result; `Matching` has the attributes."""
-
-    prices: npt.NDArray[np.float64]
-    gap: float
-    cost: float
-    lower_bound: float
-
-
 class Matching:
     """Source i takes latents[assignment[i]]; no latent is taken twice.
 
-    `match`, `match_approx`, `match_quantile`, `match_mixture` and `Matching.load` return it. `len`
-    is the number of sources, and `sources, labels = m` unpacks `pairs()`. Its arrays are read-only
-    NumPy arrays, also in copies and pickles. If the latents were a torch tensor they are tensors on
-    its device, which torch cannot protect: copies, but for `sources` that were given as a tensor.
+    `match`, `match_approx`, `match_optimal`, `match_quantile`, `match_mixture` and `Matching.load`
+    return it. `len` is the number of sources, and `sources, labels = m` unpacks `pairs()`. Its
+    arrays are read-only NumPy arrays, also in copies and pickles. If the latents were a torch
+    tensor they are tensors on its device, which torch cannot protect: copies, but for `sources`
+    that were given as a tensor.
     If the latents were an array of another library on a GPU, the arrays are NumPy's, `sources` is
     as given or drawn, and `pairs()` is left to the caller. Latents and sources are kept by
     reference, not copied: leave them unchanged while the result is in use.
@@ -82,7 +73,10 @@ class Matching:
         name, "peak_work_bytes" are the GPU's and "distinct_latents" is not counted; there are also
         "cuda" (the "device", its "name" and "capability", the CUDA versions of "driver" and
         "runtime"), "scan_products" (integer multiply-adds), and "latents_mapped", "sources_mapped"
-        and "codes_mapped" (arrays that had to stay in the host's memory). Empty if loaded.
+        and "codes_mapped" (arrays that had to stay in the host's memory). `match_optimal` has
+        "phases" of the auction, "rounds", "bids", "scans" (sources searched), "full_scans" (of
+        these, by scoring every latent exactly), "batches" (searches) and "distinct_latents".
+        Empty if loaded.
 
     Examples
     --------
@@ -216,13 +210,14 @@ class Matching:
     def meta(self) -> dict[str, Any]:
         """The options and the input of the run, as `save` writes them (JSON types only).
 
-        "version", "method" ("match", "match_approx", "quantile" or "mixture"), "seed" (None if
-        sources were given, or drawn from a generator), "order", "cone", "center", "groups" (None,
-        or their "count" and the "sha256" of both label arrays), "backend", "latents_sha256" (hash
-        of the rows as given, see `convert.sha256`; of narrower floats than float16, and bfloat16,
-        as float32). "generator" has the state of a generator before it drew, and "dtypes" the types
-        of sources and labels that NumPy lacks. The same input and options give the same entries on
-        every machine. Each time the dict is a new copy: what is saved cannot be changed.
+        "version", "method" ("match", "match_approx", "optimal", "quantile" or "mixture"; "optimal"
+        has "tolerance", "gap", "cost" and "lower_bound" in place of "order" and "cone"), "seed"
+        (None if sources were given, or drawn from a generator), "order", "cone", "center", "groups"
+        (None, or their "count" and the "sha256" of both label arrays), "backend", "latents_sha256"
+        (hash of the rows as given, see `convert.sha256`; of narrower floats than float16, and
+        bfloat16, as float32). "generator" has the state of a generator before it drew, and "dtypes"
+        the types of sources and labels that NumPy lacks. The same input and options give the same
+        entries on every machine. Each time the dict is a new copy: what is saved cannot be changed.
         """
         return copy.deepcopy(self._meta)
 
@@ -281,11 +276,11 @@ class Matching:
     ) -> None:
         """Write the pairs to `path`, .npz or .safetensors by its suffix.
 
-        The file holds `sources`, `labels`, `assignment`, `cosine` and `meta` (JSON). It appears
-        complete or not at all, and its bytes depend on input and options only. Rows keep their
-        dtype. Those that NumPy lacks (bfloat16, float8) keep it in .safetensors only: in .npz, and
-        where .safetensors lacks it too, they are float32, and the entry "dtypes" of `meta` says
-        what they were.
+        The file holds `sources`, `labels`, `assignment`, `cosine`, `prices` (of `match_optimal`)
+        and `meta` (JSON). It appears complete or not at all, and its bytes depend on input and
+        options only. Rows keep their dtype. Those that NumPy lacks (bfloat16, float8) keep it in
+        .safetensors only: in .npz, and where .safetensors lacks it too, they are float32, and the
+        entry "dtypes" of `meta` says what they were.
 
         Parameters
         ----------
@@ -314,6 +309,8 @@ class Matching:
                 if self._files:
                     content = {name: CheckedRows(rows, check) for name, rows in content.items()}
             content |= {"assignment": self._assignment, "cosine": self._cosine}
+            if self._prices is not None:
+                content["prices"] = self._prices
             files.write_pairs(path, content, self._meta, format)
 
     @classmethod
@@ -367,6 +364,7 @@ class Matching:
             sources=given("sources"),
             labels=given("labels"),
             provenance=meta,
+            transport=Transport.of_file(content, meta),
         )
 
     def assign(
@@ -421,6 +419,8 @@ class Matching:
         bit for bit; no latent is taken twice, and none of another group. A sample: the source has
         the latent that the contract chooses among those free at that time. Results of
         `match_approx` are not looked at for the last, those of `match_quantile` are all repeated.
+        Of `match_optimal`, cost, gap and lower bound are computed anew from the prices, over all
+        sources: `sample` plays no part.
 
         Parameters
         ----------

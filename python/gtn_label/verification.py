@@ -25,10 +25,12 @@ from .arrays.sources import redraw
 from .arrays.to_caller import given
 from .backend.engines import make_engine
 from .backend.names import resolve
+from .certificate import certify, cosines, duality_gap, lane_sums
 from .checks import as_integer
 from .errors import ArgumentError
 from .match_options import MatchOptions
 from .progress import Progress, ProgressCallback
+from .threads import check_threads
 
 if TYPE_CHECKING:
     from .result import Matching
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Verification", "VerificationError", "verify"]
 
 _BLOCK_BYTES = 4 << 20
-_LANES = 8  # accumulators of the contract's dot product
+_RELATIVE = 1e-9  # rounding of sums over all rows
 
 Labels = npt.NDArray[np.int64]
 
@@ -47,7 +49,7 @@ class Verification(NamedTuple):
     Attributes
     ----------
     method : str
-        Function that made the pairs: "match", "match_approx", "mixture" or "quantile".
+        Function that made the pairs: "match", "match_approx", "mixture", "optimal" or "quantile".
     n, m, dim : int
         Numbers of sources and latents, and their dim.
     labels : int
@@ -55,7 +57,8 @@ class Verification(NamedTuple):
     cosines : int
         Number of cosines recomputed.
     choices : int
-        Number of sources whose exact choice was searched for again.
+        Number of sources whose exact choice was searched for again; of `match_optimal`, of sources
+        whose best latent at the prices was.
     note : str
         What was left out, and why; empty if nothing was.
     seconds : float
@@ -117,15 +120,15 @@ def verify(
     """Verify as `Matching.verify` describes."""
     began = time.perf_counter()
     meta, method = matching.meta, matching.meta.get("method")
-    if method not in ("match", "match_approx", "mixture", "quantile"):
+    if method not in ("match", "match_approx", "mixture", "optimal", "quantile"):
         raise ValueError(
-            "verify() knows results of match, match_approx, match_mixture and match_quantile, and "
-            f"the meta of this one has the method {method!r:.60}"
+            "verify() knows results of match, match_approx, match_mixture, match_optimal and "
+            f"match_quantile, and the meta of this one has the method {method!r:.60}"
         )
     if sample is not None:
         sample = as_integer(sample, "sample", 1)
     as_rows = convert.as_column if method == "quantile" else convert.as_rows
-    names = () if method == "quantile" else ("order", "cone", "center")
+    names = {"quantile": (), "optimal": ("center",)}.get(method, ("order", "cone", "center"))
     # Options are checked as those of a run, whatever the meta of a file holds.
     asked: dict[str, Any] = {name: meta.get(name) for name in names}
     options = MatchOptions(**asked, groups=groups, threads=threads, progress=progress)
@@ -151,6 +154,8 @@ def verify(
     note, choices = "", 0
     if method == "quantile":
         choices = _check_quantiles(problem)
+    elif method == "optimal":
+        choices = _check_certificate(problem, matching, options)
     else:
         arguments = _arguments(problem, options)
         order = _visiting_order(problem, options.order)
@@ -278,19 +283,13 @@ def _visiting_order(problem: _Problem, order: str) -> npt.NDArray[np.int64]:
 
 
 def _norms(rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return the norms of rows by the contract: eight accumulators, added up in one order."""
+    """Return the norms of rows by the contract."""
     norms = np.empty(len(rows))
     dim = rows.shape[1]
     step = max(1, _BLOCK_BYTES // (8 * dim))
     for begin in range(0, len(rows), step):
         squares = np.square(rows[begin : begin + step].astype(np.float64))
-        sums = np.zeros((len(squares), _LANES))
-        for column in range(0, dim, _LANES):
-            part = squares[:, column : column + _LANES]
-            sums[:, : part.shape[1]] += part
-        s = sums.T
-        total = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
-        norms[begin : begin + step] = np.sqrt(total)
+        norms[begin : begin + step] = np.sqrt(lane_sums(squares))
     return norms
 
 
@@ -345,6 +344,44 @@ def _check_choices(
         found = f"latent {problem.assignment[row]} with {problem.cosine[row]!r}"
         raise VerificationError(rule, row, f"latent {latent[at]} with {cosine[at]!r}", found)
     return len(positions)
+
+
+def _check_certificate(problem: _Problem, matching: Matching, options: MatchOptions) -> int:
+    """Compute cosines, cost, gap and lower bound of `match_optimal` anew; return the sources."""
+    center, stated = options.center, matching._transport
+    assert stated is not None
+    if len(stated.prices) != len(problem.latents):
+        rule = "there must be a price of each latent"
+        lengths = str(len(problem.latents)), str(len(stated.prices))
+        raise VerificationError(rule, None, *lengths)
+    rows = problem.latents, problem.sources, problem.assignment
+    n = len(problem.assignment)
+    rule = "a cosine must be the contract's, to the bit"
+    _check_equal(rule, cosines(*rows, center), problem.cosine)
+    with Progress(options.progress, n, len(problem.latents)) as bar:
+        gap, rounding = duality_gap(
+            *rows,
+            stated.prices,
+            center,
+            problem.groups,
+            check_threads(options.threads),
+            bar,
+        )
+    # The least that the figures can be, as this sum has rounding of its own.
+    least = max(0.0, gap - rounding)
+    found = certify(*rows, stated.prices, {"gap": least, "rounding": 0.0}, center, problem.groups)
+    slack = _RELATIVE * (found.cost + 2.0 * rounding / n)
+    if not abs(stated.cost - found.cost) <= slack:
+        rule = "the cost must be the mean squared distance of the pairs"
+        raise VerificationError(rule, None, repr(found.cost), repr(stated.cost))
+    if not stated.gap >= found.gap * (1.0 - _RELATIVE):
+        rule = "the gap must not be below the one that the prices prove"
+        raise VerificationError(rule, None, f"at least {found.gap!r}", repr(stated.gap))
+    if not stated.lower_bound <= found.lower_bound + slack:
+        rule = "the lower bound must not exceed the one that the prices prove"
+        values = f"at most {found.lower_bound!r}", repr(stated.lower_bound)
+        raise VerificationError(rule, None, *values)
+    return n
 
 
 def _check_quantiles(problem: _Problem) -> int:

@@ -16,6 +16,7 @@ from gtn_label import (
     VerificationError,
     match,
     match_mixture,
+    match_optimal,
     match_quantile,
     verification,
 )
@@ -330,3 +331,77 @@ class TestChanged:
         again = pickle.loads(pickle.dumps(error))
         assert str(again) == str(error) == "a rule; source 3: expected 1, found 2"
         assert (again.rule, again.row, again.expected, again.found) == ("a rule", 3, "1", "2")
+
+
+OPTIMAL: dict[str, dict[str, Any]] = {
+    "default": {},
+    "optimum": {"tolerance": 0},
+    "fewer sources": {"sources": rows(40, seed=1)},
+    "fewer, centred": {"sources": rows(40, seed=1), "center": True, "tolerance": 0},
+    "centred": {"center": True},
+    "coarse": {"tolerance": 0.3},
+    "coarse and fewer": {"tolerance": 0.3, "sources": rows(31, seed=2)},
+    "groups": {"groups": (PARITY, PARITY)},
+    "groups and fewer": {"sources": rows(40, seed=1), "groups": (PARITY[:40], PARITY)},
+    "float64": {"sources": rows(60, seed=4).astype(np.float64)},
+}
+
+
+class TestOptimal:
+    @pytest.mark.parametrize("name", OPTIMAL)
+    def test_sound(self, tmp_path, name):
+        options = OPTIMAL[name]
+        m = match_optimal(LATENTS, **options)
+        sources, groups = options.get("sources"), options.get("groups")
+        found = m.verify(LATENTS, sample=3)
+        assert (found.method, found.choices, found.note) == ("optimal", len(m), "")
+        for indices_only in (False, True):
+            again = loaded(m, tmp_path / "x.npz", indices_only=indices_only)
+            record = again.verify(LATENTS, sources, groups=groups)
+            labels = 0 if indices_only else len(m)
+            assert record == found._replace(labels=labels, seconds=record.seconds)
+
+    @pytest.mark.parametrize(
+        "latents", [LATENTS * 1e15, LATENTS * 1e-20, LATENTS + 1e3, LATENTS[:, :1]]
+    )
+    def test_scales(self, latents):
+        latents = latents.astype(np.float32)
+        sources = rows(60, latents.shape[1], seed=5)
+        assert match_optimal(latents, sources, tolerance=0).verify(latents).choices == 60
+
+    def test_zero_and_equal_rows(self):
+        latents = LATENTS.copy()
+        latents[10:30] = latents[3]
+        latents[40:50] = 0
+        m = match_optimal(latents, seed=3)
+        assert m.verify(latents).cosines == 60
+
+    def test_a_set_matched_to_itself(self):
+        assert match_optimal(LATENTS, LATENTS, tolerance=0).verify(LATENTS).choices == 60
+
+    @pytest.mark.parametrize(
+        ("changed", "rule"),
+        [
+            (lambda m: {"prices": m.prices + np.eye(60)[7]}, "the gap must not be below the one"),
+            (lambda m: {"gap": m.gap / 2}, "the gap must not be below the one"),
+            (lambda m: {"lower_bound": m.cost}, "the lower bound must not exceed the one"),
+            (lambda m: {"cost": m.cost * (1 + 1e-6)}, "the cost must be the mean squared"),
+            (lambda m: {"prices": np.append(m.prices, 0)}, "there must be a price of each latent"),
+            (
+                lambda m: {"cosine": np.nextafter(m.cosine, 0)},
+                "a cosine must be the contract's, to the bit",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("n", [60, 40])
+    def test_found(self, tmp_path, n, changed, rule):
+        # Two phases from the optimum, so that the gap is far above rounding.
+        m = match_optimal(LATENTS, rows(n, seed=6), tolerance=0.2)
+        with pytest.raises(VerificationError, match=rule):
+            loaded(m, tmp_path / "x.npz", **changed(m)).verify(LATENTS)
+
+    def test_other_pairs(self, tmp_path):
+        m = match_optimal(LATENTS, rows(40, seed=6), tolerance=0)
+        swapped = m.assignment[[1, 0, *range(2, 40)]]
+        with pytest.raises(VerificationError, match="a label must be the row"):
+            loaded(m, tmp_path / "x.npz", assignment=swapped).verify(LATENTS)

@@ -23,6 +23,7 @@ from ..io.atomic import atomic_file, check_target, resolved, telling
 from ..io.checkpoint import Checkpoint
 from ..io.files import check_output_suffix
 from ..matching import match
+from ..optimal import match_optimal
 from ..result import Matching
 from ..text import quoted
 from . import plot
@@ -177,9 +178,11 @@ class Run:
             "seed": 0 if options.seed is None else options.seed,
             "groups": groups,
             "progress": self.shows_progress,
-            "checkpoint": self.checkpoint,
             **options.matching,
         }
+        if options.optimal is not None:
+            return match_optimal(latents, sources, **options.optimal, **asked)
+        asked["checkpoint"] = self.checkpoint
         if options.approx is None:
             return match(latents, sources, **asked)
         return match_approx(latents, sources, **options.approx, **asked)
@@ -244,8 +247,9 @@ class Run:
 
 
 def _words(options: Options) -> dict[str, str]:
-    """Return the command's spelling of arguments of `match` and `match_approx`."""
-    names = [*options.matching, "nprobe", "parameters", "sample", "seed", "checkpoint"]
+    """Return the command's spelling of arguments of the functions that match."""
+    names = [*options.matching, *("nprobe", "parameters", "sample", "seed", "checkpoint")]
+    names.append("tolerance")
     words = {name: f"--{name}" for name in names}
     words |= {"source_groups": "--source-groups", "latent_groups": "--latent-groups"}
     words |= {"index": "--approx", "approx": "--approx"}

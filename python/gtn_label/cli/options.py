@@ -18,7 +18,7 @@ from .. import __version__
 from ..approx import DEFAULT_SAMPLE
 from ..checks import ORDERS, parse_bytes
 from ..io.files import INPUT_SUFFIXES, OUTPUT_SUFFIXES
-from ..match_options import MatchOptions
+from ..match_options import DEFAULT_TOLERANCE, MatchOptions
 from .console import EXIT_CODES
 from .plot import PLOT_SUFFIXES
 from .sections import STREAM, File, SectionedCommand
@@ -33,7 +33,8 @@ DEFAULT_OUT = Path("pairs.npz")
 class Options:
     """One run as the command line describes it.
 
-    `matching` holds options of `match` by name; `approx` those of `match_approx` alone, or None.
+    `matching` holds options of `match` by name; `approx` those of `match_approx` alone, or None;
+    `optimal` those of `match_optimal` alone, or None.
     `verify` or `apply` is a file of pairs, if the command is to check or to complete one.
     """
 
@@ -48,6 +49,7 @@ class Options:
     latent_groups: Path | None
     matching: dict[str, Any]
     approx: dict[str, Any] | None
+    optimal: dict[str, Any] | None
     sample: int | None
     out: Path | None
     stream_format: str
@@ -95,6 +97,12 @@ def _memory(ctx: click.Context, param: click.Parameter, value: str | None) -> in
         raise click.BadParameter(f"{error}.", ctx, param) from None
 
 
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.", ctx, param)
+    return value
+
+
 def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if not math.isfinite(value):  # NaN passes click's check of a range
         raise click.BadParameter(f"{value} is not a finite number of seconds.", ctx, param)
@@ -112,6 +120,9 @@ _BESIDE = {
     "verify": {"sample", "threads", "source_groups", "latent_groups"},
     "apply": {"out", "stream_format"},
 }
+# Options of `match` that `match_optimal` has too; the others below are refused beside --optimal.
+_WITH_OPTIMAL = ("backend", "center", "memory", "threads")
+_NOT_WITH_OPTIMAL = ("order", "cone", "device", "checkpoint", "checkpoint_every", "approx")
 _BESIDE_BOTH = {"latents", "key", "sources", "sources_key", "json", "quiet"}
 
 _HELP = f"""Label Gaussian sources with data latents, one to one and exactly.
@@ -120,7 +131,8 @@ LATENTS is a file of rows [m, dim]: {", ".join(INPUT_SUFFIXES)}. Sources are dra
 as many as there are latents, unless --sources names a file of them. Each source, by ascending
 norm, takes the free latent of largest cosine (Algorithm 1 of Generative Topological Networks).
 The pairs are the same, bit for bit, on every machine, with every backend and number of threads,
-unless --approx asks for an approximate search, which reports its loss.
+unless --approx asks for an approximate search, which reports its loss. --optimal makes the pairs
+of least mean squared distance instead, and proves how close to the least they are.
 
 A file name "-" is standard input for LATENTS, sources and groups, and standard output for --out.
 
@@ -130,6 +142,7 @@ Examples:
   gtn-label latents.npz --key z --out pairs.safetensors --seed 7
   gtn-label latents.npy --out pairs.npz --plot labels.png
   gtn-label latents.npy --out pairs.npz --cone 4 --center
+  gtn-label latents.npy --out pairs.npz --optimal --tolerance 0.01
   gtn-label latents.npy --out pairs.npz --checkpoint run.ckpt
   gtn-label latents.npy --sources noise.npy --source-groups a.npy --latent-groups b.npy
   gtn-label latents.npy --out pairs.npz --json > summary.json
@@ -214,6 +227,22 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
     type=_STREAM,
     metavar="FILE",
     help="File of labels [m] of the latents.",
+)
+@_option(
+    _MATCHING,
+    "--optimal",
+    is_flag=True,
+    help="Make the one-to-one pairs of least mean squared distance (optimal transport) in place of "
+    "Algorithm 1's, with a certificate.",
+)
+@_option(
+    _MATCHING,
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    callback=_finite,
+    metavar="T",
+    help="Relative gap to the lower bound at which --optimal may stop; 0 is the optimum.  "
+    f"[default: {DEFAULT_TOLERANCE}]",
 )
 @_option(
     _OUTPUT,
@@ -353,6 +382,7 @@ def cli(
     _check_beside(ctx, values)
     _check_sources_and_groups(values)
     _check_streams(ctx, latents, values)
+    optimal = _optimal(ctx, values)
     index = values.pop("approx")
     sample = values["sample"] if values["verify"] is not None else None
     approx = {name: values.pop(name) for name in ("nprobe", "parameters", "sample")}
@@ -366,13 +396,30 @@ def cli(
         raise click.UsageError(
             "--approx searches with FAISS's Python package: leave --backend out."
         )
+    if optimal is not None:
+        matching = {name: matching[name] for name in _WITH_OPTIMAL}
     return Options(
         latents=latents,
         matching=matching,
         approx=None if index is None else {"index": index, **approx},
+        optimal=optimal,
         sample=sample,
         **values,
     )
+
+
+def _optimal(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any] | None:
+    """Take the options of --optimal out of `values`; None for a run of Algorithm 1."""
+    wanted, tolerance = values.pop("optimal"), values.pop("tolerance")
+    if not wanted:
+        if tolerance is not None:
+            raise click.UsageError("--tolerance needs --optimal.")
+        return None
+    given = _given(ctx)
+    for name in _NOT_WITH_OPTIMAL:
+        if name in given:
+            raise click.UsageError(f"{_spelling(ctx, name)} has no meaning with --optimal.")
+    return {} if tolerance is None else {"tolerance": tolerance}
 
 
 def _given(ctx: click.Context) -> set[str]:

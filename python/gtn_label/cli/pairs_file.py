@@ -30,7 +30,12 @@ __all__ = ["PairsFile"]
 
 COSINE_TOLERANCE = 1e-6  # far above the rounding of float64, far below another source's cosine
 BLOCK_VALUES = 1 << 22  # values in a block of float64: 32 MiB
-_DRAWN = ("match", "match_approx", "quantile")  # methods whose sources `draw_sources` drew
+_DRAWN = (
+    "match",
+    "match_approx",
+    "optimal",
+    "quantile",
+)  # methods whose sources `draw_sources` drew
 
 
 class PairsFile(Run):
@@ -111,6 +116,8 @@ class PairsFile(Run):
             "assignment": pairs.assignment,
             "cosine": pairs.cosine,
         }
+        if pairs.prices is not None:
+            content["prices"] = pairs.prices
         with self._writing("--out", options.out_path), pairs_target(options) as target:
             write_pairs(target, content, pairs.meta)
             size = target.stat().st_size
@@ -153,7 +160,7 @@ class PairsFile(Run):
                 f"{name} must have shape ({len(pairs.assignment)}, {latents.shape[1]}), as --apply "
                 f"{quoted(self._path)} and LATENTS say, got ({n}, {dim})"
             )
-        if pairs.meta.get("method") not in ("match", "match_approx"):
+        if pairs.meta.get("method") not in ("match", "match_approx", "optimal"):
             return  # their cosines are not those of the rows as given
         step = max(1, BLOCK_VALUES // dim)
         mean = np.zeros(dim)
@@ -183,5 +190,6 @@ def _float64(rows: Any) -> NDArray[np.float64]:
 def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scale rows to norm 1, without overflow."""
     rows = rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(float).tiny)
-    directions: NDArray[np.float64] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    directions: NDArray[np.float64] = rows / np.where(norms > 0.0, norms, 1.0)  # 0 stays 0
     return directions

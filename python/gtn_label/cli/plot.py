@@ -112,17 +112,11 @@ def _draw_cosines(axes: Any, cosine: NDArray[np.float64], summary: Summary) -> N
     # The range has a width also when all cosines are one.
     axes.hist(np.minimum(cosine, 1.0), bins=60, range=(min(low, 1 - 1e-6), 1.0), color=LABEL_COLOUR)
     axes.axvline(summary.mean_cosine, color="black", linewidth=1)
-    axes.axvline(summary.last_decile_cosine, color=ACCENT_COLOUR, linewidth=1, linestyle="--")
-    axes.legend(
-        axes.lines,
-        [
-            f"mean {summary.mean_cosine:.4f}",
-            f"last tenth visited {summary.last_decile_cosine:.4f}",
-        ],
-        frameon=False,
-        loc="best",
-        fontsize=9,
-    )
+    names = [f"mean {summary.mean_cosine:.4f}"]
+    if summary.last_decile_cosine is not None:
+        axes.axvline(summary.last_decile_cosine, color=ACCENT_COLOUR, linewidth=1, linestyle="--")
+        names.append(f"last tenth visited {summary.last_decile_cosine:.4f}")
+    axes.legend(axes.lines, names, frameon=False, loc="best", fontsize=9)
     axes.set(xlabel="cosine of source and label", ylabel="pairs", title="Direction")
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.locator_params(axis="x", nbins=6)

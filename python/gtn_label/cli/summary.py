@@ -10,7 +10,7 @@ from .. import __version__
 from ..backend.names import backends
 from ..quality import Summary
 from ..result import Matching
-from .console import format_bytes, format_seconds, table
+from .console import counted, format_bytes, format_seconds, table
 
 __all__ = ["backends_table", "figures", "plain", "summary_table"]
 
@@ -38,11 +38,12 @@ def figures(
         "seconds": seconds,
         "pairs_a_second": (stats["n"] - resumed_at) / max(seconds, 1e-9),
         **summary._asdict(),
-        **{name: result.meta[name] for name in ("seed", "order", "cone", "center", "groups")},
+        **{name: result.meta.get(name) for name in ("seed", "order", "cone", "center", "groups")},
         "out": str(out),
         "out_bytes": out_bytes,
         "plot": None if plot is None else str(plot),
         "approx": result.meta.get("approx"),
+        **_certificate(result),
         "resumed_at": resumed_at,
         "checkpoint_removed": None if checkpoint_removed is None else str(checkpoint_removed),
         "stats": stats,
@@ -70,8 +71,11 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> list[s
         ("norm correlation", f"{number('norm_correlation')} (rank, source and label norms)"),
         ("learnability", f"{number('learnability')} (10-NN R2 of labels, {sample:,} rows)"),
         *_loss(figures["approx"]),
+        *_transport(figures),
         ("pairs", f"{shown_out} ({format_bytes(figures['out_bytes'])})"),
     ]
+    if "optimal" in figures:
+        del rows[7]  # no source is visited last
     if figures["latents"] == figures["n"]:
         del rows[1]
     if figures["plot"] is not None:
@@ -114,6 +118,30 @@ def _engine(figures: Mapping[str, Any]) -> str:
         device = "" if library["device"] == "cpu" else f", {library['device']}"
         text = f"faiss ({library['way']} {library['version']}{device})"
     return f"{text}, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def _certificate(result: Matching) -> dict[str, Any]:
+    """Return the figures of optimal transport as "optimal"; nothing for another run."""
+    if result.gap is None:
+        return {}
+    meta, stats = result.meta, result.stats
+    certified = {name: meta[name] for name in ("tolerance", "cost", "lower_bound", "gap")}
+    work = {name: stats[name] for name in ("phases", "rounds", "bids", "scans")}
+    return {"optimal": certified | work}
+
+
+def _transport(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the lines on optimal transport; none for another run."""
+    found = figures.get("optimal")
+    if found is None:
+        return []
+    work = ", ".join(counted(found[f"{name}s"], name) for name in ("phase", "round", "bid"))
+    return [
+        ("cost", f"{found['cost']:.6g} (mean squared distance)"),
+        ("lower bound", f"{found['lower_bound']:.6g} (no assignment costs less)"),
+        ("gap", f"{found['gap']:.2g} (certified; tolerance {found['tolerance']:g})"),
+        ("auction", f"{work}, {found['scans'] / figures['n']:.2f} scans a source"),
+    ]
 
 
 def _loss(approx: Mapping[str, Any] | None) -> list[tuple[str, str]]:

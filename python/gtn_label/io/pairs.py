@@ -20,6 +20,7 @@ ROWS = ("sources", "labels")
 CONTRACT = 1  # version of the numeric contract, where a file names one
 LARGEST_ROW = 2**31 - 1  # the engine's limit of latents
 LARGEST_COSINE = 1 + 1e-12  # rounding takes a cosine a little above 1
+_CERTIFIED = ("gap", "cost", "lower_bound")  # figures of optimal transport, in the meta
 
 
 def check_pairs(arrays: Mapping[str, RowsLike], meta: Mapping[str, Any], shown: str) -> None:
@@ -35,16 +36,23 @@ def check_pairs(arrays: Mapping[str, RowsLike], meta: Mapping[str, Any], shown: 
         return ValueError(f"{shown} is not a file of pairs: {what}")
 
     _check_meta(meta, refuse)
-    for name, dtype in (("assignment", np.int64), ("cosine", np.float64)):
+    optimal = meta.get("method") == "optimal"
+    dtypes = {"assignment": np.int64, "cosine": np.float64}
+    if optimal:
+        dtypes["prices"] = np.float64
+    for name, dtype in dtypes.items():
         if name not in arrays:
             raise refuse(f"it has no {name!r}")
         array = arrays[name]
         if len(array.shape) != 1 or array.dtype != dtype or isinstance(array, NarrowRows):
             raise refuse(
                 f"{name!r} is {array.dtype} of shape {array.shape}, and must be "
-                f"{np.dtype(dtype)} [n]"
+                f"{np.dtype(dtype)} [{'m' if name == 'prices' else 'n'}]"
             )
-    lengths = {name: array.shape[0] if array.shape else 0 for name, array in arrays.items()}
+    of_sources = {
+        name: array for name, array in arrays.items() if not (optimal and name == "prices")
+    }
+    lengths = {name: array.shape[0] if array.shape else 0 for name, array in of_sources.items()}
     if len(set(lengths.values())) != 1 or ("sources" in arrays) != ("labels" in arrays):
         raise refuse(f"rows are {lengths}")
     if lengths["assignment"] == 0:
@@ -55,6 +63,10 @@ def check_pairs(arrays: Mapping[str, RowsLike], meta: Mapping[str, Any], shown: 
     bad = np.flatnonzero(~(np.abs(cosine) <= LARGEST_COSINE))
     if len(bad):
         raise refuse(f"'cosine' must be within -1 and 1, and row {bad[0]} is {cosine[bad[0]]}")
+    if optimal:
+        _check_prices(
+            np.asarray(arrays["prices"]), int(np.asarray(arrays["assignment"]).max()), meta, refuse
+        )
 
 
 def _check_meta(meta: Mapping[str, Any], refuse: Any) -> None:
@@ -103,3 +115,19 @@ def _check_assignment(assignment: Array, refuse: Any) -> None:
             f"'assignment' must name no latent twice, and rows {first} and {second} are "
             f"{assignment[first]}"
         )
+
+
+def _check_prices(prices: Array, largest: int, meta: Mapping[str, Any], refuse: Any) -> None:
+    """Check what optimal transport adds: a price of each latent [m], and the certified figures."""
+    if len(prices) <= largest:
+        raise refuse(
+            f"'prices' must be one of each latent, and there are {len(prices)} where 'assignment' "
+            f"names row {largest}"
+        )
+    bad = np.flatnonzero(~np.isfinite(prices))
+    if len(bad):
+        raise refuse(f"'prices' must be finite, and row {bad[0]} is {prices[bad[0]]}")
+    for name in _CERTIFIED:
+        value: Any = meta.get(name)
+        if type(value) not in (int, float) or not 0 <= value < float("inf"):
+            raise refuse(f"its meta has the {name} {value!r:.60}, and must have a number >= 0")

@@ -84,6 +84,55 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
+# Of optimal transport: eight latents, and the figures that its meta has.
+PRICES = np.linspace(-1, 1, 8)
+CERTIFIED = {"method": "optimal", "gap": 1e-3, "cost": 2.0, "lower_bound": 1}
+WRONG |= {
+    "no prices": (sound(), CERTIFIED, "it has no 'prices'"),
+    "few prices": (
+        changed(prices=PRICES[:5]),
+        CERTIFIED,
+        "must be one of each latent, and there are 5 where 'assignment' names row 5",
+    ),
+    "NaN price": (changed(prices=at(PRICES, 7, np.nan)), CERTIFIED, "finite, and row 7 is nan"),
+    "infinite price": (
+        changed(prices=at(PRICES, 0, np.inf)),
+        CERTIFIED,
+        "finite, and row 0 is inf",
+    ),
+    "float32 prices": (
+        changed(prices=PRICES.astype(np.float32)),
+        CERTIFIED,
+        r"'prices' is float32 of shape \(8,\), and must be float64 \[m\]",
+    ),
+    "2-D prices": (changed(prices=PRICES[:, None]), CERTIFIED, r"is float64 of shape \(8, 1\)"),
+    "no gap": (
+        changed(prices=PRICES),
+        {"method": "optimal"},
+        "the gap None, and must have a number",
+    ),
+    "negative cost": (changed(prices=PRICES), CERTIFIED | {"cost": -1.0}, r"has the cost -1\.0"),
+    "bound of text": (
+        changed(prices=PRICES),
+        CERTIFIED | {"lower_bound": "1"},
+        "has the lower_bound '1'",
+    ),
+    "prices of another method": (changed(prices=PRICES), {"method": "match"}, "rows are"),
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_prices_are_of_latents(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"pairs{suffix}"
+    files.write_pairs(path, changed(prices=PRICES), CERTIFIED)
+    found = Matching.load(path)
+    assert found.prices.tolist() == PRICES.tolist()
+    assert not found.prices.flags.writeable
+    assert (found.gap, found.cost, found.lower_bound) == (1e-3, 2.0, 1.0)
+    found.save(tmp_path / f"again{suffix}")
+    assert (tmp_path / f"again{suffix}").read_bytes() == path.read_bytes()
+
+
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("name", WRONG)
