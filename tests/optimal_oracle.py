@@ -53,17 +53,19 @@ def integer_scores(
     squares_x, squares_y = oracle.dots(x, x), oracle.dots(y, y)
     m = len(x)
     largest = math.sqrt(float(squares_x.max())) * math.sqrt(float(squares_y.max()))
-    halves = np.zeros(m)
-    if len(y) < m:
-        halves = half_norms(latents, center)
-        largest = max(largest, 2.0 * float(np.abs(halves).max()))
+    firsts = first_prices(latents, sources, center)
+    largest = max(largest, 2.0 * float(np.abs(firsts).max()))
     e = math.frexp(largest)[1]
     factor = m + 1
     q = HEADROOM - factor.bit_length() - e
     dots = oracle.dots(y[:, None, :], x[None, :, :])
     scores = np.rint(np.ldexp(dots, q)).astype(np.int64) * factor
-    start = np.rint(np.ldexp(halves, q)).astype(np.int64) * factor
+    start = np.rint(np.ldexp(firsts, q)).astype(np.int64) * factor
     spread = spread_of(latents) * spread_of(sources)
+    if len(y) < m:  # prices go as far as first prices are apart
+        ranked = firsts[ranks_of(latents)]
+        middle = block_sum(ranked) / m
+        spread = max(spread, block_sum(np.abs(ranked - middle)) / m)
     first = max(1, math.floor(math.ldexp(spread / latents.shape[1], q))) * factor
     return scores, start - start.min(), first, q
 
@@ -80,9 +82,17 @@ def spread_of(rows: np.ndarray) -> float:
     return math.sqrt(block_sum(oracle.dots(centred, centred)) / len(rows))
 
 
-def half_norms(latents: np.ndarray, center: bool) -> np.ndarray:
-    """What a latent costs by itself: half its squared norm, less a constant."""
+def ranks_of(latents: np.ndarray) -> np.ndarray:
+    """Latent rows by ascending (norm less the mean, row)."""
     x = oracle.pad(oracle.centered(latents))
+    return np.lexsort((np.arange(len(x)), np.sqrt(oracle.dots(x, x))))
+
+
+def first_prices(latents: np.ndarray, sources: np.ndarray, center: bool) -> np.ndarray:
+    """What a latent costs before any bid, [m]: half its squared norm if latents are left over."""
+    x = oracle.pad(oracle.centered(latents))
+    if len(sources) == len(latents):
+        return oracle.dots(x, oracle.pad(column_mean(sources)[None, :]))
     halves = 0.5 * oracle.dots(x, x)
     if center:
         return halves
@@ -102,18 +112,18 @@ def solve(
     scores, start, epsilon, q = integer_scores(latents, sources, center)
     n, m = scores.shape
     factor = m + 1
-    x = oracle.pad(oracle.centered(latents))
-    squares_x, squares_y = oracle.dots(x, x), oracle.dots(oracle.pad(sources), oracle.pad(sources))
+    squares_y = oracle.dots(oracle.pad(sources), oracle.pad(sources))
     spread = spread_of(latents) * spread_of(sources)
-    moment = math.ldexp(spread * n, q) * factor
+    least = float(np.rint(np.ldexp(first_prices(latents, sources, center), q)).min())
     if n < m:
         far = squares_y
         if not center:
             off = oracle.pad(np.asarray(sources, np.float64) - column_mean(latents))
             far = (off * off).sum(axis=1)
-        least = (np.rint(np.ldexp(half_norms(latents, center), q))).min()
-        moment = (math.ldexp(0.5 * block_sum(far), q) + n * float(least)) * factor
-    by_rank = np.lexsort((np.arange(m), np.sqrt(squares_x)))
+        moment = (math.ldexp(0.5 * block_sum(far), q) + n * least) * factor
+    else:
+        moment = (math.ldexp(spread * n, q) + n * least) * factor
+    by_rank = ranks_of(latents)
     first_of = classes_of(latents) if n == m else np.arange(m)
     leaders = list(dict.fromkeys(first_of[by_rank].tolist()))  # ids, by the rank of the first
     scores = scores[:, leaders]

@@ -78,7 +78,7 @@ class Transport {
   OptimalStats stats_;
   // Squared norms: of latents less their mean, of sources, and of sources less theirs.
   std::vector<double> xx_, yy_, yy_centred_;
-  std::vector<double> mean_;
+  std::vector<double> mean_, source_mean_;
   Rows latents_;
 };
 
@@ -91,9 +91,9 @@ OptimalStats Transport::run() {
     latents_.mean = mean_.data();
     xx_ = squared_norms(latents_, parallel_);
     yy_ = squared_norms(in_.sources, parallel_);
-    const std::vector<double> of_sources = column_mean(in_.sources, parallel_);
+    source_mean_ = column_mean(in_.sources, parallel_);
     Rows centred = in_.sources;
-    centred.mean = of_sources.data();
+    centred.mean = source_mean_.data();
     yy_centred_ = squared_norms(centred, parallel_);
     MatchInput groups;
     groups.latents = in_.latents;
@@ -176,25 +176,25 @@ void Transport::solve(const GroupRows& group) {
   std::vector<LatentRow> by_rank = sorted_by_norm(group.latents, norms, false, parallel_);
   const auto distinct = n == m ? std::make_unique<DistinctLatents>(scorer, by_rank, norms, parallel_)
                                : std::make_unique<DistinctLatents>(by_rank, norms);
-  // Without a price of its own a latent costs half its squared norm, which matters where some are
-  // left over.
-  std::vector<double> halves(n == m ? 0 : m);
-  double most_half = 0.0;
-  if (n < m) {
-    Rows centre = in_.latents;
-    centre.data = mean_.data();
-    centre.dtype = DType::f64;
-    centre.count = 1;
-    const Scorer with_mean(latents, centre, *in_.kernels);
-    for (LatentId id = 0; id < m; ++id) {
-      const LatentRow row = distinct->row(id);
-      halves[id] = 0.5 * xx_[row] + (in_.center ? 0.0 : with_mean.score(row, 1.0, 0));
-      most_half = std::max(most_half, std::fabs(halves[id]));
-    }
+  // First prices. Where latents are left over, a latent costs half its squared norm. Elsewhere any
+  // prices will do, and these leave of the scores what they are with centred sources.
+  const std::vector<double>& shift = n < m ? mean_ : source_mean_;
+  Rows shift_row = in_.latents;
+  shift_row.data = shift.data();
+  shift_row.dtype = DType::f64;
+  shift_row.count = 1;
+  const Scorer with_shift(latents, shift_row, *in_.kernels);
+  std::vector<double> firsts(distinct->count());
+  double largest_first = 0.0;
+  for (LatentId id = 0; id < distinct->count(); ++id) {
+    const LatentRow row = distinct->row(id);
+    const bool shifted = n == m || !in_.center;
+    firsts[id] = (n < m ? 0.5 * xx_[row] : 0.0) + (shifted ? with_shift.score(row, 1.0, 0) : 0.0);
+    largest_first = std::max(largest_first, std::fabs(firsts[id]));
   }
-  const ScoreGrid grid(std::max(x.norm * y.norm, 2.0 * most_half), m);
-  std::vector<int64_t> start(distinct->count(), 0);
-  for (LatentId id = 0; id < std::ssize(halves); ++id) start[id] = grid.of(halves[id]);
+  const ScoreGrid grid(std::max(x.norm * y.norm, 2.0 * largest_first), m);
+  std::vector<int64_t> start(firsts.size());
+  for (LatentId id = 0; id < distinct->count(); ++id) start[id] = grid.of(firsts[id]);
   const int64_t least = *std::min_element(start.begin(), start.end());
   for (int64_t& price : start) price -= least;
 
@@ -204,12 +204,20 @@ void Transport::solve(const GroupRows& group) {
       std::sqrt(block_sum(n, [&](int64_t i) { return yy_centred_[group.sources[i]]; }) /
                 static_cast<double>(n));
   const auto on_grid = [&](double v) { return std::ldexp(v, grid.exponent()); };
+  // Where latents are left over, prices go as far as first prices are apart.
+  double wide = spread;
+  if (n < m) {
+    const double middle = block_sum(m, [&](int64_t j) { return firsts[j]; }) / static_cast<double>(m);
+    wide = std::max(wide, block_sum(m, [&](int64_t j) { return std::fabs(firsts[j] - middle); }) /
+                              static_cast<double>(m));
+  }
   const auto first =
-      static_cast<int64_t>(std::floor(on_grid(spread / static_cast<double>(in_.latents.dim))));
+      static_cast<int64_t>(std::floor(on_grid(wide / static_cast<double>(in_.latents.dim))));
   // What the cost would be without the sum of scores: of both sides brought to one variance, or half
   // the squared distances to the mean where latents are left over.
-  double constant = spread * static_cast<double>(n);
-  if (n < m) constant = 0.5 * distances_to_mean(group) + static_cast<double>(n) * grid.real(least);
+  const double constant =
+      (n < m ? 0.5 * distances_to_mean(group) : spread * static_cast<double>(n)) +
+      static_cast<double>(n) * grid.real(least);
   const double moment = on_grid(constant) * static_cast<double>(grid.factor());
 
   Prices prices(*distinct, std::move(start));
@@ -233,7 +241,7 @@ void Transport::solve(const GroupRows& group) {
   stats_.gap += auction.gap() / factor * unit;
   // Of each score and each price: half a step of the grid, and the rounding of a dot product.
   stats_.rounding += 2.0 * static_cast<double>(n) *
-                     (unit + rounding_slack(in_.latents.dim) * (x.norm * y.norm + most_half));
+                     (unit + rounding_slack(in_.latents.dim) * (x.norm * y.norm + largest_first));
   stats_.distinct += distinct->count();
 }
 

@@ -118,8 +118,8 @@ def test_hard_rows_are_certified(name):
     assert found.cost == pytest.approx(best_cost(latents, sources), rel=1e-7)
 
 
-# Contract and engine raise prices by one step of the grid a round here: the first epsilon comes
-# from the spreads, and says nothing of how far prices have to go.
+# Without first prices, or with a first epsilon that says nothing of how far prices have to go, they
+# would rise by a step of the grid a round.
 PRICE_WARS = {
     "equal sources": lambda rng: (rng.normal(size=(40, 3)), np.ones((40, 3))),
     "equal sources, fewer": lambda rng: (rng.normal(size=(40, 3)), np.ones((30, 3))),
@@ -135,17 +135,11 @@ PRICE_WARS = {
 }
 
 
-@pytest.mark.xfail(raises=TimeoutError, reason="the contract's first epsilon is too small here")
 @pytest.mark.parametrize("name", PRICE_WARS)
 def test_no_price_war_lasts(name):
     latents, sources = PRICE_WARS[name](np.random.default_rng(5))
-    until = time.monotonic() + 2
-
-    def in_time(done, total, seconds_left):
-        if time.monotonic() > until:
-            raise TimeoutError
-
-    found = match_optimal(latents, sources, tolerance=0, progress=in_time)
+    found = match_optimal(latents, sources, tolerance=0)
+    assert found.stats["rounds"] < 100_000
     best = best_cost(latents, sources)
     scale = (latents**2).sum(axis=1).max()
     assert found.cost - best <= 1e-9 * scale

@@ -29,23 +29,19 @@ OPTIONS = {
     "depth": (2, 8, 64),
     "threads": (1, 2, 7),
 }
-# Price wars (test_optimal.py), in all cases or where there are fewer sources than latents.
-WARS = ("identical sources",)
-SQUARE_ONLY = ("1e3 + noise", "scale 1e150 float64", "int64")
 
 
 def design():
     """Three cases for each data set, all shapes in turn, and pairs of options early."""
     shapes = itertools.cycle(SHAPES)
-    names = [name for name in 3 * NAMES if name not in WARS]
     fixed = [
-        {"data": name, "dim": dim, "n": n} for name, (dim, n) in zip(names, shapes, strict=False)
+        {"data": name, "dim": dim, "n": n}
+        for name, (dim, n) in zip(3 * NAMES, shapes, strict=False)
     ]
     for case in complete(fixed, OPTIONS):
-        square = case["data"] in SQUARE_ONLY
         if case["dim"] == 1:  # as many sources as latents are sorted: test_optimal.py
-            case |= {"share": 0.6, "dim": 2 if square else 1}
-        yield case | ({"share": 1.0} if square else {})
+            case |= {"share": 0.6}
+        yield case
 
 
 def wide(rows):
