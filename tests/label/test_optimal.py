@@ -323,8 +323,8 @@ from gtn_label import match_optimal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 rng = np.random.default_rng(0)
 latents, sources = (rng.normal(size=(60_000, 64)).astype(np.float32) for _ in range(2))
-print("started", flush=True)
 try:
+    print("started", flush=True)
     match_optimal(latents, sources, tolerance=0, backend="cpu:scalar", threads=1)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
