@@ -155,7 +155,7 @@ def _run(
                 engine=engine,
                 visited=visited,
                 start=start,
-                poll=_in_turn(check, poll, bar, least=start),
+                poll=_in_turn(check, poll, bar),
             )
         if approx is not None:
             approx = replace(approx, nprobe=factory.nprobe)
@@ -256,18 +256,15 @@ def _repeat(
 
 
 def _in_turn(
-    check: Callable[[], None] | None, *reports: Callable[[int], None] | None, least: int = 0
+    check: Callable[[], None] | None, *reports: Callable[[int], None] | None
 ) -> Callable[[int], None]:
-    """Check files, then report to the checkpoint and last to a bar, which shows what is safe.
-
-    The engine counts from 0 while it prepares a run that continues at `least`.
-    """
+    """Check files, then report to the checkpoint and last to a bar, which shows what is safe."""
     wanted = [report for report in reports if report is not None]
 
     def in_turn(done: int) -> None:
         if check is not None:
             check()
         for report in wanted:
-            report(max(done, least))
+            report(done)
 
     return in_turn

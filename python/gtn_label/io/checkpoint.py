@@ -275,10 +275,7 @@ class Checkpoint:
         return ValueError(f"{self._shown} {rule}; delete it to start over")
 
     def poll(self, done: int) -> None:
-        """Note that `visited[:done]` is final, and save if it is time.
-
-        The engine counts from 0 while it prepares a run, also one that is continued.
-        """
+        """Note that `visited[:done]` is final, and save if it is time. Counts below are ignored."""
         self.done = max(self.done, done)
         if self.done <= self._saved or time.monotonic() - self._saved_at < self._every:
             return
