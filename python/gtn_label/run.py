@@ -29,7 +29,7 @@ from .errors import ArgumentError, too_many_sources
 from .match_options import MatchOptions
 from .progress import Progress
 from .result import Matching
-from .resumed import wrong_choice
+from .resumed import SAMPLE, wrong_choice
 from .threads import check_threads
 
 if TYPE_CHECKING:
@@ -145,10 +145,15 @@ def _run(
         **(provenance or {}),
     }
     with _saved(checkpoint), _named(checkpoint):
-        if checkpoint is not None and not checkpoint.hashed and approx is None and gpu is None:
-            wrong = wrong_choice(visited, start, **problem)
-            if wrong is not None:
-                raise checkpoint.refusal(f"is damaged: entry {wrong} is not what its source takes")
+        if checkpoint is not None and not checkpoint.hashed:
+            checked = 0
+            if approx is None and gpu is None:
+                checked = min(start, SAMPLE)
+                wrong = wrong_choice(visited, start, **problem)
+                if wrong is not None:
+                    rule = f"is damaged: entry {wrong} is not what its source takes"
+                    raise checkpoint.refusal(rule)
+            checkpoint.warn_of_unchecked(checked)
         with Progress(options.progress, n, m, start) as bar:
             assignment, cosine, stats = _core.match_rows(
                 **problem,
