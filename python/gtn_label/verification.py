@@ -29,6 +29,7 @@ from .checks import as_integer
 from .errors import ArgumentError
 from .match_options import MatchOptions
 from .progress import Progress, ProgressCallback
+from .text import plain
 
 if TYPE_CHECKING:
     from .result import Matching
@@ -342,8 +343,9 @@ def _check_choices(
         rule = "a source must take the best latent that is free when it chooses"
         if options.cone > 1:
             rule += f", by norm among the {options.cone} of largest cosine"
-        found = f"latent {problem.assignment[row]} with {problem.cosine[row]!r}"
-        raise VerificationError(rule, row, f"latent {latent[at]} with {cosine[at]!r}", found)
+        found = f"latent {problem.assignment[row]} with {plain(problem.cosine[row])}"
+        expected = f"latent {latent[at]} with {plain(cosine[at])}"
+        raise VerificationError(rule, row, expected, found)
     return len(positions)
 
 
@@ -379,6 +381,6 @@ def _check_equal(rule: str, expected: RowsLike, found: RowsLike) -> None:
 def _shown(row: Any) -> str:
     """Return a row of numbers, shortened, with all their digits."""
     if np.ndim(row) == 0:
-        return repr(row.item())
-    values = ", ".join(repr(value) for value in row[:3].tolist())
+        return plain(row)
+    values = ", ".join(plain(value) for value in row[:3].tolist())
     return f"[{values}{', ...' if len(row) > 3 else ''}]"

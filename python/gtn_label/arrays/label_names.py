@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError, ArgumentTypeError
+from ..text import plain
 
 __all__ = ["names_of"]
 
@@ -45,7 +46,7 @@ def names_of(labels: npt.NDArray[Any], argument: str) -> npt.NDArray[Any]:
             cut = np.flatnonzero(names != objects)
             if len(cut):
                 rule = "must hold names that end in no null character, which NumPy drops"
-                raise ArgumentError(argument, rule, f"{objects[cut[0]]!r} in row {cut[0]}")
+                raise ArgumentError(argument, rule, f"{plain(objects[cut[0]])} in row {cut[0]}")
             return names
     _refuse_missing(objects, [row for row, each in enumerate(objects) if _missing(each)], argument)
     first = {_kind(label): row for row, label in reversed(list(enumerate(objects)))}

@@ -74,9 +74,9 @@ def test_a_checkpoint_without_a_hash_is_warned_of(folder: Path) -> None:
     ended = gtn_label("latents.npy", "-o", "p.npz", "--checkpoint", "run.ckpt", cwd=folder)
     assert ended.returncode == 0
     assert ended.stderr == (
-        "gtn-label: warning: --checkpoint 'run.ckpt' has no hash, as earlier versions left it: 1,024 "
-        "of its 2,000 choices were checked, and the others are believed; delete it to start over "
-        "if it may have been changed\n"
+        "gtn-label: warning: --checkpoint 'run.ckpt' has no hash, as earlier versions left it: "
+        "1,024 of its 2,000 choices were checked, and the others are believed; delete it to start "
+        "over if it may have been changed\n"
     )
 
 
