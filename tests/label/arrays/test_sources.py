@@ -90,9 +90,9 @@ def test_a_key_of_jax_is_refused_with_advice():
         shape = ()
 
     message = (
-        r"^seed must be an int or a numpy\.random\.Generator, got \S+Key; pass the int that the "
-        r"key is made of, or numpy\.random\.default_rng\(numpy\.asarray\(jax\.random\.key_data\(seed\)"
-        r"\)\)$"
+        r"^seed must be an int or a numpy\.random\.Generator, got \S+Key; pass the int "
+        r"that the key is made of, or numpy\.random\.default_rng\(numpy\.asarray\("
+        r"jax\.random\.key_data\(seed\)\)\)$"
     )
     with pytest.raises(TypeError, match=message):
         gtn_label.match(np.eye(2), seed=Key())
