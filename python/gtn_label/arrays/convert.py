@@ -144,7 +144,10 @@ def read_labels(
     if array.dtype.kind not in ("iuUS" if names else "iu"):
         rule = "must hold strings or integers" if names else "must hold integers"
         advice = f"pass {name}.astype(int)" if array.dtype.kind in "bf" else ""
-        raise ArgumentTypeError(name, rule, f"dtype {array.dtype}", advice)
+        got = f"dtype {array.dtype}"
+        if array.dtype.kind == "O":
+            got += f" of {', '.join(sorted({type(label).__name__ for label in array})[:5])}"
+        raise ArgumentTypeError(name, rule, got, advice)
     if array.dtype.kind == "u" and int(array.max()) > np.iinfo(np.int64).max:
         raise ArgumentError(name, "must fit int64", str(array.max()))
     return array
