@@ -18,17 +18,18 @@ import numpy.typing as npt
 
 from . import _core, approx_quality
 from .arrays import convert
-from .arrays.narrow import take_rows
+from .arrays.narrow import NarrowRows, fits, take_rows
 from .arrays.on_gpu import in_cpu_memory
 from .arrays.row_blocks import RowsLike, little_endian
 from .arrays.sources import redraw
-from .arrays.to_caller import given
+from .arrays.to_caller import Given, given
 from .backend.engines import make_engine
 from .backend.names import resolve
 from .checks import as_integer
 from .errors import ArgumentError
 from .match_options import MatchOptions
 from .progress import Progress, ProgressCallback
+from .text import plain
 
 if TYPE_CHECKING:
     from .result import Matching
@@ -148,6 +149,7 @@ def verify(
     if compared:
         rule = "a label must be the row of the latents that the assignment names"
         _check_equal(rule, take_rows(rows, assignment), matching._label_rows())
+        _check_dtypes({"sources": matching._sources, "labels": matching._labels}, meta)
     note, choices = "", 0
     if method == "quantile":
         choices = _check_quantiles(problem)
@@ -342,9 +344,27 @@ def _check_choices(
         rule = "a source must take the best latent that is free when it chooses"
         if options.cone > 1:
             rule += f", by norm among the {options.cone} of largest cosine"
-        found = f"latent {problem.assignment[row]} with {problem.cosine[row]!r}"
-        raise VerificationError(rule, row, f"latent {latent[at]} with {cosine[at]!r}", found)
+        found = f"latent {problem.assignment[row]} with {plain(problem.cosine[row])}"
+        expected = f"latent {latent[at]} with {plain(cosine[at])}"
+        raise VerificationError(rule, row, expected, found)
     return len(positions)
+
+
+def _check_dtypes(kept: dict[str, Given | None], meta: dict[str, Any]) -> None:
+    """Check that float32 rows of a file are numbers of the narrower types that the meta names."""
+    for name, dtype in meta.get("dtypes", {}).items():
+        rows = kept[name]
+        if rows is None or isinstance(rows.blocks, NarrowRows):
+            continue
+        width = max(1, math.prod(rows.blocks.shape[1:]) * 4)
+        step = max(1, _BLOCK_BYTES // width)
+        for begin in range(0, rows.blocks.shape[0], step):
+            block = np.asarray(rows.blocks[begin : begin + step]).reshape(-1, width // 4)
+            other = np.flatnonzero(~fits(block, dtype).all(axis=1))
+            if len(other):
+                rule = f"{name} must be numbers of the dtype that the meta names"
+                row = int(other[0])
+                raise VerificationError(rule, begin + row, dtype, _shown(block[row]))
 
 
 def _check_quantiles(problem: _Problem) -> int:
@@ -379,6 +399,6 @@ def _check_equal(rule: str, expected: RowsLike, found: RowsLike) -> None:
 def _shown(row: Any) -> str:
     """Return a row of numbers, shortened, with all their digits."""
     if np.ndim(row) == 0:
-        return repr(row.item())
-    values = ", ".join(repr(value) for value in row[:3].tolist())
+        return plain(row)
+    values = ", ".join(plain(value) for value in row[:3].tolist())
     return f"[{values}{', ...' if len(row) > 3 else ''}]"
