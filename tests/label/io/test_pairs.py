@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gtn_label import Matching, match, match_quantile
+from gtn_label.arrays.on_disk import FileChangedError
 from gtn_label.io import files
 
 SUFFIXES = files.OUTPUT_SUFFIXES
@@ -169,8 +170,21 @@ def test_mapped_rows(tmp_path: Path, suffix: str) -> None:
     with path.open("r+b") as file:
         file.write(content)
     assert back.sources[0, 0] == 7
-    back.save(again)
-    assert len(again.read_bytes()) == len(content)
+    with pytest.raises(FileChangedError, match=r"^sources: the file .* was changed"):
+        back.save(again)
+    assert not again.exists()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_mapped_rows_replace_their_own_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    match(ROWS).save(path)
+    before = path.read_bytes()
+    back = Matching.load(path, mmap_mode="r")
+    back.save(path)
+    assert path.read_bytes() == before
+    back.save(path)  # the map keeps the file that was replaced
+    assert path.read_bytes() == before
 
 
 def test_mmap_mode_is_r_or_none(tmp_path: Path) -> None:
