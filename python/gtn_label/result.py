@@ -284,6 +284,12 @@ class Matching:
             If the file cannot be written, or sources, latents or labels map a file that was changed
             since the run, or since `load`.
         """
+        self._write(path, indices_only, format)
+
+    def _write(
+        self, path: str | os.PathLike[str] | IO[bytes], indices_only: bool, form: str | None
+    ) -> int:
+        """Do what `save` does, and return the bytes written."""
         from .io import files  # here: reading and writing is not needed to match
 
         content: dict[str, RowsLike] = {}
@@ -295,7 +301,7 @@ class Matching:
                 if self._files:
                     content = {name: checked(rows, check) for name, rows in content.items()}
             content |= {"assignment": self._assignment, "cosine": self._cosine}
-            files.write_pairs(path, content, self._meta, format)
+            return files.write_pairs(path, content, self._meta, form)
 
     @classmethod
     def load(

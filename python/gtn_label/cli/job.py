@@ -212,8 +212,7 @@ class Run:
                 stack.enter_context(self._writing("--plot", options.plot))
                 stack.enter_context(atomic_file(options.plot)).write(picture)
             with self._writing("--out", options.out_path), pairs_target(options) as target:
-                result.save(target, indices_only=options.indices_only)
-                out_bytes = target.stat().st_size
+                out_bytes = result._write(target, options.indices_only, options.out_format)
         removed = self.checkpoint is not None and self.checkpoint.remove()
         found = figures(
             result,

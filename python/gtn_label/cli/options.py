@@ -68,6 +68,11 @@ class Options:
         """The file of the pairs; None for standard output."""
         return None if self.out_path == STREAM else self.out_path
 
+    @property
+    def out_format(self) -> str | None:
+        """The format of standard output; None for a file, whose suffix tells."""
+        return self.stream_format if self.out_path == STREAM else None
+
     def inputs(self) -> dict[str, Path]:
         """Return the files that are read, by their names on the command line; also `STREAM`."""
         files = {

@@ -130,8 +130,7 @@ class PairsFile(Run):
             "cosine": pairs.cosine,
         }
         with self._writing("--out", options.out_path), pairs_target(options) as target:
-            write_pairs(target, content, pairs.meta)
-            return target.stat().st_size
+            return write_pairs(target, content, pairs.meta, options.out_format)
 
     def _check_latents(self, pairs: Matching, latents: Given) -> None:
         """Refuse latents other than those that the pairs were made from."""

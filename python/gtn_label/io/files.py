@@ -7,17 +7,17 @@ array's shape and values (arrays/convert.py and the engine).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from ..arrays.narrow import NarrowRows
+from ..arrays.narrow import STORED, NarrowRows
 from ..arrays.row_blocks import Array, RowsLike, StrPath
 from ..errors import ArgumentError, ArgumentTypeError
 from ..text import quoted
@@ -25,6 +25,7 @@ from .atomic import atomic_file
 from .npy import NpzFile, read_npy, read_npz, read_npz_array, write_npz, write_npz_to
 from .reading import file_size, meta_text, parse_meta, pick
 from .safetensors import map_safetensor, open_safetensors, write_safetensors
+from .temporary import unnamed_file, writing_unnamed
 from .torch_file import read_torch
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "read_array",
     "read_npz",
     "read_pairs",
+    "read_stream",
     "write_npz",
     "write_pairs",
 ]
@@ -93,6 +95,20 @@ def read_array(
         )
     if size == 0:
         raise ValueError(f"{shown} is empty (0 bytes), and must hold an array")
+    return _read(path, suffix, key, shown, key_name)
+
+
+def read_stream(
+    file: IO[bytes], suffix: str, key: str | None, *, shown: str, key_name: str
+) -> Array:
+    """Read one array from an open file, seekable and whole, into memory.
+
+    Errors and the array are those of `read_array`; `shown` names the file in messages.
+    """
+    return _read(file, suffix, key, shown, key_name)
+
+
+def _read(path: Path | IO[bytes], suffix: str, key: str | None, shown: str, key_name: str) -> Array:
     if suffix == ".npy":
         if key is not None:
             raise ValueError(
@@ -105,9 +121,11 @@ def read_array(
     if suffix == ".safetensors":
         tensors, _ = open_safetensors(path, shown)
         key = pick(list(tensors), key, shown, key_name)
-        return np.asarray(
-            map_safetensor(path, tensors[key], f"tensor {quoted(key[:60])} of {shown}")[...]
-        )
+        tensor, name = tensors[key], f"tensor {quoted(key[:60])} of {shown}"
+        if isinstance(path, Path) and tensor.dtype in STORED:  # all of it is read and widened
+            with path.open("rb") as file:
+                return np.asarray(map_safetensor(file, tensor, name)[...])
+        return np.asarray(map_safetensor(path, tensor, name)[...])
     return read_torch(path, key, shown, key_name)
 
 
@@ -129,8 +147,10 @@ def write_pairs(
     arrays: Mapping[str, RowsLike],
     meta: Mapping[str, Any],
     form: str | None = None,
-) -> None:
+) -> int:
     """Write arrays and their meta as .npz or .safetensors, a file whole or not at all.
+
+    Returns the bytes written.
 
     Parameters
     ----------
@@ -165,21 +185,23 @@ def write_pairs(
     if form not in FORMATS:
         raise ArgumentError("format", f"must be {' or '.join(map(repr, FORMATS))}", repr(form))
 
-    def write(file: IO[bytes]) -> None:
+    def write(file: IO[bytes]) -> int:
         if form == "npz":
             write_npz_to(file, arrays, meta)
         else:
             write_safetensors(file, arrays, {"meta": meta_text(meta)})
+        return file.tell()
 
     if isinstance(path, (str, os.PathLike)):
         with atomic_file(path) as file:
-            write(file)
-        return
+            return write(file)
     # Through a file of its own: a pipe cannot be written as a zip file of the same bytes is.
-    with tempfile.TemporaryFile() as whole:
-        write(whole)
-        whole.seek(0)
-        shutil.copyfileobj(whole, path)
+    with unnamed_file() as whole:
+        with writing_unnamed("the pairs"):
+            size = write(whole)
+            whole.seek(0)
+        shutil.copyfileobj(whole, path, 1 << 20)
+    return size
 
 
 def read_pairs(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], dict[str, Any]]:
@@ -251,18 +273,13 @@ def open_pairs(
                 if key != "meta":
                     arrays[key] = archive.map(key) if key in mapped else archive.load(key)
         return arrays, meta, shown
-    tensors, metadata = open_safetensors(source, shown)
-    meta = parse_meta(metadata.get("meta"), shown)
-    for key, tensor in tensors.items():
-        rows = map_safetensor(source, tensor, f"tensor {quoted(key[:60])} of {shown}")
-        arrays[key] = rows if key in mapped else _copied(rows)
+    with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
+        tensors, metadata = open_safetensors(file, shown)
+        meta = parse_meta(metadata.get("meta"), shown)
+        for key, tensor in tensors.items():
+            place = source if key in mapped else file
+            arrays[key] = map_safetensor(place, tensor, f"tensor {quoted(key[:60])} of {shown}")
     return arrays, meta, shown
-
-
-def _copied(rows: Array | NarrowRows) -> Array | NarrowRows:
-    if isinstance(rows, NarrowRows):
-        return NarrowRows(np.array(rows.bits[...]), rows.name)
-    return np.array(rows)
 
 
 def _stream(file: IO[bytes], name: str, mapped: Collection[str]) -> io.BytesIO:

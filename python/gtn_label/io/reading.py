@@ -10,12 +10,15 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
+
+from ..arrays.row_blocks import Array
 from ..text import brief, quoted, visible
 from .atomic import without_folder
 
-__all__ = ["file_size", "meta_text", "parse_meta", "pick", "reading"]
+__all__ = ["file_size", "meta_text", "parse_meta", "pick", "read_into", "reading"]
 
 
 def file_size(path: Path, name: str) -> int:
@@ -78,6 +81,16 @@ def reading(broken: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise ValueError(f"{broken}: {_reason(error)}") from None
+
+
+def read_into(array: Array, file: IO[bytes], shown: str) -> None:
+    """Fill an array, contiguous in either order, with the bytes at the position of a file."""
+    content = array.reshape(-1, order="A").view(np.uint8).data
+    while len(content):
+        count = file.readinto(content)  # type: ignore[attr-defined]
+        if not count:
+            raise ValueError(f"{shown} is truncated: {len(content):,} bytes are missing")
+        content = content[count:]
 
 
 def _reason(error: BaseException) -> str:
