@@ -18,6 +18,7 @@ from ..arrays.on_disk import Files, checked
 from ..arrays.row_blocks import TakenRows
 from ..arrays.sources import redraw
 from ..arrays.to_caller import Given, given
+from ..io.atomic import worded
 from ..io.files import write_pairs
 from ..result import Matching
 from ..text import quoted
@@ -54,7 +55,9 @@ class PairsFile(Run):
             if isinstance(error, OSError) and error.strerror is not None:
                 raise
             message = f"{self._name} {str(error).removeprefix('path ')}"
-            raise (ValueError if isinstance(error, ValueError) else type(error))(message) from None
+            if isinstance(error, OSError):
+                raise worded(error, message) from None
+            raise ValueError(message) from None
 
     def _verify(self) -> list[str]:
         from ..verification import VerificationError

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..arrays.row_blocks import Array
 from ..text import brief, quoted, visible
-from .atomic import without_folder
+from .atomic import without_folder, worded
 
 __all__ = ["file_size", "meta_text", "parse_meta", "pick", "read_into", "reading"]
 
@@ -40,7 +40,7 @@ def file_size(path: Path, name: str) -> int:
     except OSError as error:
         if error.strerror is None:
             raise
-        raise type(error)(f"{name} {quoted(path)} cannot be read: {error.strerror}") from None
+        raise worded(error, f"{name} {quoted(path)} cannot be read: {error.strerror}") from None
     except ValueError:  # an embedded null byte
         raise ValueError(f"{name} must be a path, and {str(path)!r} is none") from None
 
