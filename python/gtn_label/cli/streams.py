@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from ..io.atomic import worded
 from ..io.files import read_array, read_stream
 from ..io.temporary import unnamed_file, writing_unnamed
 from .console import EXIT_PIPE, Refused, is_terminal
@@ -36,12 +37,19 @@ def read_input(path: Path, key: str | None, *, name: str, key_name: str) -> Any:
         raise ValueError(f"{name} '-' must be a pipe or a file, and is a terminal")
     shown = f"{name} '-'"
     with unnamed_file() as file:
-        while chunk := stream.read(1 << 20):
+        while chunk := _read(stream, shown):
             with writing_unnamed(shown):
                 file.write(chunk)
         with writing_unnamed(shown):
             file.flush()
         return read_stream(file, _suffix(file, shown), key, shown=shown, key_name=key_name)
+
+
+def _read(stream: IO[bytes], shown: str) -> bytes:
+    try:
+        return stream.read(1 << 20)
+    except OSError as error:  # such as a folder
+        raise worded(error, f"{shown} cannot be read: {error.strerror}") from None
 
 
 def _suffix(file: IO[bytes], shown: str) -> str:

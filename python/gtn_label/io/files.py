@@ -31,6 +31,7 @@ from .torch_file import read_torch
 __all__ = [
     "INPUT_SUFFIXES",
     "OUTPUT_SUFFIXES",
+    "check_named",
     "check_output_suffix",
     "open_pairs",
     "read_array",
@@ -88,6 +89,7 @@ def read_array(
     shown = f"{name} {quoted(path)}"
     suffix = path.suffix.lower()
     size = file_size(path, name)
+    check_named(path, INPUT_SUFFIXES, name)
     if suffix not in INPUT_SUFFIXES:
         raise ValueError(
             f"{shown} must be one of {', '.join(INPUT_SUFFIXES)}, and its suffix is "
@@ -129,11 +131,20 @@ def _read(path: Path | IO[bytes], suffix: str, key: str | None, shown: str, key_
     return read_torch(path, key, shown, key_name)
 
 
+def check_named(path: StrPath, suffixes: Collection[str], name: str) -> None:
+    """Raise ValueError for a file whose name is a suffix and nothing else, such as ".npz"."""
+    if Path(path).name.lower() in suffixes:
+        raise ValueError(
+            f"{name} must have a name before its suffix, and is {quoted(os.fspath(path))}"
+        )
+
+
 def check_output_suffix(path: StrPath, name: str = "path") -> None:
     """Raise ValueError for an output whose suffix is none of `OUTPUT_SUFFIXES`.
 
     `name` is the argument in the message.
     """
+    check_named(path, OUTPUT_SUFFIXES, name)
     if os.fspath(path).endswith(("/", os.sep)) or (
         Path(path).suffix.lower() not in OUTPUT_SUFFIXES
     ):
@@ -179,7 +190,9 @@ def write_pairs(
     >>> read_pairs(file)[1]
     {'seed': 0}
     """
-    if form is None and isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)):
+        _check_takes_bytes(path)
+    elif form is None:
         check_output_suffix(path)
         form = Path(path).suffix.lower().removeprefix(".")
     if form not in FORMATS:
@@ -202,6 +215,22 @@ def write_pairs(
             whole.seek(0)
         shutil.copyfileobj(whole, path, 1 << 20)
     return size
+
+
+def _check_takes_bytes(file: Any) -> None:
+    """Raise ArgumentTypeError for an object that is no binary file, before the work of writing."""
+    if not hasattr(file, "write"):
+        rule = "must be a path or a binary file object"
+        raise ArgumentTypeError("path", rule, f"{type(file).__name__} {file!r}")
+    try:
+        file.write(b"")
+    except TypeError:
+        raise _text_file("path", "wb") from None
+
+
+def _text_file(name: str, mode: str) -> ArgumentTypeError:
+    rule = "must be a path or a binary file object"
+    return ArgumentTypeError(name, rule, "a text file", f"open it with mode {mode!r}")
 
 
 def read_pairs(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], dict[str, Any]]:
@@ -287,10 +316,12 @@ def _stream(file: IO[bytes], name: str, mapped: Collection[str]) -> io.BytesIO:
     if not hasattr(file, "read"):
         rule = "must be a path or a binary file object"
         raise ArgumentTypeError(name, rule, f"{type(file).__name__} {file!r}")
+    nothing: Any = file.read(0)
+    if isinstance(nothing, str):  # before bytes are taken for letters
+        raise _text_file(name, "rb")
     if mapped:
         raise ArgumentError("mmap_mode", "must be None for a file object", "'r'", "pass a path")
     content: Any = file.read()
     if not isinstance(content, bytes):
-        rule = "must be a path or a binary file object"
-        raise ArgumentTypeError(name, rule, "a text file", "open it with mode 'rb'")
+        raise _text_file(name, "rb")
     return io.BytesIO(content)
