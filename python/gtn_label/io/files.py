@@ -161,8 +161,6 @@ def write_pairs(
 ) -> int:
     """Write arrays and their meta as .npz or .safetensors, a file whole or not at all.
 
-    Returns the bytes written.
-
     Parameters
     ----------
     path
@@ -175,6 +173,11 @@ def write_pairs(
     form
         "npz" or "safetensors"; a file object needs it.
 
+    Returns
+    -------
+    int
+        Bytes written.
+
     Raises
     ------
     ValueError
@@ -186,7 +189,7 @@ def write_pairs(
     --------
     >>> import tempfile, pathlib
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "pairs.npz"
-    >>> write_pairs(file, {"assignment": np.arange(3)}, {"seed": 0})
+    >>> _ = write_pairs(file, {"assignment": np.arange(3)}, {"seed": 0})
     >>> read_pairs(file)[1]
     {'seed': 0}
     """
