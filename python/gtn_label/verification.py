@@ -114,8 +114,9 @@ def verify(
     groups: tuple[Any, Any] | None,
     threads: int | None,
     progress: bool | ProgressCallback | None,
+    check: Callable[[], None],
 ) -> Verification:
-    """Verify as `Matching.verify` describes."""
+    """Verify as `Matching.verify` describes; `check` raises if a mapped file has changed."""
     began = time.perf_counter()
     meta, method = matching.meta, matching.meta.get("method")
     if method not in ("match", "match_approx", "mixture", "quantile"):
@@ -160,7 +161,7 @@ def verify(
         if method == "match_approx":
             note = "choices of match_approx are not exact, and were not searched for again"
         else:
-            choices = _check_choices(problem, order, sample, arguments, options)
+            choices = _check_choices(problem, order, sample, arguments, options, check)
     m, dim = (*latent_rows.rows.shape, 1)[:2]
     labels, n = len(assignment) if compared else 0, len(assignment)
     return Verification(method, n, m, dim, labels, n, choices, note, time.perf_counter() - began)
@@ -326,15 +327,21 @@ def _check_choices(
     sample: int | None,
     arguments: dict[str, Any],
     options: MatchOptions,
+    check: Callable[[], None],
 ) -> int:
     """Search for the exact choice of a sample of sources; return the number of these."""
     n = len(order)
     positions = approx_quality.positions(n, n if sample is None else sample)
     with Progress(options.progress, len(positions), len(problem.latents)) as bar:
+
+        def poll(done: int) -> None:
+            check()
+            bar(done)
+
         source, latent, cosine = _core.audit_rows(
             visited=np.ascontiguousarray(problem.assignment[order]),
             positions=positions,
-            poll=bar,
+            poll=poll,
             **arguments,
         )
     other = np.flatnonzero(problem.assignment[source] != latent)

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from ..arrays.convert import sha256
 from ..arrays.row_blocks import RowsLike, StrPath
 from ..text import brief, quoted, visible
-from .atomic import check_target, resolved, telling
+from .atomic import check_target, resolved, telling, worded
 from .lock import FileLock, Locked
 from .npy import read_npz, write_npz
 from .temporary import lock_path
@@ -184,9 +184,8 @@ class Checkpoint:
                 f"in use{holder}; wait for that run to end, or give another file"
             ) from None
         except OSError as error:  # such as a lock file that only another user may open
-            raise OSError(
-                f"{self._shown} cannot be locked: {error.strerror} for {quoted(error.filename)}"
-            ) from None
+            what = f"{error.strerror} for {quoted(error.filename)}"
+            raise worded(error, f"{self._shown} cannot be locked: {what}") from None
         self._lock = lock
 
     def release(self) -> None:

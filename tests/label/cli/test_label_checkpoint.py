@@ -452,9 +452,9 @@ def test_a_full_disk_while_writing_keeps_the_checkpoint(folder: Path) -> None:
 import errno, os
 from gtn_label import result
 from gtn_label.cli import main as command
-def full(self, path, **_):
+def full(self, *_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-result.Matching.save = full
+result.Matching._write = full
 command.main(["latents.npy", "--out", "pairs.npz", "--checkpoint", "run.ckpt"])
 """
     cut(folder / "run.ckpt", LATENTS, visits(LATENTS), 100)
