@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,6 +32,22 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reproducible"))
 
 _ran_on_gpu = pytest.StashKey[int]()
 NONE_RAN = "a CUDA device is here, -m gpu was asked for, and no test marked gpu ran"
+
+
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """Fail a test that keeps a signal's handler: Ctrl-C would not reach the tests after it."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    after = [signal.getsignal(number) for number in SIGNALS]
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
+    assert after == before
 
 
 @pytest.fixture

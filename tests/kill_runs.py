@@ -338,7 +338,8 @@ class Campaign:
         self._trace += f" {signal.Signals(number).name}/{how}={code}"
         if other is not None:
             self._check_other(watch, other)
-        if code == -number or (number != signal.SIGKILL and code == 128 + number):
+        documented = number != signal.SIGKILL and code == 128 + number
+        if code == -number or documented or (code == 1 and _before_ours(run.text())):
             self.kills += 1
             self.by[f"{signal.Signals(number).name} {how}"] += 1
             return None
@@ -448,6 +449,11 @@ def campaign(seed: int) -> Iterator[Campaign]:
     root = Path(tempfile.mkdtemp(prefix="gtn-kills-")).resolve()
     yield Campaign(seed, root)
     shutil.rmtree(root)
+
+
+def _before_ours(text: str) -> bool:
+    """Tell a Ctrl-C while Python itself starts, before a line of the command has run."""
+    return text.rstrip().endswith("KeyboardInterrupt") and "gtn_label" not in text
 
 
 def main() -> int:

@@ -62,7 +62,7 @@ py::tuple match(const py::object& latents, const py::object& sources, const std:
   py::array_t<double> cosine(n);
   const MatchOutput out{assignment.mutable_data(), cosine.mutable_data(),
                         const_cast<int64_t*>(visited.data())};
-  int64_t done = 0;
+  int64_t done = start;
   const PythonPoll on_poll(poll, done);
   const Ran ran = gil::without_gil([&] { return engine.match(task, out, done, on_poll); });
   on_poll.finish();

@@ -61,7 +61,6 @@ void Run::run_group(const Problem& problem, const Scorer& scorer, const Problem:
       set_pair(problem, source, row, scorer.score(row, norm, source));
     }
   }
-  done_ = group.offset + start;
 
   const ShortlistFactory make = [&](const FreeLatents& f) {
     return backend_(scorer, f, parallel_);
@@ -88,6 +87,7 @@ void require_memory(int64_t memory, int64_t needed) {
 Stats match_rows(const MatchInput& input, const Backend& backend, const MatchOutput& output,
                  int64_t& done, Poll poll) {
   const DefaultFloatMode mode;
+  done = input.start;
   return Run(input, backend, output, done, poll).run();
 }
 

@@ -32,8 +32,8 @@ inline int64_t work_bytes(int64_t m, int64_t n) {
 void require_memory(int64_t memory, int64_t needed);
 
 // Throws std::invalid_argument for undefined input (contract, rules 5 and 8). `done` counts the
-// leading entries of visited that are final; `poll` is called on the calling thread about every
-// 50 ms, and what it throws ends the run.
+// leading entries of visited that are final, `input.start` or more; `poll` is called on the calling
+// thread about every 50 ms, and what it throws ends the run.
 Stats match_rows(const MatchInput& input, const Backend& backend, const MatchOutput& output,
                  int64_t& done, Poll poll);
 

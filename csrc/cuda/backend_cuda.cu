@@ -318,7 +318,6 @@ void Run::run_group(const GroupRows& rows, int64_t offset, const Plan& where) {
     const int64_t fault = matcher.replay(taken, rank_of_row.data());
     if (fault >= 0) refuse_visited(offset + fault, out_.visited[offset + fault]);
   }
-  done_ = offset + start;
   matcher.run([&](int64_t position, std::span<const int32_t> latents) {
     std::copy(latents.begin(), latents.end(), out_.visited + offset + position);
     done_ = offset + position + static_cast<int64_t>(latents.size());
@@ -350,6 +349,7 @@ DeviceStats match_rows(const MatchInput& input, const Options& options, const Ma
                        int64_t& done, Poll poll) {
   const DefaultFloatMode mode;
   cudaGetLastError();  // a failure that nobody asked about: CUB would take it for one of its own
+  done = input.start;
   return Run(input, options, scan_kernel(options), output, done, poll).run();
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, ArgumentTypeError
-from .text import quoted
+from .text import plain, quoted
 
 ORDERS = ("norm", "norm_desc", "index")
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -33,14 +33,14 @@ def check_order(order: Any, name: str = "order") -> str:
 def as_bool(value: Any, name: str) -> bool:
     """Return a flag of Python's or NumPy's as a bool; raise ArgumentTypeError otherwise."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ArgumentTypeError(name, "must be a bool", f"{type(value).__name__} {value!r}")
+        raise ArgumentTypeError(name, "must be a bool", f"{type(value).__name__} {plain(value)}")
     return bool(value)
 
 
 def as_integer(value: Any, name: str, least: int, unit: str = "") -> int:
     """Return an int of at least `least`; ArgumentTypeError for bool and non-integers."""
     if isinstance(value, (bool, np.bool_)):
-        raise ArgumentTypeError(name, f"must be an int{unit}", f"bool {value!r}")
+        raise ArgumentTypeError(name, f"must be an int{unit}", f"bool {plain(value)}")
     dtype = str(getattr(value, "dtype", ""))
     try:
         if "bool" in dtype:
@@ -49,7 +49,7 @@ def as_integer(value: Any, name: str, least: int, unit: str = "") -> int:
     except (TypeError, RuntimeError):
         advice = "pass an int, or an array that holds a single integer" if dtype else ""
         raise ArgumentTypeError(
-            name, f"must be an int{unit}", f"{type(value).__name__} {value!r}", advice
+            name, f"must be an int{unit}", f"{type(value).__name__} {plain(value)}", advice
         ) from None
     if number < least:
         raise ArgumentError(name, f"must be >= {least}", str(number))
@@ -93,7 +93,7 @@ def as_number(value: Any, name: str, least: float) -> float:
 def as_text(value: Any, name: str) -> str:
     """Return a str; raise ArgumentTypeError otherwise."""
     if not isinstance(value, str):
-        raise ArgumentTypeError(name, "must be a str", f"{type(value).__name__} {value!r}")
+        raise ArgumentTypeError(name, "must be a str", f"{type(value).__name__} {plain(value)}")
     return value
 
 

@@ -18,7 +18,7 @@ from . import __version__
 from .arrays import convert
 from .arrays.convert import locked
 from .arrays.narrow import NarrowRows, take_rows
-from .arrays.on_disk import CheckedRows, Files
+from .arrays.on_disk import Files, checked
 from .arrays.row_blocks import RowsLike
 from .arrays.to_caller import Given, GivenArray
 from .certificate import Transport
@@ -135,6 +135,19 @@ class Matching:
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
+        state = self._kept()
+        with self._files.reading():  # the pickle's writer would read the maps unguarded
+            for name in ("sources", "latents", "labels"):
+                if name in self._files:
+                    state[f"_{name}"] = state[f"_{name}"].in_memory()
+        return state
+
+    def __copy__(self) -> Matching:
+        other = Matching.__new__(Matching)
+        other.__setstate__(self._kept())
+        return other
+
+    def _kept(self) -> dict[str, Any]:
         # Arrays handed out are made again: NumPy pickles and copies none as read-only.
         return {name: value for name, value in vars(self).items() if name.startswith("_")}
 
@@ -195,9 +208,11 @@ class Matching:
     @cached_property
     def sources(self) -> Any:
         """The sources, as given or as drawn, [n, dim]."""
-        if self._sources is None or self._latents is None:
-            return None if self._sources is None else self._sources.whole
-        return self._latents.adopt(self._sources)
+        if self._sources is None:
+            return None
+        with self._files.reading("sources"):  # a tensor's are copied
+            latents = self._latents
+            return self._sources.whole if latents is None else latents.adopt(self._sources)
 
     @cached_property
     def groups(self) -> tuple[Any, Any] | None:
@@ -258,12 +273,14 @@ class Matching:
         TypeError
             If the latents are on a GPU and of another library than torch.
         OSError
-            If the latents map a file that was changed since the run.
+            If sources, latents or labels map a file that was changed since the run, or since
+            `load`.
         """
         self._require_rows("pairs()")
         if self._latents is None:
             assert self._labels is not None
-            return np.array(self.sources), np.array(self._labels.whole)
+            with self._files.reading():
+                return np.array(self.sources), np.array(self._labels.whole)
         with self._files.reading():
             return self._latents.fresh(self.sources), self._latents.take(self._assignment)
 
@@ -297,21 +314,29 @@ class Matching:
         ValueError
             If there is no such format, or the result has no rows to write.
         OSError
-            If the file cannot be written, or the latents map a file that was changed since the run.
+            If the file cannot be written, or sources, latents or labels map a file that was changed
+            since the run, or since `load`.
         """
+        self._write(path, indices_only, format)
+
+    def _write(
+        self, path: str | os.PathLike[str] | IO[bytes], indices_only: bool, form: str | None
+    ) -> int:
+        """Do what `save` does, and return the bytes written."""
         from .io import files  # here: reading and writing is not needed to match
 
         content: dict[str, RowsLike] = {}
-        with self._files.reading() as check:
+        with self._files.reading(last=False) as check:
+            check()
             if not indices_only:
                 content["sources"] = self._require_rows("save() without indices_only=True").blocks
                 content["labels"] = self._label_rows()
                 if self._files:
-                    content = {name: CheckedRows(rows, check) for name, rows in content.items()}
+                    content = {name: checked(rows, check) for name, rows in content.items()}
             content |= {"assignment": self._assignment, "cosine": self._cosine}
             if self._prices is not None:
                 content["prices"] = self._prices
-            files.write_pairs(path, content, self._meta, format)
+            return files.write_pairs(path, content, self._meta, form)
 
     @classmethod
     def load(
@@ -358,14 +383,17 @@ class Matching:
                 return GivenArray(rows.array(), rows)
             return None if rows is None else GivenArray(rows)
 
-        return cls(
-            np.asarray(content["assignment"]),
-            np.asarray(content["cosine"]),
-            sources=given("sources"),
-            labels=given("labels"),
-            provenance=meta,
-            transport=Transport.of_file(content, meta),
-        )
+        mapped = Files(sources=content.get("sources"), labels=content.get("labels"))
+        with mapped.reading():
+            return cls(
+                np.asarray(content["assignment"]),
+                np.asarray(content["cosine"]),
+                sources=given("sources"),
+                labels=given("labels"),
+                provenance=meta,
+                transport=Transport.of_file(content, meta),
+                files=mapped,
+            )
 
     def assign(
         self,
@@ -447,6 +475,8 @@ class Matching:
             At the first difference, with the rule, the source, and both values.
         ArgumentError, ArgumentTypeError
             If an argument is missing or of no use.
+        OSError
+            If an argument or the result maps a file that was changed meanwhile, or since the run.
 
         Examples
         --------
@@ -458,7 +488,17 @@ class Matching:
         """
         from .verification import verify  # here: a run needs none of it
 
-        return verify(self, latents, sources, sample, groups, threads, progress)
+        sides = groups if isinstance(groups, (tuple, list)) and len(groups) == 2 else (None, None)
+        given = Files(
+            latents=latents, sources=sources, source_groups=sides[0], latent_groups=sides[1]
+        )
+        with self._files.reading() as check_own, given.reading() as check_given:
+
+            def check() -> None:
+                check_own()
+                check_given()
+
+            return verify(self, latents, sources, sample, groups, threads, progress, check)
 
     def __repr__(self) -> str:
         parts = [f"{len(self._assignment)} sources"]

@@ -29,7 +29,7 @@ from .errors import ArgumentError, too_many_sources
 from .match_options import MatchOptions
 from .progress import Progress
 from .result import Matching
-from .resumed import wrong_choice
+from .resumed import SAMPLE, wrong_choice
 from .threads import check_threads
 
 if TYPE_CHECKING:
@@ -145,17 +145,22 @@ def _run(
         **(provenance or {}),
     }
     with _saved(checkpoint), named(checkpoint):
-        if checkpoint is not None and not checkpoint.hashed and approx is None and gpu is None:
-            wrong = wrong_choice(visited, start, **problem)
-            if wrong is not None:
-                raise checkpoint.refusal(f"is damaged: entry {wrong} is not what its source takes")
+        if checkpoint is not None and not checkpoint.hashed:
+            checked = 0
+            if approx is None and gpu is None:
+                checked = min(start, SAMPLE)
+                wrong = wrong_choice(visited, start, **problem)
+                if wrong is not None:
+                    rule = f"is damaged: entry {wrong} is not what its source takes"
+                    raise checkpoint.refusal(rule)
+            checkpoint.warn_of_unchecked(checked)
         with Progress(options.progress, n, m, start) as bar:
             assignment, cosine, stats = _core.match_rows(
                 **problem,
                 engine=engine,
                 visited=visited,
                 start=start,
-                poll=_in_turn(check, poll, bar, least=start),
+                poll=_in_turn(check, poll, bar),
             )
         if approx is not None:
             approx = replace(approx, nprobe=factory.nprobe)
@@ -256,18 +261,15 @@ def _repeat(
 
 
 def _in_turn(
-    check: Callable[[], None] | None, *reports: Callable[[int], None] | None, least: int = 0
+    check: Callable[[], None] | None, *reports: Callable[[int], None] | None
 ) -> Callable[[int], None]:
-    """Check files, then report to the checkpoint and last to a bar, which shows what is safe.
-
-    The engine counts from 0 while it prepares a run that continues at `least`.
-    """
+    """Check files, then report to the checkpoint and last to a bar, which shows what is safe."""
     wanted = [report for report in reports if report is not None]
 
     def in_turn(done: int) -> None:
         if check is not None:
             check()
         for report in wanted:
-            report(max(done, least))
+            report(done)
 
     return in_turn

@@ -6,8 +6,9 @@ Only the standard library is imported here, so that every module may import this
 from __future__ import annotations
 
 import re
+from typing import Any
 
-__all__ = ["brief", "quoted", "visible"]
+__all__ = ["brief", "plain", "quoted", "visible"]
 
 MOST_CHARACTERS = 400  # of a value in a message
 
@@ -49,3 +50,15 @@ def quoted(name: object) -> str:
     'z\n'
     """
     return f"'{visible(str(name))}'"
+
+
+def plain(value: Any) -> str:
+    """Write a value as Python does, numbers and strings of NumPy's without their type.
+
+    Examples
+    --------
+    >>> plain("a"), plain(2.5)
+    ("'a'", '2.5')
+    """
+    of_numpy = type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
+    return repr(value.item() if of_numpy else value)

@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from . import _core, approx_quality
 from .arrays import convert
-from .arrays.narrow import take_rows
+from .arrays.narrow import NarrowRows, fits, take_rows
 from .arrays.on_gpu import in_cpu_memory
 from .arrays.row_blocks import RowsLike, little_endian
 from .arrays.sources import redraw
-from .arrays.to_caller import given
+from .arrays.to_caller import Given, given
 from .backend.engines import make_engine
 from .backend.names import resolve
 from .certificate import certify, cosines, duality_gap, lane_sums
@@ -30,6 +30,7 @@ from .checks import as_integer
 from .errors import ArgumentError
 from .match_options import MatchOptions
 from .progress import Progress, ProgressCallback
+from .text import plain
 from .threads import check_threads
 
 if TYPE_CHECKING:
@@ -116,8 +117,9 @@ def verify(
     groups: tuple[Any, Any] | None,
     threads: int | None,
     progress: bool | ProgressCallback | None,
+    check: Callable[[], None],
 ) -> Verification:
-    """Verify as `Matching.verify` describes."""
+    """Verify as `Matching.verify` describes; `check` raises if a mapped file has changed."""
     began = time.perf_counter()
     meta, method = matching.meta, matching.meta.get("method")
     if method not in ("match", "match_approx", "mixture", "optimal", "quantile"):
@@ -151,6 +153,7 @@ def verify(
     if compared:
         rule = "a label must be the row of the latents that the assignment names"
         _check_equal(rule, take_rows(rows, assignment), matching._label_rows())
+        _check_dtypes({"sources": matching._sources, "labels": matching._labels}, meta)
     note, choices = "", 0
     if method == "quantile":
         choices = _check_quantiles(problem)
@@ -163,7 +166,7 @@ def verify(
         if method == "match_approx":
             note = "choices of match_approx are not exact, and were not searched for again"
         else:
-            choices = _check_choices(problem, order, sample, arguments, options)
+            choices = _check_choices(problem, order, sample, arguments, options, check)
     m, dim = (*latent_rows.rows.shape, 1)[:2]
     labels, n = len(assignment) if compared else 0, len(assignment)
     return Verification(method, n, m, dim, labels, n, choices, note, time.perf_counter() - began)
@@ -323,15 +326,21 @@ def _check_choices(
     sample: int | None,
     arguments: dict[str, Any],
     options: MatchOptions,
+    check: Callable[[], None],
 ) -> int:
     """Search for the exact choice of a sample of sources; return the number of these."""
     n = len(order)
     positions = approx_quality.positions(n, n if sample is None else sample)
     with Progress(options.progress, len(positions), len(problem.latents)) as bar:
+
+        def poll(done: int) -> None:
+            check()
+            bar(done)
+
         source, latent, cosine = _core.audit_rows(
             visited=np.ascontiguousarray(problem.assignment[order]),
             positions=positions,
-            poll=bar,
+            poll=poll,
             **arguments,
         )
     other = np.flatnonzero(problem.assignment[source] != latent)
@@ -341,8 +350,9 @@ def _check_choices(
         rule = "a source must take the best latent that is free when it chooses"
         if options.cone > 1:
             rule += f", by norm among the {options.cone} of largest cosine"
-        found = f"latent {problem.assignment[row]} with {problem.cosine[row]!r}"
-        raise VerificationError(rule, row, f"latent {latent[at]} with {cosine[at]!r}", found)
+        found = f"latent {problem.assignment[row]} with {plain(problem.cosine[row])}"
+        expected = f"latent {latent[at]} with {plain(cosine[at])}"
+        raise VerificationError(rule, row, expected, found)
     return len(positions)
 
 
@@ -384,6 +394,23 @@ def _check_certificate(problem: _Problem, matching: Matching, options: MatchOpti
     return n
 
 
+def _check_dtypes(kept: dict[str, Given | None], meta: dict[str, Any]) -> None:
+    """Check that float32 rows of a file are numbers of the narrower types that the meta names."""
+    for name, dtype in meta.get("dtypes", {}).items():
+        rows = kept[name]
+        if rows is None or isinstance(rows.blocks, NarrowRows):
+            continue
+        width = max(1, math.prod(rows.blocks.shape[1:]) * 4)
+        step = max(1, _BLOCK_BYTES // width)
+        for begin in range(0, rows.blocks.shape[0], step):
+            block = np.asarray(rows.blocks[begin : begin + step]).reshape(-1, width // 4)
+            other = np.flatnonzero(~fits(block, dtype).all(axis=1))
+            if len(other):
+                rule = f"{name} must be numbers of the dtype that the meta names"
+                row = int(other[0])
+                raise VerificationError(rule, begin + row, dtype, _shown(block[row]))
+
+
 def _check_quantiles(problem: _Problem) -> int:
     """Repeat the two sorts; return the number of sources."""
     from .quantile import quantile_pairs
@@ -416,6 +443,6 @@ def _check_equal(rule: str, expected: RowsLike, found: RowsLike) -> None:
 def _shown(row: Any) -> str:
     """Return a row of numbers, shortened, with all their digits."""
     if np.ndim(row) == 0:
-        return repr(row.item())
-    values = ", ".join(repr(value) for value in row[:3].tolist())
+        return plain(row)
+    values = ", ".join(plain(value) for value in row[:3].tolist())
     return f"[{values}{', ...' if len(row) > 3 else ''}]"

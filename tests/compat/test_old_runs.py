@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,9 @@ from gtn_label import Matching
 STAGES = ("autoencoder", "latents", "pairs", "generator", "samples")
 DATA_OF = {"vectors": "v.npy", "squares": None, "images": "mnist"}
 Command = Callable[..., tuple[str, list[str]]]
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +85,11 @@ def gtn_train(
         assert left.value.code == code, err
         return out, err.splitlines()
 
+    # As a program's start it keeps the signals until the process has gone.
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield command
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     torch.set_num_threads(threads)
 
 

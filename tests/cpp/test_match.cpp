@@ -195,6 +195,7 @@ TEST_CASE("a run resumed at any point ends the same, and a wrong prefix is refus
       CHECK(r.assignment == whole.assignment);
       CHECK(r.cosine == whole.cosine);
       CHECK(r.visited == whole.visited);
+      CHECK(r.done == 1200);
     }
     Result r;
     r.visited = whole.visited;

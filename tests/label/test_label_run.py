@@ -8,7 +8,10 @@ import pytest
 import engine
 import oracle
 from datasets import make, make_groups
-from gtn_label import ArgumentError, match
+from gtn_label import ArgumentError, _core, match
+from gtn_label.arrays.sources import draw_sources
+from gtn_label.backend.engines import make_engine
+from gtn_label.backend.names import resolve
 from memory_checkpoint import Prefix
 
 OPTIONS = [
@@ -61,6 +64,35 @@ def test_resume_from_any_prefix(rows, options):
 
 class Stop(Exception):
     """Raised by a listener to end a run."""
+
+
+def test_the_engine_reports_no_fewer_than_an_earlier_run_decided():
+    """It prepares the run and replays whole groups, both long enough to be polled."""
+    n, dim = 1_000_000, 8
+    latents = draw_sources(n, dim, 0)
+    groups = np.repeat(np.arange(4), n // 4)
+    made, _ = make_engine(resolve("cpu:scalar"), "cpu", dim, 1)
+    for start in (n - 100, n):
+        reports: list[int] = []
+        _core.match_rows(
+            latents=latents,
+            sources=latents,
+            order="norm",
+            cone=1,
+            center=False,
+            source_groups=groups,
+            latent_groups=groups,
+            instruction_set="scalar",
+            engine=made,
+            threads=1,
+            memory=0,
+            visited=np.arange(n),
+            start=start,
+            poll=reports.append,
+        )
+        assert min(reports) >= start
+        assert reports == sorted(reports)
+        assert reports[-1] == n
 
 
 def test_resume_from_what_a_stopped_run_left():

@@ -446,22 +446,12 @@ class TestGroupsOfNames:
         with pytest.raises(ValueError, match=message):
             gtn_label.match(latents, groups=(["b"] * 40, ["a"] * 39 + ["b"]))
 
-    def test_missing_names_are_refused(self, latents):
-        names = np.array(["a", None] * 20, object)
-        message = "^source_groups must hold strings or integers, got dtype object of NoneType, str$"
-        with pytest.raises(TypeError, match=message):
-            gtn_label.match(latents, groups=(names, names))
-
-    def test_trailing_null_bytes_tell_names_apart(self, latents):
-        names = np.array(["a", "a\0"] * 20, object)
-        with pytest.raises(TypeError, match=r"^source_groups must hold strings or integers"):
-            gtn_label.match(latents, groups=(names, names))
-
 
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(gtn_label.__path__, "gtn_label.")
-    if name not in ("gtn_label.__main__", "gtn_label._core")
+    # Two are the command's start: importing them takes the signals.
+    if name not in ("gtn_label.__main__", "gtn_label.cli.entry", "gtn_label._core")
 ]
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from datasets import make
-from gtn_label import match, resumed
+from gtn_label import match, match_approx, resumed, run
 from gtn_label.arrays.sources import draw_sources
+from gtn_label.backend.faiss_approx import Approx
 from gtn_label.io.checkpoint import fingerprint, write_npz
 
 LATENTS = np.repeat(make("gaussian", 300, 4)[0], 2, axis=0)  # each row twice
@@ -59,6 +60,31 @@ def test_swapped_entries_are_found(tmp_path: Path, options: dict[str, Any]) -> N
             r".* not a free latent that it can have taken); delete it to start over$",
         ):
             match(LATENTS, SOURCES, checkpoint=path, **options)
+
+
+@pytest.mark.parametrize(("sample", "checked"), [(10, "10"), (249, "249")])
+def test_a_warning_says_how_many_were_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: int, checked: str
+) -> None:
+    for module in (resumed, run):
+        monkeypatch.setattr(module, "SAMPLE", sample)
+    path = tmp_path / "run.ckpt"
+    whole = match(LATENTS, SOURCES)
+    leave(path, whole.visited[:250])
+    message = rf"^checkpoint '.*' has no hash, .*: {checked} of its 250 choices were checked, and"
+    with pytest.warns(RuntimeWarning, match=message):
+        again = match(LATENTS, SOURCES, checkpoint=path)
+    assert np.array_equal(again.visited, whole.visited)
+
+
+def test_nothing_is_checked_of_an_approximate_run(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    path = tmp_path / "run.ckpt"
+    whole = match_approx(LATENTS, SOURCES, index="Flat")
+    approx = Approx("Flat", None, None, 1)
+    leave(path, whole.visited[:250], approx=approx)
+    with pytest.warns(RuntimeWarning, match=r"has no hash, .*: 0 of its 250 choices were checked"):
+        match_approx(LATENTS, SOURCES, index="Flat", checkpoint=path)
 
 
 def test_a_sample_is_spread_over_a_long_prefix(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError, ArgumentTypeError
+from .label_names import names_of
 from .narrow import integer_of, narrow_name
 from .refusals import (
     check_array_like,
@@ -126,7 +127,8 @@ def read_labels(
 ) -> npt.NDArray[Any]:
     """Check group labels as `as_labels` does, and leave their dtype.
 
-    With `names`, strings and bytes are labels too; Python's become NumPy's.
+    With `names`, strings and bytes are labels too; Python's become NumPy's. Labels that are missing
+    (None, NaN, pandas' NA) are refused.
     """
     _, array = _read(value, name)
     if array.ndim != 1 or array.shape[0] != length:
@@ -135,27 +137,19 @@ def read_labels(
             f"must be 1-D with one label for each of the {length} {rows_name}",
             f"shape {array.shape}",
         )
-    if names and array.dtype.kind in "OT":
-        array = _names(array.astype(object))
+    if names:
+        if array.dtype.kind in "US" and isinstance(value, (list, tuple)):
+            array = np.array(value, dtype=object)  # NumPy has made strings of all that is there
+        array = names_of(array, name)
     if array.dtype.kind not in ("iuUS" if names else "iu"):
+        rule = "must hold strings or integers" if names else "must hold integers"
+        advice = f"pass {name}.astype(int)" if array.dtype.kind in "bf" else ""
         got = f"dtype {array.dtype}"
         if array.dtype.kind == "O":
             got += f" of {', '.join(sorted({type(label).__name__ for label in array})[:5])}"
-        rule = "must hold strings or integers" if names else "must hold integers"
-        advice = f"pass {name}.astype(int)" if array.dtype.kind in "bf" else ""
         raise ArgumentTypeError(name, rule, got, advice)
     if array.dtype.kind == "u" and int(array.max()) > np.iinfo(np.int64).max:
         raise ArgumentError(name, "must fit int64", str(array.max()))
-    return array
-
-
-def _names(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Convert Python's strings or bytes to NumPy's, which does not if they end in null bytes."""
-    for kind, dtype in ((str, np.str_), (bytes, np.bytes_)):
-        if all(isinstance(label, kind) for label in array):
-            converted = array.astype(dtype)
-            if (converted == array).all():
-                return converted
     return array
 
 

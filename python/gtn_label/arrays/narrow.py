@@ -15,7 +15,17 @@ import numpy as np
 
 from .row_blocks import Array, RowsLike, TakenRows
 
-__all__ = ["STORED", "NarrowRows", "integer_of", "narrow_name", "narrow_rows", "take_rows", "widen"]
+__all__ = [
+    "STORED",
+    "NarrowRows",
+    "fits",
+    "integer_of",
+    "is_narrow",
+    "narrow_name",
+    "narrow_rows",
+    "take_rows",
+    "widen",
+]
 
 
 class _Format(NamedTuple):
@@ -61,7 +71,12 @@ def narrow_name(dtype: Any) -> str | None:
     True
     """
     name = dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
-    return name if name == "bfloat16" or name in _FORMATS else None
+    return name if is_narrow(name) else None
+
+
+def is_narrow(name: Any) -> bool:
+    """Tell if a value is the name of a narrow float."""
+    return isinstance(name, str) and (name == "bfloat16" or name in _FORMATS)
 
 
 def bits_dtype(name: str) -> np.dtype[Any]:
@@ -82,6 +97,16 @@ def widen(bits: Array, name: str) -> Array:
     wide = np.asarray(bits, dtype=np.uint32)  # a bfloat16 is the upper half of a float32
     wide <<= 16
     return wide.view(np.float32)
+
+
+def fits(rows: Array, name: str) -> Array:
+    """Tell of each float32 if it is a number of a narrow float, to the sign of a zero."""
+    bits = np.ascontiguousarray(rows, dtype=np.float32).view(np.uint32)
+    lost = np.uint32(0xFFFF)  # a bfloat16 is the upper half of a float32
+    found: Array = (
+        bits & lost == 0 if name == "bfloat16" else np.isin(bits, _table(name).view(bits.dtype))
+    )
+    return found
 
 
 @functools.cache

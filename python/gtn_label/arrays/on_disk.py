@@ -21,9 +21,10 @@ import numpy as np
 from .. import _core
 from ..text import quoted
 from .convert import sha256
+from .narrow import NarrowRows
 from .row_blocks import Array, RowsLike
 
-__all__ = ["CheckedRows", "FileChangedError", "Files"]
+__all__ = ["FileChangedError", "Files", "checked"]
 
 _MAPS = Path("/proc/self/maps")  # of Linux: the file behind each range of memory
 _LEAST_TO_LOOK_UP = 1 << 20  # bytes; below, a matching can take less time than reading _MAPS
@@ -57,26 +58,42 @@ class Files:
     def __bool__(self) -> bool:
         return bool(self._maps)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._maps
+
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Callable[[], None]]:
+    def reading(self, *names: str, last: bool = True) -> Iterator[Callable[[], None]]:
         """Guard the maps while they are read, and check the files at the end.
+
+        Parameters
+        ----------
+        *names
+            Inputs that are read; all of them by default.
+        last
+            False if the caller has checked everything before the end, and a change is then none of
+            its business: a file that was written is complete.
 
         Yields
         ------
         callable
             Raises FileChangedError if a file was changed or truncated so far.
         """
-        guards = [(each, each.guard()) for each in self._maps.values()]
+        guards = [
+            (each, each.guard()) for name, each in self._maps.items() if not names or name in names
+        ]
 
         def check() -> None:
             for each, guard in guards:
                 if guard.broken:
+                    each.broken = True
+                if each.broken:
                     raise each.error("was truncated, or could not be read from its disk,")
                 each.check()
 
         try:
             yield check
-            check()
+            if last:
+                check()
         except FileChangedError:
             raise
         except Exception:
@@ -103,15 +120,23 @@ class Files:
         return self._maps[name].sha256 if name in self._maps else None
 
 
-class CheckedRows:
-    """Rows that are copied as they are sliced, and checked after each copy.
+def checked(rows: RowsLike, check: Callable[[], None]) -> RowsLike:
+    """Return rows that are copied as they are sliced, and checked after each copy.
 
     Parameters
     ----------
     rows : [n, dim]
+        Narrow floats keep their type.
     check : callable
         Of `Files.reading`.
     """
+    if isinstance(rows, NarrowRows):
+        return NarrowRows(_CheckedRows(rows.bits, check), rows.name)
+    return _CheckedRows(rows, check)
+
+
+class _CheckedRows:
+    """Rows of `checked`."""
 
     def __init__(self, rows: RowsLike, check: Callable[[], None]) -> None:
         self._rows = rows
@@ -142,6 +167,7 @@ class _Map:
         self._memory = (address, size)
         self._status = self._file_status()
         self.sha256: str | None = None
+        self.broken = False  # for good: zeros stay in the place of its pages
 
     def guard(self) -> _core.GuardedRange:
         return _core.GuardedRange(*self._memory)
@@ -171,6 +197,8 @@ def _find(value: Any) -> tuple[str | None, int, int] | None:
     """Return path, address and bytes of a map of a file; None for all other memory."""
     path = None
     torch = sys.modules.get("torch")
+    if isinstance(value, NarrowRows):
+        value = value.bits
     if isinstance(value, np.ndarray):
         owner: Any = value
         while isinstance(owner, np.ndarray):

@@ -31,6 +31,9 @@ def check_source_seed(seed: Any) -> Seed:
         advice = "pass numpy.random.default_rng(seed.randint(2**31))"
     elif hasattr(seed, "initial_seed"):  # torch's
         advice = "pass seed.initial_seed()"
+    elif str(getattr(seed, "dtype", "")).startswith("key<"):  # jax.random.key's
+        data = "numpy.asarray(jax.random.key_data(seed))"
+        advice = f"pass the int that the key is made of, or numpy.random.default_rng({data})"
     if advice:
         kind = type(seed)
         rule = "must be an int or a numpy.random.Generator"

@@ -48,6 +48,9 @@ class Given(Protocol):
     def take(self, index: npt.NDArray[np.int64]) -> Any:
         """Return a copy of these rows, in this order."""
 
+    def in_memory(self) -> Given:
+        """Return a copy that maps no file."""
+
 
 def given(rows: Rows | on_gpu.Rows) -> Given:
     """Wrap a checked input by its kind."""
@@ -108,6 +111,14 @@ class GivenArray:
         """Gather rows."""
         return self._array[index]
 
+    def in_memory(self) -> Given:
+        """Copy the array."""
+        blocks = self._blocks
+        if isinstance(blocks, NarrowRows):
+            blocks = NarrowRows(np.array(blocks.bits[...]), blocks.name)
+            return GivenArray(blocks.array(), blocks)
+        return GivenArray(np.array(self._array))
+
 
 class GivenTensor:
     """A torch tensor, detached, on any device."""
@@ -159,6 +170,10 @@ class GivenTensor:
         """Gather rows on the tensor's device."""
         return self._tensor[self.like(index)]
 
+    def in_memory(self) -> Given:
+        """Copy the tensor."""
+        return GivenTensor(self._tensor.clone())
+
 
 class GivenOnGpu:
     """An array of another library in a GPU's memory; results are NumPy arrays."""
@@ -202,6 +217,10 @@ class GivenOnGpu:
     def take(self, index: npt.NDArray[np.int64]) -> Any:
         """Refuse: only the caller knows how to index an array of that library."""
         raise self._refusal()
+
+    def in_memory(self) -> Given:
+        """Return the array as it is: no GPU maps a file."""
+        return self
 
     def _refusal(self) -> TypeError:
         return TypeError(

@@ -16,6 +16,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -180,8 +181,21 @@ def _serve(program: str, work: Callable[[], object], interrupted: Callable[[], s
     except Refused as error:
         return say(program, f"error: {error.message}", error.code)
     except (OSError, MemoryError, ValueError, TypeError, ImportError, RuntimeError) as error:
+        if isinstance(error, OSError) and _printed_by_click(error):
+            _forget_stdout()
+            error = _of_stdout(error)
         return _refuse(program, error)
     return EXIT_DONE
+
+
+def _printed_by_click(error: OSError) -> bool:
+    """Return True for an error of printing --help or --version."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__") == "click.utils"
+
+
+def _of_stdout(error: OSError) -> OSError:
+    return OSError(error.errno, f"stdout could not be written: {error.strerror}")
 
 
 def exit_code(error: BaseException) -> int:
@@ -241,7 +255,7 @@ def print_lines(lines: Iterable[str], *, on_stderr: bool = False) -> None:
             return
         _forget_stdout()
         if not isinstance(error, BrokenPipeError):
-            raise OSError(error.errno, f"stdout could not be written: {error.strerror}") from None
+            raise _of_stdout(error) from None
 
 
 def is_terminal(stream: Any) -> bool:

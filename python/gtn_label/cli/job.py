@@ -22,6 +22,7 @@ from ..errors import ArgumentError, ArgumentTypeError
 from ..io.atomic import atomic_file, check_target, resolved, telling
 from ..io.checkpoint import Checkpoint
 from ..io.files import check_output_suffix
+from ..io.reading import file_size
 from ..matching import match
 from ..optimal import match_optimal
 from ..result import Matching
@@ -107,8 +108,14 @@ class Run:
         return f"{quoted(path)} holds what was decided, and the same command continues"
 
     def _check_outputs(self) -> None:
-        """Refuse outputs that could not be written later, or would destroy a file."""
+        """Refuse outputs that could not be written later, or would destroy a file.
+
+        Inputs that are missing are refused before: without them no output matters.
+        """
         options = self.options
+        for name, given in options.inputs().items():
+            if given != STREAM:
+                file_size(given, name)
         if options.out_file is None:
             check_stdout()
         else:
@@ -215,8 +222,7 @@ class Run:
                 stack.enter_context(self._writing("--plot", options.plot))
                 stack.enter_context(atomic_file(options.plot)).write(picture)
             with self._writing("--out", options.out_path), pairs_target(options) as target:
-                result.save(target, indices_only=options.indices_only)
-                out_bytes = target.stat().st_size
+                out_bytes = result._write(target, options.indices_only, options.out_format)
         removed = self.checkpoint is not None and self.checkpoint.remove()
         found = figures(
             result,

@@ -6,7 +6,6 @@ Not here: the work (job.py, pairs_file.py), sections of --help and types of path
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from ..io.files import INPUT_SUFFIXES, OUTPUT_SUFFIXES
 from ..match_options import DEFAULT_TOLERANCE, MatchOptions
 from .console import EXIT_CODES
 from .plot import PLOT_SUFFIXES
-from .sections import STREAM, File, SectionedCommand
+from .sections import STREAM, File, Integer, Number, SectionedCommand
 from .sections import option as _option
 
 __all__ = ["DEFAULT_OUT", "Options", "ShowBackends", "cli", "parse_bytes"]
@@ -70,6 +69,11 @@ class Options:
         """The file of the pairs; None for standard output."""
         return None if self.out_path == STREAM else self.out_path
 
+    @property
+    def out_format(self) -> str | None:
+        """The format of standard output; None for a file, whose suffix tells."""
+        return self.stream_format if self.out_path == STREAM else None
+
     def inputs(self) -> dict[str, Path]:
         """Return the files that are read, by their names on the command line; also `STREAM`."""
         files = {
@@ -95,18 +99,6 @@ def _memory(ctx: click.Context, param: click.Parameter, value: str | None) -> in
         return None if value is None else parse_bytes(value)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", ctx, param) from None
-
-
-def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.", ctx, param)
-    return value
-
-
-def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):  # NaN passes click's check of a range
-        raise click.BadParameter(f"{value} is not a finite number of seconds.", ctx, param)
-    return value
 
 
 _INPUT, _MATCHING, _OUTPUT, _RUNNING = "Input", "Matching", "Output", "Running"
@@ -186,7 +178,7 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
 @_option(
     _INPUT,
     "--seed",
-    type=click.IntRange(min=0),
+    type=Integer(min=0),
     metavar="N",
     help="Random seed of the sources drawn.  [default: 0]",
 )
@@ -201,7 +193,7 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
 @_option(
     _MATCHING,
     "--cone",
-    type=click.IntRange(min=1),
+    type=Integer(min=1),
     default=1,
     show_default=True,
     help="Number of free latents of largest cosine from which a source takes the one of smallest "
@@ -238,8 +230,7 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
 @_option(
     _MATCHING,
     "--tolerance",
-    type=click.FloatRange(min=0),
-    callback=_finite,
+    type=Number(min=0),
     metavar="T",
     help="Relative gap to the lower bound at which --optimal may stop; 0 is the optimum.  "
     f"[default: {DEFAULT_TOLERANCE}]",
@@ -293,7 +284,7 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
 @_option(
     _RUNNING,
     "--threads",
-    type=click.IntRange(min=1),
+    type=Integer(min=1),
     metavar="N",
     help="Number of CPU threads.  [default: GTN_NUM_THREADS, else OMP_NUM_THREADS, else one per "
     "usable CPU]",
@@ -317,8 +308,7 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
 @_option(
     _RUNNING,
     "--checkpoint-every",
-    type=click.FloatRange(min=0),
-    callback=_seconds,
+    type=Number(min=0),
     metavar="SECONDS",
     default=30.0,
     show_default=True,
@@ -333,7 +323,7 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
 @_option(
     _APPROXIMATE,
     "--nprobe",
-    type=click.IntRange(min=1),
+    type=Integer(min=1),
     metavar="N",
     help="Number of cells of an IVF index that a search visits; more lose less.  [default: 16]",
 )
@@ -346,7 +336,7 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
 @_option(
     _APPROXIMATE,
     "--sample",
-    type=click.IntRange(min=1),
+    type=Integer(min=1),
     metavar="N",
     help=f"Number of sources on which the loss is measured.  [default: {DEFAULT_SAMPLE}]  "
     "With --verify, number of sources that are checked.  [default: all]",

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..arrays import convert
+from ..arrays.on_disk import Files, checked
 from ..arrays.row_blocks import TakenRows
 from ..arrays.sources import redraw
 from ..arrays.to_caller import Given, given
+from ..io.atomic import worded
 from ..io.files import write_pairs
 from ..result import Matching
 from ..text import quoted
@@ -58,7 +60,9 @@ class PairsFile(Run):
             if isinstance(error, OSError) and error.strerror is not None:
                 raise
             message = f"{self._name} {str(error).removeprefix('path ')}"
-            raise (ValueError if isinstance(error, ValueError) else type(error))(message) from None
+            if isinstance(error, OSError):
+                raise worded(error, message) from None
+            raise ValueError(message) from None
 
     def _verify(self) -> list[str]:
         from ..verification import VerificationError
@@ -103,6 +107,23 @@ class PairsFile(Run):
                 "rows already"
             )
         latents, sources, _ = self._read()
+        with Files(**{"LATENTS": latents, "--sources": sources}).reading(last=False) as check:
+            size = self._complete(pairs, latents, sources, check)
+        n = len(pairs.assignment)
+        if options.json:
+            figures = {"version": __version__, "n": n, "out": str(options.out_path)}
+            return json_text({**figures, "out_bytes": size})
+        rows = [("n", f"{n:,}"), ("pairs", f"{options.out_path} ({format_bytes(size)})")]
+        return [] if options.quiet else table(rows)
+
+    def _complete(
+        self, pairs: Matching, latents: Any, sources: Any, check: Callable[[], None]
+    ) -> int:
+        """Write the pairs with their rows, and return the bytes written.
+
+        `check` raises if a file of the rows was changed.
+        """
+        options = self.options
         with self.in_words():
             latent_rows = given(convert.as_rows(latents, "latents"))
             self._check_latents(pairs, latent_rows)
@@ -111,22 +132,15 @@ class PairsFile(Run):
             source_rows = given(convert.as_rows(sources, "sources"))
         self._check_sources(pairs, source_rows, latent_rows)
         content = {
-            "sources": source_rows.blocks,
-            "labels": TakenRows(latent_rows.blocks, pairs.assignment),
+            "sources": checked(source_rows.blocks, check),
+            "labels": checked(TakenRows(latent_rows.blocks, pairs.assignment), check),
             "assignment": pairs.assignment,
             "cosine": pairs.cosine,
         }
         if pairs.prices is not None:
             content["prices"] = pairs.prices
         with self._writing("--out", options.out_path), pairs_target(options) as target:
-            write_pairs(target, content, pairs.meta)
-            size = target.stat().st_size
-        n = len(pairs.assignment)
-        if options.json:
-            figures = {"version": __version__, "n": n, "out": str(options.out_path)}
-            return json_text({**figures, "out_bytes": size})
-        rows = [("n", f"{n:,}"), ("pairs", f"{options.out_path} ({format_bytes(size)})")]
-        return [] if options.quiet else table(rows)
+            return write_pairs(target, content, pairs.meta, options.out_format)
 
     def _check_latents(self, pairs: Matching, latents: Given) -> None:
         """Refuse latents other than those that the pairs were made from."""
@@ -188,7 +202,7 @@ def _float64(rows: Any) -> NDArray[np.float64]:
 
 
 def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale rows to norm 1, without overflow."""
+    """Scale rows to norm 1, without overflow; a row of zeros stays one."""
     rows = rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(float).tiny)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     directions: NDArray[np.float64] = rows / np.where(norms > 0.0, norms, 1.0)  # 0 stays 0

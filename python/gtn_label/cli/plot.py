@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..io.files import check_named
 from ..quality import Summary, norms
 from ..text import quoted
 
@@ -38,6 +39,7 @@ def require(path: Path) -> None:
     ImportError
         If matplotlib is missing; the message has the command that installs it.
     """
+    check_named(path, PLOT_SUFFIXES, "--plot")
     if path.suffix.lower() not in PLOT_SUFFIXES:
         raise ValueError(f"--plot must end in {', '.join(PLOT_SUFFIXES)}, and is {quoted(path)}")
     # On its first run matplotlib reports its font cache on stderr.

@@ -1,10 +1,11 @@
-"""Options of click's in sections of --help, and file names as arguments.
+"""Options of click's in sections of --help, and types of their values: files and numbers.
 
 Not here: the options themselves (options.py).
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 import click
 
-__all__ = ["STREAM", "File", "SectionedCommand", "option"]
+from ..text import quoted
+
+__all__ = ["STREAM", "File", "Integer", "Number", "SectionedCommand", "option"]
 
 STREAM = Path("-")  # standard input or output; a file of that name is ./-
 
@@ -55,7 +58,8 @@ class File(click.Path):
     """
 
     def __init__(self, stream: bool = False) -> None:
-        super().__init__(path_type=Path)
+        # Inputs and outputs are opened later. An output may be one that cannot be read.
+        super().__init__(path_type=Path, readable=False)
         self._stream = stream
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -76,3 +80,28 @@ class File(click.Path):
             )
         path = super().convert(value, param, ctx)
         return Path.cwd() / path if path == STREAM else path  # ./- is a file
+
+
+class Integer(click.IntRange):
+    """An integer from `min` on."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the integer."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"must be an integer >= {self.min}, got {quoted(value)}.", param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number from `min` on."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number as a float."""
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            number = math.nan
+        if not math.isfinite(number):  # NaN passes click's check of a range
+            self.fail(f"must be a finite number >= {self.min}, got {quoted(value)}.", param, ctx)
+        return number

@@ -1,24 +1,21 @@
 """Standard input as a file of an array, and standard output as a file of pairs.
 
-Both go through a temporary file: readers map and seek, and a stream then carries the very bytes
-that a file would hold.
+Both go through a temporary file without a name: readers and writers seek, and a stream then carries
+the very bytes that a file would hold.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
-
-from ..io.files import read_array
-from ..text import quoted
+from ..io.atomic import worded
+from ..io.files import read_array, read_stream
+from ..io.temporary import unnamed_file, writing_unnamed
 from .console import EXIT_PIPE, Refused, is_terminal
 from .options import Options
 from .sections import STREAM
@@ -38,37 +35,39 @@ def read_input(path: Path, key: str | None, *, name: str, key_name: str) -> Any:
         raise ValueError(f"{name} '-' must be standard input, and there is none")
     if is_terminal(sys.stdin):
         raise ValueError(f"{name} '-' must be a pipe or a file, and is a terminal")
-    with _temporary_folder() as folder:
-        spooled = folder / "stdin"
-        with spooled.open("wb") as file:
-            shutil.copyfileobj(stream, file, 1 << 20)
-        spooled = spooled.rename(folder / f"stdin{_suffix(spooled, name)}")
-        try:
-            array = read_array(spooled, key, name=name, key_name=key_name)
-        except (ValueError, TypeError, MemoryError) as error:
-            kinds = (ValueError, TypeError, MemoryError)
-            kind = next(kind for kind in kinds if isinstance(error, kind))
-            raise kind(str(error).replace(quoted(spooled), "'-'")) from None
-        return np.array(array) if isinstance(array, np.memmap) else array
+    shown = f"{name} '-'"
+    with unnamed_file() as file:
+        while chunk := _read(stream, shown):
+            with writing_unnamed(shown):
+                file.write(chunk)
+        with writing_unnamed(shown):
+            file.flush()
+        return read_stream(file, _suffix(file, shown), key, shown=shown, key_name=key_name)
 
 
-def _suffix(path: Path, name: str) -> str:
+def _read(stream: IO[bytes], shown: str) -> bytes:
+    try:
+        return stream.read(1 << 20)
+    except OSError as error:  # such as a folder
+        raise worded(error, f"{shown} cannot be read: {error.strerror}") from None
+
+
+def _suffix(file: IO[bytes], shown: str) -> str:
     """Tell the format of a file by its first bytes."""
-    with path.open("rb") as file:
-        head = file.read(9)
+    size = file.tell()
+    file.seek(0)
+    head = file.read(9)
     if head.startswith(b"\x93NUMPY"):
         return ".npy"
     if head.startswith(b"PK\x03\x04"):
-        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
             if any(entry.endswith("/data.pkl") for entry in archive.namelist()):
                 return ".pt"
         return ".npz"
     if head[8:] == b"{":  # after the length of the header
         return ".safetensors"
-    size = path.stat().st_size
     raise ValueError(
-        f"{name} '-' must be a .npy, .npz, .safetensors or .pt file, and its {size:,} bytes are "
-        "none"
+        f"{shown} must be a .npy, .npz, .safetensors or .pt file, and its {size:,} bytes are none"
     )
 
 
@@ -81,8 +80,8 @@ def check_stdout() -> None:
 
 
 @contextlib.contextmanager
-def pairs_target(options: Options) -> Iterator[Path]:
-    """Give the path to save pairs to; for `--out -` the bytes are copied to standard output.
+def pairs_target(options: Options) -> Iterator[Path | IO[bytes]]:
+    """Give the path to save pairs to, or standard output for `--out -`.
 
     Raises
     ------
@@ -94,21 +93,11 @@ def pairs_target(options: Options) -> Iterator[Path]:
     if options.out_file is not None:
         yield options.out_file
         return
-    with _temporary_folder() as folder:
-        path = folder / f"stdout.{options.stream_format}"
-        yield path
-        try:
-            # A buffer of our own: under PYTHONUNBUFFERED that of stdout writes in part.
-            with path.open("rb") as file, open(sys.stdout.fileno(), "wb", closefd=False) as out:
-                shutil.copyfileobj(file, out, 1 << 20)
-        except BrokenPipeError:
-            raise Refused(
-                "--out '-' was not read to its end: the reader of standard output has left",
-                EXIT_PIPE,
-            ) from None
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="gtn-label-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    try:
+        # A buffer of our own: under PYTHONUNBUFFERED that of stdout writes in part.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+            yield out
+    except BrokenPipeError:
+        raise Refused(
+            "--out '-' was not read to its end: the reader of standard output has left", EXIT_PIPE
+        ) from None

@@ -29,7 +29,14 @@ __all__ = [
     "resolved",
     "telling",
     "without_folder",
+    "worded",
 ]
+
+# Errors of opening a file that another path or mode mends; Windows lacks the last. Folders such as
+# /proc give ENOENT: they exist, and take no files.
+_FORBIDDEN = frozenset(
+    [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, getattr(errno, "ETXTBSY", None)]
+)
 
 
 class WrittenInPlace(RuntimeWarning):
@@ -196,17 +203,19 @@ def check_target(path: str | os.PathLike[str], name: str) -> None:
     try:
         before = status_if_writable(target)
     except OSError as error:
-        raise PermissionError(
-            f"{name} must be a file that can be written to, and {shown} is not: {error.strerror}"
+        raise _unwritable(
+            error,
+            f"{name} must be a file that can be written to, and {shown} is not: {error.strerror}",
         ) from None
     remove_stale(target)
     try:
         # A real file: permission bits say little to root, on read-only media, or under quotas.
         probe, descriptor = create_temporary(target, 0o600)
     except OSError as error:
-        raise PermissionError(
+        raise _unwritable(
+            error,
             f"{name} must be in a folder that can be written to, and {quoted(folder)} is not: "
-            f"{error.strerror} (for {shown})"
+            f"{error.strerror} (for {shown})",
         ) from None
     with contextlib.suppress(OSError):
         os.unlink(probe)
@@ -219,6 +228,20 @@ def check_target(path: str | os.PathLike[str], name: str) -> None:
         )
 
 
+def worded(error: OSError, message: str) -> OSError:
+    """Return an error of the same kind and number with another message.
+
+    By the number the commands tell a failure of the machine from a path to change.
+    """
+    other = type(error)(message)
+    other.errno = error.errno
+    return other
+
+
+def _unwritable(error: OSError, message: str) -> OSError:
+    return PermissionError(message) if error.errno in _FORBIDDEN else worded(error, message)
+
+
 def _check_kind(path: str | os.PathLike[str], name: str) -> None:
     """Refuse what is no file, or is no file of its own."""
     shown = quoted(os.fspath(path))
@@ -227,7 +250,7 @@ def _check_kind(path: str | os.PathLike[str], name: str) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return  # a new file, or a reason that is found later
     except OSError as error:  # such as a name that is too long
-        raise OSError(f"{name} {shown} cannot be written: {error.strerror}") from None
+        raise worded(error, f"{name} {shown} cannot be written: {error.strerror}") from None
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(f"{name} must be a file, and {shown} is a directory")
     if not stat.S_ISREG(status.st_mode):

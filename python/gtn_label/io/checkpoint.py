@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from ..arrays.convert import sha256
 from ..arrays.row_blocks import RowsLike, StrPath
 from ..text import brief, quoted, visible
-from .atomic import check_target, resolved, telling
+from .atomic import check_target, resolved, telling, worded
 from .lock import FileLock, Locked
 from .npy import read_npz, write_npz
 from .temporary import lock_path
@@ -184,9 +184,8 @@ class Checkpoint:
                 f"in use{holder}; wait for that run to end, or give another file"
             ) from None
         except OSError as error:  # such as a lock file that only another user may open
-            raise OSError(
-                f"{self._shown} cannot be locked: {error.strerror} for {quoted(error.filename)}"
-            ) from None
+            what = f"{error.strerror} for {quoted(error.filename)}"
+            raise worded(error, f"{self._shown} cannot be locked: {what}") from None
         self._lock = lock
 
     def release(self) -> None:
@@ -274,11 +273,17 @@ class Checkpoint:
         """Return the error for a prefix that breaks a rule of the engine's."""
         return ValueError(f"{self._shown} {rule}; delete it to start over")
 
-    def poll(self, done: int) -> None:
-        """Note that `visited[:done]` is final, and save if it is time.
+    def warn_of_unchecked(self, checked: int) -> None:
+        """Warn that of a file without a hash only so many choices were made again."""
+        if checked < self.resumed_at:
+            self._warn(
+                f"{self._shown} has no hash, as earlier versions left it: {checked:,} of its "
+                f"{self.resumed_at:,} choices were checked, and the others are believed; delete "
+                "it to start over if it may have been changed"
+            )
 
-        The engine counts from 0 while it prepares a run, also one that is continued.
-        """
+    def poll(self, done: int) -> None:
+        """Note that `visited[:done]` is final, and save if it is time. Counts below are ignored."""
         self.done = max(self.done, done)
         if self.done <= self._saved or time.monotonic() - self._saved_at < self._every:
             return

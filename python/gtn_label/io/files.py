@@ -7,17 +7,17 @@ array's shape and values (arrays/convert.py and the engine).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from ..arrays.narrow import NarrowRows
+from ..arrays.narrow import STORED, NarrowRows
 from ..arrays.row_blocks import Array, RowsLike, StrPath
 from ..errors import ArgumentError, ArgumentTypeError
 from ..text import quoted
@@ -25,16 +25,19 @@ from .atomic import atomic_file
 from .npy import NpzFile, read_npy, read_npz, read_npz_array, write_npz, write_npz_to
 from .reading import file_size, meta_text, parse_meta, pick
 from .safetensors import map_safetensor, open_safetensors, write_safetensors
+from .temporary import unnamed_file, writing_unnamed
 from .torch_file import read_torch
 
 __all__ = [
     "INPUT_SUFFIXES",
     "OUTPUT_SUFFIXES",
+    "check_named",
     "check_output_suffix",
     "open_pairs",
     "read_array",
     "read_npz",
     "read_pairs",
+    "read_stream",
     "write_npz",
     "write_pairs",
 ]
@@ -86,6 +89,7 @@ def read_array(
     shown = f"{name} {quoted(path)}"
     suffix = path.suffix.lower()
     size = file_size(path, name)
+    check_named(path, INPUT_SUFFIXES, name)
     if suffix not in INPUT_SUFFIXES:
         raise ValueError(
             f"{shown} must be one of {', '.join(INPUT_SUFFIXES)}, and its suffix is "
@@ -93,6 +97,20 @@ def read_array(
         )
     if size == 0:
         raise ValueError(f"{shown} is empty (0 bytes), and must hold an array")
+    return _read(path, suffix, key, shown, key_name)
+
+
+def read_stream(
+    file: IO[bytes], suffix: str, key: str | None, *, shown: str, key_name: str
+) -> Array:
+    """Read one array from an open file, seekable and whole, into memory.
+
+    Errors and the array are those of `read_array`; `shown` names the file in messages.
+    """
+    return _read(file, suffix, key, shown, key_name)
+
+
+def _read(path: Path | IO[bytes], suffix: str, key: str | None, shown: str, key_name: str) -> Array:
     if suffix == ".npy":
         if key is not None:
             raise ValueError(
@@ -105,10 +123,20 @@ def read_array(
     if suffix == ".safetensors":
         tensors, _ = open_safetensors(path, shown)
         key = pick(list(tensors), key, shown, key_name)
-        return np.asarray(
-            map_safetensor(path, tensors[key], f"tensor {quoted(key[:60])} of {shown}")[...]
-        )
+        tensor, name = tensors[key], f"tensor {quoted(key[:60])} of {shown}"
+        if isinstance(path, Path) and tensor.dtype in STORED:  # all of it is read and widened
+            with path.open("rb") as file:
+                return np.asarray(map_safetensor(file, tensor, name)[...])
+        return np.asarray(map_safetensor(path, tensor, name)[...])
     return read_torch(path, key, shown, key_name)
+
+
+def check_named(path: StrPath, suffixes: Collection[str], name: str) -> None:
+    """Raise ValueError for a file whose name is a suffix and nothing else, such as ".npz"."""
+    if Path(path).name.lower() in suffixes:
+        raise ValueError(
+            f"{name} must have a name before its suffix, and is {quoted(os.fspath(path))}"
+        )
 
 
 def check_output_suffix(path: StrPath, name: str = "path") -> None:
@@ -116,6 +144,7 @@ def check_output_suffix(path: StrPath, name: str = "path") -> None:
 
     `name` is the argument in the message.
     """
+    check_named(path, OUTPUT_SUFFIXES, name)
     if os.fspath(path).endswith(("/", os.sep)) or (
         Path(path).suffix.lower() not in OUTPUT_SUFFIXES
     ):
@@ -129,7 +158,7 @@ def write_pairs(
     arrays: Mapping[str, RowsLike],
     meta: Mapping[str, Any],
     form: str | None = None,
-) -> None:
+) -> int:
     """Write arrays and their meta as .npz or .safetensors, a file whole or not at all.
 
     Parameters
@@ -144,6 +173,11 @@ def write_pairs(
     form
         "npz" or "safetensors"; a file object needs it.
 
+    Returns
+    -------
+    int
+        Bytes written.
+
     Raises
     ------
     ValueError
@@ -155,31 +189,51 @@ def write_pairs(
     --------
     >>> import tempfile, pathlib
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "pairs.npz"
-    >>> write_pairs(file, {"assignment": np.arange(3)}, {"seed": 0})
+    >>> _ = write_pairs(file, {"assignment": np.arange(3)}, {"seed": 0})
     >>> read_pairs(file)[1]
     {'seed': 0}
     """
-    if form is None and isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)):
+        _check_takes_bytes(path)
+    elif form is None:
         check_output_suffix(path)
         form = Path(path).suffix.lower().removeprefix(".")
     if form not in FORMATS:
         raise ArgumentError("format", f"must be {' or '.join(map(repr, FORMATS))}", repr(form))
 
-    def write(file: IO[bytes]) -> None:
+    def write(file: IO[bytes]) -> int:
         if form == "npz":
             write_npz_to(file, arrays, meta)
         else:
             write_safetensors(file, arrays, {"meta": meta_text(meta)})
+        return file.tell()
 
     if isinstance(path, (str, os.PathLike)):
         with atomic_file(path) as file:
-            write(file)
-        return
+            return write(file)
     # Through a file of its own: a pipe cannot be written as a zip file of the same bytes is.
-    with tempfile.TemporaryFile() as whole:
-        write(whole)
-        whole.seek(0)
-        shutil.copyfileobj(whole, path)
+    with unnamed_file() as whole:
+        with writing_unnamed("the pairs"):
+            size = write(whole)
+            whole.seek(0)
+        shutil.copyfileobj(whole, path, 1 << 20)
+    return size
+
+
+def _check_takes_bytes(file: Any) -> None:
+    """Raise ArgumentTypeError for an object that is no binary file, before the work of writing."""
+    if not hasattr(file, "write"):
+        rule = "must be a path or a binary file object"
+        raise ArgumentTypeError("path", rule, f"{type(file).__name__} {file!r}")
+    try:
+        file.write(b"")
+    except TypeError:
+        raise _text_file("path", "wb") from None
+
+
+def _text_file(name: str, mode: str) -> ArgumentTypeError:
+    rule = "must be a path or a binary file object"
+    return ArgumentTypeError(name, rule, "a text file", f"open it with mode {mode!r}")
 
 
 def read_pairs(path: StrPath, *, name: str = "path") -> tuple[dict[str, Array], dict[str, Any]]:
@@ -251,18 +305,13 @@ def open_pairs(
                 if key != "meta":
                     arrays[key] = archive.map(key) if key in mapped else archive.load(key)
         return arrays, meta, shown
-    tensors, metadata = open_safetensors(source, shown)
-    meta = parse_meta(metadata.get("meta"), shown)
-    for key, tensor in tensors.items():
-        rows = map_safetensor(source, tensor, f"tensor {quoted(key[:60])} of {shown}")
-        arrays[key] = rows if key in mapped else _copied(rows)
+    with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
+        tensors, metadata = open_safetensors(file, shown)
+        meta = parse_meta(metadata.get("meta"), shown)
+        for key, tensor in tensors.items():
+            place = source if key in mapped else file
+            arrays[key] = map_safetensor(place, tensor, f"tensor {quoted(key[:60])} of {shown}")
     return arrays, meta, shown
-
-
-def _copied(rows: Array | NarrowRows) -> Array | NarrowRows:
-    if isinstance(rows, NarrowRows):
-        return NarrowRows(np.array(rows.bits[...]), rows.name)
-    return np.array(rows)
 
 
 def _stream(file: IO[bytes], name: str, mapped: Collection[str]) -> io.BytesIO:
@@ -270,10 +319,12 @@ def _stream(file: IO[bytes], name: str, mapped: Collection[str]) -> io.BytesIO:
     if not hasattr(file, "read"):
         rule = "must be a path or a binary file object"
         raise ArgumentTypeError(name, rule, f"{type(file).__name__} {file!r}")
+    nothing: Any = file.read(0)
+    if isinstance(nothing, str):  # before bytes are taken for letters
+        raise _text_file(name, "rb")
     if mapped:
         raise ArgumentError("mmap_mode", "must be None for a file object", "'r'", "pass a path")
     content: Any = file.read()
     if not isinstance(content, bytes):
-        rule = "must be a path or a binary file object"
-        raise ArgumentTypeError(name, rule, "a text file", "open it with mode 'rb'")
+        raise _text_file(name, "rb")
     return io.BytesIO(content)

@@ -7,8 +7,10 @@ than by whichever NumPy is installed. Rows go out in blocks, so that writing hol
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
 import re
 import struct
 import zipfile
@@ -22,7 +24,7 @@ from ..arrays.narrow import NarrowRows, bits_dtype, narrow_name
 from ..arrays.row_blocks import Array, RowsLike, StrPath, little_endian, row_blocks
 from ..text import brief, quoted
 from .atomic import atomic_file
-from .reading import file_size, meta_text, parse_meta, pick, reading
+from .reading import file_size, meta_text, parse_meta, pick, read_into, reading
 
 __all__ = ["NpzFile", "read_npy", "read_npz", "read_npz_array", "write_npz", "write_npz_to"]
 
@@ -33,18 +35,19 @@ _LOCAL_HEADER = 30  # bytes before the name of a zip member
 _RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 
 
-def read_npy(path: Path, shown: str) -> Array:
-    """Map the array of a .npy file; `shown` is the file's name in messages."""
-    with path.open("rb") as file:
+def read_npy(path: Path | IO[bytes], shown: str) -> Array:
+    """Map the array of a .npy file, or read that of a stream; `shown` names it in messages."""
+    with path.open("rb") if isinstance(path, Path) else contextlib.nullcontext(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         if file.read(6) != _MAGIC:
             raise ValueError(f"{shown} is not a .npy file: it does not start with \\x93NUMPY")
         file.seek(0)
-        header = _read_npy_header(file, path.stat().st_size, shown)
-        offset = file.tell()
-    return _values(_map(path, header, offset, shown), header)
+        header = _read_npy_header(file, size, shown)
+        return _values(path, file, header, shown)
 
 
-def read_npz_array(path: Path, key: str | None, shown: str, key_name: str) -> Array:
+def read_npz_array(path: Path | IO[bytes], key: str | None, shown: str, key_name: str) -> Array:
     """Read one array of a .npz file."""
     with NpzFile(path, shown) as archive:
         return archive.load(pick(archive.names, key, shown, key_name))
@@ -141,7 +144,7 @@ class NpzFile:
                 content = file.read()[-header.bytes :] if header.bytes else b""
                 order: Literal["F", "C"] = "F" if header.fortran_order else "C"
                 bits = np.frombuffer(content, header.dtype).reshape(header.shape, order=order)
-                return _values(bits, header)
+                return NarrowRows(bits, header.narrow)[...]
         except MemoryError:
             raise MemoryError(
                 f"{member} needs {header.bytes:,} bytes, more than there is"
@@ -163,7 +166,7 @@ class NpzFile:
             begin = info.header_offset + _LOCAL_HEADER + name + extra
             file.seek(begin)
             header = _read_npy_header(file, begin + info.file_size, member)
-            return _values(_map(self._file, header, file.tell(), member), header)
+            return _values(self._file, file, header, member)
 
     def _check_promise(self, info: zipfile.ZipInfo) -> None:
         """Refuse a member of more bytes than the archive can hold: they would be allocated."""
@@ -207,18 +210,19 @@ class _Header(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def _map(path: Path, header: _Header, offset: int, shown: str) -> Array:
+def _values(path: Path | IO[bytes], file: IO[bytes], header: _Header, shown: str) -> Array:
+    """Map the elements at the position of an open file; read those of narrow floats and streams."""
     shape = brief(str(header.shape), 80)
     with reading(f"{shown} is damaged: no array has the shape {shape} of its header"):
         if header.bytes == 0:  # nothing to map
-            return np.empty(header.shape, header.dtype)
+            return np.empty(header.shape, np.float32 if header.narrow else header.dtype)
         order: Literal["F", "C"] = "F" if header.fortran_order else "C"
-        return np.memmap(
-            path, header.dtype, mode="r", offset=offset, shape=header.shape, order=order
-        )
-
-
-def _values(array: Array, header: _Header) -> Array:
+        if isinstance(path, Path) and header.narrow is None:
+            return np.memmap(
+                path, header.dtype, mode="r", offset=file.tell(), shape=header.shape, order=order
+            )
+        array: Array = np.empty(header.shape, header.dtype, order)
+    read_into(array, file, shown)
     return array if header.narrow is None else NarrowRows(array, header.narrow)[...]
 
 

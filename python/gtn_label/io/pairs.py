@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.narrow import NarrowRows
+from ..arrays.narrow import NarrowRows, is_narrow
 from ..arrays.row_blocks import Array, RowsLike
 
 __all__ = ["ROWS", "check_pairs"]
@@ -58,6 +58,7 @@ def check_pairs(arrays: Mapping[str, RowsLike], meta: Mapping[str, Any], shown: 
     if lengths["assignment"] == 0:
         raise refuse("it has no pairs, and must have at least one")
     _check_rows(arrays, meta.get("method") == "quantile", refuse)
+    _check_dtypes(arrays, meta.get("dtypes", {}), refuse)
     _check_assignment(np.asarray(arrays["assignment"]), refuse)
     cosine = np.asarray(arrays["cosine"])
     bad = np.flatnonzero(~(np.abs(cosine) <= LARGEST_COSINE))
@@ -100,6 +101,24 @@ def _check_rows(arrays: Mapping[str, RowsLike], one_column: bool, refuse: Any) -
             raise refuse(f"{name!r} must have shape [n, dim], and has {shape}")
     if len({shape[1:] for shape in shapes.values()}) > 1 and not one_column:
         raise refuse(f"sources and labels must have one dim, and have the shapes {shapes}")
+
+
+def _check_dtypes(arrays: Mapping[str, RowsLike], dtypes: Any, refuse: Any) -> None:
+    """Check the types that NumPy lacks: rows are float32 then, or hold the bits of that type."""
+    if not isinstance(dtypes, Mapping):
+        raise refuse(f"its meta has the dtypes {dtypes!r:.60}, and must have names by array")
+    for name, dtype in dtypes.items():
+        if name not in ROWS or not is_narrow(dtype):
+            raise refuse(
+                f"its meta names the dtype {dtype!r:.60} of {name!r:.60}, and may name bfloat16 "
+                "and narrower floats of sources and labels"
+            )
+        if name not in arrays:  # indices only
+            continue
+        rows = arrays[name]
+        found = rows.name if isinstance(rows, NarrowRows) else rows.dtype.name
+        if found not in (dtype, "float32"):
+            raise refuse(f"its meta names the dtype {dtype} of {name!r}, which is {found}")
 
 
 def _check_assignment(assignment: Array, refuse: Any) -> None:

@@ -10,12 +10,15 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
+
+from ..arrays.row_blocks import Array
 from ..text import brief, quoted, visible
-from .atomic import without_folder
+from .atomic import without_folder, worded
 
-__all__ = ["file_size", "meta_text", "parse_meta", "pick", "reading"]
+__all__ = ["file_size", "meta_text", "parse_meta", "pick", "read_into", "reading"]
 
 
 def file_size(path: Path, name: str) -> int:
@@ -37,7 +40,7 @@ def file_size(path: Path, name: str) -> int:
     except OSError as error:
         if error.strerror is None:
             raise
-        raise type(error)(f"{name} {quoted(path)} cannot be read: {error.strerror}") from None
+        raise worded(error, f"{name} {quoted(path)} cannot be read: {error.strerror}") from None
     except ValueError:  # an embedded null byte
         raise ValueError(f"{name} must be a path, and {str(path)!r} is none") from None
 
@@ -78,6 +81,16 @@ def reading(broken: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise ValueError(f"{broken}: {_reason(error)}") from None
+
+
+def read_into(array: Array, file: IO[bytes], shown: str) -> None:
+    """Fill an array, contiguous in either order, with the bytes at the position of a file."""
+    content = array.reshape(-1, order="A").view(np.uint8).data
+    while len(content):
+        count = file.readinto(content)  # type: ignore[attr-defined]
+        if not count:
+            raise ValueError(f"{shown} is truncated: {len(content):,} bytes are missing")
+        content = content[count:]
 
 
 def _reason(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from ..arrays.narrow import STORED, NarrowRows, bits_dtype
 from ..arrays.row_blocks import Array, RowsLike, little_endian, row_blocks
 from ..text import quoted
 from .header_json import parse_header
+from .reading import read_into
 
 __all__ = ["Tensor", "map_safetensor", "open_safetensors", "write_safetensors"]
 
@@ -143,7 +144,7 @@ def _check_cover(tensors: Mapping[str, Tensor], start: int, size: int) -> None:
 
 
 def map_safetensor(path: Path | IO[bytes], tensor: Tensor, shown: str) -> Array | NarrowRows:
-    """Map one tensor of a file, read-only; narrow floats by their bits. A stream's is copied.
+    """Map one tensor of a file, read-only; narrow floats by their bits. A stream's is read.
 
     Raises
     ------
@@ -166,13 +167,14 @@ def map_safetensor(path: Path | IO[bytes], tensor: Tensor, shown: str) -> Array 
         elif isinstance(path, Path):
             array = np.memmap(path, dtype, mode="r", offset=tensor.begin, shape=tensor.shape)
         else:
-            path.seek(tensor.begin)
-            content = path.read(tensor.end - tensor.begin)
-            array = np.frombuffer(content, dtype).reshape(tensor.shape)
+            array = np.empty(tensor.shape, dtype)
     except (ValueError, OverflowError) as error:
         raise ValueError(
             f"{shown} has shape {tensor.shape!s:.60}, which no array has: {error}"
         ) from None
+    if not isinstance(path, Path):
+        path.seek(tensor.begin)
+        read_into(array, path, shown)
     return NarrowRows(array, narrow) if narrow else array
 
 

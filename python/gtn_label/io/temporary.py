@@ -1,4 +1,4 @@
-"""Temporary files beside their targets: names, creation, and the removal of stale ones.
+"""Temporary files: beside their targets, with the removal of stale ones, and without a name.
 
 A temporary is named after its target and locked while it is open. A killed process leaves it
 unlocked, and the next write or check of the same target removes it. (Linux has unnamed temporary
@@ -14,13 +14,24 @@ import re
 import secrets
 import socket
 import stat
+import tempfile
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import IO
 
+from ..text import quoted
 from .lock import try_lock
 
-__all__ = ["create_temporary", "lock_path", "remove_stale", "remove_unlocked"]
+__all__ = [
+    "create_temporary",
+    "lock_path",
+    "remove_stale",
+    "remove_unlocked",
+    "unnamed_file",
+    "writing_unnamed",
+]
 
 _SHOWN_BYTES = 80  # of the target's name: names stay far below 255 bytes, and below 143 of eCryptfs
 _DAY = 86_400.0
@@ -79,6 +90,37 @@ def remove_unlocked(path: Path, *, here: bool) -> None:
                 os.unlink(path)
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def unnamed_file() -> Iterator[IO[bytes]]:
+    """Open a file in the temporary folder whose bytes go with the process, also if that is killed.
+
+    Linux never gives the file a name, other Unix systems remove the name at once, and Windows
+    removes the file when the last handle is closed.
+    """
+    with writing_unnamed("a temporary file"):
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):  # a full disk, reported when it was written to
+            file.close()
+
+
+@contextlib.contextmanager
+def writing_unnamed(what: str) -> Iterator[None]:
+    """Name the temporary folder in errors of writing `what` to an `unnamed_file`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(
+            error.errno,
+            f"{what} could not be kept in the temporary folder {quoted(tempfile.gettempdir())}: "
+            f"{error.strerror}; TMPDIR names another one",
+        ) from None
 
 
 def _stem(target: Path) -> str:

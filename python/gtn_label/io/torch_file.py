@@ -11,11 +11,12 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ..arrays.narrow import narrow_name
+from ..arrays.on_disk import Files
 from ..arrays.row_blocks import Array
 from ..text import quoted
 from .reading import pick, reading
@@ -23,7 +24,7 @@ from .reading import pick, reading
 __all__ = ["read_torch"]
 
 
-def read_torch(path: Path, key: str | None, shown: str, key_name: str) -> Array:
+def read_torch(path: Path | IO[bytes], key: str | None, shown: str, key_name: str) -> Array:
     """Read one tensor of a file as a NumPy array; bfloat16 and float8 become float32."""
     try:
         import torch
@@ -34,7 +35,7 @@ def read_torch(path: Path, key: str | None, shown: str, key_name: str) -> Array:
         ) from None
     with reading(f"{shown} is truncated or not a file that torch.load can read"):
         try:
-            content = _load_torch(path)
+            content = _load_torch(path, shown)
         except pickle.UnpicklingError as error:
             if not re.search("GLOBAL|Trying to|blocked", str(error)):
                 raise
@@ -69,7 +70,8 @@ def read_torch(path: Path, key: str | None, shown: str, key_name: str) -> Array:
         )
     tensor = tensor.detach()
     if narrow_name(tensor.dtype):
-        tensor = tensor.float()
+        with Files(**{shown: tensor}).reading():
+            tensor = tensor.float()
     try:
         return np.asarray(tensor.numpy())
     except (TypeError, RuntimeError):
@@ -79,21 +81,30 @@ def read_torch(path: Path, key: str | None, shown: str, key_name: str) -> Array:
         ) from None
 
 
-def _load_torch(path: Path) -> Any:
+def _load_torch(path: Path | IO[bytes], shown: str) -> Any:
     import torch
 
+    if not isinstance(path, Path):
+        return _load_torch_through_map(path, shown)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except RuntimeError:  # files of the format before torch 1.6 cannot be mapped by torch
-        # Reads of a map stop at its end. Those of a file allocate all that damaged bytes ask for.
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        ):
-            return torch.load(content, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            return _load_torch_through_map(file, shown)
 
 
-def _torch_dtype(path: Path, shown: str) -> str:
+def _load_torch_through_map(file: IO[bytes], shown: str) -> Any:
+    """Read an open file. Reads of a file itself allocate all that damaged bytes ask for."""
+    import torch
+
+    with (
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        Files(**{shown: np.frombuffer(content, np.uint8)}).reading(),
+    ):
+        return torch.load(content, map_location="cpu", weights_only=True)
+
+
+def _torch_dtype(path: Path | IO[bytes], shown: str) -> str:
     """Return the element types of a file that torch.load cannot rebuild."""
     with reading(f"{shown} is damaged"), zipfile.ZipFile(path) as archive:
         pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))

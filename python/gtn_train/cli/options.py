@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from gtn_label.checks import ORDERS
+from gtn_label.cli.sections import Integer
 from gtn_label.text import quoted
 
 from ..data import SET_NAMES
@@ -27,7 +28,7 @@ from ..training.training_options import ACCELERATORS, PRECISIONS
 
 __all__ = ["options_of", "settings_of"]
 
-_COUNT = click.IntRange(min=1)
+_COUNT = Integer(min=1)
 
 
 def _option(*names: str, **attributes: Any) -> Callable[..., Any]:
@@ -44,7 +45,7 @@ _DATA = [
     ),
     _option(
         "--data",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         metavar="PATH",
         help="Folder or file of the data. Synthetic sets have none.",
     ),
@@ -57,22 +58,20 @@ _DATA = [
     ),
     _option(
         "--size",
-        type=click.IntRange(min=4),
+        type=Integer(min=4),
         metavar="PIXELS",
         help="Height and width of resized image files, in pixels.  [default: 64]",
     ),
-    _option(
-        "--n", type=click.IntRange(min=2), metavar="N", help="Number of rows of a synthetic set."
-    ),
+    _option("--n", type=Integer(min=2), metavar="N", help="Number of rows of a synthetic set."),
     _option("--key", metavar="NAME", help="Name of the array, in a file with several."),
     _option(
         "--out",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         metavar="DIR",
         required=True,
         help="Folder of the run, with one subfolder per stage.",
     ),
-    _option("--seed", type=click.IntRange(min=0), metavar="N", help="Random seed.  [default: 0]"),
+    _option("--seed", type=Integer(min=0), metavar="N", help="Random seed.  [default: 0]"),
 ]
 _AUTOENCODER = [
     _option("--latent-dim", type=_COUNT, metavar="D", help="Dimension of the latents."),
@@ -89,7 +88,7 @@ _PAIRS = [
     ),
     _option(
         "--clusters",
-        type=click.IntRange(min=2),
+        type=Integer(min=2),
         metavar="K",
         help="Number of clusters, with --labeling clusters.  [default: 2]",
     ),
@@ -123,7 +122,7 @@ _PAIRS = [
 _GENERATOR = [
     _option(
         "--every",
-        type=click.IntRange(min=0),
+        type=Integer(min=0),
         metavar="N",
         help="Draw and match new sources every N epochs; 0: never, as in the paper.",
     ),
@@ -152,7 +151,7 @@ _GENERATOR = [
     ),
     _option(
         "--weights",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         metavar="FILE",
         help="File of Inception's weights, for --stop-by IS or FID; see `evaluate`.",
     ),

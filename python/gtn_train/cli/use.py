@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from gtn_label.cli import console
+from gtn_label.cli.sections import Integer
 from gtn_label.io.atomic import check_target
 from gtn_label.text import quoted
 
@@ -27,19 +28,19 @@ __all__ = ["COMMANDS"]
 
 SHEET = 4096  # images at most on one sheet: a picture of 64 x 64 of them is a large one already
 
-_COUNT = click.IntRange(min=1)
-_RUN = click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+_COUNT = Integer(min=1)
+_RUN = click.argument("run", type=click.Path(path_type=Path, readable=False), metavar="RUN")
 _CLASS = click.option(
     "--class",
     "of_class",
-    type=click.IntRange(min=0),
+    type=Integer(min=0),
     metavar="K",
     help="Class of all samples, for a run made --by-class. By default sheets and lines show the "
     "classes in turn, and an array has them as often as the data.",
 )
 _SEED = click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=Integer(min=0),
     default=0,
     show_default=True,
     metavar="N",
@@ -55,7 +56,9 @@ _ACCELERATOR = click.option(
 
 
 def _out(what: str) -> Callable[..., Any]:
-    return click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help=what)
+    return click.option(
+        "--out", type=click.Path(path_type=Path, readable=False), metavar="FILE", help=what
+    )
 
 
 @click.command("sample", short_help="Draw new samples.")
@@ -130,7 +133,7 @@ def sample(
 @click.option(
     "--between",
     nargs=2,
-    type=click.IntRange(min=0),
+    type=Integer(min=0),
     multiple=True,
     metavar="I J",
     help="Draw a line between the sources matched with training images I and J (rows from 0), "
@@ -138,7 +141,7 @@ def sample(
 )
 @click.option(
     "--steps",
-    type=click.IntRange(min=2),
+    type=Integer(min=2),
     default=20,
     show_default=True,
     metavar="N",
@@ -203,7 +206,7 @@ def interpolate_(
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="File of Inception's weights, in torch-fidelity's format; downloaded by default.",
 )

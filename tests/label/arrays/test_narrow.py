@@ -10,6 +10,7 @@ import pytest
 import gtn_label
 from gtn_label import Matching
 from gtn_label.arrays import convert, narrow, to_caller
+from gtn_label.io import files
 
 NAMES = ["bfloat16", *narrow._FORMATS]
 
@@ -130,6 +131,23 @@ def test_npz_holds_float32_and_says_what_it_was(tmp_path):
     np.testing.assert_array_equal(back.pairs()[1], wide[back.assignment])
     assert back.pairs()[1].dtype == np.float32
     assert back.meta["dtypes"] == {"labels": "bfloat16"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_of_a_type_fit_it_and_others_do_not(name):
+    _, wide = double(name)
+    assert narrow.fits(wide, name).all()
+    assert not narrow.fits(np.nextafter(wide, np.float32(np.inf)), name).any()
+
+
+def test_a_file_of_another_narrow_type_than_its_meta_names(tmp_path):
+    rows, _ = double("bfloat16")
+    path = tmp_path / "x.safetensors"
+    gtn_label.match(rows).save(path)
+    arrays, meta, _ = files.open_pairs(path, (), None)
+    files.write_pairs(path, arrays, {**meta, "dtypes": {"labels": "float8_e5m2"}})
+    with pytest.raises(ValueError, match="dtype float8_e5m2 of 'labels', which is bfloat16"):
+        Matching.load(path)
 
 
 def test_raw_bytes_are_refused_with_advice():

@@ -6,6 +6,7 @@ import copy
 import mmap
 import os
 import pickle
+import re
 import signal
 import sys
 
@@ -197,6 +198,50 @@ class TestAfterTheRun:
         assert first.read_bytes() == second.read_bytes()
         assert np.array_equal(Matching.load(first).sources, np.load(file))
 
+    def test_copies_are_in_memory(self, file, tmp_path):
+        m = match(mapped(file), mapped(file))
+        sources, labels = m.pairs()
+        m.save(tmp_path / "pairs.npz")
+        loaded = Matching.load(tmp_path / "pairs.npz", mmap_mode="r")
+        copies = [one(each) for each in (m, loaded) for one in (copy.deepcopy, pickled)]
+        shallow = copy.copy(m)
+        assert np.shares_memory(shallow.sources, m.sources)
+        file.write_bytes(b"")
+        (tmp_path / "pairs.npz").write_bytes(b"")
+        for each in copies:
+            assert np.array_equal(each.sources, sources)
+            assert np.array_equal(each.pairs()[1], labels)
+            assert not each.sources.flags.writeable
+            assert each.meta == m.meta
+        with pytest.raises(FileChangedError):
+            shallow.pairs()
+
+    def test_verify_blames_the_file(self, file):
+        m = match(np.load(file))
+        with pytest.raises(FileChangedError, match=message("latents", file, "was changed")):
+            m.verify(mapped(file), sample=None, progress=At(lambda: change(file)))
+
+    def test_verify_notices_at_once(self, file):
+        m, notice = match(np.load(file)), At(lambda: change(file))
+        with pytest.raises(FileChangedError):
+            m.verify(mapped(file), sample=None, progress=notice, threads=1)
+        assert 0 < notice.done < N
+
+    @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+    def test_bfloat16_is_saved_as_from_memory(self, tmp_path, suffix):
+        torch = pytest.importorskip("torch")
+        path, first, second = (tmp_path / name for name in ("x.pt", f"a{suffix}", f"b{suffix}"))
+        torch.save(torch.from_numpy(command.gaussian(N, DIM)).bfloat16(), path)
+        rows = torch.load(path, mmap=True, weights_only=True)
+        assert Files(latents=rows)
+        match(rows).save(first)
+        match(rows.clone()).save(second)
+        assert first.read_bytes() == second.read_bytes()
+
+
+def pickled(m):
+    return pickle.loads(pickle.dumps(m))
+
 
 class TestCheckpoint:
     def test_holds_nothing_decided_after_the_change_was_noticed(self, file, tmp_path):
@@ -233,7 +278,7 @@ class TestCheckpoint:
 
 
 TRUNCATED = """
-import os, sys
+import copy, os, pickle, sys
 import numpy as np
 import gtn_label
 
@@ -251,10 +296,38 @@ try:
     if what == "before":
         os.truncate(path, 4096)
         gtn_label.match(latents)
-    if what in ("pairs", "save"):
+    if what in ("pairs", "save", "pickle", "deepcopy", "verify"):
         m = gtn_label.match(latents)
         os.truncate(path, 4096)
-        m.pairs() if what == "pairs" else m.save("pairs.npz")
+        if what == "pairs": m.pairs()
+        if what == "save": m.save("pairs.npz")
+        if what == "pickle": pickle.dumps(m)
+        if what == "deepcopy": copy.deepcopy(m)
+        if what == "verify": m.verify(np.zeros((3, 3)))
+    if what in ("verify before", "verify meanwhile"):
+        m = gtn_label.match(np.array(latents), backend="cpu:scalar")
+        if what == "verify before": os.truncate(path, 4096)
+        m.verify(latents, sample=None, progress=progress)
+except OSError as error:
+    print(error)
+"""
+
+
+LOADED = """
+import copy, os, pickle, sys
+import numpy as np
+from gtn_label import Matching
+
+path, what, latents = sys.argv[1:]
+m = Matching.load(path, mmap_mode="r")
+os.truncate(path, 4096)
+try:
+    if what == "pairs": m.pairs()
+    if what == "save": m.save("other.npz")
+    if what == "pickle": pickle.dumps(m)
+    if what == "deepcopy": copy.deepcopy(m)
+    if what == "verify": m.verify(np.load(latents))
+    if what == "sources": m.sources
 except OSError as error:
     print(error)
 """
@@ -262,7 +335,13 @@ except OSError as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a mapped file cannot be truncated there")
 class TestTruncation:
-    @pytest.mark.parametrize("what", ["match", "before", "pairs", "save"])
+    @pytest.mark.parametrize(
+        "what",
+        [
+            *("match", "before", "pairs", "save", "pickle", "deepcopy"),
+            *("verify", "verify before", "verify meanwhile"),
+        ],
+    )
     def test_is_an_error_instead_of_sigbus(self, file, tmp_path, what):
         right = match(mapped(file), **SLOW).visited
         ended = command.child(TRUNCATED, file, what, cwd=tmp_path)
@@ -275,6 +354,19 @@ class TestTruncation:
             visited = read_npz(tmp_path / "checkpoint")[0]["visited"]
             assert 0 < len(visited) < N
             assert np.array_equal(visited, right[: len(visited)])
+
+    @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+    @pytest.mark.parametrize("what", ["pairs", "save", "pickle", "deepcopy", "verify", "sources"])
+    def test_of_pairs_that_were_loaded(self, file, tmp_path, what, suffix):
+        path = tmp_path / f"pairs{suffix}"
+        match(np.load(file)).save(path)
+        ended = command.child(LOADED, path, what, file, cwd=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        assert re.match(
+            rf"(sources|labels): the file '{path}' was truncated.* while it was being read\n$",
+            ended.stdout,
+        )
+        assert command.listing(tmp_path) == ["latents.npy", path.name]
 
     def test_other_sigbus_still_ends_the_process(self, file, tmp_path):
         script = (

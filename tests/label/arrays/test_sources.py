@@ -84,6 +84,20 @@ def test_a_generator_of_torch_is_refused_with_advice():
         gtn_label.match(np.eye(2), seed=torch.Generator())
 
 
+def test_a_key_of_jax_is_refused_with_advice():
+    class Key:
+        dtype = "key<fry>"
+        shape = ()
+
+    message = (
+        r"^seed must be an int or a numpy\.random\.Generator, got \S+Key; pass the int "
+        r"that the key is made of, or numpy\.random\.default_rng\(numpy\.asarray\("
+        r"jax\.random\.key_data\(seed\)\)\)$"
+    )
+    with pytest.raises(TypeError, match=message):
+        gtn_label.match(np.eye(2), seed=Key())
+
+
 def test_a_checkpoint_continues_with_the_same_generator(tmp_path):
     """A run that is stopped is repeated with a generator in the state that the first one had."""
     latents = np.random.default_rng(0).normal(size=(5000, 20)).astype(np.float32)

@@ -67,6 +67,19 @@ def test_any_prefix_continues_to_the_same_bytes(folder: Path, done: int) -> None
     assert listing(folder) == ["latents.npy", "pairs.npz", "whole.npz"]
 
 
+def test_a_checkpoint_without_a_hash_is_warned_of(folder: Path) -> None:
+    rows = gaussian(3000, 8)
+    np.save(folder / "latents.npy", rows)
+    cut(folder / "run.ckpt", rows, visits(rows), 2000)
+    ended = gtn_label("latents.npy", "-o", "p.npz", "--checkpoint", "run.ckpt", cwd=folder)
+    assert ended.returncode == 0
+    assert ended.stderr == (
+        "gtn-label: warning: --checkpoint 'run.ckpt' has no hash, as earlier versions left it: "
+        "1,024 of its 2,000 choices were checked, and the others are believed; delete it to start "
+        "over if it may have been changed\n"
+    )
+
+
 def test_any_options_continue_to_the_same_bytes(folder: Path) -> None:
     """Groups, a cone, centring and given sources; other threads, backend and memory."""
     rng = np.random.Generator(np.random.Philox(3))
@@ -439,9 +452,9 @@ def test_a_full_disk_while_writing_keeps_the_checkpoint(folder: Path) -> None:
 import errno, os
 from gtn_label import result
 from gtn_label.cli import main as command
-def full(self, path, **_):
+def full(self, *_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-result.Matching.save = full
+result.Matching._write = full
 command.main(["latents.npy", "--out", "pairs.npz", "--checkpoint", "run.ckpt"])
 """
     cut(folder / "run.ckpt", LATENTS, visits(LATENTS), 100)

@@ -301,9 +301,12 @@ def test_reader_of_the_help_that_left(folder: Path, option: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_stdout_on_a_full_disk(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("latents.npy", "-o", "pairs.npz"), ("--backends",), ("--help",), ("--version",)]
+)
+def test_stdout_on_a_full_disk(folder: Path, arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = shell("latents.npy", "-o", "pairs.npz", cwd=folder, stdout=full)
+        done = shell(*arguments, cwd=folder, stdout=full)
     assert done.returncode == 1
     assert "stdout could not be written: No space left" in one_line(done.stderr)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from command import gaussian, gtn_label, listing, one_line
+from command import child, gaussian, gtn_label, listing, one_line
 from gtn_label import Matching, match, match_mixture, match_quantile
 
 LATENTS = gaussian(200, 4)
@@ -44,6 +44,39 @@ def refused(*args: object, cwd: Path, code: int = 2) -> str:
 
 
 # ----------------------------------------------------------------------------------------- apply
+
+
+@pytest.mark.parametrize("how", ["changed", "truncated"])
+@pytest.mark.parametrize("option", ["--apply", "--verify"])
+def test_latents_that_change_meanwhile(folder: Path, option: str, how: str) -> None:
+    # Larger than a block of rows, and than the end of a file that a page still covers.
+    np.save(folder / "latents.npy", gaussian(40_000, 32))
+    rows = () if option == "--verify" else ("--indices-only",)
+    ok("latents.npy", "-o", "pairs.npz", "--backend", "cpu", *rows, cwd=folder)
+    script = (
+        "import os, sys\n"
+        "from gtn_label import verification\n"
+        "from gtn_label.cli import pairs_file\n"
+        "from gtn_label.cli.main import main\n"
+        "def spoil(*_, **__):\n"
+        f"    if {how == 'truncated'}: return os.truncate('latents.npy', 8192)\n"
+        "    with open('latents.npy', 'r+b') as file: file.seek(8192) and file.write(bytes(8192))\n"
+        "    os.utime('latents.npy', ns=(0, 0))\n"
+        "hash = pairs_file.convert.sha256\n"
+        "def hash_and_spoil(rows):\n"
+        "    digest = hash(rows)\n"
+        "    spoil()\n"
+        "    return digest\n"
+        "pairs_file.convert.sha256 = hash_and_spoil\n"
+        "main(sys.argv[1:])\n"
+    )
+    out = () if option == "--verify" else ("-o", "whole.npz")
+    done = child(script, "latents.npy", option, "pairs.npz", *out, cwd=folder)
+    assert done.returncode == 2
+    name = "latents" if option == "--verify" else "LATENTS"
+    message = one_line(done.stderr)
+    assert f"{name}: the file '{folder / 'latents.npy'}' was {how}" in message
+    assert not (folder / "whole.npz").exists()
 
 
 GROUPS = ("--source-groups", "sg.npy", "--latent-groups", "lg.npy")

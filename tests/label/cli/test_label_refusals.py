@@ -16,7 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from another_user import as_nobody, open_folder
 from command import child, gaussian, gtn_label, interruptible, listing, one_line, shell
+
+__all__ = ["open_folder"]
 
 LATENTS = gaussian(200, 4)
 
@@ -114,13 +117,32 @@ REFUSED = {
         "latents.npy --sources-key a",
         "--sources-key needs --sources",
     ),
-    "threads": (nothing, "latents.npy --threads 0", "'--threads': 0 is not in the range x>=1"),
-    "cone": (nothing, "latents.npy --cone 0", "'--cone': 0 is not in the range x>=1"),
-    "seed": (nothing, "latents.npy --seed -1", "'--seed': -1 is not in the range x>=0"),
+    "threads": (
+        nothing,
+        "latents.npy --threads 0",
+        "'--threads': must be an integer >= 1, got '0'",
+    ),
+    "cone": (nothing, "latents.npy --cone 0", "'--cone': must be an integer >= 1, got '0'"),
+    "seed": (nothing, "latents.npy --seed -1", "'--seed': must be an integer >= 0, got '-1'"),
+    "no seed": (nothing, "latents.npy --seed x", "'--seed': must be an integer >= 0, got 'x'"),
+    "no seconds": (
+        nothing,
+        "latents.npy --checkpoint-every x",
+        "'--checkpoint-every': must be a finite number >= 0, got 'x'",
+    ),
+    "plot without a name": (
+        nothing,
+        "latents.npy --plot .png",
+        r"--plot must have a name before its suffix, and is '\.png'",
+    ),
     "order": (nothing, "latents.npy --order up", "'--order': 'up' is not one of 'norm', "),
     "memory": (nothing, "latents.npy --memory 2X", "'--memory': '2X' is not a size such as 2GB"),
     "too little memory": (nothing, "latents.npy --memory 1", "--memory must be at least"),
-    "NaN seconds": (nothing, "latents.npy --checkpoint-every nan", "nan is not a finite number"),
+    "NaN seconds": (
+        nothing,
+        "latents.npy --checkpoint-every nan",
+        "must be a finite number >= 0, got 'nan'",
+    ),
     "no memory": (nothing, "latents.npy --memory 0", "'--memory': '0' is not above zero"),
     "unknown device": (
         nothing,
@@ -183,6 +205,7 @@ def test_refused(folder: Path, name: str) -> None:
     [
         ("no/pairs.npz", r"--out must be in a folder that exists, and '.*no' does not"),
         ("latents.npy/pairs.npz", r"--out must be in a folder, and '.*latents\.npy' is not one"),
+        (".npz", r"--out must have a name before its suffix, and is '\.npz'"),
         ("pairs.npy", r"--out must end in \.npz or \.safetensors, and is 'pairs\.npy'"),
         ("pairs", r"--out must end in \.npz or \.safetensors, and is 'pairs'"),
         ("folder.npz", r"--out must be a file, and 'folder\.npz' is a directory"),
@@ -227,6 +250,36 @@ def test_input_not_readable(folder: Path) -> None:
     done = gtn_label("latents.npy", cwd=folder)
     assert done.returncode == 2
     assert "LATENTS 'latents.npy' cannot be read: Permission denied" in one_line(done.stderr)
+
+
+def test_missing_inputs_come_before_outputs(folder: Path) -> None:
+    (folder / "pairs.npz").write_bytes(b"previous")
+    (folder / "small.npz").write_bytes(b"")
+    for arguments, message in (
+        (("no.npy",), "LATENTS 'no.npy' does not exist"),
+        (("latents.npy", "--sources", "no.npy"), "--sources 'no.npy' does not exist"),
+        (("no.npy", "--apply", "small.npz"), "LATENTS 'no.npy' does not exist"),
+        (("latents.npy", "--apply", "no.npz", "-o", "x.gif"), "--apply 'no.npz' does not exist"),
+    ):
+        done = gtn_label(*arguments, cwd=folder)
+        assert done.returncode == 2
+        assert message in one_line(done.stderr)
+
+
+def test_an_output_may_be_unreadable(open_folder: Path) -> None:
+    np.save(open_folder / "latents.npy", LATENTS)
+    for name in ("pairs.npz", "new.png"):
+        (open_folder / name).touch()
+        (open_folder / name).chmod(0o222)
+    (open_folder / "latents.npy").chmod(0o444)
+    script = "main(['latents.npy', '-o', 'pairs.npz', '--plot', 'new.png', '-q'])\n"
+    imports = "from gtn_label.cli import job, options, pairs_file\n"
+    imports += "from gtn_label.cli.main import main\nimport matplotlib.figure\n"
+    imports += "import matplotlib.backends.backend_agg, gtn_label.io.files\n"
+    done = as_nobody(script, cwd=open_folder, imports=imports)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (open_folder / "pairs.npz").stat().st_mode & 0o777 == 0o222
+    assert (open_folder / "pairs.npz").stat().st_size > 0
 
 
 def test_default_output_replaces_nothing(folder: Path) -> None:

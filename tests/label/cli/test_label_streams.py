@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import os
 import pty
+import resource
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +271,75 @@ def test_the_summary_never_joins_the_pairs(folder: Path) -> None:
     assert done.returncode == 0
     assert gtn_label("latents.npy", "-o", "b.npz", "-q", cwd=folder).returncode == 0
     assert done.stdout == (folder / "b.npz").read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_a_killed_run_leaves_nothing_in_the_temporary_folder(folder: Path, direction: str) -> None:
+    np.save(folder / "latents.npy", gaussian(20_000, 40))
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    arguments = ("-",) if direction == "in" else ("latents.npy", "--out", "-", "--cone", 2)
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=folder,
+        env=environment(TMPDIR=str(temporary)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if direction == "in":
+        process.stdin.write((folder / "latents.npy").read_bytes()[:3_000_000])
+        process.stdin.flush()
+        wait_until(lambda: held_in(temporary, process.pid) >= 2_000_000)
+    else:
+        process.stdout.read(10)  # the pipe is full, and the run waits
+        assert held_in(temporary, process.pid) > 3_000_000
+    assert listing(temporary) == []
+    process.kill()
+    process.communicate()
+    assert listing(temporary) == []
+
+
+def held_in(temporary: Path, process: int) -> int:
+    """Return the bytes of the open files of a process that once were in a folder."""
+    sizes = 0
+    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+        if str(descriptor.readlink()).startswith(f"{temporary}/"):
+            sizes += descriptor.stat().st_size
+    return sizes
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("arguments", [("-",), ("latents.npy", "--out", "-")])
+def test_a_full_temporary_folder_is_named(folder: Path, arguments: tuple[str, ...]) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        input=(folder / "latents.npy").read_bytes(),
+        cwd=folder,
+        env=environment(TMPDIR=str(folder)),
+        capture_output=True,
+        check=False,
+        preexec_fn=limit,
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    message = one_line(done.stderr.decode())
+    what = "LATENTS '-'" if arguments == ("-",) else "--out '-' could not be written: the pairs"
+    assert message == (
+        f"error: {what} could not be kept in the temporary folder '{folder}': File too large; "
+        "TMPDIR names another one"
+    )
 
 
 def test_a_file_named_like_the_stream(folder: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import stat
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import pytest
 import safetensors.numpy as safetensors_numpy
 
 from gtn_label.arrays.row_blocks import TakenRows
-from gtn_label.io import files
+from gtn_label.cli import console
+from gtn_label.io import atomic, checkpoint, files
 from gtn_label.io.atomic import atomic_file, check_target
 
 ROWS = np.random.Generator(np.random.Philox(1)).standard_normal((37, 5)).astype(np.float32)
@@ -382,6 +384,42 @@ def test_check_target(tmp_path: Path) -> None:
 def test_check_target_tries_it() -> None:
     with pytest.raises(PermissionError, match="--out must be in a folder that can be written to"):
         check_target("/proc/pairs.npz", "--out")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        *((number, 1) for number in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EIO)),
+        *((number, 2) for number in (errno.EACCES, errno.EPERM, errno.EROFS)),
+    ],
+)
+@pytest.mark.parametrize("place", ["temporary", "target", "input", "lock"])
+def test_the_machine_or_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int, place: str
+) -> None:
+    path = tmp_path / "pairs.npz"
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "some file")
+
+    if place == "temporary":
+        monkeypatch.setattr(atomic, "create_temporary", fail)
+    elif place == "target":
+        monkeypatch.setattr(atomic, "status_if_writable", fail)
+    elif place == "lock":
+        monkeypatch.setattr(checkpoint.FileLock, "acquire", fail)
+    else:
+        path.touch()
+        monkeypatch.setattr(Path, "open", fail)
+    calls: dict[str, Callable[[], object]] = {
+        "input": lambda: files.read_array(path, name="--out"),
+        "lock": checkpoint.Checkpoint(path, words={"checkpoint": "--out"}).acquire,
+    }
+    with pytest.raises(OSError, match=os.strerror(number)) as refusal:
+        calls.get(place, lambda: check_target(path, "--out"))()
+    assert console.exit_code(refusal.value) == code
+    assert console.os_message(refusal.value).startswith("--out ")
+    assert isinstance(refusal.value, PermissionError) or number not in (errno.EACCES, errno.EPERM)
 
 
 def test_a_short_write_that_names_no_reason(tmp_path: Path) -> None:

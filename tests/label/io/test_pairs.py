@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gtn_label import Matching, match, match_quantile
+from gtn_label import ArgumentTypeError, Matching, match, match_quantile
+from gtn_label.arrays.on_disk import FileChangedError
 from gtn_label.io import files
 
 SUFFIXES = files.OUTPUT_SUFFIXES
@@ -75,6 +77,20 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "empty": (FIVE, {}, "it has no pairs, and must have at least one"),
     "labels alone": ({k: v for k, v in sound().items() if k != "sources"}, {}, "rows are"),
     "fewer cosines": (changed(cosine=C[:5]), {}, "rows are"),
+    "dtypes that are no object": (sound(), {"dtypes": ["bfloat16"]}, "must have names by array"),
+    "dtypes null": (sound(), {"dtypes": None}, "has the dtypes None"),
+    "an unknown dtype": (
+        sound(),
+        {"dtypes": {"labels": "float9"}},
+        "names the dtype 'float9' of 'labels', and may name bfloat16",
+    ),
+    "a dtype of NumPy's": (sound(), {"dtypes": {"labels": "float32"}}, "names the dtype 'float32'"),
+    "a dtype of cosines": (sound(), {"dtypes": {"cosine": "bfloat16"}}, "of 'cosine', and may"),
+    "a dtype of float64": (
+        changed(labels=ROWS.astype(np.float64), sources=ROWS.astype(np.float64)),
+        {"dtypes": {"labels": "bfloat16"}},
+        "names the dtype bfloat16 of 'labels', which is float64",
+    ),
     "contract": (sound(), {"contract": 2}, "contract has version 2, and this gtn-label has 1"),
     "contract true": (sound(), {"contract": True}, "contract has version True"),
     "format": (sound(), {"format": "gtn-label checkpoint"}, "names the format 'gtn-label check"),
@@ -218,8 +234,21 @@ def test_mapped_rows(tmp_path: Path, suffix: str) -> None:
     with path.open("r+b") as file:
         file.write(content)
     assert back.sources[0, 0] == 7
-    back.save(again)
-    assert len(again.read_bytes()) == len(content)
+    with pytest.raises(FileChangedError, match=r"^sources: the file .* was changed"):
+        back.save(again)
+    assert not again.exists()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_mapped_rows_replace_their_own_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    match(ROWS).save(path)
+    before = path.read_bytes()
+    back = Matching.load(path, mmap_mode="r")
+    back.save(path)
+    assert path.read_bytes() == before
+    back.save(path)  # the map keeps the file that was replaced
+    assert path.read_bytes() == before
 
 
 def test_mmap_mode_is_r_or_none(tmp_path: Path) -> None:
@@ -265,6 +294,41 @@ def test_file_objects(tmp_path: Path, form: str, kind: Any) -> None:
     assert back.assignment.base is not None
     with pytest.raises(ValueError, match=r"^mmap_mode must be None for a file object"):
         Matching.load(kind(content), mmap_mode="r")
+
+
+@pytest.mark.parametrize("form", [None, "npz"])
+def test_objects_that_take_no_bytes(tmp_path: Path, form: str | None) -> None:
+    m = match(ROWS)
+    rule = "^path must be a path or a binary file object, got "
+    text = rule + "a text file; open it with mode 'wb'$"
+    with pytest.raises(ArgumentTypeError, match=text):
+        m.save(io.StringIO(), format=form)  # type: ignore[arg-type]
+    with tempfile.NamedTemporaryFile("w") as file, pytest.raises(ArgumentTypeError, match=text):
+        m.save(file, format=form)  # type: ignore[arg-type]
+    for value in (None, 3):
+        with pytest.raises(ArgumentTypeError, match=rule + f"{type(value).__name__} {value}$"):
+            m.save(value, format=form)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_a_text_file_is_called_that_first(tmp_path: Path, mmap_mode: str | None) -> None:
+    match(ROWS).save(tmp_path / "x.npz")
+    with (
+        (tmp_path / "x.npz").open(encoding="utf-8") as file,
+        pytest.raises(ArgumentTypeError, match=r"got a text file; open it with mode 'rb'$"),
+    ):
+        Matching.load(file, mmap_mode=mmap_mode)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", files.OUTPUT_SUFFIXES)
+def test_a_name_that_is_a_suffix(tmp_path: Path, suffix: str) -> None:
+    rule = rf"^path must have a name before its suffix, and is '.*/{suffix}'$"
+    with pytest.raises(ValueError, match=rule):
+        match(ROWS).save(tmp_path / suffix)
+    (tmp_path / suffix).write_bytes(b"some")
+    for read in (Matching.load, lambda path: files.read_array(path, name="path")):
+        with pytest.raises(ValueError, match=rule):
+            read(tmp_path / suffix)
 
 
 def test_a_file_object_behind_other_bytes() -> None:
