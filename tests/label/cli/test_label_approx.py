@@ -70,7 +70,7 @@ def test_exact_runs_say_nothing_of_it(folder):
             "--parameters must be FAISS's for this index",
         ),
         (("--approx", "Flat", "--device", "cuda"), "--device 'cuda' needs a FAISS built for GPUs"),
-        (("--approx", "Flat", "--sample", "0"), "Invalid value for '--sample': 0"),
+        (("--approx", "Flat", "--sample", "0"), "'--sample': must be an integer >= 1, got '0'"),
     ],
 )
 def test_refusals(folder, arguments, message):
