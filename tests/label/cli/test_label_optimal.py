@@ -129,10 +129,19 @@ def test_verify_reports_a_false_certificate(folder):
         (("--optimal", "--approx", "Flat"), "--approx has no meaning with --optimal."),
         (("--optimal", "--nprobe", "3"), "--nprobe needs --approx."),
         (("--optimal", "--sample", "3"), "--sample needs --approx or --verify."),
-        (("--optimal", "--tolerance", "-1"), "'--tolerance': -1.0 is not in the range x>=0."),
-        (("--optimal", "--tolerance", "nan"), "'--tolerance': nan is not a finite number."),
-        (("--optimal", "--tolerance", "inf"), "'--tolerance': inf is not a finite number."),
-        (("--optimal", "--tolerance", "x"), "'--tolerance': 'x' is not a valid float"),
+        (
+            ("--optimal", "--tolerance", "-1"),
+            "'--tolerance': must be a finite number >= 0, got '-1'",
+        ),
+        (
+            ("--optimal", "--tolerance", "nan"),
+            "'--tolerance': must be a finite number >= 0, got 'nan'",
+        ),
+        (
+            ("--optimal", "--tolerance", "inf"),
+            "'--tolerance': must be a finite number >= 0, got 'inf'",
+        ),
+        (("--optimal", "--tolerance", "x"), "'--tolerance': must be a finite number >= 0, got 'x'"),
         (("--optimal", "--verify", "p.npz"), "--optimal has no meaning with --verify."),
         (("--tolerance", "1", "--apply", "p.npz"), "--tolerance has no meaning with --apply."),
         (("--optimal", "--memory", "1kB"), "--memory must be at least "),
