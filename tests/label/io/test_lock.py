@@ -91,7 +91,10 @@ def test_a_killed_process_frees_it(path: Path) -> None:
 
 
 def test_a_child_that_outlives_a_killed_process_does_not_hold_it(path: Path) -> None:
-    then = "child = os.fork()\nif child == 0: time.sleep(60)\nPath('child').write_text(str(child))"
+    # The child says itself that it is past the fork.
+    then = "if os.fork() == 0:\n    Path('new').write_text(str(os.getpid()))"
+    then += "\n    os.rename('new', 'child')\n    time.sleep(60)"
+    then += "\nwhile not Path('child').exists(): time.sleep(0.01)"
     process = holder(path.parent, then)
     process.kill()
     process.wait()
