@@ -88,9 +88,10 @@ py::array_t<int64_t> assign(const py::object& latents, const py::object& sources
 
 void register_optimal(py::module_& m) {
   m.def("optimal_rows", &optimal, py::arg("latents"), py::arg("sources"), py::kw_only(),
-        py::arg("tolerance"), py::arg("center") = false,
-        py::arg("source_groups") = py::none(), py::arg("latent_groups") = py::none(), py::arg("instruction_set"), py::arg("threads"), py::arg("depth"),
-        py::arg("poll").none(true), "Optimal transport (see gtn_label.match_optimal).");
+        py::arg("tolerance"), py::arg("center") = false, py::arg("source_groups") = py::none(),
+        py::arg("latent_groups") = py::none(), py::arg("instruction_set"), py::arg("threads"),
+        py::arg("depth"), py::arg("poll").none(true),
+        "Optimal transport (see gtn_label.match_optimal).");
   m.def("assign_rows", &assign, py::arg("latents"), py::arg("sources"), py::arg("prices"),
         py::kw_only(), py::arg("instruction_set"), py::arg("threads"), py::arg("poll").none(true),
         "The best latent at given prices (see gtn_label.Matching.assign).");

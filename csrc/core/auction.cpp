@@ -12,9 +12,9 @@ namespace {
 // The schedule is part of the contract: other constants give other pairs where these are not
 // unique, and other results for a tolerance above 0.
 constexpr int kRatioBits = 2;  // epsilon falls by so many bits a phase
-// The first phases leave n >> 8 sources to the next: half of all bids would place them, and a search
-// for one source costs ten times its share of a batch. Left for much longer, they need prices to
-// move by many epsilons.
+// The first phases leave n >> 8 sources to the next: half of all bids would place them, and a
+// search for one source costs ten times its share of a batch. Left for much longer, they need
+// prices to move by many epsilons.
 constexpr int kCutBits = 8;
 constexpr int64_t kCutPhases = 6;
 constexpr int64_t kFewestBidders = 64;

@@ -119,8 +119,8 @@ void Transport::set_cosines() {
   });
 }
 
-// Sum of the squared distances of the sources to the mean of the latents, or to 0 if that is the mean
-// of what they take.
+// Sum of the squared distances of the sources to the mean of the latents, or to 0 if that is the
+// mean of what they take.
 double Transport::distances_to_mean(const GroupRows& group) const {
   std::vector<double> row(in_.sources.dim);
   return block_sum(std::ssize(group.sources), [&](int64_t i) {
@@ -133,8 +133,8 @@ double Transport::distances_to_mean(const GroupRows& group) const {
   });
 }
 
-// One dimension: both sides sorted, ties by row. A price's difference to the next is the distance of
-// the latents times the mean of their sources, between which the next is the better one.
+// One dimension: both sides sorted, ties by row. A price's difference to the next is the distance
+// of the latents times the mean of their sources, between which the next is the better one.
 void Transport::solve_line(const GroupRows& group) {
   const auto sorted = [](const Rows& rows, std::vector<int32_t> which) {
     std::vector<std::pair<double, int32_t>> pairs;
@@ -174,8 +174,9 @@ void Transport::solve(const GroupRows& group) {
   std::vector<double> norms(xx_.size());
   for (const LatentRow row : group.latents) norms[row] = std::sqrt(xx_[row]);
   std::vector<LatentRow> by_rank = sorted_by_norm(group.latents, norms, false, parallel_);
-  const auto distinct = n == m ? std::make_unique<DistinctLatents>(scorer, by_rank, norms, parallel_)
-                               : std::make_unique<DistinctLatents>(by_rank, norms);
+  const auto distinct = n == m
+                            ? std::make_unique<DistinctLatents>(scorer, by_rank, norms, parallel_)
+                            : std::make_unique<DistinctLatents>(by_rank, norms);
   // First prices. Where latents are left over, a latent costs half its squared norm. Elsewhere any
   // prices will do, and these leave of the scores what they are with centred sources.
   const std::vector<double>& shift = n < m ? mean_ : source_mean_;
@@ -207,14 +208,15 @@ void Transport::solve(const GroupRows& group) {
   // Where latents are left over, prices go as far as first prices are apart.
   double wide = spread;
   if (n < m) {
-    const double middle = block_sum(m, [&](int64_t j) { return firsts[j]; }) / static_cast<double>(m);
+    const double middle =
+        block_sum(m, [&](int64_t j) { return firsts[j]; }) / static_cast<double>(m);
     wide = std::max(wide, block_sum(m, [&](int64_t j) { return std::fabs(firsts[j] - middle); }) /
                               static_cast<double>(m));
   }
   const auto first =
       static_cast<int64_t>(std::floor(on_grid(wide / static_cast<double>(in_.latents.dim))));
-  // What the cost would be without the sum of scores: of both sides brought to one variance, or half
-  // the squared distances to the mean where latents are left over.
+  // What the cost would be without the sum of scores: of both sides brought to one variance, or
+  // half the squared distances to the mean where latents are left over.
   const double constant =
       (n < m ? 0.5 * distances_to_mean(group) : spread * static_cast<double>(n)) +
       static_cast<double>(n) * grid.real(least);

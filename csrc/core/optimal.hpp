@@ -1,5 +1,5 @@
-// optimal_rows: optimal transport on plain pointers: checks, the grid of integer scores, the auction
-// of each group, prices and certificate. Called by the bindings; no Python here.
+// optimal_rows: optimal transport on plain pointers: checks, the grid of integer scores, the
+// auction of each group, prices and certificate. Called by the bindings; no Python here.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,8 @@ struct OptimalOutput {
 
 struct OptimalStats {
   AuctionStats auction;
-  double gap = 0.0;        // dual - primal of all groups, in units of <source, latent>
-  double rounding = 0.0;   // by which that may be wrong, scores being rounded
+  double gap = 0.0;       // dual - primal of all groups, in units of <source, latent>
+  double rounding = 0.0;  // by which that may be wrong, scores being rounded
   int64_t distinct = 0;
   int threads = 1;
   double seconds = 0.0;
@@ -48,7 +48,8 @@ OptimalStats optimal_rows(const OptimalInput& input, const PricedBackend& backen
                           const OptimalOutput& output, int64_t& placed, Poll poll);
 
 // For each source the latent of largest <source, latent> - price, ties by rank: the semi-discrete
-// transport map of these prices [m]. Any number of sources; groups, tolerance and depth play no part.
+// transport map of these prices [m]. Any number of sources; groups, tolerance and depth play no
+// part.
 void assign_rows(const OptimalInput& input, const double* prices, const PricedBackend& backend,
                  int64_t* assignment, int64_t& done, Poll poll);
 

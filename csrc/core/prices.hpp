@@ -56,8 +56,8 @@ class Prices {
   int64_t end(LatentId id) const { return first_.empty() ? id + 1 : first_[id + 1]; }
 
   const DistinctLatents& distinct_;
-  std::vector<int64_t> first_;  // slot by id; empty if all latents differ
-  std::vector<Slot> slots_;     // of an id: a heap, the cheapest first
+  std::vector<int64_t> first_;             // slot by id; empty if all latents differ
+  std::vector<Slot> slots_;                // of an id: a heap, the cheapest first
   static constexpr int64_t kAtLevel = -1;  // in place of a price
   std::vector<int64_t> least_, at_start_;
   int64_t level_ = 0;

@@ -18,7 +18,7 @@ struct Rows {
   // If set, every row counts as this long: what works on unit vectors then works on rows divided by
   // it. No row is longer.
   double length = 0.0;
-  const char* name = "";         // the argument's name in error messages
+  const char* name = "";  // the argument's name in error messages
 };
 
 }  // namespace gtn

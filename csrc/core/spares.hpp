@@ -1,8 +1,8 @@
 // Spares: stand-ins for the sources that are missing where there are fewer sources than latents.
 // They score 0 with every latent, so in an optimum they hold the latents whose prices rose least,
-// and all latents are held by somebody: without them, prices of latents that nobody takes would have
-// to fall again. Being alike (similar persons: Bertsekas and Castanon 1989), they take
-// latents together, and what they hold has risen by the same level.
+// and all latents are held by somebody: without them, prices of latents that nobody takes would
+// have to fall again. Being alike (similar persons: Bertsekas and Castanon 1989), they take latents
+// together, and what they hold has risen by the same level.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ class Spares {
   void drop();
   // A source took a latent from one of them.
   void lost(LatentId id);
-  // All without a latent take those that rose least, and the level becomes the rise of the next plus
-  // epsilon. Appends the sources that held the latents.
+  // All without a latent take those that rose least, and the level becomes the rise of the next
+  // plus epsilon. Appends the sources that held the latents.
   void place(int64_t epsilon, std::vector<int32_t>& displaced);
   // The latents that they hold.
   std::vector<LatentId> held() const;

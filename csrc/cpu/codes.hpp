@@ -30,8 +30,8 @@ namespace gtn {
 // Prices of latents in the codes (quantise.hpp), in the units of cosines.
 struct Pricing {
   PriceDigits digits;
-  double source_step;            // of all sources
-  std::span<const double> of;    // [ids]
+  double source_step;          // of all sources
+  std::span<const double> of;  // [ids]
 };
 
 struct Band {

@@ -11,7 +11,7 @@ namespace gtn {
 namespace {
 
 constexpr int64_t kFirstWindow = 512;  // until there are guesses
-constexpr int64_t kWindow = 4096;  // sources searched at once
+constexpr int64_t kWindow = 4096;      // sources searched at once
 constexpr int64_t kGroupsPerThread = 2;
 constexpr int64_t kTreeDims = 16;  // beyond, a tree is not tried
 constexpr int32_t kFewestInTree = 1024;
@@ -80,16 +80,16 @@ void PricedCpuSearch::search(std::span<const SourceRow> sources, std::span<const
     const auto their_lists = lists.subspan(from, count);
     std::vector<double> guesses(count, -kInfinity);
     for (size_t i = 0; i < count; ++i) {
-      const double guess = their_before[i] == kNothing
-                               ? first_guess_ * source_norm(some[i])
-                               : grid_.real(their_before[i]) - drop_;
+      const double guess = their_before[i] == kNothing ? first_guess_ * source_norm(some[i])
+                                                       : grid_.real(their_before[i]) - drop_;
       if (!std::isnan(guess)) guesses[i] = guess / unit_;
     }
     search_some(some, guesses, depth, their_lists);
     std::vector<SourceRow> short_rows;
     std::vector<size_t> short_at;
     for (size_t i = 0; i < count; ++i) {
-      if (guesses[i] > -kInfinity && std::ssize(their_lists[i].items) < std::max<int64_t>(2, depth / 8)) {
+      if (guesses[i] > -kInfinity &&
+          std::ssize(their_lists[i].items) < std::max<int64_t>(2, depth / 8)) {
         short_rows.push_back(some[i]);
         short_at.push_back(i);
       }
@@ -122,7 +122,8 @@ void PricedCpuSearch::learn(std::span<const SourceRow> sources, std::span<const 
     }
   }
   const auto quantile = [](std::vector<double>& values, double q) {
-    const auto at = values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
+    const auto at =
+        values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
     std::nth_element(values.begin(), at, values.end());
     return *at;
   };
@@ -156,8 +157,8 @@ void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<con
           s.nearest = static_cast<int32_t>(c);
         }
       }
-      s.code = encode_priced_source(row.data(), dim, *digits_, source_step_,
-                                    &source_codes_[i * bytes]);
+      s.code =
+          encode_priced_source(row.data(), dim, *digits_, source_step_, &source_codes_[i * bytes]);
       s.base = base;
       s.bytes = &source_codes_[i * bytes];
     }

@@ -37,8 +37,8 @@ class PricedCpuSearch final : public PricedSearch {
   const Prices& prices_;
   const Kernel& kernel_;
   Parallel& parallel_;
-  FreeLatents free_;  // all of them
-  double unit_;       // score of a cosine of 1
+  FreeLatents free_;           // all of them
+  double unit_;                // score of a cosine of 1
   std::vector<double> price_;  // by id, in cosines
   double source_step_ = 1.0;
   std::unique_ptr<PriceDigits> digits_;

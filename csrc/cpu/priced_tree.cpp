@@ -57,8 +57,8 @@ class PricedTree::Walk {
 
   const PricedTree& owner_;
   CandidateList* list_ = nullptr;
-  std::vector<double> row_;    // the source
-  std::vector<float> point_;   // the same in float32
+  std::vector<double> row_;     // the source
+  std::vector<float> point_;    // the same in float32
   std::vector<double> lowers_;  // the `depth` largest lower bounds, a heap with the least on top
   size_t depth_ = 1;
   double slack_ = 0.0;      // float32 rounding of a box's reach
@@ -133,7 +133,8 @@ void PricedTree::Walk::score(int64_t slot) {
   float sums[kLeafLatents] = {};
   for (int64_t k = 0; k < tree.dim(); ++k) {
     const float p = point_[k];
-    for (int lane = 0; lane < kLeafLatents; ++lane) sums[lane] += p * offsets[k * kLeafLatents + lane];
+    for (int lane = 0; lane < kLeafLatents; ++lane)
+      sums[lane] += p * offsets[k * kLeafLatents + lane];
   }
   const double* prices = owner_.price_.data() + slot * kLeafLatents;
   for (int32_t lane = 0; lane < leaf.live; ++lane) {

@@ -1,6 +1,7 @@
-// PricedTree: the PricedSearch of few dimensions: a tree of boxes (direction_tree.hpp) in which every
-// leaf knows its latents' prices and every box the least price below it. A source walks to the boxes
-// of largest <y, x> - price first. No row is a unit vector here: all are divided by one length.
+// PricedTree: the PricedSearch of few dimensions: a tree of boxes (direction_tree.hpp) in which
+// every leaf knows its latents' prices and every box the least price below it. A source walks to
+// the boxes of largest <y, x> - price first. No row is a unit vector here: all are divided by one
+// length.
 #pragma once
 
 #include <memory>

@@ -138,8 +138,10 @@ void PriceDigits::write(int64_t sum, void* out) const {
   sum = std::clamp<int64_t>(sum, -largest(), largest());
   if (arithmetic == Arithmetic::int16) {
     // The nearest multiple of the weight, and the rest.
-    int64_t high = std::clamp<int64_t>((sum + (sum < 0 ? -weight : weight) / 2) / weight, -32767, 32767);
-    const int16_t codes[2] = {static_cast<int16_t>(high), static_cast<int16_t>(sum - high * weight)};
+    int64_t high =
+        std::clamp<int64_t>((sum + (sum < 0 ? -weight : weight) / 2) / weight, -32767, 32767);
+    const int16_t codes[2] = {static_cast<int16_t>(high),
+                              static_cast<int16_t>(sum - high * weight)};
     std::memcpy(out, codes, 4);
     return;
   }

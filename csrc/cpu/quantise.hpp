@@ -61,7 +61,9 @@ SourceCode encode_source(const double* unit, int64_t dim, Arithmetic arithmetic,
 // The weights of the digits, and the largest sum of them.
 struct PriceDigits {
   PriceDigits(Arithmetic arithmetic, int32_t limit);
-  int32_t largest() const { return arithmetic == Arithmetic::int8 ? 127 * (3 * weight + 1) : 32767 * (weight + 1); }
+  int32_t largest() const {
+    return arithmetic == Arithmetic::int8 ? 127 * (3 * weight + 1) : 32767 * (weight + 1);
+  }
   // Writes the digits of a sum (4 bytes), clamped to [-largest, largest].
   void write(int64_t sum, void* out) const;
 
