@@ -19,6 +19,9 @@ constexpr int kCutBits = 8;
 constexpr int64_t kCutPhases = 6;
 constexpr int64_t kFewestBidders = 64;
 
+// Scores take 53 bits, and no auction that was seen needed prices of 56.
+constexpr int64_t kLargestPrice = int64_t{1} << 60;
+
 // Rounds with fewer bidders are over before other threads have woken.
 constexpr int64_t kBiddersWorthSharing = 512;
 
@@ -200,7 +203,9 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
     for (size_t k = 0; k < count; ++k) {
       const Choice& c = choices[k];
       const int64_t second = c.second == kNothing ? c.best : c.second;
-      bids.push_back({c.id, waiting_[k], prices_.of(c.id) + (c.best - second) + epsilon_});
+      const int64_t price = prices_.of(c.id) + (c.best - second) + epsilon_;
+      if (price > kLargestPrice) throw std::logic_error("prices left their range");
+      bids.push_back({c.id, waiting_[k], price});
     }
     std::sort(bids.begin(), bids.end(), [](const Bid& a, const Bid& b) {
       if (a.id != b.id) return a.id < b.id;
