@@ -19,7 +19,7 @@ constexpr int kCutBits = 8;
 constexpr int64_t kCutPhases = 6;
 constexpr int64_t kFewestBidders = 64;
 
-// Scores take 53 bits, and no auction that was seen needed prices of 56.
+// Scores take 53 bits. Sums of prices and scores must stay within int64.
 constexpr int64_t kLargestPrice = int64_t{1} << 60;
 
 // Rounds with fewer bidders are over before other threads have woken.
