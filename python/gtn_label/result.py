@@ -251,7 +251,7 @@ class Matching:
             "version": __version__,
             **self._provenance,
             "groups": groups,
-            "latents_sha256": self._files.sha256("latents") or convert.sha256(self._latents.blocks),
+            "latents_sha256": self._files.sha256("latents") or convert.sha256(found["labels"]),
             **({"dtypes": dtypes} if dtypes else {}),
         }
 

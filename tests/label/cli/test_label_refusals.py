@@ -13,11 +13,13 @@ import resource
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
 from another_user import as_nobody, open_folder
 from command import child, gaussian, gtn_label, interruptible, listing, one_line, shell
+from gtn_label.cli.options import cli
 
 __all__ = ["open_folder"]
 
@@ -268,18 +270,23 @@ def test_missing_inputs_come_before_outputs(folder: Path) -> None:
 
 def test_an_output_may_be_unreadable(open_folder: Path) -> None:
     np.save(open_folder / "latents.npy", LATENTS)
-    for name in ("pairs.npz", "new.png"):
-        (open_folder / name).touch()
-        (open_folder / name).chmod(0o222)
+    (open_folder / "pairs.npz").touch()
+    (open_folder / "pairs.npz").chmod(0o222)
     (open_folder / "latents.npy").chmod(0o444)
-    script = "main(['latents.npy', '-o', 'pairs.npz', '--plot', 'new.png', '-q'])\n"
-    imports = "from gtn_label.cli import job, options, pairs_file\n"
-    imports += "from gtn_label.cli.main import main\nimport matplotlib.figure\n"
-    imports += "import matplotlib.backends.backend_agg, gtn_label.io.files\n"
+    script = "main(['latents.npy', '-o', 'pairs.npz', '-q'])\n"
+    # A whole run, as nobody may be able to read any module.
+    imports = "from gtn_label.cli.main import main\n"
+    imports += "try: main(['latents.npy', '-o', 'first.npz', '-q'])\nexcept SystemExit: pass\n"
     done = as_nobody(script, cwd=open_folder, imports=imports)
     assert (done.returncode, done.stderr) == (0, "")
     assert (open_folder / "pairs.npz").stat().st_mode & 0o777 == 0o222
     assert (open_folder / "pairs.npz").stat().st_size > 0
+
+
+def test_no_file_has_to_be_readable_before_it_is_opened() -> None:
+    files = [each for each in cli.params if isinstance(each.type, click.Path)]
+    assert {"out", "plot", "checkpoint", "latents"} <= {each.name for each in files}
+    assert not any(each.type.readable or each.type.writable for each in files)
 
 
 def test_default_output_replaces_nothing(folder: Path) -> None:
