@@ -8,6 +8,7 @@ python -m tests.fuzz.worker TARGET SECONDS SEED FOLDER ENGINE
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import json
@@ -15,6 +16,7 @@ import os
 import random
 import resource
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -46,6 +48,7 @@ class Worker:
         """Load everything that is imported late, then limit the memory and begin."""
         for data in self.seeds:
             self.harness.check(data)
+        threading.stack_size(1 << 18)  # of the watchdog
         if sys.platform == "linux":
             # Writable memory: address space that other libraries merely reserve does not count.
             status = Path("/proc/self/status").read_text()
@@ -57,7 +60,10 @@ class Worker:
 
     def execute(self, data: bytes) -> None:
         """Feed one input, and report a fault that is new."""
-        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+        # The memory limit is meant for the reader: as the fuzzer's own corpus grows, there may be too
+        # little left for the watchdog's stack.
+        with contextlib.suppress(RuntimeError):
+            faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         finding = self.harness.check(data)
         self.executions += 1
         if finding is not None:
