@@ -60,8 +60,8 @@ class Worker:
 
     def execute(self, data: bytes) -> None:
         """Feed one input, and report a fault that is new."""
-        # The memory limit is meant for the reader. As the fuzzer's own corpus grows, too little may be
-        # left for the watchdog's stack.
+        # The memory limit is meant for the reader. As the fuzzer's own corpus grows, too little may
+        # be left for the watchdog's stack.
         with contextlib.suppress(RuntimeError):
             faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         finding = self.harness.check(data)
