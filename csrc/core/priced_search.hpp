@@ -10,6 +10,9 @@
 #include <vector>
 
 #include "core/indices.hpp"
+#include "core/prices.hpp"
+#include "core/score_grid.hpp"
+#include "core/shortlist.hpp"
 
 namespace gtn {
 
@@ -35,6 +38,11 @@ struct PricedList {
     outside_id = -1;
   }
 };
+
+// Makes the list of what a search found: its `depth` best by upper bound. `unit`: what the bounds
+// of `found` are multiples of. Sorts `found`.
+void set_list(CandidateList& found, int64_t depth, double unit, const ScoreGrid& grid,
+              const Prices& prices, PricedList& list);
 
 class PricedSearch {
  public:

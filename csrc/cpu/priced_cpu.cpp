@@ -198,22 +198,7 @@ void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<con
     }
   });
   parallel_.run(count, 64, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      CandidateList& list = found[i];
-      PricedList& out = lists[i];
-      out.clear();
-      auto& items = list.items;
-      std::sort(items.begin(), items.end(),
-                [](const Candidate& a, const Candidate& b) { return a.upper > b.upper; });
-      const size_t keep = std::min<size_t>(depth, items.size());
-      double outside = list.outside;
-      if (keep < items.size()) outside = std::max(outside, items[keep].upper);
-      out.outside = outside == -kInfinity ? kNothing : grid_.above(outside);
-      for (size_t t = 0; t < keep; ++t) {
-        const LatentId id = items[t].id;
-        out.items.push_back({id, grid_.above(items[t].upper) + prices_.of(id), false});
-      }
-    }
+    for (int64_t i = begin; i < end; ++i) set_list(found[i], depth, 1.0, grid_, prices_, lists[i]);
   });
 }
 

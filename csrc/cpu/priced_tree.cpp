@@ -202,8 +202,8 @@ void PricedTree::raised(std::span<const LatentId> ids) {
   }
 }
 
-void PricedTree::search(std::span<const SourceRow> sources, std::span<const int64_t> before,
-                        int64_t depth, std::span<PricedList> lists) {
+void PricedTree::search(std::span<const SourceRow> sources, std::span<const int64_t>, int64_t depth,
+                        std::span<PricedList> lists) {
   const int64_t count = std::ssize(sources);
   const size_t dim = scorer_.latents().dim;
   std::vector<int32_t> order(sources.size());
@@ -227,19 +227,7 @@ void PricedTree::search(std::span<const SourceRow> sources, std::span<const int6
     for (int64_t i = begin; i < end; ++i) {
       const size_t at = order[i];
       walks_[thread]->run(sources[at], -kInfinity, depth, list);
-      PricedList& out = lists[at];
-      out.clear();
-      auto& items = list.items;
-      std::sort(items.begin(), items.end(),
-                [](const Candidate& a, const Candidate& b) { return a.upper > b.upper; });
-      const size_t keep = std::min<size_t>(depth, items.size());
-      double outside = list.outside;
-      if (keep < items.size()) outside = std::max(outside, items[keep].upper);
-      out.outside = outside == -kInfinity ? kNothing : grid_.above(outside * unit_);
-      for (size_t t = 0; t < keep; ++t) {
-        const LatentId id = items[t].id;
-        out.items.push_back({id, grid_.above(items[t].upper * unit_) + prices_.of(id), false});
-      }
+      set_list(list, depth, unit_, grid_, prices_, lists[at]);
     }
   };
   if (count < kSourcesPerTask) {
@@ -247,7 +235,6 @@ void PricedTree::search(std::span<const SourceRow> sources, std::span<const int6
   } else {
     parallel_.run(count, kSourcesPerTask, walk);
   }
-  (void)before;
 }
 
 bool PricedTree::worthwhile() {
