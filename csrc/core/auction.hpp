@@ -29,7 +29,6 @@ struct AuctionStats {
   int64_t scans = 0;       // sources searched
   int64_t full_scans = 0;  // of these, by scoring every latent exactly
   int64_t batches = 0;     // searches
-  int64_t rescored = 0;    // exact scores computed for lists
   struct Seconds {
     double search = 0, choose = 0, sell = 0, measure = 0;
   } seconds;
@@ -50,13 +49,8 @@ class Auction {
   // The best id of each source at the prices of now.
   std::vector<LatentId> favourites();
 
-  // The id that each source of `sources` took.
-  const std::vector<LatentId>& holds() const { return holds_; }
-  // Sum of scores less the first prices.
-  double primal() const { return primal_; }
   // dual - primal
   double gap() const { return gap_; }
-  int64_t epsilon() const { return epsilon_; }
 
  private:
   struct Choice {

@@ -17,7 +17,7 @@ constexpr int32_t kSpare = -2;   // spares.hpp
 
 class Prices {
  public:
-  // start: by id, what prices begin with. Above 0 only where all latents differ.
+  // start: by id, what prices begin with; at least 0.
   Prices(const DistinctLatents& distinct, std::vector<int64_t> start);
 
   int32_t count() const { return static_cast<int32_t>(least_.size()); }

@@ -18,7 +18,6 @@ class Spares {
  public:
   Spares(Prices& prices, int64_t count);
 
-  int64_t count() const { return count_; }
   // All give up their latents: a phase begins.
   void drop();
   // A source took a latent from one of them.

@@ -29,7 +29,7 @@ Groups = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None
 
 @dataclass(frozen=True)
 class Transport:
-    """What `match_optimal` adds to a result; `Matching` has the attributes."""
+    """Holds what `match_optimal` adds to a result; `Matching` has the attributes."""
 
     prices: npt.NDArray[np.float64]
     gap: float
@@ -47,7 +47,7 @@ class Transport:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Of one group: what the gap is compared with, and the sum of squared distances."""
+    """Holds what the gap of one group is compared with, and its sum of squared distances."""
 
     reference: float
     squared: float
