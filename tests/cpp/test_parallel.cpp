@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #ifdef __linux__
+#include <sys/mman.h>
 #include <sys/resource.h>
 #endif
 
@@ -66,11 +67,15 @@ TEST_CASE("where the system refuses threads, those that started do the work") {
   rlimit little = before;
   little.rlim_cur = 256 << 20;  // room for some stacks of 8 MiB
   REQUIRE(setrlimit(RLIMIT_AS, &little) == 0);
+  // Emulators of processors take the limit and do not keep it.
+  void* much = mmap(nullptr, 1 << 30, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool limited = much == MAP_FAILED;
+  if (!limited) munmap(much, 1 << 30);
   {
     gtn::Parallel parallel(200);
     setrlimit(RLIMIT_AS, &before);
     CHECK(parallel.threads() >= 1);
-    CHECK(parallel.threads() < 200);
+    CHECK((parallel.threads() < 200) == limited);
     std::atomic<int64_t> sum{0};
     parallel.run(1000, 1, [&](int64_t begin, int64_t, int thread) {
       CHECK(thread < parallel.threads());
