@@ -19,9 +19,6 @@ constexpr int kCutBits = 8;
 constexpr int64_t kCutPhases = 6;
 constexpr int64_t kFewestBidders = 64;
 
-// Scores take 53 bits. Sums of prices and scores must stay within int64.
-constexpr int64_t kLargestPrice = int64_t{1} << 60;
-
 // Rounds with fewer bidders are over before other threads have woken.
 constexpr int64_t kBiddersWorthSharing = 512;
 
@@ -43,6 +40,7 @@ Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLate
       stats_(stats) {
   const size_t n = sources.size();
   holds_.assign(n, -1);
+  told_level_ = prices.level();
   ids_.resize(n * depth_);
   scores_.resize(n * depth_);
   length_.assign(n, 0);
@@ -185,18 +183,23 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
     int32_t source;
     int64_t price;
   };
-  ++stats_.phases;
-  drop_unhappy();
+  // Polls, and with them errors and snapshots, come while lists are searched or the search is told
+  // of prices: `state` is whole there.
+  if (bidders_ == 0) {
+    drop_unhappy();
+    ++stats_.phases;
+    ++phases_;
+    bidders_ = std::ssize(holds_);
+  }
   std::vector<Choice> choices;
   std::vector<Bid> bids;
   std::vector<int32_t> still;
   std::vector<LatentId> raised;
-  int64_t bidders = std::ssize(holds_);
   for (;;) {
     place_spares();
     if (std::ssize(waiting_) <= limit) return;
     parallel_.poll_if_due();
-    const size_t count = std::min<int64_t>(bidders, std::ssize(waiting_));
+    const size_t count = std::min<int64_t>(bidders_, std::ssize(waiting_));
     choose(std::span(waiting_).first(count), true, choices);
     PhaseTimer timer(stats_.seconds.sell);
     bids.clear();
@@ -232,12 +235,12 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
       if (raised.empty() || raised.back() != b.id) raised.push_back(b.id);
       ++winners;
     }
-    search_.raised(raised);
     std::sort(still.begin(), still.end());
     waiting_.swap(still);
-    bidders = std::max(kFewestBidders, 4 * winners);
+    bidders_ = std::max(kFewestBidders, 4 * winners);
     ++stats_.rounds;
     stats_.bids += std::ssize(bids);
+    search_.raised(raised);
     on_round(std::ssize(holds_) - std::ssize(waiting_));
   }
 }
@@ -271,17 +274,47 @@ void Auction::measure() {
 void Auction::run(int64_t epsilon, double tolerance, double moment,
                   FunctionRef<void(int64_t)> on_round) {
   const int64_t n = std::ssize(sources_);
-  const int64_t before = stats_.phases;  // of other groups
-  for (epsilon_ = epsilon;; epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits)) {
+  if (!begun()) epsilon_ = epsilon;
+  for (;;) {
     // Every source ends within epsilon of its best.
     const bool enough = static_cast<double>(distinct_.latents()) * static_cast<double>(epsilon_) <=
                         tolerance * moment;
     const bool last = epsilon_ == 1;
-    const bool cut = !last && !enough && stats_.phases < before + kCutPhases;
+    const int64_t earlier = phases_ - (bidders_ > 0);
+    const bool cut = !last && !enough && earlier < kCutPhases;
     phase(cut ? n >> kCutBits : 0, on_round);
-    if (!last && !enough) continue;
-    measure();
-    if (last || gap_ <= tolerance * (moment - primal_)) return;
+    if (last || enough) {
+      measure();
+      if (last || gap_ <= tolerance * (moment - primal_)) return;
+    }
+    epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits);
+    bidders_ = 0;
+  }
+}
+
+AuctionState Auction::state() const {
+  AuctionState s{epsilon_, phases_, bidders_, prices_.level(), {}, {}};
+  s.price.resize(distinct_.latents());
+  s.owner.resize(distinct_.latents());
+  prices_.members([&](Rank rank, int64_t price, int32_t owner) {
+    s.price[rank.value] = price;
+    s.owner[rank.value] = owner;
+  });
+  return s;
+}
+
+void Auction::restore(int64_t epsilon, int64_t phases, int64_t bidders) {
+  epsilon_ = epsilon;
+  phases_ = phases;
+  bidders_ = bidders;
+  for (LatentId id = 0; id < distinct_.count(); ++id) {
+    prices_.owners(id, [&](Rank, int32_t owner) {
+      if (owner >= 0) holds_[owner] = id;
+    });
+  }
+  waiting_.clear();
+  for (int32_t i = 0; i < std::ssize(holds_); ++i) {
+    if (holds_[i] < 0) waiting_.push_back(i);
   }
 }
 

@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "core/auction_state.hpp"
 #include "core/contract.hpp"
 #include "core/distinct.hpp"
 #include "core/function_ref.hpp"
@@ -40,6 +41,12 @@ class Auction {
   Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
           std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
           PricedSearch& exact, int64_t depth, Parallel& parallel, AuctionStats& stats);
+
+  // What to go on from after an interruption; whole between any two searches and sales. `prices`
+  // are restored before an auction is made, and the rest before it runs.
+  AuctionState state() const;
+  void restore(int64_t epsilon, int64_t phases, int64_t bidders);
+  bool begun() const { return phases_ > 0; }
 
   // Runs phases from `epsilon` down until dual - primal <= tolerance * (moment - primal), all of
   // them integers of the grid, or the assignment is optimal. 0: optimal.
@@ -80,6 +87,8 @@ class Auction {
   AuctionStats& stats_;
 
   int64_t epsilon_ = 1;
+  int64_t phases_ = 0;      // begun
+  int64_t bidders_ = 0;     // how many may bid in the next round; 0: the phase is still to begin
   int64_t told_level_ = 0;  // of the spares, when the search was last told of prices
   double primal_ = 0.0, gap_ = 0.0;
   std::vector<LatentId> holds_;

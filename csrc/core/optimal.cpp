@@ -11,6 +11,7 @@
 #include "core/norms.hpp"
 #include "core/order.hpp"
 #include "core/problem.hpp"
+#include "core/run_state.hpp"
 #include "core/stats.hpp"
 
 namespace gtn {
@@ -59,8 +60,13 @@ struct Longest {
 class Transport {
  public:
   Transport(const OptimalInput& in, const PricedBackend& backend, const OptimalOutput& out,
-            int64_t& placed, Poll poll)
-      : in_(in), backend_(backend), out_(out), placed_(placed), parallel_(in.threads, poll) {}
+            int64_t& placed, Poll poll, Snapshots* snapshots)
+      : in_(in),
+        backend_(backend),
+        out_(out),
+        placed_(placed),
+        parallel_(in.threads, poll),
+        state_(in, out, stats_, snapshots) {}
 
   OptimalStats run();
 
@@ -76,6 +82,8 @@ class Transport {
   int64_t& placed_;
   Parallel parallel_;
   OptimalStats stats_;
+  RunState state_;
+  std::vector<GroupRows> groups_;
   // Squared norms: of latents less their mean, of sources, and of sources less theirs.
   std::vector<double> xx_, yy_, yy_centred_;
   std::vector<double> mean_, source_mean_;
@@ -100,8 +108,21 @@ OptimalStats Transport::run() {
     groups.sources = in_.sources;
     groups.source_groups = in_.source_groups;
     groups.latent_groups = in_.latent_groups;
-    for (const GroupRows& group : rows_of_groups(groups)) solve(group);
-    set_cosines();
+    groups_ = rows_of_groups(groups);
+    std::fill(out_.prices, out_.prices + in_.latents.count, 0.0);  // of groups without sources
+    const int64_t first = state_.begin(groups_);
+    placed_ = state_.held();
+    try {
+      for (int64_t g = first; g < std::ssize(groups_); ++g) {
+        solve(groups_[g]);
+        state_.solved();
+      }
+      set_cosines();
+    } catch (...) {
+      state_.end();
+      throw;
+    }
+    state_.end();
   }
   return stats_;
 }
@@ -222,14 +243,17 @@ void Transport::solve(const GroupRows& group) {
       static_cast<double>(n) * grid.real(least);
   const double moment = on_grid(constant) * static_cast<double>(grid.factor());
 
+  const int64_t first_epsilon = std::max<int64_t>(1, first) * grid.factor();
   Prices prices(*distinct, std::move(start));
+  state_.restore(group, *distinct, prices, first_epsilon);
   ExactPricedScan exact(scorer, grid, *distinct, prices, parallel_);
   const auto search = backend_(scorer, grid, *distinct, prices, parallel_);
   Auction auction(scorer, grid, *distinct, group.sources, prices, *search, exact, in_.depth,
                   parallel_, stats_.auction);
-  const int64_t before = placed_;
-  auction.run(std::max<int64_t>(1, first) * grid.factor(), in_.tolerance, moment,
-              [&](int64_t now) { placed_ = before + now; });
+  const int64_t before = state_.placed();
+  state_.follow(group, *distinct, auction, [&] {
+    auction.run(first_epsilon, in_.tolerance, moment, [&](int64_t now) { placed_ = before + now; });
+  });
   for (LatentId id = 0; id < distinct->count(); ++id) {
     prices.owners(id, [&](Rank rank, int32_t owner) {
       const LatentRow row = distinct->row_of_rank(rank);
@@ -292,9 +316,10 @@ void assign_rows(const OptimalInput& in, const double* prices_given, const Price
 }
 
 OptimalStats optimal_rows(const OptimalInput& input, const PricedBackend& backend,
-                          const OptimalOutput& output, int64_t& placed, Poll poll) {
+                          const OptimalOutput& output, int64_t& placed, Poll poll,
+                          Snapshots* snapshots) {
   const DefaultFloatMode mode;
-  return Transport(input, backend, output, placed, poll).run();
+  return Transport(input, backend, output, placed, poll, snapshots).run();
 }
 
 }  // namespace gtn
