@@ -38,6 +38,7 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
     return optimal_rows(in, priced_cpu_backend(select_instruction_set(instruction_set)), out,
                         placed, on_poll, state == nullptr ? nullptr : &state->snapshots);
   });
+  on_poll.finish();
   py::dict d;
   d["phases"] = stats.auction.phases;
   d["rounds"] = stats.auction.rounds;

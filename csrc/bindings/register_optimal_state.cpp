@@ -76,6 +76,11 @@ void register_optimal_state(py::module_& m) {
       .def(py::init<>())
       .def("resume", &resume, py::arg("arrays"), "Begin from the arrays of an earlier run.")
       .def("arrays", &arrays_of, "The state of the run, in a poll or after its end.")
+      .def_property_readonly("stage",
+                             [](const PyOptimalState& s) {
+                               const Stage t = s.snapshots.stage();
+                               return py::make_tuple(t.group, t.groups, t.phase, t.phases, t.gap);
+                             })
       .def_property_readonly("steps", [](const PyOptimalState& s) { return s.snapshots.steps(); });
 }
 

@@ -269,12 +269,15 @@ void Auction::measure() {
     primal_ += static_cast<double>(score - prices_.at_start(holds_[i]));
     gap_ += static_cast<double>(choices[i].best - (score - prices_.of(holds_[i])));
   }
+  measured_epsilon_ = epsilon_;
 }
 
 void Auction::run(int64_t epsilon, double tolerance, double moment,
                   FunctionRef<void(int64_t)> on_round) {
   const int64_t n = std::ssize(sources_);
   if (!begun()) epsilon_ = epsilon;
+  tolerance_ = tolerance;
+  moment_ = moment;
   for (;;) {
     // Every source ends within epsilon of its best.
     const bool enough = static_cast<double>(distinct_.latents()) * static_cast<double>(epsilon_) <=
@@ -290,6 +293,22 @@ void Auction::run(int64_t epsilon, double tolerance, double moment,
     epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits);
     bidders_ = 0;
   }
+}
+
+double Auction::relative_gap() const {
+  return measured_epsilon_ > 0 && moment_ > primal_ ? gap_ / (moment_ - primal_) : -1.0;
+}
+
+// Until the first measurement the end is about where one is worth its time. Then gaps shrink about
+// as epsilon does.
+int64_t Auction::phases_expected() const {
+  const double widest =
+      measured_epsilon_ > 0
+          ? tolerance_ * (moment_ - primal_) / gap_ * static_cast<double>(measured_epsilon_)
+          : tolerance_ * moment_ / static_cast<double>(distinct_.latents());
+  int64_t phases = phase_in_progress();
+  for (int64_t e = epsilon_; e > 1 && static_cast<double>(e) > widest; e >>= kRatioBits) ++phases;
+  return phases;
 }
 
 AuctionState Auction::state() const {

@@ -48,6 +48,12 @@ class Auction {
   void restore(int64_t epsilon, int64_t phases, int64_t bidders);
   bool begun() const { return phases_ > 0; }
 
+  // For people: the phase in progress, from 1; about how many there will be; the gap as last
+  // measured, relative as `run` compares it, negative before that.
+  int64_t phase_in_progress() const { return phases_ + (bidders_ == 0 ? 1 : 0); }
+  int64_t phases_expected() const;
+  double relative_gap() const;
+
   // Runs phases from `epsilon` down until dual - primal <= tolerance * (moment - primal), all of
   // them integers of the grid, or the assignment is optimal. 0: optimal.
   void run(int64_t epsilon, double tolerance, double moment,
@@ -91,6 +97,8 @@ class Auction {
   int64_t bidders_ = 0;     // how many may bid in the next round; 0: the phase is still to begin
   int64_t told_level_ = 0;  // of the spares, when the search was last told of prices
   double primal_ = 0.0, gap_ = 0.0;
+  double tolerance_ = 0.0, moment_ = 0.0;  // of `run`
+  int64_t measured_epsilon_ = 0;           // when the gap was measured; 0: not yet
   std::vector<LatentId> holds_;
   std::vector<int32_t> waiting_;  // ascending
 

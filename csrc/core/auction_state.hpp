@@ -4,8 +4,8 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "core/distinct.hpp"
@@ -56,25 +56,40 @@ void check_state(const OptimalState& state, std::span<const GroupRows> groups, i
 void check_auction(const AuctionState& auction, const Prices& first, int64_t first_epsilon,
                    int64_t sources);
 
+// How far a run has come, for people.
+struct Stage {
+  int64_t group = 0, groups = 0;  // in progress, from 1; 0 before the first and after the last
+  int64_t phase = 0, phases = 0;  // of the group: in progress, and about how many there will be
+  double gap = -1.0;              // relative, as last measured in this group; negative: not yet
+};
+
+// A run that can be asked where it stands, on its calling thread.
+class Followed {
+ public:
+  virtual OptimalState state() const = 0;
+  virtual int64_t steps() const = 0;  // of `state`
+  virtual Stage stage() const = 0;
+
+ protected:
+  ~Followed() = default;
+};
+
 // Hands out the state of a run to whoever asks: during a poll, and after the run has ended, also by
 // an error.
 class Snapshots {
  public:
-  OptimalState now() const { return source_ ? source_() : last_; }
-  int64_t steps() const { return source_ ? steps_() : last_.steps(); }
+  OptimalState now() const { return run_ != nullptr ? run_->state() : last_; }
+  int64_t steps() const { return run_ != nullptr ? run_->steps() : last_.steps(); }
+  Stage stage() const { return run_ != nullptr ? run_->stage() : Stage(); }
 
-  void follow(std::function<OptimalState()> source, std::function<int64_t()> steps) {
-    source_ = std::move(source);
-    steps_ = std::move(steps);
-  }
+  void follow(const Followed& run) { run_ = &run; }
   void end(OptimalState last) {
     last_ = std::move(last);
-    source_ = nullptr;
+    run_ = nullptr;
   }
 
  private:
-  std::function<OptimalState()> source_;
-  std::function<int64_t()> steps_;
+  const Followed* run_ = nullptr;
   OptimalState last_;
 };
 

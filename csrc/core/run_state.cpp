@@ -43,9 +43,7 @@ int64_t RunState::begin(std::span<const GroupRows> groups) {
     pending_ = s.epsilon > 0;
     keep_counts();
   }
-  if (snapshots_ != nullptr) {
-    snapshots_->follow([this] { return state(); }, [this] { return steps(); });
-  }
+  if (snapshots_ != nullptr) snapshots_->follow(*this);
   return solved_.groups;
 }
 
@@ -114,6 +112,18 @@ int64_t RunState::steps() const {
   s.phases = in_auction() ? stats_.auction.phases : solved_.phases;
   s.rounds = in_auction() ? stats_.auction.rounds : solved_.rounds;
   return s.steps();
+}
+
+Stage RunState::stage() const {
+  Stage s;
+  s.groups = std::ssize(groups_);
+  s.group = std::min(solved_.groups + 1, s.groups);
+  if (at_work_) {
+    s.phase = at_work_->auction.phase_in_progress();
+    s.phases = at_work_->auction.phases_expected();
+    s.gap = at_work_->auction.relative_gap();
+  }
+  return s;
 }
 
 OptimalState RunState::state() const {

@@ -11,7 +11,7 @@
 
 namespace gtn {
 
-class RunState {
+class RunState final : public Followed {
  public:
   // `snapshots` may be null. All must outlive this object.
   RunState(const OptimalInput& in, const OptimalOutput& out, OptimalStats& stats,
@@ -34,6 +34,10 @@ class RunState {
   // The run has ended, perhaps by an error: snapshots keep its last state.
   void end();
 
+  OptimalState state() const override;
+  int64_t steps() const override;
+  Stage stage() const override;
+
  private:
   struct AtWork {
     const GroupRows& group;
@@ -42,8 +46,6 @@ class RunState {
   };
   void keep_counts();
   bool in_auction() const { return at_work_ && at_work_->auction.begun(); }
-  OptimalState state() const;
-  int64_t steps() const;
 
   const OptimalInput& in_;
   const OptimalOutput& out_;

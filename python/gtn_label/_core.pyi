@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .backend.faiss_exact import Index
+from .progress import Stage
 
 class InstructionSet(TypedDict):
     name: str
@@ -128,6 +129,8 @@ class OptimalState:  # where a run of optimal_rows begins, and where it stands
     def arrays(self) -> dict[str, npt.NDArray[Any]]: ...  # in a poll, or after the run
     @property
     def steps(self) -> int: ...  # grows while the run goes on
+    @property
+    def stage(self) -> Stage: ...  # in a poll
 
 def optimal_rows(
     latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim]

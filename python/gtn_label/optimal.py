@@ -27,7 +27,7 @@ from .certificate import certify
 from .checks import as_number
 from .errors import ArgumentError, too_many_sources
 from .match_options import DEFAULT_TOLERANCE, MatchOptions
-from .progress import Progress, ProgressCallback, check_progress
+from .progress import PhaseProgress, Progress, ProgressCallback, check_progress
 from .result import Matching
 from .run import in_turn, named
 from .threads import check_threads
@@ -80,8 +80,11 @@ def match_optimal(
         As in `match`; each group is solved by itself.
     backend : str
         "auto", "cpu" or an instruction set, such as "cpu:avx2".
-    threads, progress
+    threads
         As in `match`.
+    progress
+        As in `match`; `done` counts the sources that hold a latent, and falls when a phase begins.
+        The bar shows the phase, about how many there will be, and the gap once one is measured.
     memory : int or str, optional
         As in `match`. Little memory makes the lists of the sources shorter and the run longer.
     checkpoint : path, optional
@@ -173,12 +176,12 @@ def _run(
     asked = check_threads(options.threads)
     depth = _depth(options.for_engine(m)["memory"], n, m, dim)
     saved: Checkpoint | None = options.checkpoint
-    state, save = None, None
+    state = _core.OptimalState()
+    save = None
     if saved is not None:
         from .io.checkpoint import fingerprint
         from .io.checkpoint_content import AuctionContent
 
-        state = _core.OptimalState()
         fields = fingerprint(
             rows["latents"],
             rows["sources"],
@@ -194,7 +197,7 @@ def _run(
     with (
         _kept(saved, check),
         named(saved),
-        Progress(options.progress, n, m) as bar,
+        PhaseProgress(options.progress, n, lambda: state.stage) as bar,
     ):
         assignment, cosine, prices, found = _core.optimal_rows(
             latent_rows.rows,
