@@ -19,6 +19,9 @@ constexpr int kCutBits = 8;
 constexpr int64_t kCutPhases = 6;
 constexpr int64_t kFewestBidders = 64;
 
+// Lists of a search take thrice the memory that they have here, so searches are no larger.
+constexpr size_t kListedAtOnce = 4096;
+
 // Rounds with fewer bidders are over before other threads have woken.
 constexpr int64_t kBiddersWorthSharing = 512;
 
@@ -135,7 +138,9 @@ void Auction::choose(std::span<const int32_t> sources, bool second_too,
     }
     if (again.empty()) return;
     if (search == &exact_) stats_.full_scans += std::ssize(again);
-    rescan(again, *search);
+    for (size_t from = 0; from < again.size(); from += kListedAtOnce) {
+      rescan(std::span(again).subspan(from, std::min(kListedAtOnce, again.size() - from)), *search);
+    }
     for (int64_t i = 0; i < n; ++i) {
       if (!sure[i]) sure[i] = look(sources[i], second_too, choices[i]);
     }
