@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <string>
 
 #include "bindings/optimal_state.hpp"
@@ -66,7 +67,7 @@ void resume(PyOptimalState& state, const py::dict& arrays) {
   from.holds = vector_of<int64_t>(arrays, "holds");
   from.price = vector_of<int64_t>(arrays, "price");
   from.prices = vector_of<double>(arrays, "prices");
-  state.snapshots.end(from);
+  state.snapshots.begin(from);
   state.resumed = std::move(from);
 }
 
@@ -74,7 +75,12 @@ void resume(PyOptimalState& state, const py::dict& arrays) {
 
 void register_optimal_state(py::module_& m) {
   py::class_<PyOptimalState>(m, "OptimalState")
-      .def(py::init<>())
+      .def(py::init([](bool keeps) {
+             auto state = std::make_unique<PyOptimalState>();
+             state->snapshots.keeps = keeps;
+             return state;
+           }),
+           py::arg("keeps"), "`keeps`: the last state, when the run has ended.")
       .def("resume", &resume, py::arg("arrays"), "Begin from the arrays of an earlier run.")
       .def("arrays", &arrays_of, "The state of the run, in a poll or after its end.")
       .def_property_readonly("stage",

@@ -29,8 +29,8 @@ constexpr size_t kFewSearched = 32;
 constexpr size_t kChain = 128;
 constexpr size_t kWanted = 4;
 
-// What a search returns takes more room than the lists that are kept.
-constexpr size_t kSearchedAtOnce = 1 << 14;
+// Lists of a search take thrice the memory that they have here, so searches are no larger.
+constexpr size_t kSearchedAtOnce = 4096;
 
 }  // namespace
 

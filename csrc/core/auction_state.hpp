@@ -85,10 +85,13 @@ class Snapshots {
   Stage stage() const { return run_ != nullptr ? run_->stage() : Stage(); }
 
   void follow(const Followed& run) { run_ = &run; }
-  void end(OptimalState last) {
-    last_ = std::move(last);
+  void end() {
+    last_ = keeps ? run_->state() : OptimalState();
     run_ = nullptr;
   }
+  void begin(OptimalState resumed) { last_ = std::move(resumed); }
+
+  bool keeps = true;  // the last state, when the run has ended
 
  private:
   const Followed* run_ = nullptr;

@@ -100,9 +100,10 @@ void RunState::end() {
   if (snapshots_ == nullptr || ended_) return;
   ended_ = true;
   try {
-    snapshots_->end(state());
+    snapshots_->end();
   } catch (const std::bad_alloc&) {  // the error that ended the run matters more
-    snapshots_->end({});
+    snapshots_->keeps = false;
+    snapshots_->end();
   }
 }
 

@@ -40,6 +40,8 @@ _DEPTH_IN_FEW = 32  # in few dimensions, where a tree makes short lists cheap
 _FEW_DIMS = 16
 _LEAST_DEPTH = 8
 _BYTES_A_LISTED = 12
+_AT_ONCE = 4096  # sources searched at a time
+_BYTES_FOUND = 130  # of each latent that their searches list
 
 
 def match_optimal(
@@ -176,9 +178,9 @@ def _run(
     groups = options.labels(n, m)
     labels = None if groups is None else (_int64(groups[0]), _int64(groups[1]))
     asked = check_threads(options.threads)
-    depth = _depth(options.for_engine(m)["memory"], n, m, dim)
     saved: Checkpoint | None = options.checkpoint
-    state = _core.OptimalState()
+    depth = _depth(options.for_engine(m)["memory"], n, m, dim, saved is not None)
+    state = _core.OptimalState(keeps=saved is not None)
     save = None
     if saved is not None:
         from .io.checkpoint import fingerprint
@@ -233,6 +235,7 @@ def _run(
         "instruction_set": _instruction_set(chosen.instruction_set),
         "threads_from": "system limit" if found["threads"] < asked else asked.decided_by,
         "distinct_latents": found.pop("distinct"),
+        "depth": depth,
         **{name: value for name, value in found.items() if name not in ("gap", "rounding")},
     }
     stats["seconds"] = {
@@ -296,15 +299,19 @@ def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(labels, dtype=np.int64)
 
 
-def _depth(memory: int, n: int, m: int, dim: int) -> int:
+def _depth(memory: int, n: int, m: int, dim: int, saves: bool) -> int:
     """Return the length of the lists that a budget (0: none) has room for; it changes no result."""
     most = _DEPTH_IN_FEW if dim <= _FEW_DIMS else _DEPTH
     if memory == 0:
         return most
-    fixed = 80 * m + 40 * n + 4 * m * (-(-dim // 4) + 1)  # prices, owners, norms, codes
-    depth = (memory - fixed) // (_BYTES_A_LISTED * n)
+    # Prices, owners, norms and ranks; codes, or a tree, of float32 at most; the state in a save.
+    fixed = 100 * m + 80 * n + (4 * dim + 30) * m + (40 * (n + m) if saves else 0)
+    if dim <= _FEW_DIMS:  # first prices of a sample
+        fixed += 8 * dim * m
+    listed = _BYTES_A_LISTED * n + _BYTES_FOUND * min(n, _AT_ONCE)
+    depth = (memory - fixed) // listed
     if depth < _LEAST_DEPTH:
-        needed = fixed + _LEAST_DEPTH * _BYTES_A_LISTED * n
+        needed = fixed + _LEAST_DEPTH * listed
         raise ArgumentError(
             "memory", f"must be at least {needed} bytes for this input", str(memory)
         )

@@ -95,7 +95,7 @@ def test_every_saved_state_continues_to_the_same_bytes(
         path.write_bytes(content)
         rounds = int(read_npz(path)[0]["auction"][2])
         saved = Checkpoint(path)
-        other = {"threads": 2} if at % 2 else {"threads": 1, "memory": "1.5MB"}
+        other = {"threads": 2} if at % 2 else {"threads": 1, "memory": "5MB"}
         again = match_optimal(checkpoint=saved, **options, **other)
         assert_same(again, expected)
         assert saved.continued_at == rounds
