@@ -117,6 +117,16 @@ def test_another_labeling_leaves_nothing_of_the_first(gtn_train, tmp_path):
     assert len(Mixture.load(out / "pairs" / "mixture.json").weights) == 3
 
 
+def test_optimal_pairs_make_a_run(gtn_train, images, tmp_path):
+    given = ("fit", "--out", images, "--labeling", "optimal", "--tolerance", 0.01, "--by-class")
+    gtn_train.ok(*given, "--every", 1, "--by-prices", "--resume")
+    refusal = gtn_train.refused("fit", "--out", images, "--tolerance", 0.1)
+    assert "--tolerance was 0.01 and is 0.1" in refusal
+    refusal = gtn_train.refused("fit", "--out", images, "--no-by-prices")
+    assert f"'{images / 'generator'}' is no longer valid: --by-prices was true" in refusal
+    assert set(gtn_train.ok("fit", "--out", images).stages.values()) == {"reused"}
+
+
 def test_changed_data_are_refused_until_resumed(gtn_train, images, tmp_path):
     write_mnist(tmp_path / "mnist", seed=1)
     before = files(images)

@@ -84,7 +84,7 @@ _PAIRS = [
         "--labeling",
         type=click.Choice(LABELINGS),
         help="Method that matches sources with latents: Algorithm 1, the quantile map (dimension "
-        "1), or Algorithm 1 within clusters (Fig. 9).",
+        "1), Algorithm 1 within clusters (Fig. 9), or optimal transport.",
     ),
     _option(
         "--clusters",
@@ -118,6 +118,12 @@ _PAIRS = [
         default=None,
         help="Match within classes, so that samples can be drawn by class.",
     ),
+    _option(
+        "--tolerance",
+        type=float,
+        metavar="T",
+        help="Relative gap at which --labeling optimal may stop.  [default: 0.001]",
+    ),
 ]
 _GENERATOR = [
     _option(
@@ -125,6 +131,11 @@ _GENERATOR = [
         type=Integer(min=0),
         metavar="N",
         help="Draw and match new sources every N epochs; 0: never, as in the paper.",
+    ),
+    _option(
+        "--by-prices/--no-by-prices",
+        default=None,
+        help="Label new sources by the prices of the first matching, with --labeling optimal.",
     ),
     _option(
         "--generator-epochs", type=_COUNT, metavar="N", help="Maximum epochs of the generator."
@@ -191,7 +202,10 @@ _OF_STAGE = {
     "generator": [*_DATA, *_AUTOENCODER, *_PAIRS, *_GENERATOR],
     "samples": [*_DATA, *_AUTOENCODER, *_PAIRS, *_GENERATOR],
 }
-_OF_PAIRS = ("order", "cone", "center", "standardize", "every", "by_class", "clusters")
+_OF_PAIRS = (
+    *("order", "cone", "center", "standardize", "every", "by_class", "clusters"),
+    *("tolerance", "by_prices"),
+)
 
 
 def options_of(stage: str) -> list[Callable[..., Any]]:

@@ -2,9 +2,9 @@
 
 Training asks a `Pairs` for the rows of an epoch and knows no more. `FixedPairs` (fixed.py) are made
 once, by `gtn_label` or by another program. `FreshPairs` (fresh.py) are drawn and matched again
-every few epochs. A `Labeling` (labelings.py) draws and matches them. pair_options.py has all
-options as plain values, rows.py the common parts. Not here: matching itself (gtn_label), batches
-(training/batches.py).
+every few epochs. A `Labeling` (labelings.py, optimal.py) draws and matches them. pair_options.py
+has all options as plain values, rows.py the common parts. Not here: matching itself (gtn_label),
+batches (training/batches.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .fixed import FixedPairs
     from .fresh import FreshPairs
     from .labelings import Algorithm1, Clusters, Labeled, Labeling, Quantile
+    from .optimal import Optimal
     from .rows import PairRows, Pairs
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "FreshPairs",
     "Labeled",
     "Labeling",
+    "Optimal",
     "PairOptions",
     "PairRows",
     "Pairs",
@@ -44,6 +46,7 @@ __getattr__, __dir__ = lazy_names(
         "Labeled": "labelings",
         "Labeling": "labelings",
         "Quantile": "labelings",
+        "Optimal": "optimal",
         "PairRows": "rows",
         "Pairs": "rows",
     },

@@ -6,14 +6,15 @@ Presets and the command use these without waiting for torch. Not here: the label
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gtn_label.arrays import convert
-from gtn_label.checks import as_integer, check_order
+from gtn_label.checks import as_integer, as_number, check_order
 from gtn_label.errors import ArgumentError, ArgumentTypeError
+from gtn_label.match_options import DEFAULT_TOLERANCE
 
 from ..seeds import derive
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LABELINGS", "PairOptions", "one_round"]
 
-LABELINGS = ("algorithm1", "quantile", "clusters")
+LABELINGS = ("algorithm1", "quantile", "clusters", "optimal")
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,25 @@ class PairOptions:
 
     Parameters
     ----------
-    labeling : {"algorithm1", "quantile", "clusters"}
-        See `Algorithm1`, `Quantile` and `Clusters`.
+    labeling : {"algorithm1", "quantile", "clusters", "optimal"}
+        See `Algorithm1`, `Quantile`, `Clusters` and `Optimal`.
     order : {"norm", "norm_desc", "index"}
     cone : int
     center : bool
     standardize : bool
-        The last four as in `Algorithm1` and `Clusters`.
+        The last four as in `Algorithm1`, `Clusters` and `Optimal`.
     clusters : int
         Number of clusters, >= 2, for the labeling "clusters"; 0 for the others.
     by_class : bool
         Match within classes, for a conditional generator. The classes are the clusters with the
-        labeling "clusters", and the data's with "algorithm1".
+        labeling "clusters", and the data's with "algorithm1" and "optimal".
     every : int
         Number of epochs in a round of pairs; 0: one round for all epochs, as the authors have it.
+    tolerance : float
+        Relative gap at which the labeling "optimal" may stop.
+    by_prices : bool
+        Label the sources of later rounds by the prices of the first round's matching, with the
+        labeling "optimal"; by default each round is matched.
 
     Raises
     ------
@@ -67,6 +73,8 @@ class PairOptions:
     clusters: int = 0
     by_class: bool = False
     every: int = 0
+    tolerance: float = DEFAULT_TOLERANCE
+    by_prices: bool = False
 
     def __post_init__(self) -> None:
         if self.labeling not in LABELINGS:
@@ -76,7 +84,8 @@ class PairOptions:
         check_order(self.order)
         as_integer(self.cone, "cone", 1)
         as_integer(self.every, "every", 0)
-        for name in ("center", "standardize", "by_class"):
+        as_number(self.tolerance, "tolerance", 0.0)
+        for name in ("center", "standardize", "by_class", "by_prices"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(name, "must be a bool", repr(getattr(self, name)))
         if self.labeling == "clusters":
@@ -85,30 +94,41 @@ class PairOptions:
             raise ArgumentError("clusters", "needs {labeling} 'clusters'", str(self.clusters))
         for name, known in (
             ("center", ("algorithm1",)),
-            ("standardize", ("algorithm1", "clusters")),
-            ("by_class", ("algorithm1", "clusters")),
+            ("standardize", ("algorithm1", "clusters", "optimal")),
+            ("by_class", ("algorithm1", "clusters", "optimal")),
+            ("tolerance", ("optimal",)),
+            ("by_prices", ("optimal",)),
         ):
-            if getattr(self, name) and self.labeling not in known:
+            if getattr(self, name) != _DEFAULTS[name] and self.labeling not in known:
                 raise ArgumentError(
                     name,
                     f"needs {{labeling}} {' or '.join(map(repr, known))}",
                     repr(self.labeling),
                 )
-        if self.labeling == "quantile" and (self.cone > 1 or self.order != "norm"):
+        if self.labeling in _WITHOUT_ORDER and (self.cone > 1 or self.order != "norm"):
             raise ArgumentError(
                 "labeling",
-                "'quantile' has neither {order} nor {cone}",
+                f"{self.labeling!r} has neither {{order}} nor {{cone}}",
                 f"{self.order!r} and {self.cone}",
             )
+        if self.by_prices and not self.every:
+            raise ArgumentError("by_prices", "needs {every} >= 1", "0")
 
     def config(self) -> dict[str, Any]:
-        """All options, in JSON types."""
-        return asdict(self)
+        """Options that decide the pairs, in JSON types.
+
+        Options that the labeling lacks and that earlier versions lack are left out: runs of those
+        versions stay valid.
+        """
+        found = asdict(self)
+        if self.labeling != "optimal":
+            del found["tolerance"], found["by_prices"]
+        return found
 
     @property
     def needs_classes(self) -> bool:
         """True if the data must have classes."""
-        return self.by_class and self.labeling == "algorithm1"
+        return self.by_class and self.labeling in ("algorithm1", "optimal")
 
     def relabeled(self, labeling: str) -> PairOptions:
         """Change to another labeling, and keep the options that it has too.
@@ -125,8 +145,10 @@ class PairOptions:
         if labeling == self.labeling:
             return self
         kept: dict[str, Any] = {"every": self.every}
+        if labeling not in _WITHOUT_ORDER:
+            kept |= {"order": self.order, "cone": self.cone}
         if labeling != "quantile":
-            kept |= {"order": self.order, "cone": self.cone, "standardize": self.standardize}
+            kept["standardize"] = self.standardize
         if labeling == "clusters":
             kept["clusters"] = 2
         return PairOptions(labeling=labeling, **kept)
@@ -151,9 +173,18 @@ class PairOptions:
             )
             raise ValueError(f"classes: pairs {missing} (by_class={self.by_class})")
         from .labelings import Algorithm1, Clusters, Quantile
+        from .optimal import Optimal
 
         if self.labeling == "quantile":
             return Quantile()
+        if self.labeling == "optimal":
+            return Optimal(
+                tolerance=self.tolerance,
+                standardize=self.standardize,
+                classes=classes,
+                prices_of=derive(seed, "round", 0) if self.by_prices else None,
+                threads=threads,
+            )
         common: dict[str, Any] = {
             "order": self.order,
             "cone": self.cone,
@@ -176,6 +207,10 @@ class PairOptions:
         if self.every:
             return FreshPairs(latents, labeling, every=self.every, seed=seed)
         return one_round(latents, labeling, derive(seed, "round", 0))
+
+
+_DEFAULTS = {entry.name: entry.default for entry in fields(PairOptions)}
+_WITHOUT_ORDER = ("quantile", "optimal")
 
 
 def one_round(latents: Any, labeling: Labeling, seed: int) -> FixedPairs:

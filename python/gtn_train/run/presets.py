@@ -187,7 +187,7 @@ class Preset:
 
     def config(self) -> dict[str, Any]:
         """All of it, in JSON types."""
-        return asdict(self)
+        return {**asdict(self), "pairs": self.pairs.config()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preset:

@@ -156,7 +156,7 @@ def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
             f"quantile labels need vectors of dimension 1, and {quoted(ctx.settings.data)} has "
             f"dimension {rows.shape[1]}"
         )
-    if labeling == "algorithm1":
+    if labeling in ("algorithm1", "optimal"):
         ctx.preset.pairs.labeling_of(rows, seed).check(rows)
     return lambda: rows
 
@@ -203,7 +203,8 @@ def pairs(ctx: Context, latents: NDArray[Any]) -> MadePairs:
     if ctx.classes is not None:
         inputs["classes"] = convert.sha256(ctx.classes)
     options = {**preset.pairs.config(), "seed": seed}
-    del options["every"]  # decides how long a round lasts; the first round does not depend on it
+    for name in ("every", "by_prices"):  # options of later rounds
+        options.pop(name, None)
     clustered = preset.pairs.labeling == "clusters"
     spec = StageSpec(
         "pairs", inputs, options, ("pairs.npz", "mixture.json") if clustered else ("pairs.npz",)

@@ -27,6 +27,7 @@ _OF_GENERATOR = frozenset(["batch_size", "learning_rate"])
 _OPTIONS = _OF_GENERATOR | {
     *("set", "n", "key", "seed", "latent_dim", "labeling", "clusters", "order", "cone", "center"),
     *("standardize", "by_class", "every", "layers", "width", "stop_by", "precision"),
+    *("tolerance", "by_prices"),
 }
 
 
