@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Algorithm1",
     "Clusters",
+    "DriftingPairs",
     "FinishedRun",
     "FixedPairs",
     "FreshPairs",
@@ -44,6 +45,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "Algorithm1": "pairs.labelings",
         "Clusters": "pairs.labelings",
+        "DriftingPairs": "pairs.drifting",
         "FinishedRun": "run.finished_run",
         "FixedPairs": "pairs.fixed",
         "FreshPairs": "pairs.fresh",

@@ -2,9 +2,9 @@
 
 Training asks a `Pairs` for the rows of an epoch and knows no more. `FixedPairs` (fixed.py) are made
 once, by `gtn_label` or by another program. `FreshPairs` (fresh.py) are drawn and matched again
-every few epochs. A `Labeling` (labelings.py, optimal.py) draws and matches them. pair_options.py
-has all options as plain values, rows.py the common parts. Not here: matching itself (gtn_label),
-batches (training/batches.py).
+every few epochs, by a `Labeling` (labelings.py, optimal.py). The labels of `DriftingPairs`
+(drifting.py) follow the generator. pair_options.py has all options as plain values, rows.py the
+common parts. Not here: matching itself (gtn_label), batches (training/batches.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gtn_label.lazy import lazy_names
 from .pair_options import PairOptions
 
 if TYPE_CHECKING:
+    from .drifting import DriftingPairs
     from .fixed import FixedPairs
     from .fresh import FreshPairs
     from .labelings import Algorithm1, Clusters, Labeled, Labeling, Quantile
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Algorithm1",
     "Clusters",
+    "DriftingPairs",
     "FixedPairs",
     "FreshPairs",
     "Labeled",
@@ -39,6 +41,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "DriftingPairs": "drifting",
         "FixedPairs": "fixed",
         "FreshPairs": "fresh",
         "Algorithm1": "labelings",
