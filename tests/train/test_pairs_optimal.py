@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import gtn_train.pairs.optimal as optimal_module
 from gtn_label import match_optimal
 from gtn_label.arrays.sources import draw_sources
-from gtn_train.pairs import FreshPairs, Optimal, PairOptions
+from gtn_train.pairs import DriftingPairs, FreshPairs, Optimal, PairOptions
 from gtn_train.pairs.pair_options import one_round
 from gtn_train.pairs.rows import cosines_of
 from gtn_train.seeds import derive
@@ -101,6 +103,19 @@ def test_prices_belong_to_their_latents():
     assert np.array_equal(other.assignment, wanted.assignment)
 
 
+def test_batches_are_matched_alone():
+    latents = rows()
+    made = Optimal(tolerance=0, batch=25).label(latents, 7)
+    assert sorted(made.assignment) == list(range(60))
+    for some in (slice(0, 20), slice(20, 40), slice(40, 60)):
+        theirs = np.sort(made.assignment[some])
+        alone = match_optimal(latents[theirs], made.sources[some], tolerance=0)
+        assert np.array_equal(made.assignment[some], theirs[alone.assignment])
+    whole = Optimal(tolerance=0).label(latents, 7)
+    assert np.array_equal(made.sources, whole.sources)
+    assert not np.array_equal(made.assignment, whole.assignment)
+
+
 def test_progress_counts_all_classes(monkeypatch):
     real, heard = optimal_module.match_optimal, []
 
@@ -122,6 +137,8 @@ def test_progress_counts_all_classes(monkeypatch):
         ({"standardize": 1}, "standardize must be a bool, got int 1"),
         ({"threads": 0}, "threads"),
         ({"prices_of": -1}, "seed"),
+        ({"batch": -1}, "batch must be >= 0, got -1"),
+        ({"batch": 9, "prices_of": 1}, "prices_of needs batch 0"),
         ({"classes": [[1]]}, r"classes must be 1-D, one for each latent, got shape \(1, 1\)"),
     ],
 )
@@ -151,7 +168,15 @@ def test_options_make_it():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tolerance": 1e-2}, "tolerance needs labeling 'optimal', got 'algorithm1'"),
+        ({"tolerance": 1e-2}, "tolerance needs labeling 'optimal' or 'drift', got 'algorithm1'"),
+        ({"transport_batch": 9}, "transport_batch needs labeling 'optimal' or 'drift', got"),
+        ({"round_size": 9, "labeling": "optimal"}, "round_size needs labeling 'drift', got 'opt"),
+        (
+            {"labeling": "optimal", "every": 1, "by_prices": True, "transport_batch": 9},
+            "by_prices needs transport_batch 0, got 9",
+        ),
+        ({"labeling": "drift"}, "labeling 'drift' needs every >= 1, got 0"),
+        ({"labeling": "drift", "every": 1, "round_size": -1}, "round_size must be >= 0, got -1"),
         ({"by_prices": True}, "by_prices needs labeling 'optimal', got 'algorithm1'"),
         ({"labeling": "optimal", "by_prices": True}, "by_prices needs every >= 1, got 0"),
         ({"labeling": "optimal", "tolerance": -1.0}, "tolerance must be a finite number >= 0"),
@@ -167,8 +192,33 @@ def test_options_refuse(changes, message):
         PairOptions(**changes)
 
 
+def test_options_make_pairs_that_follow_the_generator():
+    latents = rows()
+    options = PairOptions("drift", every=2, tolerance=1e-2, transport_batch=20, round_size=50)
+    pairs = options.make(latents, 5, classes=None)
+    assert isinstance(pairs, DriftingPairs)
+    wanted = DriftingPairs(
+        latents, every=2, size=50, batch=20, tolerance=1e-2, standardize=False, seed=5
+    )
+    assert pairs.config() == wanted.config()
+    assert PairOptions("drift", every=1, by_class=True).needs_classes
+    assert (
+        PairOptions("drift", every=1, by_class=True).make(latents, 0, classes=CLASSES).conditional
+    )
+    first = PairOptions("drift", every=2, transport_batch=20).labeling_of(latents, 5)
+    seed = derive(5, "round", 0)
+    rows_of = PairOptions("drift", every=2, transport_batch=20).make(latents, 5).epoch(1)
+    assert np.array_equal(rows_of.labels, latents[first.label(latents, seed).assignment])
+
+
 def test_options_of_other_labelings_are_those_of_earlier_versions():
     assert "tolerance" not in PairOptions().config()
     assert PairOptions("optimal").config()["tolerance"] == 1e-3
     start = PairOptions(cone=4, order="norm_desc", standardize=True, every=3)
-    assert start.relabeled("optimal") == PairOptions("optimal", standardize=True, every=3)
+    optimal = start.relabeled("optimal")
+    assert optimal == PairOptions("optimal", standardize=True, every=3)
+    changed = replace(optimal, tolerance=1e-2, transport_batch=9, every=0)
+    assert changed.relabeled("drift") == PairOptions(
+        "drift", standardize=True, every=3, tolerance=1e-2, transport_batch=9
+    )
+    assert changed.relabeled("algorithm1") == PairOptions(standardize=True)

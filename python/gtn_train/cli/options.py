@@ -84,7 +84,8 @@ _PAIRS = [
         "--labeling",
         type=click.Choice(LABELINGS),
         help="Method that matches sources with latents: Algorithm 1, the quantile map (dimension "
-        "1), Algorithm 1 within clusters (Fig. 9), or optimal transport.",
+        "1), Algorithm 1 within clusters (Fig. 9), optimal transport, or labels that follow the "
+        "generator and drift to the data.",
     ),
     _option(
         "--clusters",
@@ -122,7 +123,14 @@ _PAIRS = [
         "--tolerance",
         type=float,
         metavar="T",
-        help="Relative gap at which --labeling optimal may stop.  [default: 0.001]",
+        help="Relative gap at which the transport of --labeling optimal and drift may stop.  "
+        "[default: 0.001]",
+    ),
+    _option(
+        "--transport-batch",
+        type=Integer(min=0),
+        metavar="N",
+        help="Rows in a batch of the transport of --labeling optimal and drift; 0: all at once.",
     ),
 ]
 _GENERATOR = [
@@ -131,6 +139,12 @@ _GENERATOR = [
         type=Integer(min=0),
         metavar="N",
         help="Draw and match new sources every N epochs; 0: never, as in the paper.",
+    ),
+    _option(
+        "--round-size",
+        type=Integer(min=0),
+        metavar="N",
+        help="Sources in a round of --labeling drift; 0: one for each latent.",
     ),
     _option(
         "--by-prices/--no-by-prices",
@@ -152,6 +166,12 @@ _GENERATOR = [
     _option("--batch-size", type=_COUNT, metavar="N", help="Pairs in a step of the generator."),
     _option(
         "--learning-rate", type=float, metavar="X", help="Adam's learning rate for the generator."
+    ),
+    _option(
+        "--learning-rate-decay",
+        type=float,
+        metavar="X",
+        help="Factor on the generator's learning rate after each epoch.",
     ),
     _option(
         "--stop-by",
@@ -204,7 +224,7 @@ _OF_STAGE = {
 }
 _OF_PAIRS = (
     *("order", "cone", "center", "standardize", "every", "by_class", "clusters"),
-    *("tolerance", "by_prices"),
+    *("tolerance", "transport_batch", "round_size", "by_prices"),
 )
 
 
@@ -291,7 +311,7 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
         changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)
     changes["pairs"] = replace(pairs, **asked(*_OF_PAIRS))
-    training = asked("batch_size", "learning_rate")
+    training = asked("batch_size", "learning_rate", "learning_rate_decay")
     if given.get("generator_epochs") is not None:
         training["max_epochs"] = given["generator_epochs"]
     changes["generator_training"] = replace(start.generator_training, **training)
