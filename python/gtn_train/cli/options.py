@@ -21,6 +21,7 @@ from gtn_label.text import quoted
 from ..data import SET_NAMES
 from ..evaluation import STOP_BY
 from ..pairs.pair_options import LABELINGS
+from ..run.paper import as_in_paper
 from ..run.presets import PRESETS, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
 from ..training.processes import processes_here
@@ -42,6 +43,11 @@ _DATA = [
         type=click.Choice(list(PRESETS)),
         metavar="NAME",
         help="Preset to start from; gtn-train --help lists them. Required for a new run.",
+    ),
+    _option(
+        "--paper",
+        is_flag=True,
+        help="Take the paper's pairs, network and stopping in place of the preset's.",
     ),
     _option(
         "--data",
@@ -277,7 +283,7 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
         data = os.fspath(given["data"].absolute())
     if given["seed"] is not None:
         seed = given["seed"]
-    changed = _changed(start, given)
+    changed = _changed(as_in_paper(name, start) if given.get("paper") else start, given)
     if given.get("weights") is not None and changed.stop_by not in ("IS", "FID"):
         raise click.UsageError("--weights needs --stop-by IS or FID.")
     if given.get("weights") is not None and not given["weights"].is_file():

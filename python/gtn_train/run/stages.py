@@ -291,6 +291,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
             "pairs": preset.pairs.config(),
             "stop_by": preset.stop_by,
             "validation_share": preset.validation_share,
+            **({} if preset.scale_labels else {"scale_labels": False}),
         },
         outputs=_TRAINED,
     )
@@ -309,6 +310,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
                 training,
                 validation=validation,
                 metric=metric,
+                scale_labels=preset.scale_labels,
                 **ctx.training,
             )
         return _say_trained(ctx, spec.name, result, metric)
