@@ -83,8 +83,8 @@ def sample(
 ) -> list[str]:
     """Draw N new samples from a finished RUN.
 
-    The sources come from N(0, I), the same that `gtn-label` draws from this seed, or from the run's
-    mixture.
+    The sources come from N(0, I) or from the run's mixture. They are none of the sources that
+    `gtn-label` or the run drew, whatever their seeds.
     """
     out = _target(run, out, "samples")
     if out.suffix.lower() == ".png" and n > SHEET:
