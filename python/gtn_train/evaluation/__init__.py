@@ -2,8 +2,9 @@
 
 - `extractors`: networks that compute features: Inception, EfficientNet-Lite0, a user's own.
 - `images`: FID, Inception Score, precision and recall of samples and reconstructions.
-- `neighbours`: the nearest training image of each sample, to find copies.
+- `neighbours`: the nearest training row of each sample, to find copies.
 - `latents`: norms, learnability, intrinsic dimension, energy distance, supports and coverage.
+- `baselines`, `comparison`: simple models of the same latents, and the same figures for all.
 - `evaluate_run`: all these figures for one finished run.
 - `stop_metric`: Inception Score or FID for early stopping.
 

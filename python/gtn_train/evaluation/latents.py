@@ -20,6 +20,7 @@ from gtn_label.checks import as_integer, check_seed
 from ..seeds import random_numbers
 
 __all__ = [
+    "Standardizer",
     "coverage",
     "energy_distance",
     "intrinsic_dimension",
@@ -27,6 +28,7 @@ __all__ = [
     "learnability",
     "norm_statistics",
     "share_inside",
+    "standardized_energy_distance",
 ]
 
 Rows = npt.NDArray[Any]
@@ -49,8 +51,9 @@ def norm_statistics(generated: Rows, real: Rows, *, center: bool = False) -> dic
     Returns
     -------
     dict
-        "generated mean", "generated std", "real mean", "real std", and "spread": the standard
-        deviation of generated norms over that of real ones. nan if real norms are all alike.
+        "generated mean", "generated std", "real mean", "real std"; "mean ratio", the mean of
+        generated norms over that of real ones; and "spread", the same of the standard deviations.
+        nan if real norms are all 0, or all alike.
     """
     pair = [_rows(generated, "generated"), _rows(real, "real")]
     if pair[0].shape[1] != pair[1].shape[1]:
@@ -66,6 +69,7 @@ def norm_statistics(generated: Rows, real: Rows, *, center: bool = False) -> dic
         "generated std": float(ours.std()),
         "real mean": float(theirs.mean()),
         "real std": spread,
+        "mean ratio": float(ours.mean() / theirs.mean()) if theirs.any() else float("nan"),
         "spread": float(ours.std()) / spread if spread > 0 else float("nan"),
     }
 
@@ -154,6 +158,54 @@ def energy_distance(a: Rows, b: Rows) -> float:
         )
     within = sum(_distances(x, x) / (len(x) * (len(x) - 1)) for x in (a, b))
     return 2 * _distances(a, b) / (len(a) * len(b)) - within
+
+
+class Standardizer:
+    """Columns in units of their deviation, about their mean; constant columns are only centred.
+
+    Parameters
+    ----------
+    latents : [n, dim]
+        The rows that give means and deviations.
+
+    Examples
+    --------
+    >>> scale = Standardizer(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    >>> scale(np.array([[4.0, 6.0]])).tolist()
+    [[2.0, 1.0]]
+    """
+
+    def __init__(self, latents: Rows) -> None:
+        rows = _rows(latents, "latents")
+        self._mean = rows.mean(axis=0)
+        deviation = rows.std(axis=0)
+        # Rounding gives a constant column a deviation of some 1e-16 of its value.
+        self._scale = np.where(deviation > 1e-12 * np.abs(self._mean), deviation, 1.0)
+
+    def __call__(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Standardise rows [n, dim]."""
+        standardized: npt.NDArray[np.float64] = (_rows(rows, "rows") - self._mean) / self._scale
+        return standardized
+
+    def undo(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Return standardised rows [n, dim] to their own units."""
+        raw: npt.NDArray[np.float64] = _rows(rows, "rows") * self._scale + self._mean
+        return raw
+
+
+def standardized_energy_distance(a: Rows, b: Rows, scale: Standardizer) -> float:
+    """Energy distance of two samples in standardised columns, over the root of the dimension.
+
+    Neither the unit nor the dimension of the latents changes its order of magnitude.
+
+    Parameters
+    ----------
+    a, b
+        As in `energy_distance`.
+    scale : Standardizer
+        Of the training rows.
+    """
+    return energy_distance(scale(a), scale(b)) / float(np.sqrt(np.shape(a)[1]))
 
 
 def share_inside(points: Rows, low: Any, high: Any, *, margin: float = 0.0) -> float:
