@@ -13,19 +13,24 @@ import training_cases as cases
 from forked import Forked
 
 from gtn_train.models.registry import save_model
-from gtn_train.pairs import FixedPairs, FreshPairs
+from gtn_train.pairs import DriftingPairs, FixedPairs, FreshPairs
 from gtn_train.run.store import RunFolder
 from gtn_train.training import Metric, train_autoencoder, train_generator
+
+RUNS = {
+    "generator": cases.run_generator,
+    "drifting": cases.run_drifting,
+    "vae": cases.run_vae,
+}
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """Both runs, each killed by SIGKILL once it had a checkpoint and went on."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("generator", "vae")}
-    runs = {"generator": cases.run_generator, "vae": cases.run_vae}
+    """All runs, each killed by SIGKILL once it had a checkpoint and went on."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in RUNS}
     printed = tmp_path_factory.mktemp("printed")
     processes = {
-        name: Forked(printed, runs[name], folder, pause=0.1) for name, folder in folders.items()
+        name: Forked(printed, RUNS[name], folder, pause=0.1) for name, folder in folders.items()
     }
     try:
         for name, process in processes.items():
@@ -41,9 +46,7 @@ def killed(tmp_path_factory):
     return folders
 
 
-@pytest.mark.parametrize(
-    ("name", "run"), [("generator", cases.run_generator), ("vae", cases.run_vae)]
-)
+@pytest.mark.parametrize(("name", "run"), RUNS.items())
 def test_killed_and_resumed_is_bit_for_bit_the_same(name, run, killed, tmp_path):
     folder = RunFolder(killed[name])
     assert folder.checkpoint.exists()
@@ -63,6 +66,24 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(name, run, killed, tmp_path)
         for key in ("train_loss", "validation_loss", "wiggle", "round"):
             assert line.get(key) == wanted.get(key)
     assert not folder.checkpoint.exists()
+
+
+def test_a_round_that_follows_the_generator_is_resumed_from_its_start(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt), following() as pairs:
+        start(folder, pairs=pairs, metric=interrupted_at(6))
+    assert len(folder.read_metrics()) == 5
+    assert torch.load(folder.checkpoint, weights_only=True)["epoch"] == 3, "a round ended there"
+    resumed, whole = cases.generator(), cases.generator()
+    with following() as pairs:
+        start(folder, model=resumed, pairs=pairs, resume=True)
+    with following() as pairs:
+        start(RunFolder(tmp_path / "whole"), model=whole, pairs=pairs)
+    assert cases.same(resumed, whole)
+
+
+def following():
+    return DriftingPairs(cases.latents(), every=3, seed=3, threads=1)
 
 
 def interrupted_at(epoch):

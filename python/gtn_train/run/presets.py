@@ -108,6 +108,8 @@ class Preset:
         loss, or a figure of generated images; one of `evaluation.STOP_BY`.
     validation_share : float
         Share of the images, and of the pairs, held out for validation.
+    scale_labels : bool
+        Let the network learn labels of mean 0 and deviation 1; False: the latents themselves.
 
     Raises
     ------
@@ -127,6 +129,7 @@ class Preset:
     autoencoder_training: TrainingOptions | None = None
     stop_by: str = "loss"
     validation_share: float = 0.2
+    scale_labels: bool = True
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -187,7 +190,10 @@ class Preset:
 
     def config(self) -> dict[str, Any]:
         """All of it, in JSON types."""
-        return asdict(self)
+        found = {**asdict(self), "pairs": self.pairs.config()}
+        if self.scale_labels:  # runs of versions that had no choice stay valid
+            del found["scale_labels"]
+        return found
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preset:
@@ -221,6 +227,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "autoencoder": (str, _NONE),
     "autoencoder_training": (TrainingOptions, _NONE),
     "validation_share": (float,),
+    "scale_labels": (bool,),
 }
 
 

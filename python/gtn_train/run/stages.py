@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..data import SYNTHETIC, open_vectors
 from ..files import file_sha256, save_array
 from ..models import registry
 from ..models.autoencoder import encode_all
-from ..pairs import Clusters, FixedPairs, FreshPairs, Labeling
+from ..pairs import Clusters, DriftingPairs, FixedPairs, FreshPairs, Labeling
 from ..pairs.classes import of_latents, read_made
 from ..pairs.mixture import Mixture
 from ..pairs.pair_options import one_round
@@ -93,7 +93,9 @@ def _say_trained(
     ctx: Context, stage: str, result: TrainingResult, metric: Metric | None = None
 ) -> float:
     """Say how a training ended; return its seconds."""
-    best = "validation loss" if metric is None else metric.name
+    best = "training loss" if metric is None else metric.name
+    if metric is None and "validation_loss" in result.history[-1]:
+        best = "validation loss"
     ctx.say(
         f"{stage}: {console.counted(result.epochs, 'epoch')} in {result.seconds:.1f} s, {best} "
         f"{result.best_value:.4g} at epoch {result.best_epoch}"
@@ -156,7 +158,7 @@ def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
             f"quantile labels need vectors of dimension 1, and {quoted(ctx.settings.data)} has "
             f"dimension {rows.shape[1]}"
         )
-    if labeling == "algorithm1":
+    if labeling in ("algorithm1", "optimal", "drift"):
         ctx.preset.pairs.labeling_of(rows, seed).check(rows)
     return lambda: rows
 
@@ -203,7 +205,8 @@ def pairs(ctx: Context, latents: NDArray[Any]) -> MadePairs:
     if ctx.classes is not None:
         inputs["classes"] = convert.sha256(ctx.classes)
     options = {**preset.pairs.config(), "seed": seed}
-    del options["every"]  # decides how long a round lasts; the first round does not depend on it
+    for name in ("every", "by_prices", "round_size"):  # options of later rounds
+        options.pop(name, None)
     clustered = preset.pairs.labeling == "clusters"
     spec = StageSpec(
         "pairs", inputs, options, ("pairs.npz", "mixture.json") if clustered else ("pairs.npz",)
@@ -269,6 +272,8 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
     """Train the generator on pairs and load its best weights."""
     preset, seed = ctx.preset, ctx.settings.seed
     training = ctx.settings.training(preset.generator_training)
+    if preset.pairs.labeling == "drift" and preset.stop_by == "loss":
+        training = replace(training, patience=None)  # labels that move have no validation loss
     architecture = {
         "layers": preset.layers,
         "width": preset.width,
@@ -286,6 +291,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
             "pairs": preset.pairs.config(),
             "stop_by": preset.stop_by,
             "validation_share": preset.validation_share,
+            **({} if preset.scale_labels else {"scale_labels": False}),
         },
         outputs=_TRAINED,
     )
@@ -304,6 +310,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
                 training,
                 validation=validation,
                 metric=metric,
+                scale_labels=preset.scale_labels,
                 **ctx.training,
             )
         return _say_trained(ctx, spec.name, result, metric)
@@ -314,11 +321,14 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
 
 def _rounds(
     ctx: Context, latents: NDArray[Any], pairs: MadePairs
-) -> tuple[FixedPairs | FreshPairs, FixedPairs]:
-    """Pairs to train on, and pairs held out for validation."""
+) -> tuple[FixedPairs | FreshPairs | DriftingPairs, FixedPairs | None]:
+    """Pairs to train on, and pairs held out for validation, if labels stay while ĥ moves."""
     preset, seed = ctx.preset, ctx.settings.seed
     if preset.pairs.every == 0:
         return pairs.load().split(preset.validation_share, seed)
+    if preset.pairs.labeling == "drift":
+        threads = ctx.settings.computing.threads
+        return preset.pairs.make(latents, seed, classes=ctx.classes, threads=threads), None
     labeling = _labeling(ctx, latents)
     held_out = one_round(latents, labeling, derive(seed, "validation"))
     _, validation = held_out.split(preset.validation_share, seed)
