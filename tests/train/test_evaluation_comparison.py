@@ -77,26 +77,38 @@ def test_losing_to_a_gaussian_is_said():
     assert worse_than_gaussian(table) == []
 
 
-def changed(run, **pairs):
+def real_of(run, stop_by, **pairs):
+    """Real latents of a run that was made with other options."""
     settings = json.loads((run / "run.json").read_text())
     settings["preset"]["pairs"] |= pairs
+    settings["preset"]["stop_by"] = stop_by
     (run / "run.json").write_text(json.dumps(settings))
-    return FinishedRun(run)
+    return Real.of_run(FinishedRun(run), None, 0)
 
 
-def test_held_out_latents_of_vectors_are_rows_that_no_pair_was_trained_on(vectors):
-    run = FinishedRun(vectors)
-    real = Real.of_run(run, None, 0)
-    assert real.what == "held-out rows, by whose loss training stopped"
-    trained_on = {row.tobytes() for row in real.training}
-    assert trained_on.isdisjoint(row.tobytes() for row in real.held_out)
-    assert len(real.training) + len(real.held_out) == len(run.latents)
+@pytest.mark.parametrize("every", [0, 1])
+def test_rows_that_measure_were_neither_trained_on_nor_stopped_by(vectors, every):
+    real, parts = real_of(vectors, "energy", every=every), FinishedRun(vectors).held_out
+    assert real.what == "held-out rows"
+    latents = FinishedRun(vectors).latents
+    np.testing.assert_array_equal(real.held_out, latents[parts.reported])
+    np.testing.assert_array_equal(real.training, latents[parts.training])
+    known = {row.tobytes() for row in latents[np.append(parts.training, parts.stopping)]}
+    assert known.isdisjoint(row.tobytes() for row in real.held_out)
 
 
-def test_fresh_pairs_with_a_validation_loss_train_on_all_rows(vectors):
-    real = Real.of_run(changed(vectors, every=1), None, 0)
-    assert real.what == "rows that were trained on too"
-    assert len(real.training) == 80
+@pytest.mark.parametrize(
+    ("stop_by", "pairs", "rows", "what"),
+    [
+        ("loss", {"every": 0}, (64, 16), "held-out rows, by whose loss training stopped"),
+        ("loss", {"every": 1}, (80, 16), "rows that were trained on too"),
+        ("energy", {"every": 1, "labeling": "clusters", "clusters": 2}, (80, 8), "rows that were"),
+    ],
+)
+def test_what_is_not_held_out_is_said(vectors, stop_by, pairs, rows, what):
+    real = real_of(vectors, stop_by, **pairs)
+    assert real.what.startswith(what)
+    assert (len(real.training), len(real.held_out)) == rows
 
 
 def test_synthetic_data_are_drawn_anew(gtn_train, tmp_path):

@@ -14,9 +14,9 @@ from gtn_train.evaluation.baselines import BASELINES
 from gtn_train.evaluation.comparison import Real
 from gtn_train.evaluation.evaluate_run import evaluate_run
 from gtn_train.evaluation.latents import (
+    StandardizedDistance,
     Standardizer,
     norm_statistics,
-    standardized_energy_distance,
 )
 from gtn_train.run.finished_run import FinishedRun
 from gtn_train.sampling.sample import sample_latents
@@ -38,9 +38,9 @@ def test_latents_are_measured(vectors, few):
     assert latents["norms"] == norm_statistics(generated, run.latents, center=True)
     real = Real.of_run(run, None, 3)
     line = found["comparison"]["generator"]
-    assert line["energy distance / √d"] == standardized_energy_distance(
-        generated, real.held_out, Standardizer(real.training)
-    )
+    assert line["energy distance / √d"] == StandardizedDistance(
+        real.held_out, Standardizer(real.training)
+    )(generated)
     assert list(found["comparison"]) == ["generator", *BASELINES, "two real samples"]
     assert found["copies"]["ratio"] == line["nearest row ratio"]
     kept = json.loads((vectors / "evaluation" / "none.json").read_text())
@@ -78,8 +78,8 @@ def test_without_test_images_training_images_are_named(images, few, finished):
     (images / "run.json").write_text(json.dumps(settings))
     found = evaluate_run(FinishedRun(images), "none")
     assert found["data"] == "60 generated against 60 training images"
-    assert found["latents"]["data"] == "12 held-out rows, by whose loss training stopped"
-    assert found["copies"]["held-out n"] == 12
+    assert found["latents"]["data"] == "6 held-out rows"
+    assert found["copies"]["held-out n"] == 6
 
 
 def test_a_folder_has_training_images_only(gtn_train, tmp_path, few):

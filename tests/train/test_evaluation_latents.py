@@ -12,6 +12,7 @@ from scipy import stats
 from gtn_label import quality
 from gtn_train.evaluation import latents as module
 from gtn_train.evaluation.latents import (
+    StandardizedDistance,
     Standardizer,
     coverage,
     energy_distance,
@@ -20,7 +21,6 @@ from gtn_train.evaluation.latents import (
     learnability,
     norm_statistics,
     share_inside,
-    standardized_energy_distance,
 )
 
 
@@ -156,11 +156,11 @@ def test_errors(message, call):
         call()
 
 
-def test_standardized_energy_distance_by_definition():
+def test_standardized_distance_by_definition():
     real, a, b = normal(50, 4) * [1, 2, 5, 10] + 3, normal(20, 4), normal(30, 4) + 1
     mean, deviation = real.mean(axis=0), real.std(axis=0)
     expected = energy_distance((a - mean) / deviation, (b - mean) / deviation) / 2
-    found = standardized_energy_distance(a, b, Standardizer(real))
+    found = StandardizedDistance(b, Standardizer(real))(a)
     assert found == pytest.approx(expected, rel=1e-12)
 
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ..data import SYNTHETIC
 from ..models.autoencoder import encode_all
+from ..run.held_out import trains_on_all
 from ..seeds import derive, random_numbers
-from .latents import Standardizer, norm_statistics, standardized_energy_distance
+from .latents import StandardizedDistance, Standardizer, norm_statistics
 from .neighbours import Memorisation, memorisation
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ class Real:
             Random seed of choices and draws.
         """
         preset, parts = run.settings.preset, run.held_out
-        # A validation loss holds pairs out, and fresh pairs bring their latents back.
-        every_row = preset.pairs.every > 0 and preset.stop_by == "loss"
+        every_row = trains_on_all(preset)
         rows = np.arange(len(run.latents)) if every_row else parts.training
         training = run.latents[rows]
         if test is not None:
@@ -76,11 +76,12 @@ class Real:
             fresh = SYNTHETIC[preset.data.name](n, derive(run.settings.seed, "held out", seed))
             return cls(rows, training, fresh, "fresh draws")
         held_out, what = parts.reported, "held-out rows"
-        if preset.stop_by == "loss":
+        if preset.stop_by != "energy":
             held_out = np.sort(np.concatenate([parts.stopping, parts.reported]))
-            what += ", by whose loss training stopped"
         if every_row:
             what = "rows that were trained on too"
+        elif preset.stop_by == "loss":
+            what += ", by whose loss training stopped"
         return cls(rows, training, run.latents[held_out], what)
 
 
@@ -109,38 +110,31 @@ def compare(
     """
     scale = Standardizer(real.training)
     training, held_out = scale(real.training), scale(real.held_out)
+    distance = StandardizedDistance(real.held_out[:ENERGY_ROWS], scale)
+
+    def line(rows: NDArray[Any], nearest_ratio: float) -> dict[str, Any]:
+        norms = norm_statistics(rows, real.training, center=True)
+        return {
+            ENERGY: energy(rows),
+            "mean norm ratio": norms["mean ratio"],
+            "spread of norms": norms["spread"],
+            "nearest row ratio": nearest_ratio,
+        }
+
+    def energy(rows: NDArray[Any]) -> float:
+        if min(len(rows), len(held_out)) < 2:
+            return float("nan")
+        return distance(rows[:ENERGY_ROWS])
+
     table: dict[str, dict[str, Any]] = {}
     nearest: list[Memorisation] = []
     for name, rows in methods.items():
         nearest.append(memorisation(scale(rows[:NEIGHBOUR_SAMPLES]), training, held_out))
-        ratio = nearest[-1].figures()["ratio"]
-        table[name] = _line(rows, real, scale, ratio)
+        table[name] = line(rows, nearest[-1].figures()["ratio"])
     count = min(len(training), max(len(real.held_out), 2), ENERGY_ROWS)
     some = np.sort(random_numbers(seed, "floor").permutation(len(training))[:count])
-    table[FLOOR] = {
-        **_line(real.held_out, real, scale, 1.0),
-        ENERGY: _energy(real.training[some], real, scale),
-    }
+    table[FLOOR] = {**line(real.held_out, 1.0), ENERGY: energy(real.training[some])}
     return table, nearest[0]
-
-
-def _line(
-    rows: NDArray[Any], real: Real, scale: Standardizer, nearest_ratio: float
-) -> dict[str, Any]:
-    norms = norm_statistics(rows, real.training, center=True)
-    return {
-        ENERGY: _energy(rows, real, scale),
-        "mean norm ratio": norms["mean ratio"],
-        "spread of norms": norms["spread"],
-        "nearest row ratio": nearest_ratio,
-    }
-
-
-def _energy(rows: NDArray[Any], real: Real, scale: Standardizer) -> float:
-    parts = rows[:ENERGY_ROWS], real.held_out[:ENERGY_ROWS]
-    if min(map(len, parts)) < 2:
-        return float("nan")
-    return standardized_energy_distance(*parts, scale)
 
 
 def worse_than_gaussian(table: Mapping[str, Mapping[str, Any]]) -> list[str]:

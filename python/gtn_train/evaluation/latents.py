@@ -20,6 +20,8 @@ from gtn_label.checks import as_integer, check_seed
 from ..seeds import random_numbers
 
 __all__ = [
+    "EnergyDistance",
+    "StandardizedDistance",
     "Standardizer",
     "coverage",
     "energy_distance",
@@ -28,7 +30,6 @@ __all__ = [
     "learnability",
     "norm_statistics",
     "share_inside",
-    "standardized_energy_distance",
 ]
 
 Rows = npt.NDArray[Any]
@@ -150,14 +151,31 @@ def energy_distance(a: Rows, b: Rows) -> float:
     >>> energy_distance(np.array([[0.0], [2.0]]), np.array([[5.0], [7.0]]))
     6.0
     """
-    a, b = _rows(a, "a"), _rows(b, "b")
-    if a.shape[1] != b.shape[1] or len(a) < 2 or len(b) < 2:
-        raise ValueError(
-            f"a and b must have the same columns and two rows at least, got shapes {a.shape} "
-            f"and {b.shape}"
-        )
-    within = sum(_distances(x, x) / (len(x) * (len(x) - 1)) for x in (a, b))
-    return 2 * _distances(a, b) / (len(a) * len(b)) - within
+    return EnergyDistance(b)(a)
+
+
+class EnergyDistance:
+    """Energy distance to one sample, whose own distances are computed once.
+
+    Parameters
+    ----------
+    b : [m >= 2, dim]
+        As in `energy_distance`.
+    """
+
+    def __init__(self, b: Rows) -> None:
+        self._b = _rows(b, "b")
+        self._within = _within(self._b)
+
+    def __call__(self, a: Rows) -> float:
+        """Measure another sample, [n >= 2, dim]."""
+        a, b = _rows(a, "a"), self._b
+        if a.shape[1] != b.shape[1] or len(a) < 2 or len(b) < 2:
+            raise ValueError(
+                f"a and b must have the same columns and two rows at least, got shapes {a.shape} "
+                f"and {b.shape}"
+            )
+        return 2 * _distances(a, b) / (len(a) * len(b)) - _within(a) - self._within
 
 
 class Standardizer:
@@ -193,19 +211,26 @@ class Standardizer:
         return raw
 
 
-def standardized_energy_distance(a: Rows, b: Rows, scale: Standardizer) -> float:
-    """Energy distance of two samples in standardised columns, over the root of the dimension.
+class StandardizedDistance:
+    """Energy distance to one sample in standardised columns, over the root of the dimension.
 
     Neither the unit nor the dimension of the latents changes its order of magnitude.
 
     Parameters
     ----------
-    a, b
-        As in `energy_distance`.
+    b : [m >= 2, dim]
+        As in `EnergyDistance`.
     scale : Standardizer
         Of the training rows.
     """
-    return energy_distance(scale(a), scale(b)) / float(np.sqrt(np.shape(a)[1]))
+
+    def __init__(self, b: Rows, scale: Standardizer) -> None:
+        self._scale = scale
+        self._distance = EnergyDistance(scale(b))
+
+    def __call__(self, a: Rows) -> float:
+        """Measure another sample, [n >= 2, dim]."""
+        return self._distance(self._scale(a)) / float(np.sqrt(np.shape(a)[1]))
 
 
 def share_inside(points: Rows, low: Any, high: Any, *, margin: float = 0.0) -> float:
@@ -281,6 +306,11 @@ def _distances(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
 
     step = max(1, BLOCK_VALUES // len(b))
     return float(sum(cdist(a[i : i + step], b).sum() for i in range(0, len(a), step)))
+
+
+def _within(a: npt.NDArray[np.float64]) -> float:
+    """Mean distance of two rows of one sample."""
+    return _distances(a, a) / max(1, len(a) * (len(a) - 1))
 
 
 def _rows(values: Any, name: str) -> npt.NDArray[np.float64]:

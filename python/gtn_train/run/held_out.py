@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..pairs.fixed import split_rows
+from .presets import Preset
 
-__all__ = ["HeldOut", "hold_out"]
+__all__ = ["HeldOut", "hold_out", "trains_on_all"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,13 @@ def hold_out(assignment: Any, share: float, seed: int) -> HeldOut:
     half = (len(held_out) + 1) // 2
     parts = training, held_out[:half], held_out[half:]
     return HeldOut(*(np.sort(latent_of[rows]).astype(np.int64) for rows in parts))
+
+
+def trains_on_all(preset: Preset) -> bool:
+    """Return True if a run's pairs come back to latents that its first round held out.
+
+    New rounds leave those out if the energy distance to them stops the training. Clusters are found
+    among all latents, and their rounds keep all.
+    """
+    leaves_out = preset.stop_by == "energy" and preset.pairs.labeling != "clusters"
+    return preset.pairs.every > 0 and not leaves_out
