@@ -24,16 +24,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.io.atomic import atomic_file
 from gtn_train.models.registry import make_model
 from gtn_train.pairs import FixedPairs, FreshPairs, Labeling, Pairs
-from gtn_train.pairs.mixture import Mixture
 from gtn_train.pairs.pair_options import one_round
 from gtn_train.report import figures
 from gtn_train.run.manifest import versions
 from gtn_train.run.presets import Preset
 from gtn_train.run.store import RunFolder
-from gtn_train.sampling.sample import sample_latents
+from gtn_train.sampling.sample import generate_latents
 from gtn_train.seeds import derive
 from gtn_train.training import TrainingOptions, TrainingResult, train_generator
 
@@ -107,14 +107,14 @@ class Trained:
     training_seconds: float
     history: list[dict[str, Any]]
 
-    def sample(self, n: int, seed: int, mixture: Mixture | None = None) -> Rows:
+    def sample(self, n: int, seed: int) -> Rows:
         """Generate n latents, float32 [n, dim], from sources that no training saw."""
-        return sample_of(self.generator, n, seed, mixture=mixture)
+        return sample_of(self.generator, n, seed)
 
 
-def sample_of(generator: Any, n: int, seed: int, *, mixture: Mixture | None = None) -> Rows:
+def sample_of(generator: Any, n: int, seed: int) -> Rows:
     """Generate n latents, float32 [n, dim], from sources that no training saw."""
-    return sample_latents(generator, n, derive(seed, "samples"), mixture=mixture)
+    return generate_latents(generator, draw_sources(n, generator.dim, derive(seed, "samples")))
 
 
 def train_on(

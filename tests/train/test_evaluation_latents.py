@@ -12,6 +12,8 @@ from scipy import stats
 from gtn_label import quality
 from gtn_train.evaluation import latents as module
 from gtn_train.evaluation.latents import (
+    StandardizedDistance,
+    Standardizer,
     coverage,
     energy_distance,
     intrinsic_dimension,
@@ -34,6 +36,7 @@ def test_norms_by_definition():
         "generated std": 0.5,
         "real mean": 3.0,
         "real std": 2.0,
+        "mean ratio": 2.5 / 3,
         "spread": 0.25,
     }
 
@@ -151,3 +154,18 @@ def test_a_sample_of_the_rows_is_chosen_by_seed():
 def test_errors(message, call):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_standardized_distance_by_definition():
+    real, a, b = normal(50, 4) * [1, 2, 5, 10] + 3, normal(20, 4), normal(30, 4) + 1
+    mean, deviation = real.mean(axis=0), real.std(axis=0)
+    expected = energy_distance((a - mean) / deviation, (b - mean) / deviation) / 2
+    found = StandardizedDistance(b, Standardizer(real))(a)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_constant_columns_are_only_centred():
+    scale = Standardizer(np.column_stack([[1.0, 3.0], [0.1, 0.1]]))
+    rows = np.array([[4.0, 1.1]])
+    np.testing.assert_allclose(scale(rows), [[2.0, 1.0]])
+    np.testing.assert_allclose(scale.undo(scale(rows)), rows)

@@ -12,6 +12,7 @@ import torch
 import training_cases as cases
 from forked import Forked
 
+from gtn_train.evaluation.latent_metric import latent_metric
 from gtn_train.models.registry import save_model
 from gtn_train.pairs import DriftingPairs, FixedPairs, FreshPairs
 from gtn_train.run.store import RunFolder
@@ -80,6 +81,33 @@ def test_a_round_that_follows_the_generator_is_resumed_from_its_start(tmp_path):
     with following() as pairs:
         start(RunFolder(tmp_path / "whole"), model=whole, pairs=pairs)
     assert cases.same(resumed, whole)
+
+
+def test_a_run_that_stops_by_samples_is_resumed(tmp_path):
+    def metric():
+        return latent_metric(cases.latents(), cases.latents(40) + 0.1, n=40, seed=2)
+
+    def interrupted():
+        plain, calls = metric(), []
+
+        def function(model):
+            calls.append(1)
+            if len(calls) == 4:
+                signal.raise_signal(signal.SIGINT)
+            return plain.function(model)
+
+        return replace(plain, function=function)
+
+    folder, resumed, whole = RunFolder(tmp_path / "run"), cases.generator(), cases.generator()
+    with pytest.raises(KeyboardInterrupt):
+        start(folder, metric=interrupted())
+    ours = start(folder, model=resumed, metric=metric(), resume=True)
+    theirs = start(RunFolder(tmp_path / "whole"), model=whole, metric=metric())
+    assert cases.same(resumed, whole)
+    assert (ours.best_epoch, ours.best_value) == (theirs.best_epoch, theirs.best_value)
+    other = latent_metric(cases.latents(), cases.latents(40) + 0.2, n=40, seed=2)
+    with pytest.raises(ValueError, match="holds the weights of an earlier run"):
+        start(folder, metric=other, resume=True)
 
 
 def following():

@@ -194,9 +194,10 @@ _GENERATOR = [
     _option(
         "--stop-by",
         type=click.Choice(STOP_BY),
-        help="Figure that selects the generator's best weights and stops training: the validation "
-        "loss, IS of 200 generated images, or FID of 1,000 against training images, after each "
-        "epoch. IS-Lite0 and FD-Lite0 replace IS and FID offline.  [default: loss]",
+        help="Figure that selects the generator's best weights and stops training: the energy "
+        "distance of samples to held-out latents, the validation loss, IS of 200 generated images, "
+        "or FID of 1,000 against training images, after each epoch. IS-Lite0 and FD-Lite0 replace "
+        "IS and FID offline.  [default: energy]",
     ),
     _option(
         "--weights",

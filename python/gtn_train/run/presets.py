@@ -16,7 +16,7 @@ from gtn_label.checks import as_integer, as_text
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..data import SET_NAMES, SYNTHETIC
-from ..evaluation import STOP_BY
+from ..evaluation import OF_IMAGES, STOP_BY
 from ..models.table2 import GENERATORS
 from ..pairs import PairOptions
 from ..training import TrainingOptions
@@ -104,8 +104,9 @@ class Preset:
         Size of the generator: see `models.generator.Generator`.
     generator_training : TrainingOptions
     stop_by : str
-        Figure that selects the generator's best weights and stops training early: the validation
-        loss, or a figure of generated images; one of `evaluation.STOP_BY`.
+        Figure that selects the generator's best weights and stops training early, one of
+        `evaluation.STOP_BY`: the energy distance of samples to held-out latents, the validation
+        loss, or a figure of generated images.
     validation_share : float
         Share of the images, and of the pairs, held out for validation.
     scale_labels : bool
@@ -127,7 +128,7 @@ class Preset:
     autoencoder: str | None = None
     latent_dim: int | None = None
     autoencoder_training: TrainingOptions | None = None
-    stop_by: str = "loss"
+    stop_by: str = "energy"
     validation_share: float = 0.2
     scale_labels: bool = True
 
@@ -154,7 +155,7 @@ class Preset:
             raise ArgumentError(
                 "stop_by", f"must be one of {', '.join(STOP_BY)}", repr(self.stop_by)
             )
-        if self.stop_by != "loss" and self.autoencoder is None:
+        if self.stop_by in OF_IMAGES and self.autoencoder is None:
             raise ArgumentError(
                 "stop_by", f"{self.stop_by!r} needs images, and the data are {self.data.name!r}"
             )
@@ -204,7 +205,9 @@ class Preset:
         TypeError, ValueError
             If it is not what `config` gives.
         """
-        content = dict(config) if isinstance(config, Mapping) else config
+        content: Any = config
+        if isinstance(config, Mapping):  # versions without a choice stopped by the loss
+            content = {"stop_by": "loss", **config}
         parts: dict[str, Any] = {
             "data": DataOptions,
             "pairs": PairOptions,

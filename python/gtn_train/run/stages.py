@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from gtn_label.arrays import convert
 from gtn_label.cli import console
+from gtn_label.errors import ArgumentError
 from gtn_label.io.files import read_array, write_pairs
 from gtn_label.progress import progress_bar
 from gtn_label.text import quoted
 
 from ..data import SYNTHETIC, open_vectors
+from ..evaluation.latent_metric import latent_metric
 from ..files import file_sha256, save_array
 from ..models import registry
 from ..models.autoencoder import encode_all
@@ -35,6 +37,7 @@ from ..report.sheets import sheet_names, write_samples
 from ..seeds import derive
 from ..training import Metric, TrainingResult, train_autoencoder, train_generator
 from .context import Context
+from .held_out import HeldOut, hold_out, trains_on_all
 from .manifest import Manifest, StageSpec
 from .store import RunFolder
 
@@ -213,7 +216,7 @@ def pairs(ctx: Context, latents: NDArray[Any]) -> MadePairs:
     )
 
     def make(folder: RunFolder) -> float:
-        labeling = _labeling(ctx, latents)
+        labeling = _labeling(ctx, latents, ctx.classes)
         labeling.check(latents)
         round_seed = derive(seed, "round", 0)
         began = time.perf_counter()
@@ -256,11 +259,11 @@ def pairs(ctx: Context, latents: NDArray[Any]) -> MadePairs:
     )
 
 
-def _labeling(ctx: Context, latents: NDArray[Any]) -> Labeling:
+def _labeling(ctx: Context, latents: NDArray[Any], classes: NDArray[np.int64] | None) -> Labeling:
     return ctx.preset.pairs.labeling_of(
         latents,
         ctx.settings.seed,
-        classes=ctx.classes,
+        classes=classes,
         threads=ctx.settings.computing.threads,
     )
 
@@ -300,7 +303,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
         classes = 0 if pairs.classes is None else int(pairs.classes.max()) + 1
         config = {"dim": latents.shape[1], **architecture, "classes": classes}
         model = registry.make_model("generator", config, derive(seed, "generator"))
-        metric = _metric(ctx, autoencoder, pairs)
+        metric = _metric(ctx, autoencoder, latents, pairs)
         rounds, validation = _rounds(ctx, latents, pairs)
         with rounds:
             result = train_generator(
@@ -326,31 +329,49 @@ def _rounds(
     preset, seed = ctx.preset, ctx.settings.seed
     if preset.pairs.every == 0:
         return pairs.load().split(preset.validation_share, seed)
+    classes = ctx.classes
+    if not trains_on_all(preset):
+        rows = _held_out(ctx, pairs).training
+        latents, classes = latents[rows], None if classes is None else classes[rows]
     if preset.pairs.labeling == "drift":
         threads = ctx.settings.computing.threads
-        return preset.pairs.make(latents, seed, classes=ctx.classes, threads=threads), None
-    labeling = _labeling(ctx, latents)
+        return preset.pairs.make(latents, seed, classes=classes, threads=threads), None
+    labeling = _labeling(ctx, latents, classes)
     held_out = one_round(latents, labeling, derive(seed, "validation"))
     _, validation = held_out.split(preset.validation_share, seed)
     return FreshPairs(latents, labeling, every=preset.pairs.every, seed=seed), validation
 
 
-def _metric(ctx: Context, autoencoder: Any, pairs: MadePairs) -> Metric | None:
+def _held_out(ctx: Context, pairs: MadePairs) -> HeldOut:
+    assignment = read_made(pairs.path)["assignment"]
+    return hold_out(assignment, ctx.preset.validation_share, ctx.settings.seed)
+
+
+def _metric(
+    ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: MadePairs
+) -> Metric | None:
     """The figure that decides which weights are best; None for the validation loss."""
-    if ctx.preset.stop_by == "loss" or ctx.images is None:
+    common: dict[str, Any] = {
+        "classes": pairs.classes,
+        "mixture": pairs.mixture,
+        "seed": derive(ctx.settings.seed, "metric"),
+    }
+    if ctx.preset.stop_by == "energy":
+        parts = _held_out(ctx, pairs)
+        if len(parts.stopping) < 2:
+            raise ArgumentError(
+                "stop_by",
+                "must not be 'energy' with fewer than 3 held-out latents",
+                f"{len(latents)} latents in all",
+                "stop by 'loss'",
+            )
+        return latent_metric(latents[parts.training], latents[parts.stopping], **common)
+    if ctx.images is None or ctx.preset.stop_by == "loss":
         return None
     from ..evaluation.stop_metric import named_metric
 
     ctx.load_extractor()
-    return named_metric(
-        ctx.preset.stop_by,
-        ctx.extractor,
-        autoencoder,
-        ctx.images.images,
-        classes=pairs.classes,
-        mixture=pairs.mixture,
-        seed=derive(ctx.settings.seed, "metric"),
-    )
+    return named_metric(ctx.preset.stop_by, ctx.extractor, autoencoder, ctx.images.images, **common)
 
 
 # ---------------------------------------------------------------------------------------- samples
