@@ -175,6 +175,12 @@ _GENERATOR = [
         metavar="N",
         help="Number of hidden layers, from the first, with batch normalisation.",
     ),
+    _option(
+        "--slope",
+        type=float,
+        metavar="X",
+        help="Slope of the generator's LeakyReLU below zero; the paper's is 0.5.",
+    ),
     _option("--batch-size", type=_COUNT, metavar="N", help="Pairs in a step of the generator."),
     _option(
         "--learning-rate", type=float, metavar="X", help="Adam's learning rate for the generator."
@@ -325,7 +331,7 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     def asked(*names: str) -> dict[str, Any]:
         return {name: given[name] for name in names if given.get(name) is not None}
 
-    changes: dict[str, Any] = asked("layers", "width", "batch_norm_layers", "stop_by")
+    changes: dict[str, Any] = asked("layers", "width", "batch_norm_layers", "slope", "stop_by")
     if "layers" in changes and "batch_norm_layers" not in changes:
         changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)

@@ -27,7 +27,7 @@ _OF_GENERATOR = frozenset(["batch_size", "learning_rate", "learning_rate_decay",
 _OPTIONS = _OF_GENERATOR | {
     *("set", "n", "key", "seed", "latent_dim", "labeling", "clusters", "order", "cone", "center"),
     *("standardize", "by_class", "every", "layers", "width", "stop_by", "precision"),
-    *("tolerance", "transport_batch", "round_size", "by_prices", "batch_norm_layers"),
+    *("tolerance", "transport_batch", "round_size", "by_prices", "batch_norm_layers", "slope"),
 }
 
 
