@@ -43,7 +43,7 @@ from gtn_train.seeds import derive, random_numbers
 Rows = npt.NDArray[Any]
 
 N_SAMPLES = 10_000
-NETWORK = {"layers": 4, "width": 256, "batch_norm_layers": 0}
+NETWORK = {"layers": 7, "width": 256, "batch_norm_layers": 0, "slope": 0.1}
 LAST_RATE = 0.01  # learning rate of the last epoch, over that of the first
 
 
@@ -69,7 +69,7 @@ class Kind:
     drift: dict[str, Any] = field(default_factory=dict)
     rounds: float = 1
     decay: bool = True
-    network: dict[str, int] = field(default_factory=dict)
+    network: dict[str, float] = field(default_factory=dict)
 
 
 def optimal(**options: Any) -> Labeling:
@@ -90,10 +90,11 @@ KINDS: dict[str, Kind] = {
     "drift, 1 epoch a round": Kind(drift={"every": 1}),
     "drift, 10 epochs a round": Kind(drift={"every": 10}),
     "drift, no decay": Kind(decay=False),
-    "drift, batch norm": Kind(network={"batch_norm_layers": 3}),
-    "drift, 7 layers of 50": Kind(network={"layers": 7, "width": 50}),
-    "drift, 7 layers of 256": Kind(network={"layers": 7}),
-    "drift, 4 layers of 512": Kind(network={"width": 512}),
+    "drift, batch norm": Kind(network={"batch_norm_layers": 6}),
+    "drift, 7 layers of 50": Kind(network={"width": 50}),
+    "drift, 4 layers": Kind(network={"layers": 4}),
+    "drift, slope 0.5": Kind(network={"slope": 0.5}),
+    "drift, width 512": Kind(network={"width": 512}),
 }
 FIRST = ("Algorithm 1", "norm_desc, cone 8", "optimal", "drift")
 

@@ -118,7 +118,7 @@ def sample_of(generator: Any, n: int, seed: int) -> Rows:
 
 
 def train_on(
-    pairs: Pairs, network: Mapping[str, int], options: TrainingOptions, seed: int
+    pairs: Pairs, network: Mapping[str, float], options: TrainingOptions, seed: int
 ) -> tuple[Any, TrainingResult]:
     """Train a generator on pairs, and leave no files.
 
@@ -126,7 +126,7 @@ def train_on(
     ----------
     pairs : Pairs
     network : dict
-        "layers", "width" and "batch_norm_layers".
+        "layers", "width", "batch_norm_layers" and, perhaps, "slope".
     options : TrainingOptions
     seed : int
         Random seed of the weights.

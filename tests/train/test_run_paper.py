@@ -68,3 +68,18 @@ def test_other_options_change_what_the_paper_has(gtn_train, tmp_path):
     gtn_train.ok("fit", "--out", out, "--paper", "--width", 9, "--generator-epochs", 1, "--resume")
     assert RunFolder(out / "generator").read_config()["model"]["width"] == 9
     assert RunSettings.read(out).preset.pairs == PairOptions()
+
+
+def test_network_and_stopping_have_options(gtn_train, tmp_path):
+    data, out = write_vectors(tmp_path / "v.npy"), tmp_path / "run"
+    given = ("--preset", "vectors", "--data", data, "--out", out, "--generator-epochs", 1)
+    gtn_train.ok("fit", *given, "--batch-norm-layers", 1, "--patience", 0, "--slope", 0.1)
+    config = RunFolder(out / "generator").read_config()
+    assert config["model"]["batch_norm_layers"] == 1
+    assert config["model"]["slope"] == 0.1
+    assert config["options"]["patience"] is None
+    refusal = gtn_train.refused("fit", "--out", out, "--batch-norm-layers", 0, "--patience", 4)
+    assert "--batch-norm-layers was 1 and is 0" in refusal
+    assert "--patience was not given and is 4" in refusal
+    assert "--slope was 0.1 and is 0.2" in gtn_train.refused("fit", "--out", out, "--slope", 0.2)
+    assert "--slope must be between 0 and 1" in gtn_train.refused("fit", *given, "--slope", 2)

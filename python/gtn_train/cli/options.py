@@ -169,6 +169,18 @@ _GENERATOR = [
     _option(
         "--width", type=_COUNT, metavar="N", help="Units in each hidden layer of the generator."
     ),
+    _option(
+        "--batch-norm-layers",
+        type=Integer(min=0),
+        metavar="N",
+        help="Number of hidden layers, from the first, with batch normalisation.",
+    ),
+    _option(
+        "--slope",
+        type=float,
+        metavar="X",
+        help="Slope of the generator's LeakyReLU below zero; the paper's is 0.5.",
+    ),
     _option("--batch-size", type=_COUNT, metavar="N", help="Pairs in a step of the generator."),
     _option(
         "--learning-rate", type=float, metavar="X", help="Adam's learning rate for the generator."
@@ -178,6 +190,12 @@ _GENERATOR = [
         type=float,
         metavar="X",
         help="Factor on the generator's learning rate after each epoch.",
+    ),
+    _option(
+        "--patience",
+        type=Integer(min=0),
+        metavar="N",
+        help="Stop the generator after N evaluations in a row without improvement; 0: never.",
     ),
     _option(
         "--stop-by",
@@ -313,12 +331,14 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     def asked(*names: str) -> dict[str, Any]:
         return {name: given[name] for name in names if given.get(name) is not None}
 
-    changes: dict[str, Any] = asked("layers", "width", "stop_by")
-    if "layers" in changes:
+    changes: dict[str, Any] = asked("layers", "width", "batch_norm_layers", "slope", "stop_by")
+    if "layers" in changes and "batch_norm_layers" not in changes:
         changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)
     changes["pairs"] = replace(pairs, **asked(*_OF_PAIRS))
     training = asked("batch_size", "learning_rate", "learning_rate_decay")
+    if given.get("patience") is not None:
+        training["patience"] = given["patience"] or None
     if given.get("generator_epochs") is not None:
         training["max_epochs"] = given["generator_epochs"]
     changes["generator_training"] = replace(start.generator_training, **training)

@@ -68,4 +68,5 @@ def as_in_paper(name: str, start: Preset | None = None) -> Preset:
         stop_by="IS" if by_score else "loss",
         validation_share=0.1 if name == "uniform" else 0.2,
         scale_labels=False,
+        slope=0.5,
     )

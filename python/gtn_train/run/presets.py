@@ -102,6 +102,8 @@ class Preset:
     pairs : PairOptions
     layers, width, batch_norm_layers : int
         Size of the generator: see `models.generator.Generator`.
+    slope : float
+        Slope of the generator's LeakyReLU below zero; the paper's is 0.5.
     generator_training : TrainingOptions
     stop_by : str
         Figure that selects the generator's best weights and stops training early, one of
@@ -131,6 +133,7 @@ class Preset:
     stop_by: str = "energy"
     validation_share: float = 0.2
     scale_labels: bool = True
+    slope: float = 0.5
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -159,6 +162,8 @@ class Preset:
             raise ArgumentError(
                 "stop_by", f"{self.stop_by!r} needs images, and the data are {self.data.name!r}"
             )
+        if not 0 <= self.slope <= 1:
+            raise ArgumentError("slope", "must be between 0 and 1", repr(self.slope))
         if not 0 < self.validation_share < 1:
             raise ArgumentError(
                 "validation_share", "must be between 0 and 1", repr(self.validation_share)
@@ -192,8 +197,9 @@ class Preset:
     def config(self) -> dict[str, Any]:
         """All of it, in JSON types."""
         found = {**asdict(self), "pairs": self.pairs.config()}
-        if self.scale_labels:  # runs of versions that had no choice stay valid
-            del found["scale_labels"]
+        for name, former in _FORMER.items():  # runs of versions that had no choice stay valid
+            if found[name] == former:
+                del found[name]
         return found
 
     @classmethod
@@ -221,6 +227,7 @@ class Preset:
         return from_section(cls, content, "preset")
 
 
+_FORMER = {"scale_labels": True, "slope": 0.5}
 _NONE = type(None)
 _KINDS: dict[str, tuple[type, ...]] = {
     "summary": (str,),
@@ -231,6 +238,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "autoencoder_training": (TrainingOptions, _NONE),
     "validation_share": (float,),
     "scale_labels": (bool,),
+    "slope": (float,),
 }
 
 

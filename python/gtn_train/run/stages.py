@@ -281,6 +281,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
         "layers": preset.layers,
         "width": preset.width,
         "batch_norm_layers": preset.batch_norm_layers,
+        **({} if preset.slope == 0.5 else {"slope": preset.slope}),
     }
     spec = StageSpec(
         "generator",
