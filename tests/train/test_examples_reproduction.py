@@ -226,3 +226,24 @@ def test_numbers_that_are_not_finite_are_not_written(tmp_path, load):
     assert study.read(tmp_path / "a.json") == {"x": 1}
     assert study.read(tmp_path / "b.json") == {}
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_the_authors_arithmetic_is_algorithm_1_where_nothing_ties(load):
+    study = load("uniform_square")
+    latents = np.random.default_rng(5).normal(size=(300, 6))
+    made = study.AuthorsArithmetic().label(latents, seed=1)
+    exact = study.PairOptions(standardize=True).labeling_of(latents, 0).label(latents, 1)
+    np.testing.assert_array_equal(made.assignment, exact.assignment)
+
+
+def test_the_authors_arithmetic_ties_where_latents_are_dense(load):
+    study = load("uniform_square")
+    latents = study.uniform_square(20_000, seed=1)
+    made = study.AuthorsArithmetic().label(latents, seed=1)
+    exact = study.PairOptions(standardize=True).labeling_of(latents, 0).label(latents, 1)
+    correlation = {}
+    for name, labeled in (("float32", made), ("exact", exact)):
+        assert sorted(labeled.assignment) == list(range(20_000))
+        labels = study.standardized(latents)[labeled.assignment]
+        correlation[name] = study.spearman(study.norms(labeled.sources), study.norms(labels))
+    assert correlation["float32"] > correlation["exact"] + 0.1

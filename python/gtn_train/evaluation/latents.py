@@ -30,6 +30,7 @@ __all__ = [
     "learnability",
     "norm_statistics",
     "share_inside",
+    "uniformity",
 ]
 
 Rows = npt.NDArray[Any]
@@ -277,12 +278,44 @@ def coverage(points: Rows, low: Any, high: Any, *, bins: int = 20) -> float:
     0.5
     """
     points, bins = _rows(points, "points"), as_integer(bins, "bins", 1)
-    filled = cells = 0
-    for corner, opposite in _boxes(low, high, points.shape[1]):
-        counts, _ = np.histogramdd(points, bins, list(zip(corner, opposite, strict=True)))
-        filled += int(np.count_nonzero(counts))
-        cells += counts.size
-    return filled / cells
+    counts = _cell_counts(points, low, high, bins)
+    return int(np.count_nonzero(counts)) / counts.size
+
+
+def uniformity(points: Rows, low: Any, high: Any, *, bins: int = 20) -> float:
+    """Pearson's χ² of the counts in equal cells, over its degrees of freedom.
+
+    Independent uniform points of the boxes have 1 on average, and a set with thin or hollow places
+    has more. Points outside the boxes count in n, and so make it larger.
+
+    Parameters
+    ----------
+    points : [n, dim]
+    low, high, bins
+        As in `coverage`; give several points a cell. At least two cells in all.
+
+    Examples
+    --------
+    >>> uniformity(np.array([[0.1], [0.2], [0.6], [0.9]]), [0.0], [1.0], bins=2)
+    0.0
+    """
+    points, bins = _rows(points, "points"), as_integer(bins, "bins", 1)
+    counts = _cell_counts(points, low, high, bins)
+    if counts.size < 2:
+        raise ValueError("uniformity needs at least two cells, got 1")
+    expected = len(points) / counts.size
+    return float(((counts - expected) ** 2 / expected).sum() / (counts.size - 1))
+
+
+def _cell_counts(
+    points: npt.NDArray[np.float64], low: Any, high: Any, bins: int
+) -> npt.NDArray[np.float64]:
+    """Points in each cell of each box."""
+    counts = [
+        np.histogramdd(points, bins, list(zip(corner, opposite, strict=True)))[0].ravel()
+        for corner, opposite in _boxes(low, high, points.shape[1])
+    ]
+    return np.concatenate(counts)
 
 
 def ks_distance(

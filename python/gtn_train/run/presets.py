@@ -323,7 +323,8 @@ PRESETS: dict[str, Preset] = {
         summary="two disjoint squares from a mixture of two normals, which the generator is told "
         "apart (Fig. 9, but for that)",
         data=DataOptions("two-squares", n=100_000),
-        pairs=replace(_FEW_DIMENSIONS, labeling="clusters", clusters=2, by_class=True),
+        # In descending order the middle of both squares stays hollow (docs/reproduction.md).
+        pairs=PairOptions("clusters", cone=16, standardize=True, clusters=2, by_class=True),
         layers=6,
         width=50,
         batch_norm_layers=5,
