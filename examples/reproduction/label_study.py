@@ -41,11 +41,11 @@ from gtn_train.evaluation.extractors import lite0
 from gtn_train.evaluation.images import extract, frechet_distance
 from gtn_train.evaluation.latents import energy_distance, norm_statistics
 from gtn_train.models.autoencoder import decode_all
-from gtn_train.pairs import Algorithm1, Labeled, Labeling
+from gtn_train.pairs import Algorithm1, Labeled, Labeling, Optimal
 from gtn_train.pairs.labelings import standardized
 from gtn_train.pairs.rows import cosines_of
 from gtn_train.run.finished_run import FinishedRun
-from gtn_train.run.presets import PRESETS
+from gtn_train.run.paper import as_in_paper
 from gtn_train.seeds import derive, random_numbers
 
 Rows = npt.NDArray[Any]
@@ -121,15 +121,24 @@ class MinibatchTransport:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of pairs: a labeling, and the epochs in a round (0: all)."""
+    """A kind of pairs: a labeling of a run's seed, and the epochs in a round (0: all)."""
 
-    labeling: Labeling
+    labeling: Labeling | Callable[[int], Labeling]
     every: int = 0
+
+    def of_seed(self, seed: int) -> Labeling:
+        """Give the labeling of a run."""
+        return self.labeling(seed) if callable(self.labeling) else self.labeling
 
 
 def algorithm1(every: int = 0, **options: Any) -> Kind:
     """Algorithm 1 of standardised latents, unless `options` say otherwise."""
     return Kind(Algorithm1(threads=1, **{"standardize": True, **options}), every)
+
+
+def optimal_by_prices(seed: int) -> Labeling:
+    """Optimal transport in the first round, and its semi-discrete map in later ones."""
+    return Optimal(standardize=True, threads=1, prices_of=derive(seed, "round", 0))
 
 
 PAIRS: dict[str, Kind] = {
@@ -152,6 +161,8 @@ PAIRS: dict[str, Kind] = {
     "fresh, norm_desc, cone 16": algorithm1(1, order="norm_desc", cone=16),
     "minibatch transport": Kind(MinibatchTransport()),
     "fresh minibatch transport": Kind(MinibatchTransport(), 10),
+    "optimal": Kind(Optimal(standardize=True, threads=1)),
+    "optimal, fresh by prices": Kind(optimal_by_prices, 1),
 }
 
 
@@ -283,9 +294,9 @@ def main() -> None:
 
 def study(data: str, asked: Any) -> None:
     """Run the kinds of pairs that one data set lacks."""
-    network = {**network_of(PRESETS["mnist"]), "width": asked.width}
+    network = {**network_of(as_in_paper("mnist")), "width": asked.width}
     options = training_of(
-        PRESETS["mnist"], 0, asked.epochs, learning_rate=1e-3, learning_rate_decay=0.95
+        as_in_paper("mnist"), 0, asked.epochs, learning_rate=1e-3, learning_rate_decay=0.95
     )
     settings = {"n": asked.n, "epochs": asked.epochs, "network": network}
     file = asked.out / f"label_study_{data.replace('-', '_')}_{asked.n}.json"
@@ -307,7 +318,7 @@ def study(data: str, asked: Any) -> None:
         for name in names:
             kind = PAIRS[name]
             own = replace(options, seed=seed)
-            trained = train(rows, kind.labeling, network, own, every=kind.every, seed=seed)
+            trained = train(rows, kind.of_seed(seed), network, own, every=kind.every, seed=seed)
             about = {"n": len(rows), "rounds": trained.rounds}
             found = measures(trained, test, seed)
             if decoded:

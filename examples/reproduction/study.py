@@ -24,18 +24,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gtn_label.arrays.sources import draw_sources
 from gtn_label.io.atomic import atomic_file
 from gtn_train.models.registry import make_model
-from gtn_train.pairs import FixedPairs, FreshPairs, Labeling
-from gtn_train.pairs.mixture import Mixture
+from gtn_train.pairs import FixedPairs, FreshPairs, Labeling, Pairs
 from gtn_train.pairs.pair_options import one_round
 from gtn_train.report import figures
 from gtn_train.run.manifest import versions
 from gtn_train.run.presets import Preset
 from gtn_train.run.store import RunFolder
-from gtn_train.sampling.sample import sample_latents
+from gtn_train.sampling.sample import generate_latents
 from gtn_train.seeds import derive
-from gtn_train.training import TrainingOptions, train_generator
+from gtn_train.training import TrainingOptions, TrainingResult, train_generator
 
 __all__ = [
     "Trained",
@@ -44,7 +44,9 @@ __all__ = [
     "network_of",
     "options_of",
     "read",
+    "sample_of",
     "train",
+    "train_on",
     "training_of",
     "write_figure",
     "write_numbers",
@@ -105,9 +107,38 @@ class Trained:
     training_seconds: float
     history: list[dict[str, Any]]
 
-    def sample(self, n: int, seed: int, mixture: Mixture | None = None) -> Rows:
+    def sample(self, n: int, seed: int) -> Rows:
         """Generate n latents, float32 [n, dim], from sources that no training saw."""
-        return sample_latents(self.generator, n, derive(seed, "samples"), mixture=mixture)
+        return sample_of(self.generator, n, seed)
+
+
+def sample_of(generator: Any, n: int, seed: int) -> Rows:
+    """Generate n latents, float32 [n, dim], from sources that no training saw."""
+    return generate_latents(generator, draw_sources(n, generator.dim, derive(seed, "samples")))
+
+
+def train_on(
+    pairs: Pairs, network: Mapping[str, float], options: TrainingOptions, seed: int
+) -> tuple[Any, TrainingResult]:
+    """Train a generator on pairs, and leave no files.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    network : dict
+        "layers", "width", "batch_norm_layers" and, perhaps, "slope".
+    options : TrainingOptions
+    seed : int
+        Random seed of the weights.
+
+    Returns
+    -------
+    generator : gtn_train.models.generator.Generator
+    result : TrainingResult
+    """
+    generator = make_model("generator", {"dim": pairs.dim, **network}, seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        return generator, train_generator(generator, pairs, RunFolder(scratch), options)
 
 
 def train(
@@ -141,11 +172,10 @@ def train(
     else:
         pairs = one_round(latents, labeling, derive(seed, "round", 0))
     seconds = time.perf_counter() - began
-    generator = make_model("generator", {"dim": latents.shape[1], **network}, seed)
-    with pairs, tempfile.TemporaryDirectory() as scratch:
+    with pairs:
         rows = pairs.epoch(1)
         first = rows.sources.numpy(), rows.labels.numpy()
-        result = train_generator(generator, pairs, RunFolder(scratch), options)
+        generator, result = train_on(pairs, network, options, seed)
         rounds = pairs.round_of(result.epochs) + 1
         if isinstance(pairs, FreshPairs):
             seconds = sum(pairs.stats(number)["seconds"] for number in range(rounds))

@@ -36,7 +36,6 @@ from gtn_train.models.registry import make_model
 from gtn_train.report import figures
 from gtn_train.run.presets import PRESETS
 from gtn_train.run.store import RunFolder
-from gtn_train.sampling.sample import sample_latents
 from gtn_train.seeds import derive, random_numbers
 from gtn_train.training import TrainingOptions, train_autoencoder
 
@@ -134,7 +133,7 @@ def _generate(
     )
     labeling = pairs.labeling_of(latents, seed)
     trained = train(latents, labeling, GENERATOR, options, every=pairs.every, seed=seed)
-    generated = sample_latents(trained.generator, n, derive(seed, "samples"))
+    generated = trained.sample(n, seed)
     return generated, {
         "norms": norm_statistics(generated, latents, center=True),
         "labeling_seconds": round(trained.labeling_seconds, 2),

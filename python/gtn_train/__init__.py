@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Algorithm1",
     "Clusters",
+    "DriftingPairs",
     "FinishedRun",
     "FixedPairs",
     "FreshPairs",
+    "Optimal",
     "Quantile",
     "RunFolder",
     "TrainingOptions",
@@ -43,9 +45,11 @@ __getattr__, __dir__ = lazy_names(
     {
         "Algorithm1": "pairs.labelings",
         "Clusters": "pairs.labelings",
+        "DriftingPairs": "pairs.drifting",
         "FinishedRun": "run.finished_run",
         "FixedPairs": "pairs.fixed",
         "FreshPairs": "pairs.fresh",
+        "Optimal": "pairs.optimal",
         "Quantile": "pairs.labelings",
         "RunFolder": "run.store",
         "TrainingOptions": "training.training_options",

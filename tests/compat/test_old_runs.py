@@ -40,9 +40,21 @@ from old_files import (
 from safetensors.numpy import load
 
 from gtn_label import Matching
+from gtn_label.checks import check_seed
 
 STAGES = ("autoencoder", "latents", "pairs", "generator", "samples")
 DATA_OF = {"vectors": "v.npy", "squares": None, "images": "mnist"}
+FORMER_STOP = ("--stop-by", "loss")  # the default of earlier versions
+FORMER_PRESETS = {  # earlier defaults of presets, where others have taken their place
+    "vectors": (
+        *("--labeling", "algorithm1", "--order", "norm_desc", "--cone", "8"),
+        *("--batch-norm-layers", "2", "--slope", "0.5", "--batch-size", "128"),
+        *("--learning-rate-decay", "0.95", "--patience", "10"),
+    ),
+    "squares": ("--order", "norm_desc", "--cone", "8"),
+}
+# Now in standardised columns and from held-out rows; copies are looked for in latents.
+MEASURED_OTHERWISE = ("latents: energy distance", "copies: ")
 Command = Callable[..., tuple[str, list[str]]]
 
 
@@ -63,6 +75,17 @@ def runs(unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(unpacked, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def former_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw samples from the stream of earlier versions, which was `match`'s own.
+
+    The frozen samples and figures are those of that stream. Samples have a stream of their own now,
+    on purpose (tests/train/test_sampling_sample.py); everything else must give the same numbers.
+    """
+    for module in ("sample", "interpolation"):
+        monkeypatch.setattr(f"gtn_train.sampling.{module}.sampling_seed", check_seed)
 
 
 @pytest.fixture
@@ -195,8 +218,9 @@ def test_the_same_figures_are_measured(
     settings.write_text(settings.read_text().replace(FORMER_PLACE, str(runs)))
     printed, _ = gtn_train(*EVALUATED[name], "--accelerator", "cpu")
     found, known = flat(json.loads(printed)), flat(expected()["evaluations"][name])
-    assert list(found) == list(known)
     for key, value in known.items():
+        if key.startswith(MEASURED_OTHERWISE):
+            continue
         if isinstance(value, float):
             close(found[key], value, same_machine, rtol=1e-3, atol=1e-4)
         else:
@@ -250,7 +274,8 @@ def test_a_run_from_before_stop_by_gives_the_same_samples(
 def test_a_new_run_is_as_the_old_one(
     runs: Path, gtn_train: Command, same_machine: bool, name: str
 ) -> None:
-    gtn_train("fit", "-q", *FITTED[name], "--out", "new", *SMALL_GENERATOR)
+    former = (*FORMER_PRESETS[name], *FORMER_STOP)
+    gtn_train("fit", "-q", *FITTED[name], "--out", "new", *SMALL_GENERATOR, *former)
     new, old = runs / "new", runs / name
     assert files(new).keys() == files(old).keys()
     ours, theirs = manifests(new), manifests(old)
@@ -280,7 +305,7 @@ def test_a_new_run_of_images_is_as_the_old_one(
     runs: Path, gtn_train: Command, same_machine: bool
 ) -> None:
     """On other machines only the first stage is compared: last bits of latents may change pairs."""
-    gtn_train("fit", "-q", *FITTED["images"], "--out", "new", *SMALL_GENERATOR)
+    gtn_train("fit", "-q", *FITTED["images"], "--out", "new", *SMALL_GENERATOR, *FORMER_STOP)
     same_metrics(runs / "new" / "autoencoder" / "metrics.jsonl", runs / FRESH, same_machine)
     if same_machine:
         made = files(runs / "new")

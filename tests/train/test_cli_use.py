@@ -85,7 +85,7 @@ def test_samples_by_class(gtn_train, by_class, tmp_path):
         assert sheet.size == (10 * 10 + 2, 2 * 10 + 2), "a column has a class"
 
 
-def test_classes_that_the_data_lack_are_never_drawn(gtn_train, tmp_path, monkeypatch):
+def test_classes_that_the_data_lack_are_never_drawn(gtn_train, tmp_path, monkeypatch, moments):
     """Folders' classes are dense, those of a file of labels need not be."""
     data = write_mnist(tmp_path / "data")
     path = data / "MNIST" / "raw" / "train-labels-idx1-ubyte"
@@ -105,7 +105,7 @@ def test_classes_that_the_data_lack_are_never_drawn(gtn_train, tmp_path, monkeyp
     monkeypatch.setattr(sample, "generate_latents", remembered)
     monkeypatch.chdir(tmp_path)
     gtn_train.ok("sample", out, "--n", 10)
-    gtn_train.ok("evaluate", out, "--extractor", "none", "--n", 30)
+    gtn_train.ok("evaluate", out, "--extractor", "lite0", "--n", 30)
     in_turn, latents, images = asked
     assert [part.tolist() for part in in_turn] == [[2, 7], [5, 5]]
     assert latents[0].tolist() == images[0].tolist() == [2, 7]
@@ -199,9 +199,14 @@ def test_evaluate_prints_a_table_or_json(gtn_train, images, tmp_path, moments):
     assert re.search(r"^data +10 generated against 10 test images$", table, re.MULTILINE)
     assert re.search(r"^images: FD-Moments +[\d.e+-]+$", table, re.MULTILINE)
     assert re.search(r"^latents: norms: spread +[\d.e+-]+$", table, re.MULTILINE)
+    heading, *lines = table.partition("\n\n")[2].splitlines()
+    assert heading.split("  ")[-1] == "recall"
+    assert [line.split("  ")[0] for line in lines][::4] == ["generator", "two real samples"]
     done = gtn_train.ok(*given, "--json")
     found = json.loads(done.out)
-    assert done.err == ""
+    said = [f"gtn-train: warning: {line}" for line in found["warnings"]]
+    assert done.err.splitlines() == said
+    assert said, "a generator of two epochs is worse than a Gaussian"
     kept = json.loads((images / "evaluation" / "lite0.json").read_text())
     assert found == {name: kept[name] for name in found}
     refusal = gtn_train.refused(*given, "--weights", "x")
@@ -236,9 +241,12 @@ def test_a_report_of_images(gtn_train, images, tmp_path, moments):
         "mnist: run",
         "Not evaluated",
         "N = 10, by Moments",
+        "Warning: the generator is worse than one Gaussian",
+        "Compared: FD-Moments",
+        "training rows with noise (a copy)",
         "10 generated against 10 test images",
         'alt="Samples"',
-        'alt="Samples nearest to a training image, above it"',
+        'alt="Samples nearest to a training row, above its image"',
         'alt="autoencoder: loss"',
         'alt="generator: loss"',
         "rounds of pairs",

@@ -10,8 +10,14 @@ from command_cases import files, write_folder, write_mnist
 from stand_ins import Moments
 
 from gtn_train.evaluation import evaluate_run as module
+from gtn_train.evaluation.baselines import BASELINES
+from gtn_train.evaluation.comparison import Real
 from gtn_train.evaluation.evaluate_run import evaluate_run
-from gtn_train.evaluation.latents import energy_distance, norm_statistics
+from gtn_train.evaluation.latents import (
+    StandardizedDistance,
+    Standardizer,
+    norm_statistics,
+)
 from gtn_train.run.finished_run import FinishedRun
 from gtn_train.sampling.sample import sample_latents
 from gtn_train.seeds import derive
@@ -26,14 +32,17 @@ def few(monkeypatch):
 def test_latents_are_measured(vectors, few):
     run = FinishedRun(vectors)
     found = evaluate_run(run, "none", seed=3)
-    assert set(found) == {"latents"}
+    assert set(found) == {"latents", "comparison", "copies", "warnings"}
     latents = found["latents"]
     generated = sample_latents(run.generator, 300, derive(3, "latents"))
     assert latents["norms"] == norm_statistics(generated, run.latents, center=True)
-    order = np.random.Generator(np.random.Philox(derive(3, "real"))).permutation(80)
-    halves = run.latents[order[:40]], run.latents[order[40:]]
-    assert latents["energy distance"] == energy_distance(generated, halves[0])
-    assert latents["energy distance of real from real"] == energy_distance(*halves)
+    real = Real.of_run(run, None, 3)
+    line = found["comparison"]["generator"]
+    assert line["energy distance / √d"] == StandardizedDistance(
+        real.held_out, Standardizer(real.training)
+    )(generated)
+    assert list(found["comparison"]) == ["generator", *BASELINES, "two real samples"]
+    assert found["copies"]["ratio"] == line["nearest row ratio"]
     kept = json.loads((vectors / "evaluation" / "none.json").read_text())
     assert kept["latents"] == latents
     assert kept["seed"] == 3
@@ -47,7 +56,14 @@ def test_images_are_measured_by_a_network_against_test_images(images, few):
     assert found["images"]["extractor"] == "Moments"
     assert found["images"]["n"] == 12
     assert {"FD-Moments", "recon-FD-Moments", "real FD-Moments"} <= set(found["images"])
-    assert found["copies"]["n"] == 12
+    for line in found["comparison"].values():
+        assert {"FD-Moments", "IS-Moments", "precision", "recall"} <= set(line)
+    assert found["comparison"]["generator"]["FD-Moments"] == found["images"]["FD-Moments"]
+    assert (
+        found["comparison"]["two real samples"]["FD-Moments"] == found["images"]["real FD-Moments"]
+    )
+    assert found["latents"]["data"] == "30 test images"
+    assert found["copies"]["held-out n"] == 30
     assert (images / "evaluation" / "copies-lite0.png").exists()
     assert list((images / "evaluation" / "features").glob("*.npz"))
     assert evaluate_run(FinishedRun(images), "lite0", n=12) == found
@@ -62,7 +78,8 @@ def test_without_test_images_training_images_are_named(images, few, finished):
     (images / "run.json").write_text(json.dumps(settings))
     found = evaluate_run(FinishedRun(images), "none")
     assert found["data"] == "60 generated against 60 training images"
-    assert "copies" not in found, "training images are copies of themselves"
+    assert found["latents"]["data"] == "6 held-out rows"
+    assert found["copies"]["held-out n"] == 6
 
 
 def test_a_folder_has_training_images_only(gtn_train, tmp_path, few):

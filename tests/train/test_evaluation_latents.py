@@ -12,6 +12,8 @@ from scipy import stats
 from gtn_label import quality
 from gtn_train.evaluation import latents as module
 from gtn_train.evaluation.latents import (
+    StandardizedDistance,
+    Standardizer,
     coverage,
     energy_distance,
     intrinsic_dimension,
@@ -19,6 +21,7 @@ from gtn_train.evaluation.latents import (
     learnability,
     norm_statistics,
     share_inside,
+    uniformity,
 )
 
 
@@ -34,6 +37,7 @@ def test_norms_by_definition():
         "generated std": 0.5,
         "real mean": 3.0,
         "real std": 2.0,
+        "mean ratio": 2.5 / 3,
         "spread": 0.25,
     }
 
@@ -151,3 +155,38 @@ def test_a_sample_of_the_rows_is_chosen_by_seed():
 def test_errors(message, call):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_standardized_distance_by_definition():
+    real, a, b = normal(50, 4) * [1, 2, 5, 10] + 3, normal(20, 4), normal(30, 4) + 1
+    mean, deviation = real.mean(axis=0), real.std(axis=0)
+    expected = energy_distance((a - mean) / deviation, (b - mean) / deviation) / 2
+    found = StandardizedDistance(b, Standardizer(real))(a)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_constant_columns_are_only_centred():
+    scale = Standardizer(np.column_stack([[1.0, 3.0], [0.1, 0.1]]))
+    rows = np.array([[4.0, 1.1]])
+    np.testing.assert_allclose(scale(rows), [[2.0, 1.0]])
+    np.testing.assert_allclose(scale.undo(scale(rows)), rows)
+
+
+def test_uniformity_by_definition():
+    points = np.array([[0.1, 0.1], [0.2, 0.1], [0.9, 0.9], [2.1, 0.4], [7.0, 7.0]])
+    low, high = [[0.0, 0.0], [2.0, 0.0]], [[1.0, 1.0], [3.0, 1.0]]
+    counts = np.array([2, 0, 0, 1, 1, 0, 0, 0])
+    expected = ((counts - 5 / 8) ** 2 / (5 / 8)).sum() / 7
+    assert uniformity(points, low, high, bins=2) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="at least two cells, got 1"):
+        uniformity(points, low[0], high[0], bins=1)
+
+
+def test_uniformity_sees_a_hollow_that_coverage_does_not():
+    rng = np.random.default_rng(1)
+    points = rng.random((20_000, 2))
+    assert uniformity(points, [0, 0], [1, 1]) == pytest.approx(1, abs=0.3)
+    middle = (np.abs(points - 0.5) < 0.1).all(axis=1)
+    hollow = points[~middle | (rng.random(20_000) < 0.1)]
+    assert coverage(hollow, [0, 0], [1, 1]) == 1
+    assert uniformity(hollow, [0, 0], [1, 1]) > 2

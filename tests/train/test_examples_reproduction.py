@@ -31,7 +31,7 @@ def load(monkeypatch):
         return importlib.import_module(name)
 
     yield load
-    for name in (*loaded, "study", "squares", "diffusion"):
+    for name in (*loaded, "study", "squares", "diffusion", "label_study"):
         sys.modules.pop(name, None)
 
 
@@ -105,6 +105,42 @@ def test_the_study_of_labels_takes_latents_of_a_file(tmp_path):
     run("label_study.py", tmp_path / "out", *asked)
     content = check_files(tmp_path / "out", "label_study.png", "label_study_mine_400.json")
     assert content["runs"][0]["n"] == 240  # a fifth is kept to measure with
+
+
+def test_the_study_of_drift_measures_each_kind_and_does_not_repeat_itself(tmp_path):
+    asked = ["--data", "gaussian-5", "--kind", "optimal", "--kind", "drift, 1 epoch a round"]
+    out, file = tmp_path / "out", "drift_study_gaussian_5_300.json"
+    run("drift_study.py", out, *asked)
+    content = json.loads((out / file).read_text())
+    assert all(math.isfinite(number) for number in numbers_in(content))
+    assert {"study", "settings", "command", "commit", "machine", "versions"} <= set(content)
+    runs = {one["kind"]: one for one in content["runs"]}
+    assert list(runs) == ["floor", "Gaussian", "mixture of 10", *asked[3::2]]
+    assert runs["optimal"]["rounds"] == 1
+    assert runs["optimal"]["epochs"] == runs["drift, 1 epoch a round"]["epochs"] == 2
+    assert runs["Gaussian"]["energy_distance"] < runs["optimal"]["energy_distance"]
+    assert "| drift, 1 epoch a round |" in (out / "drift_study.md").read_text()
+    before = (out / file).read_bytes()
+    run("drift_study.py", out, *asked)
+    assert (out / file).read_bytes() == before
+
+
+def test_the_study_of_drift_holds_rows_out(load):
+    study = load("drift_study")
+    rows, test = study.held_out("mine", 1000, 3, np.arange(100, dtype=np.float32)[:, None])
+    assert (len(rows), len(test)) == (80, 20)
+    assert sorted(np.concatenate([rows, test])[:, 0]) == list(range(100))
+    rows, test = study.held_out("two-squares", 50, 3, None)
+    assert (rows.shape, test.shape) == ((50, 2), (study.N_SAMPLES, 2))
+
+
+def test_densities_are_fitted_with_full_covariances(load):
+    study = load("drift_study")
+    rows = np.random.default_rng(0).normal(size=(4000, 2)) @ [[1, 2], [0, 0.5]] + [7, -3]
+    for components in (1, 10):
+        samples = study.fitted(rows, components, seed=1)(20_000)
+        assert np.allclose(samples.mean(0), rows.mean(0), atol=0.15)
+        assert np.allclose(np.cov(samples.T), np.cov(rows.T), atol=0.3)
 
 
 def test_given_rows_are_in_one_part_only(load):
@@ -190,3 +226,24 @@ def test_numbers_that_are_not_finite_are_not_written(tmp_path, load):
     assert study.read(tmp_path / "a.json") == {"x": 1}
     assert study.read(tmp_path / "b.json") == {}
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_the_authors_arithmetic_is_algorithm_1_where_nothing_ties(load):
+    study = load("uniform_square")
+    latents = np.random.default_rng(5).normal(size=(300, 6))
+    made = study.AuthorsArithmetic().label(latents, seed=1)
+    exact = study.PairOptions(standardize=True).labeling_of(latents, 0).label(latents, 1)
+    np.testing.assert_array_equal(made.assignment, exact.assignment)
+
+
+def test_the_authors_arithmetic_ties_where_latents_are_dense(load):
+    study = load("uniform_square")
+    latents = study.uniform_square(20_000, seed=1)
+    made = study.AuthorsArithmetic().label(latents, seed=1)
+    exact = study.PairOptions(standardize=True).labeling_of(latents, 0).label(latents, 1)
+    correlation = {}
+    for name, labeled in (("float32", made), ("exact", exact)):
+        assert sorted(labeled.assignment) == list(range(20_000))
+        labels = study.standardized(latents)[labeled.assignment]
+        correlation[name] = study.spearman(study.norms(labeled.sources), study.norms(labels))
+    assert correlation["float32"] > correlation["exact"] + 0.1

@@ -234,7 +234,10 @@ def test_options_make_fixed_or_fresh_pairs():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labeling": "best"}, "labeling must be one of algorithm1, quantile, clusters, got 'best"),
+        (
+            {"labeling": "best"},
+            "labeling must be one of algorithm1, quantile, clusters, opt",
+        ),
         ({"order": "best"}, "order"),
         ({"cone": 0}, "cone must be >= [12], got 0"),
         ({"every": -1}, "every must be >= 0, got -1"),
@@ -244,7 +247,7 @@ def test_options_make_fixed_or_fresh_pairs():
         ({"clusters": 2}, "clusters needs labeling 'clusters', got 2"),
         (
             {"labeling": "quantile", "standardize": True},
-            "standardize needs labeling 'algorithm1' or 'clusters', got 'quantile'",
+            "standardize needs labeling 'algorithm1' or 'clusters' or 'optimal' or 'drift', got",
         ),
         (
             {"labeling": "clusters", "clusters": 2, "center": True},

@@ -117,6 +117,34 @@ def test_another_labeling_leaves_nothing_of_the_first(gtn_train, tmp_path):
     assert len(Mixture.load(out / "pairs" / "mixture.json").weights) == 3
 
 
+def test_optimal_pairs_make_a_run(gtn_train, images, tmp_path):
+    given = ("fit", "--out", images, "--labeling", "optimal", "--tolerance", 0.01, "--by-class")
+    gtn_train.ok(*given, "--every", 1, "--by-prices", "--resume")
+    refusal = gtn_train.refused("fit", "--out", images, "--tolerance", 0.1)
+    assert "--tolerance was 0.01 and is 0.1" in refusal
+    refusal = gtn_train.refused("fit", "--out", images, "--no-by-prices")
+    assert f"'{images / 'generator'}' is no longer valid: --by-prices was true" in refusal
+    assert set(gtn_train.ok("fit", "--out", images).stages.values()) == {"reused"}
+
+
+def test_labels_that_follow_the_generator_make_a_run(gtn_train, images):
+    given = ("fit", "--out", images, "--labeling", "drift", "--every", 1, "--by-class")
+    more = ("--transport-batch", 20, "--round-size", 30, "--learning-rate-decay", 0.5)
+    done = gtn_train.ok(*given, *more, "--resume")
+    assert "generator: 2 epochs in" in done.err
+    assert ", energy distance of 1000 " in done.err
+    lines = RunFolder(images / "generator").read_metrics()
+    assert [line["round"] for line in lines] == [0, 1]
+    assert "excess" in lines[1]["labels"]
+    assert "validation_loss" not in lines[1]
+    for option, value in (("--transport-batch", 9), ("--learning-rate-decay", 0.9)):
+        assert f"{option} was" in gtn_train.refused("fit", "--out", images, option, value)
+    refusal = gtn_train.refused("fit", "--out", images, "--round-size", 9)
+    assert f"'{images / 'generator'}' is no longer valid: --round-size was 30" in refusal
+    assert set(gtn_train.ok("fit", "--out", images).stages.values()) == {"reused"}
+    gtn_train.ok("report", images)
+
+
 def test_changed_data_are_refused_until_resumed(gtn_train, images, tmp_path):
     write_mnist(tmp_path / "mnist", seed=1)
     before = files(images)

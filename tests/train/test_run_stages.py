@@ -12,6 +12,7 @@ from command_cases import (
     files,
     write_folder,
     write_mnist,
+    write_vectors,
 )
 from stand_ins import Moments
 
@@ -20,10 +21,12 @@ from gtn_label.arrays import convert
 from gtn_train.evaluation import stop_metric
 from gtn_train.models import registry
 from gtn_train.pairs.mixture import Mixture
+from gtn_train.run import stages
 from gtn_train.run.finished_run import FinishedRun
+from gtn_train.run.held_out import hold_out
 from gtn_train.run.lock import LOCK_FILE
 from gtn_train.run.store import RunFolder
-from gtn_train.sampling.sample import generate_latents
+from gtn_train.sampling.sample import generate_latents, sampling_seed
 from gtn_train.seeds import derive
 
 ALL = ("autoencoder", "latents", "pairs", "generator", "samples")
@@ -58,7 +61,8 @@ def test_each_stage_of_images_alone(gtn_train, tmp_path):
     assert pairs.meta["seed"] == derive(0, "round", 0)
     generator = registry.load_model(out / "generator" / "weights.safetensors")
     assert (generator.dim, generator.width, generator.classes) == (3, 9, 0)
-    assert np.allclose(generator.label_mean, latents.mean(0), atol=1e-6)
+    training = latents[hold_out(pairs.assignment, 0.2, 0).training]
+    assert np.allclose(generator.label_mean, training.mean(0), atol=1e-6)
     assert autoencoder.latent_dim == 3
     assert {path.name for path in (out / "samples").iterdir()} == {
         "stage.json",
@@ -119,7 +123,7 @@ def test_clusters_are_the_classes_of_their_run(gtn_train, tmp_path):
     assert np.array_equal(run.classes, np.where(np.arange(90) % 3 == 0, 1 - near, near))
     drawn = tmp_path / "s.npy"
     gtn_train.ok("sample", out, "--n", 30, "--class", near, "--seed", 5, "--out", drawn)
-    sources, told = run.mixture.draw(30, 5, [near] * 30)
+    sources, told = run.mixture.draw(30, sampling_seed(5), [near] * 30)
     assert np.array_equal(np.load(drawn), generate_latents(run.generator, sources, classes=told))
     gtn_train.ok("interpolate", out, "--lines", 3, "--out", tmp_path / "lines.npy")
     measured = json.loads(gtn_train.ok("evaluate", out, "--n", 70, "--json").out)
@@ -169,6 +173,44 @@ def test_a_generator_stops_by_a_figure_of_its_images(gtn_train, tmp_path, monkey
     assert not (tmp_path / "other").exists(), "found out before any training"
     refusal = gtn_train.refused("fit", "--preset", "uniform", "--stop-by", "IS", "--out", out / "b")
     assert "--stop-by 'IS' needs images, and the data are 'uniform'" in refusal
+
+
+@pytest.mark.parametrize("more", [("--every", 0), ("--every", 1), ("--labeling", "drift")])
+def test_rows_that_stop_a_training_are_not_trained_on(gtn_train, vectors, monkeypatch, more):
+    trained, stopped = [], []
+    latent_metric, train_generator = stages.latent_metric, stages.train_generator
+
+    def stopping(training, held_out, **given):
+        stopped.extend((training, held_out))
+        return latent_metric(training, held_out, **given)
+
+    def training(model, pairs, folder, options, **given):
+        trained.append(pairs.epoch(1).labels.numpy())
+        return train_generator(model, pairs, folder, options, **given)
+
+    monkeypatch.setattr(stages, "latent_metric", stopping)
+    monkeypatch.setattr(stages, "train_generator", training)
+    gtn_train.ok("generator", "--out", vectors, "--resume", "--width", 9, *more)
+    labels, known, held_out = (
+        {row.tobytes() for row in np.asarray(rows, np.float32)} for rows in (*trained, *stopped)
+    )
+    assert labels == known
+    assert labels.isdisjoint(held_out)
+    run = FinishedRun(vectors)
+    assert {row.tobytes() for row in run.latents[run.held_out.stopping]} == held_out
+    distances = [
+        line["energy distance of 1000"] for line in RunFolder(vectors / "generator").read_metrics()
+    ]
+    again = latent_metric(*stopped, seed=derive(0, "metric")).measure(run.generator)
+    assert again == pytest.approx(min(distances), rel=1e-6), "the best weights are kept"
+
+
+def test_too_few_latents_to_stop_by(gtn_train, tmp_path):
+    data = write_vectors(tmp_path / "v.npy", n=10)
+    given = ("--preset", "vectors", "--data", data, "--out", tmp_path / "run")
+    refusal = gtn_train.refused("fit", *given)
+    assert "--stop-by must not be 'energy' with fewer than 3 held-out latents, got 10" in refusal
+    gtn_train.ok("fit", *given, "--stop-by", "loss", "--generator-epochs", 1, "--resume")
 
 
 def test_fixed_pairs_are_the_first_round(gtn_train, vectors):

@@ -7,15 +7,34 @@ import pytest
 import torch
 from stand_ins import Affine, Tiles
 
+from gtn_label import match
 from gtn_label.arrays.sources import draw_sources
 from gtn_train.pairs.mixture import Mixture
-from gtn_train.sampling.sample import generate_latents, sample_images, sample_latents
+from gtn_train.sampling.sample import (
+    generate_latents,
+    sample_images,
+    sample_latents,
+    sampling_seed,
+)
+
+FROZEN = [[-0.3184927701950073, -0.6198745965957642], [1.8802088499069214, -0.2538306713104248]]
 
 
-def test_latents_are_the_generator_of_the_sources_match_would_draw():
+def test_latents_are_the_generator_of_the_sources_of_their_own_stream():
     latents = sample_latents(Affine(3), 10, 5)
     assert latents.dtype == np.float32
-    np.testing.assert_allclose(latents, 2 * draw_sources(10, 3, 5) + 1, rtol=1e-6)
+    np.testing.assert_allclose(latents, 2 * draw_sources(10, 3, sampling_seed(5)) + 1, rtol=1e-6)
+    frozen = sample_latents(Affine(2), 2, 0)
+    np.testing.assert_allclose(frozen, FROZEN, rtol=1e-5)
+
+
+def test_samples_repeat_no_source_of_a_matching_of_their_seed():
+    matched = {row.tobytes() for row in match(np.eye(50, 3) + 1, seed=0).sources}
+    sources = (sample_latents(Affine(3), 50, 0) - 1) / 2
+    np.testing.assert_array_less(0, np.abs(draw_sources(50, 3, 0) - sources).max(axis=1))
+    drawn = draw_sources(50, 3, sampling_seed(0))
+    np.testing.assert_allclose(sources, drawn, atol=1e-6)
+    assert matched.isdisjoint(row.tobytes() for row in drawn)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 99])
@@ -60,12 +79,12 @@ def test_classes_of_all_or_of_each():
 def test_sources_of_a_mixture():
     mixture = Mixture([0.5, 0.5], [[-50.0], [50.0]], [[1.0], [1.0]])
     latents = sample_latents(Affine(1), 20, 3, mixture=mixture)
-    np.testing.assert_allclose(latents, 2 * mixture.draw(20, 3)[0] + 1, rtol=1e-6)
+    np.testing.assert_allclose(latents, 2 * mixture.draw(20, sampling_seed(3))[0] + 1, rtol=1e-6)
 
 
 def test_images_are_decoded_bytes():
     images = sample_images(Affine(2), Tiles(2), 5, 0, batch_size=2)
-    latents = 2 * draw_sources(5, 2, 0) + 1
+    latents = 2 * draw_sources(5, 2, sampling_seed(0)) + 1
     expected = np.rint(np.clip((latents + 1) * 127.5, 0, 255)).astype(np.uint8)
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images, np.tile(expected, 2).reshape(5, 1, 2, 2))

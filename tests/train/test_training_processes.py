@@ -27,7 +27,7 @@ def test_two_processes_are_one_within_rounding(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "distributed" not in done.stderr, "Fabric's own lines about processes"
     alone = cases.run_distributed(tmp_path / "one")
-    for (model, result), name in zip(alone, ("generator", "autoencoder"), strict=True):
+    for (model, result), name in zip(alone, ("generator", "autoencoder", "drifting"), strict=True):
         folder = RunFolder(tmp_path / "two" / name)
         files = {file.name for file in folder.path.iterdir()}
         assert files == {"config.json", "metrics.jsonl", "weights.safetensors"}

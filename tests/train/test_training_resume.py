@@ -12,20 +12,27 @@ import torch
 import training_cases as cases
 from forked import Forked
 
+from gtn_train.evaluation.latent_metric import latent_metric
 from gtn_train.models.registry import save_model
-from gtn_train.pairs import FixedPairs, FreshPairs
+from gtn_train.pairs import DriftingPairs, FixedPairs, FreshPairs
 from gtn_train.run.store import RunFolder
 from gtn_train.training import Metric, train_autoencoder, train_generator
+from gtn_train.training.loop import Diverged
+
+RUNS = {
+    "generator": cases.run_generator,
+    "drifting": cases.run_drifting,
+    "vae": cases.run_vae,
+}
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """Both runs, each killed by SIGKILL once it had a checkpoint and went on."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("generator", "vae")}
-    runs = {"generator": cases.run_generator, "vae": cases.run_vae}
+    """All runs, each killed by SIGKILL once it had a checkpoint and went on."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in RUNS}
     printed = tmp_path_factory.mktemp("printed")
     processes = {
-        name: Forked(printed, runs[name], folder, pause=0.1) for name, folder in folders.items()
+        name: Forked(printed, RUNS[name], folder, pause=0.1) for name, folder in folders.items()
     }
     try:
         for name, process in processes.items():
@@ -41,9 +48,7 @@ def killed(tmp_path_factory):
     return folders
 
 
-@pytest.mark.parametrize(
-    ("name", "run"), [("generator", cases.run_generator), ("vae", cases.run_vae)]
-)
+@pytest.mark.parametrize(("name", "run"), RUNS.items())
 def test_killed_and_resumed_is_bit_for_bit_the_same(name, run, killed, tmp_path):
     folder = RunFolder(killed[name])
     assert folder.checkpoint.exists()
@@ -63,6 +68,64 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(name, run, killed, tmp_path)
         for key in ("train_loss", "validation_loss", "wiggle", "round"):
             assert line.get(key) == wanted.get(key)
     assert not folder.checkpoint.exists()
+
+
+def test_a_round_that_follows_the_generator_is_resumed_from_its_start(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt), following() as pairs:
+        start(folder, pairs=pairs, metric=interrupted_at(6))
+    assert len(folder.read_metrics()) == 5
+    assert torch.load(folder.checkpoint, weights_only=True)["epoch"] == 3, "a round ended there"
+    resumed, whole = cases.generator(), cases.generator()
+    with following() as pairs:
+        start(folder, model=resumed, pairs=pairs, resume=True)
+    with following() as pairs:
+        start(RunFolder(tmp_path / "whole"), model=whole, pairs=pairs)
+    assert cases.same(resumed, whole)
+
+
+def test_a_run_that_stops_by_samples_is_resumed(tmp_path):
+    def metric():
+        return latent_metric(cases.latents(), cases.latents(40) + 0.1, n=40, seed=2)
+
+    def interrupted():
+        plain, calls = metric(), []
+
+        def function(model):
+            calls.append(1)
+            if len(calls) == 4:
+                signal.raise_signal(signal.SIGINT)
+            return plain.function(model)
+
+        return replace(plain, function=function)
+
+    folder, resumed, whole = RunFolder(tmp_path / "run"), cases.generator(), cases.generator()
+    with pytest.raises(KeyboardInterrupt):
+        start(folder, metric=interrupted())
+    ours = start(folder, model=resumed, metric=metric(), resume=True)
+    theirs = start(RunFolder(tmp_path / "whole"), model=whole, metric=metric())
+    assert cases.same(resumed, whole)
+    assert (ours.best_epoch, ours.best_value) == (theirs.best_epoch, theirs.best_value)
+    other = latent_metric(cases.latents(), cases.latents(40) + 0.2, n=40, seed=2)
+    with pytest.raises(ValueError, match="holds the weights of an earlier run"):
+        start(folder, metric=other, resume=True)
+
+
+def test_a_generator_that_diverged_has_no_labels(tmp_path):
+    message = "the generator's latents must be finite.* A smaller learning rate than 1e.30 may help"
+    pairs = DriftingPairs(cases.latents(), seed=3, threads=1)  # a round for each epoch
+    with pytest.raises(Diverged, match=message):
+        start(
+            RunFolder(tmp_path),
+            pairs=pairs,
+            metric=Metric("one", lambda model: 1.0, larger_is_better=True),
+            batch_size=96,
+            learning_rate=1e30,
+        )
+
+
+def following():
+    return DriftingPairs(cases.latents(), every=3, seed=3, threads=1)
 
 
 def interrupted_at(epoch):

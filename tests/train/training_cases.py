@@ -15,7 +15,7 @@ import torch
 
 from gtn_train.data.images import Images
 from gtn_train.models.registry import make_model
-from gtn_train.pairs import Algorithm1, FixedPairs, FreshPairs
+from gtn_train.pairs import Algorithm1, DriftingPairs, FixedPairs, FreshPairs
 from gtn_train.run.store import RunFolder
 from gtn_train.training import Metric, TrainingOptions, train_autoencoder, train_generator
 
@@ -71,6 +71,27 @@ def run_generator(folder, *, resume=False, pause=0.0, **changes):
     return model, result
 
 
+def run_drifting(folder, *, resume=False, pause=0.0, **changes):
+    """Labels that follow the generator, in rounds of two epochs, and batch normalisation."""
+
+    def metric(model):
+        time.sleep(pause)
+        return wiggle(model)
+
+    model = generator()
+    asked = options(learning_rate_decay=0.9, **{"max_epochs": 12, **changes})
+    with DriftingPairs(latents(), every=2, batch=40, seed=3, threads=1) as pairs:
+        result = train_generator(
+            model,
+            pairs,
+            RunFolder(folder),
+            asked,
+            metric=Metric("wiggle", metric, larger_is_better=True),
+            resume=resume,
+        )
+    return model, result
+
+
 def run_vae(folder, *, resume=False, pause=0.0, **changes):
     """Noise, batch normalisation, checkpoints every other epoch."""
 
@@ -110,6 +131,15 @@ def run_distributed(folder):
             validation=held_out,
             metric=Metric("wiggle", wiggle, larger_is_better=True, every=2),
         )
+    drifter = generator(batch_norm_layers=0, classes=2)
+    with DriftingPairs(latents(45), classes=classes, tolerance=0.0, seed=2) as pairs:
+        third = train_generator(
+            drifter,
+            pairs,
+            RunFolder(Path(folder) / "drifting"),
+            options(devices=_processes(), max_epochs=4),
+            validation=held_out,
+        )
     autoencoder = make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}, 1)
     second = train_autoencoder(
         autoencoder,
@@ -118,7 +148,7 @@ def run_distributed(folder):
         options(devices=_processes(), max_epochs=2),
         validation=images(10, (1, 8, 8), seed=7),
     )
-    return (model, first), (autoencoder, second)
+    return (model, first), (autoencoder, second), (drifter, third)
 
 
 def _processes():

@@ -68,7 +68,7 @@ COMMANDS = [
         "generator",
         "generator",
         "Train the generator; missing stages run first.",
-        "The weights of the lowest validation loss (or see --stop-by) go to "
+        "The weights of the lowest energy distance (or see --stop-by) go to "
         "DIR/generator/weights.safetensors.",
     ),
 ]

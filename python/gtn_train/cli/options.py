@@ -21,6 +21,7 @@ from gtn_label.text import quoted
 from ..data import SET_NAMES
 from ..evaluation import STOP_BY
 from ..pairs.pair_options import LABELINGS
+from ..run.paper import as_in_paper
 from ..run.presets import PRESETS, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
 from ..training.processes import processes_here
@@ -42,6 +43,11 @@ _DATA = [
         type=click.Choice(list(PRESETS)),
         metavar="NAME",
         help="Preset to start from; gtn-train --help lists them. Required for a new run.",
+    ),
+    _option(
+        "--paper",
+        is_flag=True,
+        help="Take the paper's pairs, network and stopping in place of the preset's.",
     ),
     _option(
         "--data",
@@ -84,7 +90,8 @@ _PAIRS = [
         "--labeling",
         type=click.Choice(LABELINGS),
         help="Method that matches sources with latents: Algorithm 1, the quantile map (dimension "
-        "1), or Algorithm 1 within clusters (Fig. 9).",
+        "1), Algorithm 1 within clusters (Fig. 9), optimal transport, or labels that follow the "
+        "generator and drift to the data.",
     ),
     _option(
         "--clusters",
@@ -118,6 +125,19 @@ _PAIRS = [
         default=None,
         help="Match within classes, so that samples can be drawn by class.",
     ),
+    _option(
+        "--tolerance",
+        type=float,
+        metavar="T",
+        help="Relative gap at which the transport of --labeling optimal and drift may stop.  "
+        "[default: 0.001]",
+    ),
+    _option(
+        "--transport-batch",
+        type=Integer(min=0),
+        metavar="N",
+        help="Rows in a batch of the transport of --labeling optimal and drift; 0: all at once.",
+    ),
 ]
 _GENERATOR = [
     _option(
@@ -125,6 +145,17 @@ _GENERATOR = [
         type=Integer(min=0),
         metavar="N",
         help="Draw and match new sources every N epochs; 0: never, as in the paper.",
+    ),
+    _option(
+        "--round-size",
+        type=Integer(min=0),
+        metavar="N",
+        help="Sources in a round of --labeling drift; 0: one for each latent.",
+    ),
+    _option(
+        "--by-prices/--no-by-prices",
+        default=None,
+        help="Label new sources by the prices of the first matching, with --labeling optimal.",
     ),
     _option(
         "--generator-epochs", type=_COUNT, metavar="N", help="Maximum epochs of the generator."
@@ -138,16 +169,41 @@ _GENERATOR = [
     _option(
         "--width", type=_COUNT, metavar="N", help="Units in each hidden layer of the generator."
     ),
+    _option(
+        "--batch-norm-layers",
+        type=Integer(min=0),
+        metavar="N",
+        help="Number of hidden layers, from the first, with batch normalisation.",
+    ),
+    _option(
+        "--slope",
+        type=float,
+        metavar="X",
+        help="Slope of the generator's LeakyReLU below zero; the paper's is 0.5.",
+    ),
     _option("--batch-size", type=_COUNT, metavar="N", help="Pairs in a step of the generator."),
     _option(
         "--learning-rate", type=float, metavar="X", help="Adam's learning rate for the generator."
     ),
     _option(
+        "--learning-rate-decay",
+        type=float,
+        metavar="X",
+        help="Factor on the generator's learning rate after each epoch.",
+    ),
+    _option(
+        "--patience",
+        type=Integer(min=0),
+        metavar="N",
+        help="Stop the generator after N evaluations in a row without improvement; 0: never.",
+    ),
+    _option(
         "--stop-by",
         type=click.Choice(STOP_BY),
-        help="Figure that selects the generator's best weights and stops training: the validation "
-        "loss, IS of 200 generated images, or FID of 1,000 against training images, after each "
-        "epoch. IS-Lite0 and FD-Lite0 replace IS and FID offline.  [default: loss]",
+        help="Figure that selects the generator's best weights and stops training: the energy "
+        "distance of samples to held-out latents, the validation loss, IS of 200 generated images, "
+        "or FID of 1,000 against training images, after each epoch. IS-Lite0 and FD-Lite0 replace "
+        "IS and FID offline.  [default: energy]",
     ),
     _option(
         "--weights",
@@ -191,7 +247,10 @@ _OF_STAGE = {
     "generator": [*_DATA, *_AUTOENCODER, *_PAIRS, *_GENERATOR],
     "samples": [*_DATA, *_AUTOENCODER, *_PAIRS, *_GENERATOR],
 }
-_OF_PAIRS = ("order", "cone", "center", "standardize", "every", "by_class", "clusters")
+_OF_PAIRS = (
+    *("order", "cone", "center", "standardize", "every", "by_class", "clusters"),
+    *("tolerance", "transport_batch", "round_size", "by_prices"),
+)
 
 
 def options_of(stage: str) -> list[Callable[..., Any]]:
@@ -243,7 +302,7 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
         data = os.fspath(given["data"].absolute())
     if given["seed"] is not None:
         seed = given["seed"]
-    changed = _changed(start, given)
+    changed = _changed(as_in_paper(name, start) if given.get("paper") else start, given)
     if given.get("weights") is not None and changed.stop_by not in ("IS", "FID"):
         raise click.UsageError("--weights needs --stop-by IS or FID.")
     if given.get("weights") is not None and not given["weights"].is_file():
@@ -272,12 +331,14 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     def asked(*names: str) -> dict[str, Any]:
         return {name: given[name] for name in names if given.get(name) is not None}
 
-    changes: dict[str, Any] = asked("layers", "width", "stop_by")
-    if "layers" in changes:
+    changes: dict[str, Any] = asked("layers", "width", "batch_norm_layers", "slope", "stop_by")
+    if "layers" in changes and "batch_norm_layers" not in changes:
         changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)
     changes["pairs"] = replace(pairs, **asked(*_OF_PAIRS))
-    training = asked("batch_size", "learning_rate")
+    training = asked("batch_size", "learning_rate", "learning_rate_decay")
+    if given.get("patience") is not None:
+        training["patience"] = given["patience"] or None
     if given.get("generator_epochs") is not None:
         training["max_epochs"] = given["generator_epochs"]
     changes["generator_training"] = replace(start.generator_training, **training)

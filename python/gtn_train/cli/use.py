@@ -83,8 +83,8 @@ def sample(
 ) -> list[str]:
     """Draw N new samples from a finished RUN.
 
-    The sources come from N(0, I), the same that `gtn-label` draws from this seed, or from the run's
-    mixture.
+    The sources come from N(0, I) or from the run's mixture. They are none of the sources that
+    `gtn-label` or the run drew, whatever their seeds.
     """
     out = _target(run, out, "samples")
     if out.suffix.lower() == ".png" and n > SHEET:
@@ -231,8 +231,10 @@ def evaluate(
     """Measure a finished RUN against its data.
 
     Images are compared with the test images or, if a set has none, with the training images; the
-    line `data` says which. The figures also go to RUN/evaluation/EXTRACTOR.json, and from there
-    into the report.
+    line `data` says which. The table at the end has the same figures of simple models of the
+    latents: one Gaussian, a mixture of ten, and training rows with noise, which are copies. Its
+    last line is what real data reach. The figures also go to RUN/evaluation/EXTRACTOR.json, and
+    from there into the report.
     """
     if weights is not None and extractor != "inception":
         raise click.UsageError(f"--weights needs --extractor inception, got {extractor}.")
@@ -248,7 +250,12 @@ def evaluate(
         seed=seed,
         progress=console.is_terminal(sys.stderr),
     )
-    return console.json_text(found, indent=2) if as_json else _lines(found)
+    for line in found.pop("warnings") if not as_json else found["warnings"]:
+        console.say("gtn-train", f"warning: {line}")
+    if as_json:
+        return console.json_text(found, indent=2)
+    table = found.pop("comparison")
+    return [*_lines(found), "", *_columns(table)]
 
 
 @click.command("report", short_help="Write a page with curves, grids and figures.")
@@ -335,6 +342,18 @@ def _matched(
                 f"{i} is of class {one}, {j} of class {other}"
             )
     return ends, np.asarray(left)
+
+
+def _columns(table: dict[str, dict[str, Any]]) -> list[str]:
+    """A table of methods and their figures, one method a line."""
+    names = [*next(iter(table.values()))]
+    first = max(map(len, table))
+    lines = [" " * first + "".join(f"  {name}" for name in names)]
+    for method, row in table.items():
+        cells = ["-" if row[name] is None else f"{row[name]:.4g}" for name in names]
+        pads = [f"  {cell:>{len(name)}}" for name, cell in zip(names, cells, strict=True)]
+        lines.append(f"{method:<{first}}{''.join(pads)}")
+    return lines
 
 
 def _lines(table: dict[str, Any], prefix: str = "") -> list[str]:

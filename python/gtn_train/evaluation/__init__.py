@@ -2,17 +2,20 @@
 
 - `extractors`: networks that compute features: Inception, EfficientNet-Lite0, a user's own.
 - `images`: FID, Inception Score, precision and recall of samples and reconstructions.
-- `neighbours`: the nearest training image of each sample, to find copies.
+- `neighbours`: the nearest training row of each sample, to find copies.
 - `latents`: norms, learnability, intrinsic dimension, energy distance, supports and coverage.
+- `baselines`, `comparison`: simple models of the same latents, and the same figures for all.
 - `evaluate_run`: all these figures for one finished run.
-- `stop_metric`: Inception Score or FID for early stopping.
+- `latent_metric`, `stop_metric`: energy distance of latents, Inception Score or FID, for early
+  stopping.
 
 Importing this package imports none of them.
 """
 
 from __future__ import annotations
 
-__all__ = ["EXTRACTORS", "STOP_BY"]
+__all__ = ["EXTRACTORS", "OF_IMAGES", "STOP_BY"]
 
 EXTRACTORS = ("inception", "lite0", "none")  # that can measure a run
-STOP_BY = ("loss", "IS", "FID", "IS-Lite0", "FD-Lite0")  # figures for early stopping
+OF_IMAGES = ("IS", "FID", "IS-Lite0", "FD-Lite0")  # figures that need decoded images
+STOP_BY = ("energy", "loss", *OF_IMAGES)  # figures for early stopping

@@ -1,7 +1,8 @@
 """All figures of one finished run, kept as RUN/evaluation/EXTRACTOR.json.
 
 Runs of images get the figures of images.py against the test set, or the training set if a set has
-no other, and the check for copies. All runs get those of latents. Not here: the figures themselves.
+no other. All runs get those of latents, beside baselines, and the check for copies. Not here: the
+figures themselves.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +31,20 @@ from ..run.manifest import versions
 from ..sampling.sample import sample_images, sample_latents
 from ..seeds import derive, random_numbers
 from . import EXTRACTORS
+from .baselines import BASELINES
+from .comparison import FLOOR, GENERATOR, Real, compare, worse_than_gaussian
 from .extractors import Extractor, inception, lite0
 from .images import evaluate_images
-from .latents import energy_distance, intrinsic_dimension, norm_statistics
-from .neighbours import memorisation
+from .latents import intrinsic_dimension, norm_statistics
+from .neighbours import Memorisation
+
+if TYPE_CHECKING:
+    from ..data import Images
 
 __all__ = ["evaluate_run", "kept"]
 
 IMAGES = 10_000  # of each kind: the paper's number in its controlled comparison
 LATENTS = 10_000
-ENERGY_ROWS = 4_000  # 16 million distances
-NEIGHBOUR_SAMPLES = 1_000
 
 
 def evaluate_run(
@@ -70,9 +75,12 @@ def evaluate_run(
     Returns
     -------
     dict
-        JSON types: "latents", with "norms" (about the real mean), "energy distance" and its floor
-        and "intrinsic dimension" of both; for images also "images", "copies" and "data", which
-        names the real images.
+        JSON types. "latents": norms about the real mean, and intrinsic dimensions; its "data" names
+        the held-out latents. "comparison": the figures of `comparison.compare`, and those of
+        decoded images, for the generator, baselines with as many samples, and real rows. "copies":
+        distances to the nearest training row, in standardised latents. "warnings": where the
+        generator loses to one Gaussian. For images also "images" and "data", which names the real
+        images.
 
     Raises
     ------
@@ -97,9 +105,35 @@ def evaluate_run(
         else:
             network = lite0(device=device)
     n_latents = LATENTS if n is None or run.autoencoder is not None else n
-    found: dict[str, Any] = {"latents": _latents(run, n_latents, seed)}
+    training = test = None
     if run.autoencoder is not None:
-        found |= _images(run, network, n, seed, progress, f"copies-{extractor}.png")
+        training, test = run.images(), _test_images(run)
+        n = _count(n, training, test)
+    generated = sample_latents(
+        run.generator,
+        n_latents,
+        derive(seed, "latents"),
+        classes=_classes(run, n_latents, seed),
+        mixture=run.mixture,
+    )
+    real = Real.of_run(run, test, seed)
+    baselines = {
+        name: draw(real.training, max(n_latents, n or 0), derive(seed, "baseline", name))
+        for name, draw in BASELINES.items()
+    }
+    table, copies = compare({GENERATOR: generated, **baselines}, real, seed)
+    found: dict[str, Any] = {"latents": _latents(run, generated, real)}
+    if training is not None:
+        assert n is not None
+        found |= _images(run, network, training, test, n, baselines, seed, progress)
+        if "images" in found:
+            _add_images(table, found["images"])
+        _draw_copies(run, training, generated, copies, real, f"copies-{extractor}.png")
+    found |= {
+        "comparison": table,
+        "copies": copies.figures(),
+        "warnings": worse_than_gaussian(table),
+    }
     found = _json(found)
     folder = run.out / "evaluation"
     folder.mkdir(exist_ok=True)
@@ -110,81 +144,108 @@ def evaluate_run(
     return found
 
 
-def _latents(run: FinishedRun, n: int, seed: int) -> dict[str, Any]:
-    generated = sample_latents(
-        run.generator,
-        n,
-        derive(seed, "latents"),
-        classes=_classes(run, n, seed),
-        mixture=run.mixture,
-    )
-    real = run.latents
-    chosen = random_numbers(seed, "real").permutation(len(real))
-    half = min(ENERGY_ROWS, len(real) // 2)
-    one, other = real[chosen[:half]], real[chosen[half : 2 * half]]
+def _latents(run: FinishedRun, generated: NDArray[Any], real: Real) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "n": n,
-        "norms": norm_statistics(generated, real, center=True),
-        "energy distance": energy_distance(generated[:ENERGY_ROWS], one),
-        "energy distance of real from real": energy_distance(one, other),
+        "n": len(generated),
+        "data": f"{len(real.held_out):,} {real.what}",
+        "norms": norm_statistics(generated, run.latents, center=True),
     }
-    if real.shape[1] > 1:
-        found["intrinsic dimension (TwoNN)"] = _or_reason(lambda: intrinsic_dimension(real))
+    if run.latents.shape[1] > 1:
+        found["intrinsic dimension (TwoNN)"] = _or_reason(lambda: intrinsic_dimension(run.latents))
         found["intrinsic dimension of generated"] = _or_reason(
             lambda: intrinsic_dimension(generated)
         )
     return found
 
 
+def _test_images(run: FinishedRun) -> Images | None:
+    try:
+        return run.images("test")
+    except (FileNotFoundError, NoTestSplit):  # damaged test images are an error
+        return None
+
+
+def _count(n: int | None, training: Images, test: Images | None) -> int:
+    """Return the number of images of each kind."""
+    most = training.n if test is None else test.n
+    if n is not None and n > most:
+        raise ArgumentError("n", f"must be at most {most}, the number of {_kind(test)}", str(n))
+    return min(IMAGES, most) if n is None else n
+
+
+def _kind(test: Images | None) -> str:
+    return "training images" if test is None else "test images"
+
+
 def _images(
     run: FinishedRun,
     network: Extractor | None,
-    n: int | None,
+    training: Images,
+    test: Images | None,
+    n: int,
+    baselines: dict[str, NDArray[Any]],
     seed: int,
     progress: bool,
-    picture: str,
 ) -> dict[str, Any]:
-    training = run.images()
-    try:
-        real, what = run.images("test"), "test images"
-    except (FileNotFoundError, NoTestSplit):  # damaged test images are an error
-        real, what = training, "training images"
-    count = min(IMAGES, real.n) if n is None else n
-    if count > real.n:
-        raise ArgumentError("n", f"must be at most {real.n}, the number of {what}", str(n))
+    real = training if test is None else test
+    found: dict[str, Any] = {"data": f"{n:,} generated against {n:,} {_kind(test)}"}
+    if network is None:
+        return found
     generated = sample_images(
         run.generator,
         run.autoencoder,
-        count,
+        n,
         derive(seed, "images"),
-        classes=_classes(run, count, seed),
+        classes=_classes(run, n, seed),
         mixture=run.mixture,
         progress=progress,
     )
-    found: dict[str, Any] = {"data": f"{count:,} generated against {count:,} {what}"}
-    if network is not None:
-        rows = random_numbers(seed, "again").permutation(real.n)
-        some_real = real.images[np.sort(rows[:count])]
-        again = decode_all(run.autoencoder, encode_all(run.autoencoder, some_real))
-        found["images"] = evaluate_images(
-            generated,
-            real.images,
-            network,
-            n=count,
-            seed=seed,
-            reconstructions=again,
-            splits=min(10, count),
-            cache=run.out / "evaluation" / "features",
-            progress=progress,
-        )
-    if what == "test images":
-        some = min(NEIGHBOUR_SAMPLES, count, real.n)
-        copies = memorisation(generated[:some], training.images, real.images[:some])
-        found["copies"] = copies.figures()
-        folder = run.out / "evaluation"
-        folder.mkdir(exist_ok=True)
-        figures.write(folder / picture, copies.grid(generated[:some], training.images))
+    rows = random_numbers(seed, "again").permutation(real.n)
+    some_real = real.images[np.sort(rows[:n])]
+    again = decode_all(run.autoencoder, encode_all(run.autoencoder, some_real))
+    decoded = {
+        name: decode_all(run.autoencoder, latents[:n], progress=progress)
+        for name, latents in baselines.items()
+    }
+    found["images"] = evaluate_images(
+        generated,
+        real.images,
+        network,
+        n=n,
+        seed=seed,
+        reconstructions=again,
+        others=decoded,
+        splits=min(10, n),
+        cache=run.out / "evaluation" / "features",
+        progress=progress,
+    )
     return found
+
+
+def _draw_copies(
+    run: FinishedRun,
+    training: Images,
+    generated: NDArray[Any],
+    copies: Memorisation,
+    real: Real,
+    name: str,
+) -> None:
+    """Show the samples whose latents are nearest to a training row, above that row's image."""
+    folder = run.out / "evaluation"
+    folder.mkdir(exist_ok=True)
+    decoded = decode_all(run.autoencoder, generated[: len(copies.indices)])
+    shown = replace(copies, indices=real.rows[copies.indices])
+    figures.write(folder / name, shown.grid(decoded, training.images))
+
+
+def _add_images(table: dict[str, dict[str, Any]], images: dict[str, Any]) -> None:
+    """Add the figures of decoded samples to the table, one column a figure."""
+    others = images.pop("others")
+    for name in next(iter(others.values())):
+        table[GENERATOR][name] = images[name]
+        table[FLOOR][name] = images.get(f"real {name}")
+        for method, figures_of_it in others.items():
+            table[method][name] = figures_of_it[name]
 
 
 def _json(value: Any) -> Any:
@@ -227,7 +288,7 @@ def kept(out: Path) -> dict[str, dict[str, Any]]:
 
 def _fault(figures: dict[str, Any]) -> str:
     """Return why an object is none that `evaluate_run` wrote, or nothing."""
-    for name in ("generator", "latents", "images", "copies"):
+    for name in ("generator", "latents", "images", "copies", "comparison"):
         needed = name in ("generator", "latents")
         if not isinstance(figures.get(name, None if needed else {}), dict):
             return f"{name} must be an object"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ def evaluate_images(
     n: int,
     seed: int = 0,
     reconstructions: Bytes | None = None,
+    others: Mapping[str, Bytes] | None = None,
     splits: int = 10,
     batch_size: int = BATCH,
     cache: str | os.PathLike[str] | None = None,
@@ -72,6 +74,8 @@ def evaluate_images(
     reconstructions : uint8 [m, c, h, w], optional
         At least n images decode(encode(real)), of which n are compared with the same real ones:
         recon-FID and recon-IS, the loss of the autoencoder alone.
+    others : dict of name to uint8 [m, c, h, w], optional
+        Images of other methods, at least n each. Their features are not cached.
     splits : int
         Parts over which an Inception Score is averaged.
     batch_size : int
@@ -88,7 +92,8 @@ def evaluate_images(
         the splits), otherwise "FD-<name>" and so on; "precision" and "recall"; the same of the
         reconstructions with "recon-"; and of real images "real IS" (the most there is to reach)
         and "real FID", the floor: between n real images and n others, or as many as there are,
-        which "real n" says.
+        which "real n" says. "others", if given: Fréchet distance, score, precision and recall of
+        each.
 
     Raises
     ------
@@ -105,12 +110,13 @@ def evaluate_images(
     sets = {"generated": generated, "real": real}
     if reconstructions is not None:
         sets["reconstructions"] = reconstructions
+    sets |= others or {}
     for name, images in sets.items():
         check_pictures(images, name)
         if len(images) < n:
             raise ValueError(f"{name} must have at least n = {n} images, got {len(images)}")
 
-    def features(name: str, rows: npt.NDArray[np.int64]) -> Features:
+    def features(name: str, rows: npt.NDArray[np.int64], cache: Any = cache) -> Features:
         return extract(
             sets[name][np.sort(rows)],
             extractor,
@@ -131,6 +137,13 @@ def evaluate_images(
         out |= _figures(
             features("reconstructions", rows), reference, distance, score, "recon-", splits, seed
         )
+    if others is not None:
+        out["others"] = {}
+        for name in others:
+            theirs = features(name, _permutation(len(sets[name]), seed, "generated")[:n], None)
+            found = _figures(theirs, reference, distance, score, "", splits, seed)
+            del found[f"{score} std"]
+            out["others"][name] = {**found, **_precision_and_recall(theirs, reference)}
     out |= {f"real {k}": v for k, v in _score(reference.logits, score, "", splits, seed).items()}
     if len(real) >= 2 * n:
         here, there = reference, features("real", order[n : 2 * n])

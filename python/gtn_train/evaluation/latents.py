@@ -20,6 +20,9 @@ from gtn_label.checks import as_integer, check_seed
 from ..seeds import random_numbers
 
 __all__ = [
+    "EnergyDistance",
+    "StandardizedDistance",
+    "Standardizer",
     "coverage",
     "energy_distance",
     "intrinsic_dimension",
@@ -27,6 +30,7 @@ __all__ = [
     "learnability",
     "norm_statistics",
     "share_inside",
+    "uniformity",
 ]
 
 Rows = npt.NDArray[Any]
@@ -49,8 +53,9 @@ def norm_statistics(generated: Rows, real: Rows, *, center: bool = False) -> dic
     Returns
     -------
     dict
-        "generated mean", "generated std", "real mean", "real std", and "spread": the standard
-        deviation of generated norms over that of real ones. nan if real norms are all alike.
+        "generated mean", "generated std", "real mean", "real std"; "mean ratio", the mean of
+        generated norms over that of real ones; and "spread", the same of the standard deviations.
+        nan if real norms are all 0, or all alike.
     """
     pair = [_rows(generated, "generated"), _rows(real, "real")]
     if pair[0].shape[1] != pair[1].shape[1]:
@@ -66,6 +71,7 @@ def norm_statistics(generated: Rows, real: Rows, *, center: bool = False) -> dic
         "generated std": float(ours.std()),
         "real mean": float(theirs.mean()),
         "real std": spread,
+        "mean ratio": float(ours.mean() / theirs.mean()) if theirs.any() else float("nan"),
         "spread": float(ours.std()) / spread if spread > 0 else float("nan"),
     }
 
@@ -146,14 +152,86 @@ def energy_distance(a: Rows, b: Rows) -> float:
     >>> energy_distance(np.array([[0.0], [2.0]]), np.array([[5.0], [7.0]]))
     6.0
     """
-    a, b = _rows(a, "a"), _rows(b, "b")
-    if a.shape[1] != b.shape[1] or len(a) < 2 or len(b) < 2:
-        raise ValueError(
-            f"a and b must have the same columns and two rows at least, got shapes {a.shape} "
-            f"and {b.shape}"
-        )
-    within = sum(_distances(x, x) / (len(x) * (len(x) - 1)) for x in (a, b))
-    return 2 * _distances(a, b) / (len(a) * len(b)) - within
+    return EnergyDistance(b)(a)
+
+
+class EnergyDistance:
+    """Energy distance to one sample, whose own distances are computed once.
+
+    Parameters
+    ----------
+    b : [m >= 2, dim]
+        As in `energy_distance`.
+    """
+
+    def __init__(self, b: Rows) -> None:
+        self._b = _rows(b, "b")
+        self._within = _within(self._b)
+
+    def __call__(self, a: Rows) -> float:
+        """Measure another sample, [n >= 2, dim]."""
+        a, b = _rows(a, "a"), self._b
+        if a.shape[1] != b.shape[1] or len(a) < 2 or len(b) < 2:
+            raise ValueError(
+                f"a and b must have the same columns and two rows at least, got shapes {a.shape} "
+                f"and {b.shape}"
+            )
+        return 2 * _distances(a, b) / (len(a) * len(b)) - _within(a) - self._within
+
+
+class Standardizer:
+    """Columns in units of their deviation, about their mean; constant columns are only centred.
+
+    Parameters
+    ----------
+    latents : [n, dim]
+        The rows that give means and deviations.
+
+    Examples
+    --------
+    >>> scale = Standardizer(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    >>> scale(np.array([[4.0, 6.0]])).tolist()
+    [[2.0, 1.0]]
+    """
+
+    def __init__(self, latents: Rows) -> None:
+        rows = _rows(latents, "latents")
+        self._mean = rows.mean(axis=0)
+        deviation = rows.std(axis=0)
+        # Rounding gives a constant column a deviation of some 1e-16 of its value.
+        self._scale = np.where(deviation > 1e-12 * np.abs(self._mean), deviation, 1.0)
+
+    def __call__(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Standardise rows [n, dim]."""
+        standardized: npt.NDArray[np.float64] = (_rows(rows, "rows") - self._mean) / self._scale
+        return standardized
+
+    def undo(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Return standardised rows [n, dim] to their own units."""
+        raw: npt.NDArray[np.float64] = _rows(rows, "rows") * self._scale + self._mean
+        return raw
+
+
+class StandardizedDistance:
+    """Energy distance to one sample in standardised columns, over the root of the dimension.
+
+    Neither the unit nor the dimension of the latents changes its order of magnitude.
+
+    Parameters
+    ----------
+    b : [m >= 2, dim]
+        As in `EnergyDistance`.
+    scale : Standardizer
+        Of the training rows.
+    """
+
+    def __init__(self, b: Rows, scale: Standardizer) -> None:
+        self._scale = scale
+        self._distance = EnergyDistance(scale(b))
+
+    def __call__(self, a: Rows) -> float:
+        """Measure another sample, [n >= 2, dim]."""
+        return self._distance(self._scale(a)) / float(np.sqrt(np.shape(a)[1]))
 
 
 def share_inside(points: Rows, low: Any, high: Any, *, margin: float = 0.0) -> float:
@@ -200,12 +278,44 @@ def coverage(points: Rows, low: Any, high: Any, *, bins: int = 20) -> float:
     0.5
     """
     points, bins = _rows(points, "points"), as_integer(bins, "bins", 1)
-    filled = cells = 0
-    for corner, opposite in _boxes(low, high, points.shape[1]):
-        counts, _ = np.histogramdd(points, bins, list(zip(corner, opposite, strict=True)))
-        filled += int(np.count_nonzero(counts))
-        cells += counts.size
-    return filled / cells
+    counts = _cell_counts(points, low, high, bins)
+    return int(np.count_nonzero(counts)) / counts.size
+
+
+def uniformity(points: Rows, low: Any, high: Any, *, bins: int = 20) -> float:
+    """Pearson's χ² of the counts in equal cells, over its degrees of freedom.
+
+    Independent uniform points of the boxes have 1 on average, and a set with thin or hollow places
+    has more. Points outside the boxes count in n, and so make it larger.
+
+    Parameters
+    ----------
+    points : [n, dim]
+    low, high, bins
+        As in `coverage`; give several points a cell. At least two cells in all.
+
+    Examples
+    --------
+    >>> uniformity(np.array([[0.1], [0.2], [0.6], [0.9]]), [0.0], [1.0], bins=2)
+    0.0
+    """
+    points, bins = _rows(points, "points"), as_integer(bins, "bins", 1)
+    counts = _cell_counts(points, low, high, bins)
+    if counts.size < 2:
+        raise ValueError("uniformity needs at least two cells, got 1")
+    expected = len(points) / counts.size
+    return float(((counts - expected) ** 2 / expected).sum() / (counts.size - 1))
+
+
+def _cell_counts(
+    points: npt.NDArray[np.float64], low: Any, high: Any, bins: int
+) -> npt.NDArray[np.float64]:
+    """Points in each cell of each box."""
+    counts = [
+        np.histogramdd(points, bins, list(zip(corner, opposite, strict=True)))[0].ravel()
+        for corner, opposite in _boxes(low, high, points.shape[1])
+    ]
+    return np.concatenate(counts)
 
 
 def ks_distance(
@@ -229,6 +339,11 @@ def _distances(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
 
     step = max(1, BLOCK_VALUES // len(b))
     return float(sum(cdist(a[i : i + step], b).sum() for i in range(0, len(a), step)))
+
+
+def _within(a: npt.NDArray[np.float64]) -> float:
+    """Mean distance of two rows of one sample."""
+    return _distances(a, a) / max(1, len(a) * (len(a) - 1))
 
 
 def _rows(values: Any, name: str) -> npt.NDArray[np.float64]:

@@ -1,7 +1,7 @@
-"""Nearest training images of samples and of held-out real images: a test for copies.
+"""Nearest training rows of samples and of held-out real rows: a test for copies.
 
-Distances are Euclidean, of pixel values or of any features, found by scikit-learn block by block:
-neither the matrix of distances nor a float copy of the training set is ever held whole.
+Distances are Euclidean, of latents, pixel values or any features, found by scikit-learn block by
+block: neither the matrix of distances nor a float copy of the training set is ever held whole.
 """
 
 from __future__ import annotations
@@ -68,16 +68,16 @@ def nearest(
 
 @dataclass(frozen=True)
 class Memorisation:
-    """Distances of samples and of held-out real images to the training set.
+    """Distances of samples and of held-out real rows to the training set.
 
     Attributes
     ----------
     indices : int64 [n]
-        Training image nearest to each sample.
+        Training row nearest to each sample.
     distances : float64 [n]
-        Distance to that image.
+        Distance to that row.
     held_out_distances : float64 [k]
-        From each held-out real image to its nearest training image.
+        From each held-out real row to its nearest training row.
     """
 
     indices: npt.NDArray[np.int64]
@@ -87,9 +87,9 @@ class Memorisation:
     def figures(self) -> dict[str, float]:
         """Figures for a table, JSON types.
 
-        "median distance" of samples and of held-out images and their "ratio"; "copies", the share
-        of samples nearer to a training image than 99 % of held-out images are: 0.01 would be what
-        real images have, much more means that training images come out again.
+        "median distance" of samples and of held-out rows and their "ratio"; "copies", the share
+        of samples nearer to a training row than 99 % of held-out rows are: 0.01 would be what
+        real rows have, much more means that training rows come out again.
         """
         threshold = float(np.quantile(self.held_out_distances, 0.01))
         generated = float(np.median(self.distances))
@@ -120,20 +120,20 @@ class Memorisation:
     def histogram(self) -> Any:
         """Draw both sets of distances: a figure of matplotlib's."""
         return figures.histograms(
-            {"samples": self.distances, "held-out real images": self.held_out_distances},
-            label="distance to the nearest training image",
+            {"samples": self.distances, "held-out real rows": self.held_out_distances},
+            label="distance to the nearest training row",
         )
 
 
 def memorisation(
     generated: npt.NDArray[Any], training: npt.NDArray[Any], held_out: npt.NDArray[Any]
 ) -> Memorisation:
-    """Look for each sample in the training set, and for real images that are not in it.
+    """Look for each sample in the training set, and for real rows that are not in it.
 
     Parameters
     ----------
     generated, training, held_out : [n, ...]
-        As in `nearest`: images uint8 [n, c, h, w], or features [n, f] of the same network.
+        As in `nearest`: latents [n, dim], images uint8 [n, c, h, w], or features [n, f].
     """
     indices, distances = nearest(generated, training)
     return Memorisation(indices, distances, nearest(held_out, training)[1])

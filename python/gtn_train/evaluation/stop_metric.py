@@ -1,7 +1,7 @@
 """Figures of generated images for early stopping of the generator: Inception Score and FID.
 
 The paper stops CelebA's and HaP's generators by the Inception Score of 200 samples. Not here: the
-figures themselves (images.py), patience and best weights (`training`).
+figures themselves (images.py), latents (latent_metric.py), patience and best weights (`training`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..pairs.mixture import Mixture
 from ..sampling.sample import sample_images
 from ..seeds import random_numbers
 from ..training.training_options import Metric
-from . import STOP_BY
+from . import OF_IMAGES
 from .extractors import Extractor, figure_names, inception, lite0
 from .images import check_pictures, extract, frechet_distance, inception_score
 
@@ -120,7 +120,7 @@ def image_metric(
 def extractor_of(
     figure: str, weights: str | os.PathLike[str] | None = None, *, device: Any = "cpu"
 ) -> Extractor:
-    """Make the network of a figure of `evaluation.STOP_BY`, "loss" excepted.
+    """Make the network of a figure in `evaluation.OF_IMAGES`.
 
     Parameters
     ----------
@@ -134,8 +134,8 @@ def extractor_of(
     ValueError, ImportError, FileNotFoundError, OSError
         If there is no such figure, or the network is not available.
     """
-    if figure not in STOP_BY[1:]:
-        raise ValueError(f"figure must be one of {', '.join(STOP_BY[1:])}, got {figure!r}")
+    if figure not in OF_IMAGES:
+        raise ValueError(f"figure must be one of {', '.join(OF_IMAGES)}, got {figure!r}")
     return lite0(device=device) if "Lite0" in figure else inception(weights, device=device)
 
 
@@ -151,7 +151,7 @@ def named_metric(
     Parameters
     ----------
     figure : str
-        One of `evaluation.STOP_BY` but "loss": of 200 samples if it is a score, else of 1,000 or as
+        One of `evaluation.OF_IMAGES`: of 200 samples if it is a score, else of 1,000 or as
         many as there are real ones.
     extractor : Extractor
         From `extractor_of`.

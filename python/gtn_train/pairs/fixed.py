@@ -20,7 +20,7 @@ from gtn_label.text import quoted
 from ..seeds import random_numbers
 from .rows import Closing, PairRows, as_numpy, as_tensors, cosines_of, float_rows, measure
 
-__all__ = ["FixedPairs"]
+__all__ = ["FixedPairs", "split_rows"]
 
 
 class FixedPairs(Closing):
@@ -219,11 +219,8 @@ class FixedPairs(Closing):
             raise ValueError(f"share must be between 0 and 1, got {share!r}")
         if self.n < 2:
             raise ValueError(f"{self.n} pair cannot be split: there must be at least 2")
-        shuffled = random_numbers(check_seed(seed), "validation pairs").permutation(self.n)
-        held_out = min(max(round(share * self.n), 1), self.n - 1)
-        return self._subset(np.sort(shuffled[held_out:])), self._subset(
-            np.sort(shuffled[:held_out])
-        )
+        training, held_out = split_rows(self.n, share, seed)
+        return self._subset(np.sort(training)), self._subset(np.sort(held_out))
 
     def _subset(self, rows: NDArray[np.int64]) -> FixedPairs:
         sources, labels, classes, cosine = self._arrays
@@ -234,3 +231,10 @@ class FixedPairs(Closing):
             latents_sha256=self._sha256,
             cosine=cosine[rows],
         )
+
+
+def split_rows(n: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the training and of the held-out pairs of `FixedPairs.split`, in random order."""
+    shuffled = random_numbers(check_seed(seed), "validation pairs").permutation(n)
+    held_out = min(max(round(share * n), 1), n - 1)
+    return shuffled[held_out:], shuffled[:held_out]

@@ -3,7 +3,7 @@
 A labeling is a pure function of latents and a seed. The papers' labelings are here, all computed by
 gtn_label: Algorithm 1 (with its cone, order, centring and classes), the quantile map of Theorem
 2.1, and Algorithm 1 within the clusters of a mixture (Fig. 9). Training accepts any object that
-fits `Labeling`.
+fits `Labeling`. Not here: optimal transport (optimal.py).
 """
 
 from __future__ import annotations
@@ -115,13 +115,7 @@ class Algorithm1:
         self._options, self._means = _checked(order, cone, backend, device, threads)
         self._options["center"] = as_bool(center, "center")
         self._standardize = as_bool(standardize, "standardize")
-        self._classes: NDArray[np.int64] | None = None
-        if classes is not None:
-            if np.ndim(classes) != 1 or len(classes) == 0:
-                raise ValueError(
-                    f"classes must be 1-D, one for each latent, got shape {np.shape(classes)}"
-                )
-            self._classes = convert.as_labels(classes, "classes", len(classes), "latents").copy()
+        self._classes = None if classes is None else as_classes(classes)
 
     @property
     def conditional(self) -> bool:
@@ -325,6 +319,13 @@ def _checked(
     resolve(backend, on_gpu=False)
     means = {"backend": backend, "device": device, "threads": threads}
     return {"order": order, "cone": as_integer(cone, "cone", 1)}, means
+
+
+def as_classes(classes: Any) -> NDArray[np.int64]:
+    """Copy classes of latents, int64 [m]; refuse other shapes and types."""
+    if np.ndim(classes) != 1 or len(classes) == 0:
+        raise ValueError(f"classes must be 1-D, one for each latent, got shape {np.shape(classes)}")
+    return convert.as_labels(classes, "classes", len(classes), "latents").copy()
 
 
 def standardized(latents: Rows) -> NDArray[np.float64]:

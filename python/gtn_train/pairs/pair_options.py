@@ -6,25 +6,29 @@ Presets and the command use these without waiting for torch. Not here: the label
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gtn_label.arrays import convert
-from gtn_label.checks import as_integer, check_order
+from gtn_label.checks import as_integer, as_number, check_order
 from gtn_label.errors import ArgumentError, ArgumentTypeError
+from gtn_label.match_options import DEFAULT_TOLERANCE
 
 from ..seeds import derive
 
 if TYPE_CHECKING:
+    from .drifting import DriftingPairs
     from .fixed import FixedPairs
     from .fresh import FreshPairs
     from .labelings import Labeling
 
 __all__ = ["LABELINGS", "PairOptions", "one_round"]
 
-LABELINGS = ("algorithm1", "quantile", "clusters")
+LABELINGS = ("algorithm1", "quantile", "clusters", "optimal", "drift")
+
+EPOCHS_A_ROUND = 3  # of labels that follow the generator, where nobody says
 
 
 @dataclass(frozen=True)
@@ -33,20 +37,31 @@ class PairOptions:
 
     Parameters
     ----------
-    labeling : {"algorithm1", "quantile", "clusters"}
-        See `Algorithm1`, `Quantile` and `Clusters`.
+    labeling : {"algorithm1", "quantile", "clusters", "optimal", "drift"}
+        See `Algorithm1`, `Quantile`, `Clusters`, `Optimal` and, for labels that follow the
+        generator, `DriftingPairs`.
     order : {"norm", "norm_desc", "index"}
     cone : int
     center : bool
     standardize : bool
-        The last four as in `Algorithm1` and `Clusters`.
+        The last four as in `Algorithm1`, `Clusters`, `Optimal` and `DriftingPairs`.
     clusters : int
         Number of clusters, >= 2, for the labeling "clusters"; 0 for the others.
     by_class : bool
         Match within classes, for a conditional generator. The classes are the clusters with the
-        labeling "clusters", and the data's with "algorithm1".
+        labeling "clusters", and the data's with "algorithm1", "optimal" and "drift".
     every : int
         Number of epochs in a round of pairs; 0: one round for all epochs, as the authors have it.
+        The labeling "drift" has rounds, and needs at least 1.
+    tolerance : float
+        Relative gap at which the transport of "optimal" and "drift" may stop.
+    transport_batch : int
+        Rows in a batch of the transport of "optimal" and "drift"; 0: all rows at once.
+    round_size : int
+        Sources in a round of "drift"; 0: one for each latent.
+    by_prices : bool
+        Label the sources of later rounds by the prices of the first round's matching, with the
+        labeling "optimal"; by default each round is matched.
 
     Raises
     ------
@@ -67,6 +82,10 @@ class PairOptions:
     clusters: int = 0
     by_class: bool = False
     every: int = 0
+    tolerance: float = DEFAULT_TOLERANCE
+    transport_batch: int = 0
+    round_size: int = 0
+    by_prices: bool = False
 
     def __post_init__(self) -> None:
         if self.labeling not in LABELINGS:
@@ -75,8 +94,10 @@ class PairOptions:
             )
         check_order(self.order)
         as_integer(self.cone, "cone", 1)
-        as_integer(self.every, "every", 0)
-        for name in ("center", "standardize", "by_class"):
+        for name in ("every", "transport_batch", "round_size"):
+            as_integer(getattr(self, name), name, 0)
+        as_number(self.tolerance, "tolerance", 0.0)
+        for name in ("center", "standardize", "by_class", "by_prices"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(name, "must be a bool", repr(getattr(self, name)))
         if self.labeling == "clusters":
@@ -85,30 +106,48 @@ class PairOptions:
             raise ArgumentError("clusters", "needs {labeling} 'clusters'", str(self.clusters))
         for name, known in (
             ("center", ("algorithm1",)),
-            ("standardize", ("algorithm1", "clusters")),
-            ("by_class", ("algorithm1", "clusters")),
+            ("standardize", ("algorithm1", "clusters", "optimal", "drift")),
+            ("by_class", ("algorithm1", "clusters", "optimal", "drift")),
+            ("tolerance", ("optimal", "drift")),
+            ("transport_batch", ("optimal", "drift")),
+            ("round_size", ("drift",)),
+            ("by_prices", ("optimal",)),
         ):
-            if getattr(self, name) and self.labeling not in known:
+            if getattr(self, name) != _DEFAULTS[name] and self.labeling not in known:
                 raise ArgumentError(
                     name,
                     f"needs {{labeling}} {' or '.join(map(repr, known))}",
                     repr(self.labeling),
                 )
-        if self.labeling == "quantile" and (self.cone > 1 or self.order != "norm"):
+        if self.labeling in _WITHOUT_ORDER and (self.cone > 1 or self.order != "norm"):
             raise ArgumentError(
                 "labeling",
-                "'quantile' has neither {order} nor {cone}",
+                f"{self.labeling!r} has neither {{order}} nor {{cone}}",
                 f"{self.order!r} and {self.cone}",
             )
+        if self.by_prices and not self.every:
+            raise ArgumentError("by_prices", "needs {every} >= 1", "0")
+        if self.by_prices and self.transport_batch:
+            raise ArgumentError("by_prices", "needs {transport_batch} 0", str(self.transport_batch))
+        if self.labeling == "drift" and not self.every:
+            raise ArgumentError("labeling", "'drift' needs {every} >= 1", "0")
 
     def config(self) -> dict[str, Any]:
-        """All options, in JSON types."""
-        return asdict(self)
+        """Options that decide the pairs, in JSON types.
+
+        Options of transport are left out of other labelings: runs of versions that had none stay
+        valid.
+        """
+        found = asdict(self)
+        if self.labeling not in _TRANSPORT:
+            for name in ("tolerance", "transport_batch", "round_size", "by_prices"):
+                del found[name]
+        return found
 
     @property
     def needs_classes(self) -> bool:
         """True if the data must have classes."""
-        return self.by_class and self.labeling == "algorithm1"
+        return self.by_class and self.labeling in ("algorithm1", *_TRANSPORT)
 
     def relabeled(self, labeling: str) -> PairOptions:
         """Change to another labeling, and keep the options that it has too.
@@ -124,17 +163,23 @@ class PairOptions:
         """
         if labeling == self.labeling:
             return self
-        kept: dict[str, Any] = {"every": self.every}
+        kept: dict[str, Any] = {"every": 0 if self.labeling == "drift" else self.every}
+        if labeling not in _WITHOUT_ORDER:
+            kept |= {"order": self.order, "cone": self.cone}
         if labeling != "quantile":
-            kept |= {"order": self.order, "cone": self.cone, "standardize": self.standardize}
+            kept["standardize"] = self.standardize
         if labeling == "clusters":
             kept["clusters"] = 2
+        if labeling in _TRANSPORT and self.labeling in _TRANSPORT:
+            kept |= {"tolerance": self.tolerance, "transport_batch": self.transport_batch}
+        if labeling == "drift":
+            kept["every"] = self.every or EPOCHS_A_ROUND
         return PairOptions(labeling=labeling, **kept)
 
     def labeling_of(
         self, latents: Any, seed: int, *, classes: Any = None, threads: int | None = None
     ) -> Labeling:
-        """Make the labeling.
+        """Make the labeling; for "drift" that of its first round.
 
         Parameters
         ----------
@@ -151,9 +196,19 @@ class PairOptions:
             )
             raise ValueError(f"classes: pairs {missing} (by_class={self.by_class})")
         from .labelings import Algorithm1, Clusters, Quantile
+        from .optimal import Optimal
 
         if self.labeling == "quantile":
             return Quantile()
+        if self.labeling in _TRANSPORT:
+            return Optimal(
+                tolerance=self.tolerance,
+                standardize=self.standardize,
+                classes=classes,
+                batch=self.transport_batch,
+                prices_of=derive(seed, "round", 0) if self.by_prices else None,
+                threads=threads,
+            )
         common: dict[str, Any] = {
             "order": self.order,
             "cone": self.cone,
@@ -168,14 +223,32 @@ class PairOptions:
 
     def make(
         self, latents: Any, seed: int, *, classes: Any = None, threads: int | None = None
-    ) -> FixedPairs | FreshPairs:
+    ) -> FixedPairs | FreshPairs | DriftingPairs:
         """Make the pairs: fixed ones, the first round, if `every` is 0, fresh ones otherwise."""
+        from .drifting import DriftingPairs
         from .fresh import FreshPairs
 
         labeling = self.labeling_of(latents, seed, classes=classes, threads=threads)
+        if self.labeling == "drift":
+            return DriftingPairs(
+                latents,
+                every=self.every,
+                size=self.round_size or None,
+                batch=self.transport_batch,
+                tolerance=self.tolerance,
+                standardize=self.standardize,
+                classes=classes,
+                seed=seed,
+                threads=threads,
+            )
         if self.every:
             return FreshPairs(latents, labeling, every=self.every, seed=seed)
         return one_round(latents, labeling, derive(seed, "round", 0))
+
+
+_DEFAULTS = {entry.name: entry.default for entry in fields(PairOptions)}
+_TRANSPORT = ("optimal", "drift")
+_WITHOUT_ORDER = ("quantile", *_TRANSPORT)
 
 
 def one_round(latents: Any, labeling: Labeling, seed: int) -> FixedPairs:

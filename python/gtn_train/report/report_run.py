@@ -55,6 +55,9 @@ def report_run(run: FinishedRun, path: Path) -> None:
         )
     elif not measured:
         notes.append("Not evaluated yet: gtn-train evaluate.")
+    notes += [
+        f"Warning: {line}." for found in measured.values() for line in found.get("warnings", ())
+    ]
     sheets = _sheets(run)
     if not sheets:
         notes.append("It has no samples of this generator yet: gtn-train fit makes them.")
@@ -62,7 +65,7 @@ def report_run(run: FinishedRun, path: Path) -> None:
     if compared:
         copies = run.out / "evaluation" / f"copies-{compared[-1]}.png"
         if copies.exists():
-            sheets["Samples nearest to a training image, above it"] = copies.read_bytes()
+            sheets["Samples nearest to a training row, above its image"] = copies.read_bytes()
     seconds = {name: f"{stage.seconds:.1f} s" for name, stage in run.stages.items()}
     curves: dict[str, Any] = {
         name: run.folder(name).read_metrics()
@@ -118,12 +121,15 @@ def _sheets(run: FinishedRun) -> dict[str, Any]:
 
 
 def _tables(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Figures that do not depend on the extractor, from the newest file that has them."""
+    """Figures of latents, and one table of methods for each figure, from the newest file."""
     tables: dict[str, Any] = {}
     for found in measured.values():
         tables["Latents"] = found["latents"]
         if "copies" in found:
-            tables["Copies of training images"] = found["copies"]
+            tables["Copies of training rows"] = found["copies"]
+        for method, figures in found.get("comparison", {}).items():
+            for name, value in figures.items():
+                tables.setdefault(f"Compared: {name}", {})[method] = value
     return tables
 
 

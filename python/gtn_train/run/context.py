@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gtn_label.text import quoted
 
+from ..evaluation import OF_IMAGES
 from ..models import registry
 from ..training.accelerator import check_trainable
 from .builder import Builder
@@ -92,7 +93,7 @@ class Context:
     def load_extractor(self) -> None:
         """Load the feature extractor for early stopping, or fail early if it is unavailable."""
         stop_by = self.preset.stop_by
-        if stop_by != "loss" and self.extractor is None:
+        if stop_by in OF_IMAGES and self.extractor is None:
             from ..evaluation.stop_metric import extractor_of  # torch-fidelity, only if needed
 
             weights = self.settings.computing.weights

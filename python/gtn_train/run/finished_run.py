@@ -25,6 +25,7 @@ from ..models import registry
 from ..pairs.classes import of_latents
 from ..pairs.mixture import Mixture
 from ..training.accelerator import device_of
+from .held_out import HeldOut, hold_out
 from .manifest import Manifest, StageSpec
 from .settings import STAGES, RunSettings
 from .store import RunFolder
@@ -128,6 +129,12 @@ class FinishedRun:
     def matching(self) -> Matching:
         """The first round of pairs."""
         return Matching.load(self.out / "pairs" / "pairs.npz")
+
+    @functools.cached_property
+    def held_out(self) -> HeldOut:
+        """Rows of the latents that stop the training, and rows that measure it."""
+        settings = self.settings
+        return hold_out(self.matching.assignment, settings.preset.validation_share, settings.seed)
 
     def images(self, split: str = "train") -> Images:
         """The run's images.

@@ -144,7 +144,8 @@ class RunSettings:
                 f"a run needs a folder, and {quoted(out)} is or lies below a file"
             ) from None
         with atomic_file(out / RUN_FILE) as file:
-            file.write(json.dumps(asdict(self), indent=2).encode() + b"\n")
+            content = {**asdict(self), "preset": self.preset.config()}
+            file.write(json.dumps(content, indent=2).encode() + b"\n")
 
     @classmethod
     def read(cls, out: str | os.PathLike[str]) -> RunSettings:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 
 from gtn_label.arrays import convert
 from gtn_label.cli import console
+from gtn_label.errors import ArgumentError
 from gtn_label.io.files import read_array, write_pairs
 from gtn_label.progress import progress_bar
 from gtn_label.text import quoted
 
 from ..data import SYNTHETIC, open_vectors
+from ..evaluation.latent_metric import latent_metric
 from ..files import file_sha256, save_array
 from ..models import registry
 from ..models.autoencoder import encode_all
-from ..pairs import Clusters, FixedPairs, FreshPairs, Labeling
+from ..pairs import Clusters, DriftingPairs, FixedPairs, FreshPairs, Labeling
 from ..pairs.classes import of_latents, read_made
 from ..pairs.mixture import Mixture
 from ..pairs.pair_options import one_round
@@ -35,6 +37,7 @@ from ..report.sheets import sheet_names, write_samples
 from ..seeds import derive
 from ..training import Metric, TrainingResult, train_autoencoder, train_generator
 from .context import Context
+from .held_out import HeldOut, hold_out, trains_on_all
 from .manifest import Manifest, StageSpec
 from .store import RunFolder
 
@@ -93,7 +96,9 @@ def _say_trained(
     ctx: Context, stage: str, result: TrainingResult, metric: Metric | None = None
 ) -> float:
     """Say how a training ended; return its seconds."""
-    best = "validation loss" if metric is None else metric.name
+    best = "training loss" if metric is None else metric.name
+    if metric is None and "validation_loss" in result.history[-1]:
+        best = "validation loss"
     ctx.say(
         f"{stage}: {console.counted(result.epochs, 'epoch')} in {result.seconds:.1f} s, {best} "
         f"{result.best_value:.4g} at epoch {result.best_epoch}"
@@ -156,7 +161,7 @@ def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
             f"quantile labels need vectors of dimension 1, and {quoted(ctx.settings.data)} has "
             f"dimension {rows.shape[1]}"
         )
-    if labeling == "algorithm1":
+    if labeling in ("algorithm1", "optimal", "drift"):
         ctx.preset.pairs.labeling_of(rows, seed).check(rows)
     return lambda: rows
 
@@ -203,14 +208,15 @@ def pairs(ctx: Context, latents: NDArray[Any]) -> MadePairs:
     if ctx.classes is not None:
         inputs["classes"] = convert.sha256(ctx.classes)
     options = {**preset.pairs.config(), "seed": seed}
-    del options["every"]  # decides how long a round lasts; the first round does not depend on it
+    for name in ("every", "by_prices", "round_size"):  # options of later rounds
+        options.pop(name, None)
     clustered = preset.pairs.labeling == "clusters"
     spec = StageSpec(
         "pairs", inputs, options, ("pairs.npz", "mixture.json") if clustered else ("pairs.npz",)
     )
 
     def make(folder: RunFolder) -> float:
-        labeling = _labeling(ctx, latents)
+        labeling = _labeling(ctx, latents, ctx.classes)
         labeling.check(latents)
         round_seed = derive(seed, "round", 0)
         began = time.perf_counter()
@@ -253,11 +259,11 @@ def pairs(ctx: Context, latents: NDArray[Any]) -> MadePairs:
     )
 
 
-def _labeling(ctx: Context, latents: NDArray[Any]) -> Labeling:
+def _labeling(ctx: Context, latents: NDArray[Any], classes: NDArray[np.int64] | None) -> Labeling:
     return ctx.preset.pairs.labeling_of(
         latents,
         ctx.settings.seed,
-        classes=ctx.classes,
+        classes=classes,
         threads=ctx.settings.computing.threads,
     )
 
@@ -269,10 +275,13 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
     """Train the generator on pairs and load its best weights."""
     preset, seed = ctx.preset, ctx.settings.seed
     training = ctx.settings.training(preset.generator_training)
+    if preset.pairs.labeling == "drift" and preset.stop_by == "loss":
+        training = replace(training, patience=None)  # labels that move have no validation loss
     architecture = {
         "layers": preset.layers,
         "width": preset.width,
         "batch_norm_layers": preset.batch_norm_layers,
+        **({} if preset.slope == 0.5 else {"slope": preset.slope}),
     }
     spec = StageSpec(
         "generator",
@@ -286,6 +295,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
             "pairs": preset.pairs.config(),
             "stop_by": preset.stop_by,
             "validation_share": preset.validation_share,
+            **({} if preset.scale_labels else {"scale_labels": False}),
         },
         outputs=_TRAINED,
     )
@@ -294,7 +304,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
         classes = 0 if pairs.classes is None else int(pairs.classes.max()) + 1
         config = {"dim": latents.shape[1], **architecture, "classes": classes}
         model = registry.make_model("generator", config, derive(seed, "generator"))
-        metric = _metric(ctx, autoencoder, pairs)
+        metric = _metric(ctx, autoencoder, latents, pairs)
         rounds, validation = _rounds(ctx, latents, pairs)
         with rounds:
             result = train_generator(
@@ -304,6 +314,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
                 training,
                 validation=validation,
                 metric=metric,
+                scale_labels=preset.scale_labels,
                 **ctx.training,
             )
         return _say_trained(ctx, spec.name, result, metric)
@@ -314,33 +325,54 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
 
 def _rounds(
     ctx: Context, latents: NDArray[Any], pairs: MadePairs
-) -> tuple[FixedPairs | FreshPairs, FixedPairs]:
-    """Pairs to train on, and pairs held out for validation."""
+) -> tuple[FixedPairs | FreshPairs | DriftingPairs, FixedPairs | None]:
+    """Pairs to train on, and pairs held out for validation, if labels stay while ĥ moves."""
     preset, seed = ctx.preset, ctx.settings.seed
     if preset.pairs.every == 0:
         return pairs.load().split(preset.validation_share, seed)
-    labeling = _labeling(ctx, latents)
+    classes = ctx.classes
+    if not trains_on_all(preset):
+        rows = _held_out(ctx, pairs).training
+        latents, classes = latents[rows], None if classes is None else classes[rows]
+    if preset.pairs.labeling == "drift":
+        threads = ctx.settings.computing.threads
+        return preset.pairs.make(latents, seed, classes=classes, threads=threads), None
+    labeling = _labeling(ctx, latents, classes)
     held_out = one_round(latents, labeling, derive(seed, "validation"))
     _, validation = held_out.split(preset.validation_share, seed)
     return FreshPairs(latents, labeling, every=preset.pairs.every, seed=seed), validation
 
 
-def _metric(ctx: Context, autoencoder: Any, pairs: MadePairs) -> Metric | None:
+def _held_out(ctx: Context, pairs: MadePairs) -> HeldOut:
+    assignment = read_made(pairs.path)["assignment"]
+    return hold_out(assignment, ctx.preset.validation_share, ctx.settings.seed)
+
+
+def _metric(
+    ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: MadePairs
+) -> Metric | None:
     """The figure that decides which weights are best; None for the validation loss."""
-    if ctx.preset.stop_by == "loss" or ctx.images is None:
+    common: dict[str, Any] = {
+        "classes": pairs.classes,
+        "mixture": pairs.mixture,
+        "seed": derive(ctx.settings.seed, "metric"),
+    }
+    if ctx.preset.stop_by == "energy":
+        parts = _held_out(ctx, pairs)
+        if len(parts.stopping) < 2:
+            raise ArgumentError(
+                "stop_by",
+                "must not be 'energy' with fewer than 3 held-out latents",
+                f"{len(latents)} latents in all",
+                "stop by 'loss'",
+            )
+        return latent_metric(latents[parts.training], latents[parts.stopping], **common)
+    if ctx.images is None or ctx.preset.stop_by == "loss":
         return None
     from ..evaluation.stop_metric import named_metric
 
     ctx.load_extractor()
-    return named_metric(
-        ctx.preset.stop_by,
-        ctx.extractor,
-        autoencoder,
-        ctx.images.images,
-        classes=pairs.classes,
-        mixture=pairs.mixture,
-        seed=derive(ctx.settings.seed, "metric"),
-    )
+    return named_metric(ctx.preset.stop_by, ctx.extractor, autoencoder, ctx.images.images, **common)
 
 
 # ---------------------------------------------------------------------------------------- samples

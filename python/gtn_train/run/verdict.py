@@ -23,10 +23,11 @@ __all__ = ["TrainingSpec", "Verdict", "verdict"]
 
 _MOST_REASONS = 12  # in one message
 
-_OF_GENERATOR = frozenset(["batch_size", "learning_rate"])
+_OF_GENERATOR = frozenset(["batch_size", "learning_rate", "learning_rate_decay", "patience"])
 _OPTIONS = _OF_GENERATOR | {
     *("set", "n", "key", "seed", "latent_dim", "labeling", "clusters", "order", "cone", "center"),
     *("standardize", "by_class", "every", "layers", "width", "stop_by", "precision"),
+    *("tolerance", "transport_batch", "round_size", "by_prices", "batch_norm_layers", "slope"),
 }
 
 

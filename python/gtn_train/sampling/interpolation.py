@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gtn_label.arrays.sources import draw_sources
-from gtn_label.checks import as_integer, check_seed
+from gtn_label.checks import as_integer
 
 from ..models.autoencoder import decode_all
 from ..pairs.mixture import Mixture
 from ..report import figures
-from .sample import generate_latents
+from .sample import generate_latents, sampling_seed
 
 __all__ = ["Interpolation", "interpolate", "lines", "matched_sources", "random_ends"]
 
@@ -147,14 +147,15 @@ def random_ends(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Draw the ends of n lines: N(0, I), or from a mixture; float32 [n, dim] each.
 
+    They are the first 2 n sources of `sample_latents` from this seed.
     Classes [n], or one of all, are a mixture's clusters: both ends of a line are then in its own.
     """
-    n, seed = as_integer(n, "n", 1), check_seed(seed)
+    n, own = as_integer(n, "n", 1), sampling_seed(seed)
     if mixture is None:
-        sources = draw_sources(2 * n, as_integer(dim, "dim", 1), seed)
+        sources = draw_sources(2 * n, as_integer(dim, "dim", 1), own)
     else:
         clusters = None if classes is None else np.tile(np.broadcast_to(classes, n), 2)
-        sources, _ = mixture.draw(2 * n, seed, clusters)
+        sources, _ = mixture.draw(2 * n, own, clusters)
     return sources[:n], sources[n:]
 
 

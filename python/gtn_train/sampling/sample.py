@@ -1,9 +1,10 @@
 """Samples: sources through the generator ĥ, latents through the decoder, in batches.
 
-Sources come from `gtn_label`'s Philox stream, as in `match`: row i of seed s is the same row on
-every machine and for every batch size. Its latent is the same up to rounding, because a matrix
-product may add in another order for another number of rows. Not here: sources of a mixture
-(pairs/mixture.py), lines between sources (interpolation.py), decoding (models/autoencoder.py).
+Sources come from a Philox stream of their own: `match` draws none of them, from any seed, so
+samples never repeat training inputs. Row i of seed s is the same row on every machine and for every
+batch size. Its latent is the same up to rounding, because a matrix product may add in another order
+for another number of rows. Not here: sources of a mixture (pairs/mixture.py), lines between sources
+(interpolation.py), decoding (models/autoencoder.py).
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from ..data.images import refuse_non_finite
 from ..models.autoencoder import decode_all, evaluating
 from ..models.generator import Generator
 from ..pairs.mixture import Mixture
+from ..seeds import derive
 
-__all__ = ["generate_latents", "sample_images", "sample_latents"]
+__all__ = ["generate_latents", "sample_images", "sample_latents", "sampling_seed"]
 
 LATENT_BATCH = 4096  # the widest generator of Table 2 holds 50 MB of activations a layer with it
 IMAGE_BATCH = 256
@@ -51,7 +53,7 @@ def sample_latents(
     n : int
         Number of samples, >= 1.
     seed : int
-        Random seed of the sources, >= 0. `match` draws the same sources from this seed.
+        Random seed of the sources, >= 0. `match` draws other sources from the same seed.
     batch_size : int
         Sources at a time, >= 1.
     classes : int or int array [n], optional
@@ -75,11 +77,11 @@ def sample_latents(
         says in which row.
     """
     n = as_integer(n, "n", 1)
-    seed = check_seed(seed)
+    own = sampling_seed(seed)
     if mixture is None:
-        sources = draw_sources(n, as_integer(_dim(generator), "generator.dim", 1), seed)
+        sources = draw_sources(n, as_integer(_dim(generator), "generator.dim", 1), own)
     else:
-        sources, clusters = mixture.draw(n, seed, _classes(classes, n))
+        sources, clusters = mixture.draw(n, own, _classes(classes, n))
         if getattr(generator, "classes", 0):
             classes = clusters
     return generate_latents(
@@ -163,6 +165,11 @@ def generate_latents(
             latents[some] = batch.float().cpu().numpy()
             bar.update(len(batch))
     return latents
+
+
+def sampling_seed(seed: Any) -> int:
+    """Seed of the sources of samples, for the seed that a user gives; >= 0."""
+    return derive(check_seed(seed), "sampling")
 
 
 def _dim(generator: Any) -> Any:

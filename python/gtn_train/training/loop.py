@@ -64,6 +64,8 @@ class Job:
         Writes the weights.
     load : callable (path) -> module
         Reads them.
+    resumable : callable (epoch) -> bool
+        True if a run can be resumed after this epoch: only then is a checkpoint written.
     """
 
     stage: str
@@ -75,6 +77,7 @@ class Job:
     prepare: Callable[[], None]
     save: Callable[[Any, Path], None]
     load: Callable[[Path], Any]
+    resumable: Callable[[int], bool] = lambda epoch: True
 
 
 def train(
@@ -278,6 +281,7 @@ class _Run:
 
     def to_the_end(self, curves: Curves, *, show: bool) -> None:
         """Run the epochs that are left, and finish the folder."""
+        saved = self.epoch
         with progress_bar(self.job.stage, len(self.cuts), self.epoch, self.options, show) as bar:
             while not self.ended:
                 line = self.one_epoch(self.epoch + 1, bar)
@@ -286,8 +290,10 @@ class _Run:
                 curves.add(line)
                 if self.fabric.is_global_zero:
                     self.folder.append_metrics(line)
-                if not self.ended and self.epoch % self.options.checkpoint_every_epochs == 0:
+                due = self.epoch - saved >= self.options.checkpoint_every_epochs
+                if due and not self.ended and self.job.resumable(self.epoch):
                     self.save_checkpoint()
+                    saved = self.epoch
         self.save_best()
         if self.fabric.is_global_zero:
             self.folder.checkpoint.unlink(missing_ok=True)

@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..data.images import Images
 from ..models import registry
 from ..models.vae import VanillaVAE
-from ..pairs import FixedPairs, Pairs
+from ..pairs import DriftingPairs, FixedPairs, Pairs
+from ..pairs.drifting import Generate
 from ..run.store import RunFolder
+from ..sampling.sample import generate_latents
 from .batches import ImageBatches, PairBatches, SharedPairs
-from .fabric import make_fabric
-from .loop import Job, train
+from .fabric import cpu_threads, make_fabric
+from .loop import Diverged, Job, train
 from .steps import Step, autoencoder_step, generator_step, vae_step
 from .training_options import Metric, TrainingOptions, TrainingResult
 
@@ -164,7 +169,8 @@ def train_generator(
 
     Notes
     -----
-    In a distributed run process 0 makes the pairs and sends them to the others.
+    In a distributed run process 0 makes the pairs and sends them to the others. `DriftingPairs`
+    follow the generator: checkpoints are then written at the ends of rounds.
     """
     _check(generator, folder, options, metric)
     for name, value in (("pairs", pairs), ("validation", validation)):
@@ -192,8 +198,15 @@ def train_generator(
     if generator.batch_norm_layers and rows < 2:
         raise ValueError(f"batch normalisation needs batches of at least 2 pairs, got {rows}")
     fabric = make_fabric(options)
+    following = isinstance(pairs, DriftingPairs)
+    if isinstance(pairs, DriftingPairs):
+        pairs.follow(_generating(generator, options))
     if fabric.world_size > 1:
         pairs = SharedPairs(pairs, fabric.global_rank, fabric.device)
+
+    def resumable(epoch: int) -> bool:
+        """After a round's last epoch alone, if the next labels need the generator of that time."""
+        return not following or pairs.round_of(epoch + 1) != pairs.round_of(epoch)
 
     def prepare() -> None:
         unscaled = not bool(generator.label_mean.any()) and bool((generator.label_scale == 1).all())
@@ -216,6 +229,7 @@ def train_generator(
         prepare=prepare,
         save=registry.save_model,
         load=registry.load_model,
+        resumable=resumable,
     )
     return train(
         job,
@@ -229,6 +243,24 @@ def train_generator(
         tensorboard=tensorboard,
         say=say,
     )
+
+
+def _generating(generator: Any, options: TrainingOptions) -> Generate:
+    """Return the generator as a function of arrays, on its own device."""
+
+    def generate(
+        sources: NDArray[np.float32], classes: NDArray[np.int64] | None
+    ) -> NDArray[np.float32]:
+        try:
+            with cpu_threads(options.threads):
+                return generate_latents(generator, sources, classes=classes)
+        except ValueError as error:  # not finite
+            raise Diverged(
+                f"generator: {error}. A smaller learning rate than {options.learning_rate:g} may "
+                "help, or look for odd values in the data"
+            ) from None
+
+    return generate
 
 
 def _check(model: Any, folder: Any, options: Any, metric: Any) -> None:

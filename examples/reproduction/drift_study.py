@@ -1,0 +1,270 @@
+"""Labels that follow the generator, against fixed pairs and against fitted densities.
+
+Each line of `KINDS` trains one network on one kind of pairs, for the same number of epochs. The
+measure is the energy distance per root of the dimension between 10,000 samples and held-out rows,
+both in units of the training rows' deviations. Held-out rows choose nothing: all epochs run, and
+the last weights count. Beside them stand the floor (training rows themselves), one Gaussian with
+full covariance and a mixture of ten, fitted to the same rows. A finished run of images (--run) adds
+FD-Lite0 of decoded samples. Each data set has one file of numbers, written after each run; runs in
+the file are not repeated. Torch has one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from label_study import DATA, Decoded, split
+from study import (
+    circumstances,
+    finite,
+    options_of,
+    read,
+    sample_of,
+    train_on,
+    training_of,
+    write_numbers,
+)
+
+from gtn_label.io.atomic import atomic_file
+from gtn_label.quality import norms
+from gtn_train.data import SYNTHETIC, open_vectors
+from gtn_train.evaluation.latents import energy_distance
+from gtn_train.pairs import Algorithm1, DriftingPairs, Labeling, Optimal
+from gtn_train.pairs.pair_options import one_round
+from gtn_train.run.paper import as_in_paper
+from gtn_train.seeds import derive, random_numbers
+
+Rows = npt.NDArray[Any]
+
+N_SAMPLES = 10_000
+NETWORK = {"layers": 7, "width": 256, "batch_norm_layers": 0, "slope": 0.1}
+LAST_RATE = 0.01  # learning rate of the last epoch, over that of the first
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of pairs and what differs from the study's network and training.
+
+    Attributes
+    ----------
+    labeling : Labeling or None
+        Of fixed pairs; None for labels that follow the generator.
+    drift : dict
+        Options of `DriftingPairs`.
+    rounds : float
+        Rounds, over those that are asked for.
+    decay : bool
+        Let the learning rate decay to a hundredth.
+    network : dict
+        Changes of `NETWORK`.
+    """
+
+    labeling: Labeling | None = None
+    drift: dict[str, Any] = field(default_factory=dict)
+    rounds: float = 1
+    decay: bool = True
+    network: dict[str, float] = field(default_factory=dict)
+
+
+def optimal(**options: Any) -> Labeling:
+    """Optimal transport to standardised latents."""
+    return Optimal(standardize=True, threads=1, **options)
+
+
+KINDS: dict[str, Kind] = {
+    "Algorithm 1": Kind(Algorithm1(standardize=True, threads=1)),
+    "norm_desc, cone 8": Kind(Algorithm1(standardize=True, threads=1, order="norm_desc", cone=8)),
+    "optimal": Kind(optimal(tolerance=1e-2)),
+    "drift": Kind(),
+    "drift, batches of 256": Kind(drift={"batch": 256}),
+    "drift, batches of 1,000": Kind(drift={"batch": 1000}),
+    "drift, a third of the rounds": Kind(rounds=1 / 3),
+    "drift, twice the rounds": Kind(rounds=2),
+    "drift, batches of 1,000, twice the rounds": Kind(drift={"batch": 1000}, rounds=2),
+    "drift, 1 epoch a round": Kind(drift={"every": 1}),
+    "drift, 10 epochs a round": Kind(drift={"every": 10}),
+    "drift, no decay": Kind(decay=False),
+    "drift, batch norm": Kind(network={"batch_norm_layers": 6}),
+    "drift, 7 layers of 50": Kind(network={"width": 50}),
+    "drift, 4 layers": Kind(network={"layers": 4}),
+    "drift, slope 0.5": Kind(network={"slope": 0.5}),
+    "drift, width 512": Kind(network={"width": 512}),
+}
+FIRST = ("Algorithm 1", "norm_desc, cone 8", "optimal", "drift")
+
+
+def fitted(rows: Rows, components: int, seed: int) -> Callable[[int], Rows]:
+    """Fit a mixture of Gaussians with full covariances; give a sampler."""
+    from sklearn.mixture import GaussianMixture
+
+    model = GaussianMixture(components, random_state=derive(seed, "mixture") % 2**32)
+    model.fit(rows.astype(np.float64))
+    return lambda n: model.sample(n)[0]
+
+
+def measured(samples: Rows, rows: Rows, test: Rows) -> dict[str, float]:
+    """Energy distance per root of the dimension, and the ratio of mean norms, standardised."""
+    mean, scale = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+    ours, theirs = (samples - mean) / scale, (test - mean) / scale
+    return finite(
+        {
+            "energy_distance": energy_distance(ours, theirs) / np.sqrt(rows.shape[1]),
+            "norm_ratio": float(norms(ours).mean() / norms(theirs).mean()),
+        }
+    )
+
+
+def trained(rows: Rows, kind: Kind, asked: Any, seed: int) -> tuple[Any, dict[str, Any]]:
+    """Train a generator on pairs of a kind; return it and how long which part took."""
+    every = kind.drift.get("every", asked.every)
+    rounds = max(round(asked.rounds * kind.rounds * asked.every / every), 1)
+    epochs = rounds * every
+    decay = LAST_RATE ** (1 / epochs) if kind.decay else 1.0
+    options = training_of(
+        as_in_paper("mnist"),
+        seed,
+        epochs,
+        learning_rate=1e-3,
+        learning_rate_decay=decay,
+        batch_size=asked.batch_size,
+    )
+    if kind.labeling is None:
+        given = {"every": every, "tolerance": 1e-2, "threads": 1, **kind.drift}
+        pairs: Any = DriftingPairs(rows, seed=seed, **given)
+    else:
+        pairs = one_round(rows, kind.labeling, derive(seed, "round", 0))
+    network = {**NETWORK, "width": asked.width, **kind.network}
+    with pairs:
+        generator, result = train_on(pairs, network, options, seed)
+    labeling = sum(line.get("labels", {}).get("seconds", 0.0) for line in result.history)
+    return generator, {
+        "epochs": epochs,
+        "rounds": rounds if kind.labeling is None else 1,
+        "labeling_seconds": round(labeling, 1),
+        "training_seconds": round(max(result.seconds - labeling, 0.0), 1),
+    }
+
+
+def study(data: str, asked: Any) -> None:
+    """Run the kinds of pairs that one data set lacks."""
+    settings = {
+        **{name: getattr(asked, name) for name in ("n", "rounds", "every", "batch_size", "width")},
+        "network": NETWORK,
+    }
+    file = asked.out / f"drift_study_{data.replace('-', '_')}_{asked.n}.json"
+    known = read(file)
+    runs = known.get("runs", []) if known.get("settings") == settings else []
+
+    def add(kind: str, seed: int, found: dict[str, Any], rows: Rows) -> None:
+        runs.append({"kind": kind, "seed": seed, "n": len(rows), "dim": rows.shape[1], **found})
+        content = {"study": "drift_study", "data": data, "settings": settings, "runs": runs}
+        write_numbers(file, {**content, **circumstances()})
+        print(data, runs[-1], flush=True)
+
+    decoded = Decoded(asked.run, asked.seed) if asked.run else None
+    given = decoded.latents if decoded else open_vectors(asked.latents) if asked.latents else None
+    for seed in range(asked.seed, asked.seed + asked.seeds):
+        rows, test = held_out(data, asked.n, seed, given)
+
+        def judged(samples: Rows, rows: Rows = rows, test: Rows = test) -> dict[str, float]:
+            found = measured(samples, rows, test)
+            return found | (finite({"fd_lite0": decoded.distance(samples)}) if decoded else {})
+
+        done = {run["kind"] for run in runs if run["seed"] == seed}
+        if "floor" not in done:
+            few = rows[random_numbers(seed, "floor").permutation(len(rows))[:N_SAMPLES]]
+            add("floor", seed, judged(few), rows)
+            for name, components in (("Gaussian", 1), ("mixture of 10", 10)):
+                add(name, seed, judged(fitted(rows, components, seed)(N_SAMPLES)), rows)
+        for name in asked.kind or FIRST:
+            if name in done:
+                continue
+            generator, took = trained(rows, KINDS[name], asked, seed)
+            add(name, seed, judged(sample_of(generator, N_SAMPLES, seed)) | took, rows)
+
+
+def held_out(data: str, n: int, seed: int, given: Rows | None) -> tuple[Rows, Rows]:
+    """Training rows, and rows that nothing but the figures reads."""
+    if data in SYNTHETIC and given is None:
+        made = SYNTHETIC[data](n + N_SAMPLES, derive(seed, "data") % 2**32)
+        rows, test = made[:n], made[n:]
+    else:
+        rows, one, other = split(data, n, seed, given)
+        test = np.concatenate([one, other])
+    return np.ascontiguousarray(rows, np.float32), np.asarray(test, np.float32)
+
+
+def main() -> None:
+    """Run the study of one data set, and write the tables of all."""
+    parser = options_of(__doc__)
+    parser.add_argument("--data", choices=[*DATA, *SYNTHETIC], action="append")
+    parser.add_argument("--latents", type=Path, help="a .npy of latents to study instead")
+    parser.add_argument("--run", type=Path, help="a finished run of images to study instead")
+    parser.add_argument(
+        "--name", default="latents", help="name of either in the results (%(default)s)"
+    )
+    parser.add_argument(
+        "--kind", choices=[*KINDS], action="append", help=f"default: {'; '.join(FIRST)}"
+    )
+    parser.add_argument("--n", type=int, default=10_000, help="training rows (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds of labels (%(default)s)")
+    parser.add_argument("--every", type=int, default=3, help="epochs in a round (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=256, help="pairs a step (%(default)s)")
+    parser.add_argument(
+        "--width", type=int, default=256, help="units in each hidden layer (%(default)s)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="number of seeds, from --seed on (%(default)s)"
+    )
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    if asked.quick:
+        asked.n, asked.rounds, asked.every, asked.seeds, asked.width = 300, 2, 1, 1, 8
+    for data in [asked.name] if asked.latents or asked.run else asked.data or [*DATA]:
+        study(data, asked)
+    with atomic_file(asked.out / "drift_study.md") as file:
+        file.write(tables(asked.out).encode())
+
+
+def tables(folder: Path) -> str:
+    """Markdown tables: energy distances of each seed, other measures as means over seeds."""
+    lines = []
+    for file in sorted(folder.glob("drift_study_*.json")):
+        content = read(file)
+        runs, asked = content["runs"], content["settings"]
+        images = any("fd_lite0" in run for run in runs)
+        lines += [
+            f"### {content['data']}, n = {runs[0]['n']:,}, d = {runs[0]['dim']}",
+            "",
+            f"{asked['rounds']} rounds of {asked['every']} epochs, batches of "
+            f"{asked['batch_size']}, width {asked['width']}.",
+            "",
+            "| samples of | energy distance, each seed | norm ratio | labels s | training s |"
+            + (" FD-Lite0, each seed |" if images else ""),
+            "|---|---|---|---|---|" + ("---|" if images else ""),
+        ]
+        order = ["floor", "Gaussian", "mixture of 10", *KINDS]
+        for kind in sorted(dict.fromkeys(run["kind"] for run in runs), key=order.index):
+            some = [run for run in runs if run["kind"] == kind]
+            distances = " ".join(f"{run['energy_distance']:.5f}" for run in some)
+            took = [
+                f"{np.mean([run[name] for run in some]):.0f}" if name in some[0] else ""
+                for name in ("labeling_seconds", "training_seconds")
+            ]
+            ratio = np.mean([run["norm_ratio"] for run in some])
+            cells = [kind, distances, f"{ratio:.3f}", *took]
+            if images:
+                cells.append(" ".join(f"{run.get('fd_lite0', 0):.1f}" for run in some))
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""HeldOut: the latents that no generator of a run trains on, and their two uses.
+
+One half chooses the best weights and the end of training, the other half measures the result. The
+two never share a row. Not here: test images and fresh draws, which measure better where they exist
+(evaluation/evaluate_run.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..pairs.fixed import split_rows
+from .presets import Preset
+
+__all__ = ["HeldOut", "hold_out", "trains_on_all"]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows of the latents, each part ascending; together all of them.
+
+    Attributes
+    ----------
+    training, stopping, reported : int64 [k]
+        To train on, to stop training by, and to measure with.
+    """
+
+    training: NDArray[np.int64]
+    stopping: NDArray[np.int64]
+    reported: NDArray[np.int64]
+
+
+def hold_out(assignment: Any, share: float, seed: int) -> HeldOut:
+    """Divide the latents as `FixedPairs.split` divides their pairs.
+
+    Parameters
+    ----------
+    assignment : int64 [n]
+        Latent of each pair of the first round, one-to-one.
+    share : float
+        Share held out, between 0 and 1.
+    seed : int
+        The run's seed.
+
+    Examples
+    --------
+    >>> parts = hold_out(np.arange(20), 0.2, seed=0)
+    >>> [len(rows) for rows in (parts.training, parts.stopping, parts.reported)]
+    [16, 2, 2]
+    """
+    latent_of = np.asarray(assignment)
+    training, held_out = split_rows(len(latent_of), share, seed)
+    half = (len(held_out) + 1) // 2
+    parts = training, held_out[:half], held_out[half:]
+    return HeldOut(*(np.sort(latent_of[rows]).astype(np.int64) for rows in parts))
+
+
+def trains_on_all(preset: Preset) -> bool:
+    """Return True if a run's pairs come back to latents that its first round held out.
+
+    New rounds leave those out if the energy distance to them stops the training. Clusters are found
+    among all latents, and their rounds keep all.
+    """
+    leaves_out = preset.stop_by == "energy" and preset.pairs.labeling != "clusters"
+    return preset.pairs.every > 0 and not leaves_out
