@@ -21,6 +21,7 @@ from gtn_train.training import Metric, train_autoencoder, train_generator
 RUNS = {
     "generator": cases.run_generator,
     "drifting": cases.run_drifting,
+    "flow": cases.run_flow,
     "vae": cases.run_vae,
 }
 
