@@ -37,7 +37,7 @@ from gtn_train.data import SYNTHETIC, open_vectors
 from gtn_train.evaluation.latents import energy_distance
 from gtn_train.pairs import Algorithm1, DriftingPairs, Labeling, Optimal
 from gtn_train.pairs.pair_options import one_round
-from gtn_train.run.presets import PRESETS
+from gtn_train.run.paper import as_in_paper
 from gtn_train.seeds import derive, random_numbers
 
 Rows = npt.NDArray[Any]
@@ -127,7 +127,7 @@ def trained(rows: Rows, kind: Kind, asked: Any, seed: int) -> tuple[Any, dict[st
     epochs = rounds * every
     decay = LAST_RATE ** (1 / epochs) if kind.decay else 1.0
     options = training_of(
-        PRESETS["mnist"],
+        as_in_paper("mnist"),
         seed,
         epochs,
         learning_rate=1e-3,

@@ -45,7 +45,7 @@ from gtn_train.pairs import Algorithm1, Labeled, Labeling, Optimal
 from gtn_train.pairs.labelings import standardized
 from gtn_train.pairs.rows import cosines_of
 from gtn_train.run.finished_run import FinishedRun
-from gtn_train.run.presets import PRESETS
+from gtn_train.run.paper import as_in_paper
 from gtn_train.seeds import derive, random_numbers
 
 Rows = npt.NDArray[Any]
@@ -294,9 +294,9 @@ def main() -> None:
 
 def study(data: str, asked: Any) -> None:
     """Run the kinds of pairs that one data set lacks."""
-    network = {**network_of(PRESETS["mnist"]), "width": asked.width}
+    network = {**network_of(as_in_paper("mnist")), "width": asked.width}
     options = training_of(
-        PRESETS["mnist"], 0, asked.epochs, learning_rate=1e-3, learning_rate_decay=0.95
+        as_in_paper("mnist"), 0, asked.epochs, learning_rate=1e-3, learning_rate_decay=0.95
     )
     settings = {"n": asked.n, "epochs": asked.epochs, "network": network}
     file = asked.out / f"label_study_{data.replace('-', '_')}_{asked.n}.json"

@@ -16,7 +16,10 @@ from gtn_train.cli.main import main
 COMMAND = [sys.executable, "-m", "gtn_train"]
 AUTOENCODER = ("--autoencoder-epochs", 1, "--latent-dim", 3)
 IMAGE_RUN = (*AUTOENCODER, "--generator-epochs", 2)
-VECTOR_RUN = ("--generator-epochs", 3, "--layers", 3, "--width", 8)
+VECTOR_RUN = (
+    *("--labeling", "algorithm1", "--batch-norm-layers", 2, "--generator-epochs", 3),
+    *("--layers", 3, "--width", 8),
+)
 
 
 @dataclass(frozen=True)

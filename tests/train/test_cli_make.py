@@ -213,15 +213,15 @@ def test_images_without_classes_are_refused_before_any_training(gtn_train, tmp_p
 def test_too_few_images_or_vectors_leave_nothing(gtn_train, tmp_path):
     data = write_folder(tmp_path / "faces", n=4)
     (data / "cats" / "000.png").unlink()
-    write_vectors(tmp_path / "v.npy", n=2)
+    write_vectors(tmp_path / "v.npy", n=1)
     for preset, given, least in (
         ("hap", data / "cats", 3),
-        ("vectors", tmp_path / "v.npy", 3),
+        ("vectors", tmp_path / "v.npy", 2),
     ):
         out = ("--data", given, "--out", tmp_path / "run")
         refusal = gtn_train.refused("fit", "--preset", preset, *out)
         assert f"a run needs at least {least} images or vectors, of which one is held" in refusal
-        assert f"'{given}' has {1 if preset == 'hap' else 2}" in refusal
+        assert f"'{given}' has 1" in refusal
         assert not (tmp_path / "run").exists()
     refusal = gtn_train.refused("fit", "--preset", "two-squares", "--n", 2, "--out", tmp_path / "r")
     assert "'two-squares' has 2" in refusal

@@ -222,3 +222,4 @@ def test_options_of_other_labelings_are_those_of_earlier_versions():
         "drift", standardize=True, every=3, tolerance=1e-2, transport_batch=9
     )
     assert changed.relabeled("algorithm1") == PairOptions(standardize=True)
+    assert changed.relabeled("drift").relabeled("algorithm1").every == 0

@@ -64,7 +64,7 @@ def test_other_options_change_what_the_paper_has(gtn_train, tmp_path):
     given = ("--preset", "vectors", "--data", data, "--out", out, "--generator-epochs", 1)
     gtn_train.ok("fit", *given)
     refusal = gtn_train.refused("fit", "--out", out, "--paper", "--generator-epochs", 1)
-    assert "--cone was 8 and is 1" in refusal
+    assert '--labeling was "drift" and is "algorithm1"' in refusal
     gtn_train.ok("fit", "--out", out, "--paper", "--width", 9, "--generator-epochs", 1, "--resume")
     assert RunFolder(out / "generator").read_config()["model"]["width"] == 9
     assert RunSettings.read(out).preset.pairs == PairOptions()

@@ -17,6 +17,7 @@ from gtn_train.models.registry import save_model
 from gtn_train.pairs import DriftingPairs, FixedPairs, FreshPairs
 from gtn_train.run.store import RunFolder
 from gtn_train.training import Metric, train_autoencoder, train_generator
+from gtn_train.training.loop import Diverged
 
 RUNS = {
     "generator": cases.run_generator,
@@ -109,6 +110,19 @@ def test_a_run_that_stops_by_samples_is_resumed(tmp_path):
     other = latent_metric(cases.latents(), cases.latents(40) + 0.2, n=40, seed=2)
     with pytest.raises(ValueError, match="holds the weights of an earlier run"):
         start(folder, metric=other, resume=True)
+
+
+def test_a_generator_that_diverged_has_no_labels(tmp_path):
+    message = "the generator's latents must be finite.* A smaller learning rate than 1e.30 may help"
+    pairs = DriftingPairs(cases.latents(), seed=3, threads=1)  # a round for each epoch
+    with pytest.raises(Diverged, match=message):
+        start(
+            RunFolder(tmp_path),
+            pairs=pairs,
+            metric=Metric("one", lambda model: 1.0, larger_is_better=True),
+            batch_size=96,
+            learning_rate=1e30,
+        )
 
 
 def following():

@@ -163,7 +163,7 @@ class PairOptions:
         """
         if labeling == self.labeling:
             return self
-        kept: dict[str, Any] = {"every": self.every}
+        kept: dict[str, Any] = {"every": 0 if self.labeling == "drift" else self.every}
         if labeling not in _WITHOUT_ORDER:
             kept |= {"order": self.order, "cone": self.cone}
         if labeling != "quantile":

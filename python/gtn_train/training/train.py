@@ -21,7 +21,7 @@ from ..run.store import RunFolder
 from ..sampling.sample import generate_latents
 from .batches import ImageBatches, PairBatches, SharedPairs
 from .fabric import cpu_threads, make_fabric
-from .loop import Job, train
+from .loop import Diverged, Job, train
 from .steps import Step, autoencoder_step, flow_step, generator_step, vae_step
 from .training_options import Metric, TrainingOptions, TrainingResult
 
@@ -254,8 +254,14 @@ def _generating(generator: Any, options: TrainingOptions) -> Generate:
     def generate(
         sources: NDArray[np.float32], classes: NDArray[np.int64] | None
     ) -> NDArray[np.float32]:
-        with cpu_threads(options.threads):
-            return generate_latents(generator, sources, classes=classes)
+        try:
+            with cpu_threads(options.threads):
+                return generate_latents(generator, sources, classes=classes)
+        except ValueError as error:  # not finite
+            raise Diverged(
+                f"generator: {error}. A smaller learning rate than {options.learning_rate:g} may "
+                "help, or look for odd values in the data"
+            ) from None
 
     return generate
 
