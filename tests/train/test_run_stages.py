@@ -227,3 +227,41 @@ def test_vectors_of_float64_stay_it(gtn_train, tmp_path):
     given = ("--preset", "vectors", "--data", tmp_path / "v.npy", "--out", tmp_path / "run")
     gtn_train.ok("label", *given)
     assert np.array_equal(np.load(tmp_path / "run" / "latents" / "latents.npy"), rows)
+
+
+def test_a_flow_is_trained_sampled_and_measured(gtn_train, tmp_path):
+    data, out = write_vectors(tmp_path / "v.npy", n=400), tmp_path / "run"
+    given = ("--preset", "vectors", "--data", data, "--out", out, "--generator", "flow")
+    small = ("--width", 32, "--layers", 3, "--labeling", "optimal", "--generator-epochs", 30)
+    done = gtn_train.ok("fit", *given, *small, "--steps", 2)
+    assert "generator: 30 epochs" in done.err, "a flow has no patience unless it is asked for"
+    run = FinishedRun(out)
+    assert run.generator.config() == {
+        **{"dim": 3, "layers": 3, "width": 32, "steps": 2, "classes": 0}
+    }
+    losses = [line["train_loss"] for line in RunFolder(out / "generator").read_metrics()]
+    assert losses[-1] < losses[0]
+    drawn = {}
+    for steps in (None, 1, 2):
+        asked = () if steps is None else ("--steps", steps)
+        gtn_train.ok("sample", out, "--n", 20, *asked, "--out", tmp_path / "s.npy")
+        drawn[steps] = np.load(tmp_path / "s.npy")
+    np.testing.assert_array_equal(drawn[None], drawn[2])
+    assert not np.array_equal(drawn[1], drawn[2])
+    found = json.loads(gtn_train.ok("evaluate", out, "--json").out)["comparison"]
+    assert [*found][:6] == ["generator", "1 step", "2 steps", "4 steps", "8 steps", "32 steps"]
+    assert found["generator"] == found["2 steps"] != found["32 steps"]
+    gtn_train.ok("report", out)
+    assert set(gtn_train.ok("fit", "--out", out).stages.values()) == {"reused"}
+    refusal = gtn_train.refused("fit", "--out", out, "--steps", 8)
+    assert "is no longer valid: --steps was 2 and is 8" in refusal
+
+
+def test_options_that_a_flow_has_not(gtn_train, vectors):
+    for option, value in (("--slope", 0.2), ("--batch-norm-layers", 1)):
+        refusal = gtn_train.refused("fit", "--out", vectors, "--generator", "flow", option, value)
+        assert f"{option} has no meaning with --generator flow" in refusal
+    refusal = gtn_train.refused("fit", "--out", vectors, "--steps", 8)
+    assert "--steps needs --generator 'flow', got 8" in refusal
+    refusal = gtn_train.refused("sample", vectors, "--steps", 8, "--out", vectors / "x.npy")
+    assert "--steps needs a run made with --generator flow, got 8" in refusal

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from training_cases import generator, images, pairs
 
 from gtn_train.models.registry import make_model
 from gtn_train.training import (
     autoencoder_step,
+    flow_step,
     generator_step,
     vae_step,
 )
@@ -27,6 +29,21 @@ def test_the_loss_of_the_generator():
     assert count == 7
     expected = ((net - (labels - mean) / scale) ** 2).mean(axis=1).sum()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_of_the_flow():
+    flow = make_model("flow", {"dim": 3, "layers": 3, "width": 8}, 1)
+    rows = pairs(7).epoch(1)
+    noise = torch.linspace(-2, 2, 7)[:, None]
+    loss, count, _ = flow_step(flow, (rows.sources, rows.labels, None, noise))
+    sources, labels = (part.numpy().astype(float) for part in (rows.sources, rows.labels))
+    times = stats.norm.cdf(noise.numpy().astype(float))
+    positions = (1 - times) * sources + times * labels
+    inputs = torch.from_numpy(np.column_stack([positions, times])).float()
+    velocity = flow.net(inputs).detach().numpy()
+    assert count == 7
+    expected = ((velocity - (labels - sources)) ** 2).mean(axis=1).sum()
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_loss_of_autoencoders():

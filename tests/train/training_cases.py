@@ -92,6 +92,27 @@ def run_drifting(folder, *, resume=False, pause=0.0, **changes):
     return model, result
 
 
+def run_flow(folder, *, resume=False, pause=0.0, **changes):
+    """A time for each row, on fixed pairs with validation."""
+
+    def metric(model):
+        time.sleep(pause)
+        return wiggle(model)
+
+    model = make_model("flow", {"dim": 3, "layers": 3, "width": 8}, 1)
+    training, validation = pairs(60).split(0.2, 1)
+    result = train_generator(
+        model,
+        training,
+        RunFolder(folder),
+        options(**{"max_epochs": 12, **changes}),
+        validation=validation,
+        metric=Metric("wiggle", metric, larger_is_better=True),
+        resume=resume,
+    )
+    return model, result
+
+
 def run_vae(folder, *, resume=False, pause=0.0, **changes):
     """Noise, batch normalisation, checkpoints every other epoch."""
 

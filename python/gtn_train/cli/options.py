@@ -22,7 +22,7 @@ from ..data import SET_NAMES
 from ..evaluation import STOP_BY
 from ..pairs.pair_options import LABELINGS
 from ..run.paper import as_in_paper
-from ..run.presets import PRESETS, DataOptions, Preset, preset
+from ..run.presets import GENERATOR_KINDS, PRESETS, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
 from ..training.processes import processes_here
 from ..training.training_options import ACCELERATORS, PRECISIONS
@@ -156,6 +156,18 @@ _GENERATOR = [
         "--by-prices/--no-by-prices",
         default=None,
         help="Label new sources by the prices of the first matching, with --labeling optimal.",
+    ),
+    _option(
+        "--generator",
+        type=click.Choice(GENERATOR_KINDS),
+        help="Kind of generator: a network of one pass, or a flow that follows a velocity in a few "
+        "steps.  [default: network]",
+    ),
+    _option(
+        "--steps",
+        type=_COUNT,
+        metavar="N",
+        help="Steps of a flow, of two evaluations each.  [default: 4]",
     ),
     _option(
         "--generator-epochs", type=_COUNT, metavar="N", help="Maximum epochs of the generator."
@@ -332,11 +344,20 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
         return {name: given[name] for name in names if given.get(name) is not None}
 
     changes: dict[str, Any] = asked("layers", "width", "batch_norm_layers", "slope", "stop_by")
+    changes |= asked("generator", "steps")
+    if changes.get("generator", start.generator) == "flow":
+        for name in ("batch_norm_layers", "slope"):
+            if name in changes:
+                raise click.UsageError(
+                    f"--{name.replace('_', '-')} has no meaning with --generator flow."
+                )
     if "layers" in changes and "batch_norm_layers" not in changes:
         changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)
     changes["pairs"] = replace(pairs, **asked(*_OF_PAIRS))
     training = asked("batch_size", "learning_rate", "learning_rate_decay")
+    if changes.get("generator", start.generator) == "flow" != start.generator:
+        training["patience"] = None  # its first samples are nearly Gaussian, and pass for good
     if given.get("patience") is not None:
         training["patience"] = given["patience"] or None
     if given.get("generator_epochs") is not None:

@@ -72,6 +72,12 @@ def _out(what: str) -> Callable[..., Any]:
     help="Number of images or vectors to draw.",
 )
 @_CLASS
+@click.option(
+    "--steps",
+    type=_COUNT,
+    metavar="N",
+    help="Steps of a flow, if not those that the run was made with.",
+)
 @_SEED
 @_out(
     "File to write: a sheet of images (.png), an array of images (.npy, uint8 [n, c, h, w]) or of "
@@ -79,7 +85,13 @@ def _out(what: str) -> Callable[..., Any]:
 )
 @_ACCELERATOR
 def sample(
-    run: Path, n: int, of_class: int | None, seed: int, out: Path | None, accelerator: str
+    run: Path,
+    n: int,
+    of_class: int | None,
+    steps: int | None,
+    seed: int,
+    out: Path | None,
+    accelerator: str,
 ) -> list[str]:
     """Draw N new samples from a finished RUN.
 
@@ -92,6 +104,10 @@ def sample(
             f"--n must be at most {SHEET} for one sheet, got {n}; .npy has room."
         )
     finished = _open(run, accelerator)
+    if steps is not None:
+        if finished.settings.preset.generator != "flow":
+            raise ValueError(f"--steps needs a run made with --generator flow, got {steps}")
+        finished.generator.steps = steps
     from ..files import save_array
     from ..sampling.sample import sample_images, sample_latents
 
@@ -233,8 +249,8 @@ def evaluate(
     Images are compared with the test images or, if a set has none, with the training images; the
     line `data` says which. The table at the end has the same figures of simple models of the
     latents: one Gaussian, a mixture of ten, and training rows with noise, which are copies. Its
-    last line is what real data reach. The figures also go to RUN/evaluation/EXTRACTOR.json, and
-    from there into the report.
+    last line is what real data reach. A flow is measured at 1, 2, 4, 8 and 32 steps as well. The
+    figures also go to RUN/evaluation/EXTRACTOR.json, and from there into the report.
     """
     if weights is not None and extractor != "inception":
         raise click.UsageError(f"--weights needs --extractor inception, got {extractor}.")

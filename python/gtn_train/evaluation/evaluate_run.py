@@ -7,6 +7,7 @@ figures themselves.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from gtn_label.text import quoted
 from ..data.sets import NoTestSplit
 from ..files import read_json
 from ..models.autoencoder import decode_all, encode_all
+from ..models.flow import Flow
 from ..pairs.classes import as_in_data
 from ..report import figures
 from ..run.finished_run import FinishedRun
@@ -45,6 +47,7 @@ __all__ = ["evaluate_run", "kept"]
 
 IMAGES = 10_000  # of each kind: the paper's number in its controlled comparison
 LATENTS = 10_000
+STEPS = (1, 2, 4, 8, 32)  # of a flow
 
 
 def evaluate_run(
@@ -109,19 +112,14 @@ def evaluate_run(
     if run.autoencoder is not None:
         training, test = run.images(), _test_images(run)
         n = _count(n, training, test)
-    generated = sample_latents(
-        run.generator,
-        n_latents,
-        derive(seed, "latents"),
-        classes=_classes(run, n_latents, seed),
-        mixture=run.mixture,
-    )
+    generated = _sampled(run, run.generator, n_latents, seed)
     real = Real.of_run(run, test, seed)
     baselines = {
         name: draw(real.training, max(n_latents, n or 0), derive(seed, "baseline", name))
         for name, draw in BASELINES.items()
     }
-    table, copies = compare({GENERATOR: generated, **baselines}, real, seed)
+    methods = {GENERATOR: generated, **_by_steps(run, n_latents, seed), **baselines}
+    table, copies = compare(methods, real, seed)
     found: dict[str, Any] = {"latents": _latents(run, generated, real)}
     if training is not None:
         assert n is not None
@@ -141,6 +139,26 @@ def evaluate_run(
     text = json.dumps({**content, "versions": versions()}, indent=2, allow_nan=False)
     with atomic_file(folder / f"{extractor}.json") as file:
         file.write(text.encode() + b"\n")
+    return found
+
+
+def _sampled(run: FinishedRun, generator: Any, n: int, seed: int) -> NDArray[np.float32]:
+    return sample_latents(
+        generator,
+        n,
+        derive(seed, "latents"),
+        classes=_classes(run, n, seed),
+        mixture=run.mixture,
+    )
+
+
+def _by_steps(run: FinishedRun, n: int, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Sample a flow with other numbers of steps; nothing for a generator of one pass."""
+    found = {}
+    for steps in STEPS if isinstance(run.generator, Flow) else ():
+        flow = copy.copy(run.generator)  # of the object: the weights are shared
+        flow.steps = steps
+        found[f"{steps} step{'s' if steps > 1 else ''}"] = _sampled(run, flow, n, seed)
     return found
 
 
@@ -244,8 +262,8 @@ def _add_images(table: dict[str, dict[str, Any]], images: dict[str, Any]) -> Non
     for name in next(iter(others.values())):
         table[GENERATOR][name] = images[name]
         table[FLOOR][name] = images.get(f"real {name}")
-        for method, figures_of_it in others.items():
-            table[method][name] = figures_of_it[name]
+        for method, line in table.items():
+            line.setdefault(name, others.get(method, {}).get(name))
 
 
 def _json(value: Any) -> Any:

@@ -26,11 +26,13 @@ from gtn_label.text import quoted
 from ..files import brief
 from ..seeds import derive
 from .autoencoder import PretrainedPair, VanillaAutoencoder
+from .flow import Flow
 from .generator import Generator
 from .vae import VAETwin, VanillaVAE
 
 __all__ = [
     "AUTOENCODERS",
+    "GENERATORS",
     "KINDS",
     "build",
     "load_model",
@@ -40,9 +42,10 @@ __all__ = [
 ]
 
 KINDS: dict[str, Any] = {
-    model.kind: model for model in (VanillaAutoencoder, VanillaVAE, VAETwin, Generator)
+    model.kind: model for model in (VanillaAutoencoder, VanillaVAE, VAETwin, Generator, Flow)
 }
 AUTOENCODERS = ("vanilla", "vae", "vae-twin")
+GENERATORS = ("generator", "flow")
 
 _METADATA_KEY = "gtn_train"  # one entry: the library that writes files orders several at random
 

@@ -48,7 +48,7 @@ class FinishedRun:
     ----------
     settings : RunSettings
     autoencoder : Autoencoder or None
-    generator : Generator
+    generator : Generator or Flow
     mixture : Mixture or None
         Distribution of the sources; None for N(0, I).
 
@@ -76,7 +76,7 @@ class FinishedRun:
         self._check(
             "generator", latents=convert.sha256(self.latents), pairs=pairs.get("pairs.npz", "none")
         )
-        self.generator = self._model("generator", "generator", device)
+        self.generator = self._model("generator", registry.GENERATORS, device)
         dim = self.latents.shape[1]
         if (self.generator.dim, self.generator.out_dim) != (dim, dim):
             raise ValueError(

@@ -69,4 +69,5 @@ def as_in_paper(name: str, start: Preset | None = None) -> Preset:
         validation_share=0.1 if name == "uniform" else 0.2,
         scale_labels=False,
         slope=0.5,
+        generator="network",
     )

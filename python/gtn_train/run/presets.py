@@ -22,7 +22,10 @@ from ..pairs import PairOptions
 from ..training import TrainingOptions
 from .sections import from_section
 
-__all__ = ["PRESETS", "DataOptions", "Preset", "preset"]
+__all__ = ["GENERATOR_KINDS", "PRESETS", "DataOptions", "Preset", "preset"]
+
+
+GENERATOR_KINDS = ("network", "flow")
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,11 @@ class Preset:
     pairs : PairOptions
     layers, width, batch_norm_layers : int
         Size of the generator: see `models.generator.Generator`.
+    generator : {"network", "flow"}
+        ĥ in one pass, or a velocity network that leads to the latents in steps
+        (`models.flow.Flow`), which has neither batch normalisation nor slope.
+    steps : int
+        Steps of a flow.
     slope : float
         Slope of the generator's LeakyReLU below zero; the paper's is 0.5.
     generator_training : TrainingOptions
@@ -134,6 +142,8 @@ class Preset:
     validation_share: float = 0.2
     scale_labels: bool = True
     slope: float = 0.5
+    generator: str = "network"
+    steps: int = 4
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -162,6 +172,12 @@ class Preset:
             raise ArgumentError(
                 "stop_by", f"{self.stop_by!r} needs images, and the data are {self.data.name!r}"
             )
+        if self.generator not in GENERATOR_KINDS:
+            raise ArgumentError(
+                "generator", f"must be one of {', '.join(GENERATOR_KINDS)}", repr(self.generator)
+            )
+        if as_integer(self.steps, "steps", 1) != 4 and self.generator != "flow":
+            raise ArgumentError("steps", "needs {generator} 'flow'", str(self.steps))
         if not 0 <= self.slope <= 1:
             raise ArgumentError("slope", "must be between 0 and 1", repr(self.slope))
         if not 0 < self.validation_share < 1:
@@ -193,6 +209,15 @@ class Preset:
                 "labeling",
                 f"'quantile' needs latents of dimension 1, and {self.data.name!r} has 2",
             )
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Arguments of the generator's class, but for dimension and classes."""
+        size = {"layers": self.layers, "width": self.width}
+        if self.generator == "flow":
+            return {**size, "steps": self.steps}
+        size["batch_norm_layers"] = self.batch_norm_layers
+        return size if self.slope == 0.5 else {**size, "slope": self.slope}
 
     def config(self) -> dict[str, Any]:
         """All of it, in JSON types."""
@@ -227,7 +252,7 @@ class Preset:
         return from_section(cls, content, "preset")
 
 
-_FORMER = {"scale_labels": True, "slope": 0.5}
+_FORMER = {"scale_labels": True, "slope": 0.5, "generator": "network", "steps": 4}
 _NONE = type(None)
 _KINDS: dict[str, tuple[type, ...]] = {
     "summary": (str,),

@@ -277,12 +277,8 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
     training = ctx.settings.training(preset.generator_training)
     if preset.pairs.labeling == "drift" and preset.stop_by == "loss":
         training = replace(training, patience=None)  # labels that move have no validation loss
-    architecture = {
-        "layers": preset.layers,
-        "width": preset.width,
-        "batch_norm_layers": preset.batch_norm_layers,
-        **({} if preset.slope == 0.5 else {"slope": preset.slope}),
-    }
+    architecture = preset.architecture
+    kind = "flow" if preset.generator == "flow" else "generator"
     spec = StageSpec(
         "generator",
         inputs={
@@ -296,6 +292,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
             "stop_by": preset.stop_by,
             "validation_share": preset.validation_share,
             **({} if preset.scale_labels else {"scale_labels": False}),
+            **({"generator": "flow"} if kind == "flow" else {}),
         },
         outputs=_TRAINED,
     )
@@ -303,7 +300,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
     def make(folder: RunFolder) -> float:
         classes = 0 if pairs.classes is None else int(pairs.classes.max()) + 1
         config = {"dim": latents.shape[1], **architecture, "classes": classes}
-        model = registry.make_model("generator", config, derive(seed, "generator"))
+        model = registry.make_model(kind, config, derive(seed, "generator"))
         metric = _metric(ctx, autoencoder, latents, pairs)
         rounds, validation = _rounds(ctx, latents, pairs)
         with rounds:
@@ -320,7 +317,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
         return _say_trained(ctx, spec.name, result, metric)
 
     ctx.builder.build(spec, make, together=True, check=ctx.check_trainable)
-    return ctx.load_model(spec.name, "generator")
+    return ctx.load_model(spec.name, kind)
 
 
 def _rounds(

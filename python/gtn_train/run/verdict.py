@@ -28,6 +28,7 @@ _OPTIONS = _OF_GENERATOR | {
     *("set", "n", "key", "seed", "latent_dim", "labeling", "clusters", "order", "cone", "center"),
     *("standardize", "by_class", "every", "layers", "width", "stop_by", "precision"),
     *("tolerance", "transport_batch", "round_size", "by_prices", "batch_norm_layers", "slope"),
+    *("generator", "steps"),
 }
 
 

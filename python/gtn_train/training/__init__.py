@@ -19,7 +19,7 @@ from gtn_label.lazy import lazy_names
 from .training_options import Metric, TrainingOptions, TrainingResult
 
 if TYPE_CHECKING:
-    from .steps import autoencoder_step, generator_step, vae_step
+    from .steps import autoencoder_step, flow_step, generator_step, vae_step
     from .train import train_autoencoder, train_generator
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "TrainingOptions",
     "TrainingResult",
     "autoencoder_step",
+    "flow_step",
     "generator_step",
     "train_autoencoder",
     "train_generator",
@@ -37,6 +38,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "autoencoder_step": "steps",
+        "flow_step": "steps",
         "generator_step": "steps",
         "vae_step": "steps",
         "train_autoencoder": "train",

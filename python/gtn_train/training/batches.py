@@ -82,12 +82,12 @@ class PairBatches:
     pairs : Pairs
     generator : Generator
         Its label_mean and label_scale at the start of a round normalise the labels.
+    noise_dim : int
     """
 
-    noise_dim = 0
-
-    def __init__(self, pairs: Pairs, generator: Any) -> None:
+    def __init__(self, pairs: Pairs, generator: Any, noise_dim: int = 0) -> None:
         self._pairs = pairs
+        self.noise_dim = noise_dim
         self._generator = generator
         self._round = -1
         self._rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]

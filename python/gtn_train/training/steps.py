@@ -16,7 +16,7 @@ from torch.nn import functional
 from ..data.images import to_model
 from ..models.vae import vae_loss
 
-__all__ = ["Step", "StepOutput", "autoencoder_step", "generator_step", "vae_step"]
+__all__ = ["Step", "StepOutput", "autoencoder_step", "flow_step", "generator_step", "vae_step"]
 
 StepOutput: TypeAlias = tuple[torch.Tensor, int, dict[str, torch.Tensor]]
 Step: TypeAlias = Callable[[Any, tuple[Any, ...]], StepOutput]
@@ -35,6 +35,23 @@ def generator_step(generator: Any, batch: tuple[Any, ...]) -> StepOutput:
     """
     sources, targets, classes = batch
     errors = functional.mse_loss(generator.normalized(sources, classes), targets, reduction="sum")
+    return errors / targets.shape[1], len(sources), {}
+
+
+def flow_step(flow: Any, batch: tuple[Any, ...]) -> StepOutput:
+    """Mean squared error of the velocity on straight paths, in the space of normalised labels.
+
+    Parameters
+    ----------
+    flow : Flow
+    batch : (sources [b, dim], normalised labels [b, dim], classes [b] or None, noise [b, 1])
+        The noise, N(0, 1), becomes a uniform time.
+    """
+    sources, targets, classes, noise = batch
+    times = torch.special.ndtr(noise)
+    positions = sources + times * (targets - sources)
+    velocity = flow.velocity(positions, times, classes)
+    errors = functional.mse_loss(velocity, targets - sources, reduction="sum")
     return errors / targets.shape[1], len(sources), {}
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..data.images import Images
 from ..models import registry
+from ..models.flow import Flow
 from ..models.vae import VanillaVAE
 from ..pairs import DriftingPairs, FixedPairs, Pairs
 from ..pairs.drifting import Generate
@@ -21,7 +22,7 @@ from ..sampling.sample import generate_latents
 from .batches import ImageBatches, PairBatches, SharedPairs
 from .fabric import cpu_threads, make_fabric
 from .loop import Diverged, Job, train
-from .steps import Step, autoencoder_step, generator_step, vae_step
+from .steps import Step, autoencoder_step, flow_step, generator_step, vae_step
 from .training_options import Metric, TrainingOptions, TrainingResult
 
 __all__ = ["train_autoencoder", "train_generator"]
@@ -146,11 +147,11 @@ def train_generator(
     tensorboard: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> TrainingResult:
-    """Train a generator ĥ to map sources to their labels.
+    """Train a generator ĥ to map sources to their labels, or a flow to lead there.
 
     Parameters
     ----------
-    generator : Generator
+    generator : Generator or Flow
     pairs : Pairs
         The caller closes them.
     validation : FixedPairs, optional
@@ -198,6 +199,8 @@ def train_generator(
     if generator.batch_norm_layers and rows < 2:
         raise ValueError(f"batch normalisation needs batches of at least 2 pairs, got {rows}")
     fabric = make_fabric(options)
+    is_flow = isinstance(generator, Flow)
+    noise_dim = 1 if is_flow else 0  # a time for each row
     following = isinstance(pairs, DriftingPairs)
     if isinstance(pairs, DriftingPairs):
         pairs.follow(_generating(generator, options))
@@ -216,9 +219,9 @@ def train_generator(
     job = Job(
         stage="generator",
         model=generator,
-        step=generator_step,
-        batches=PairBatches(pairs, generator),
-        validation=None if validation is None else PairBatches(validation, generator),
+        step=flow_step if is_flow else generator_step,
+        batches=PairBatches(pairs, generator, noise_dim),
+        validation=None if validation is None else PairBatches(validation, generator, noise_dim),
         config={
             "model": _model_config(generator),
             "pairs": pairs.config(),
