@@ -16,8 +16,9 @@ constexpr int kRatioBits = 2;  // epsilon falls by so many bits a phase
 // search for one source costs ten times its share of a batch. Left for much longer, they need
 // prices to move by many epsilons.
 constexpr int kCutBits = 8;
-constexpr int64_t kCutPhases = 6;
 constexpr int64_t kFewestBidders = 64;
+// A phase may be the last if all sources together could miss so many times the tolerance.
+constexpr double kHope = 1.6;
 
 // Scores take 53 bits. Sums of prices and scores must stay within int64.
 constexpr int64_t kLargestPrice = int64_t{1} << 60;
@@ -242,14 +243,14 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
   }
 }
 
-std::vector<LatentId> Auction::favourites() {
+std::vector<Auction::Favourite> Auction::favourites() {
   std::vector<int32_t> all(holds_.size());
   std::iota(all.begin(), all.end(), 0);
   std::vector<Choice> choices;
   choose(all, false, choices);
-  std::vector<LatentId> ids(all.size());
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = choices[i].id;
-  return ids;
+  std::vector<Favourite> favourites(all.size());
+  for (size_t i = 0; i < all.size(); ++i) favourites[i] = {choices[i].id, choices[i].best};
+  return favourites;
 }
 
 // The duality gap: how much more the sources could have at these prices, in all.
@@ -268,20 +269,42 @@ void Auction::measure() {
   }
 }
 
-void Auction::run(int64_t epsilon, double tolerance, double moment,
-                  FunctionRef<void(int64_t)> on_round) {
+int64_t Auction::next_epsilon() const {
+  return std::max<int64_t>(1, epsilon_ >> kRatioBits);
+}
+
+void Auction::run(int64_t epsilon, Goal goal, FunctionRef<void(int64_t)> on_round) {
   const int64_t n = std::ssize(sources_);
   const int64_t before = stats_.phases;  // of other groups
-  for (epsilon_ = epsilon;; epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits)) {
-    // Every source ends within epsilon of its best.
+  for (epsilon_ = epsilon;; epsilon_ = next_epsilon()) {
+    // Sources end within epsilon of their best, and about half of that on average.
     const bool enough = static_cast<double>(distinct_.latents()) * static_cast<double>(epsilon_) <=
-                        tolerance * moment;
+                        kHope * (goal.tolerance * goal.cost);
     const bool last = epsilon_ == 1;
-    const bool cut = !last && !enough && stats_.phases < before + kCutPhases;
+    const bool cut = !last && !enough && stats_.phases < before + goal.cut_phases;
     phase(cut ? n >> kCutBits : 0, on_round);
+    if (goal.tolerance > 0.0) goal.cost = likely_cost(goal.moment);
     if (!last && !enough) continue;
     measure();
-    if (last || gap_ <= tolerance * (moment - primal_)) return;
+    if (last || gap_ <= goal.tolerance * (goal.moment - primal_)) return;
+  }
+}
+
+double Auction::likely_cost(double moment) const {
+  double primal = 0.0;
+  int64_t held = 0;
+  for (int32_t i = 0; i < std::ssize(holds_); ++i) {
+    if (holds_[i] < 0) continue;
+    primal += static_cast<double>(exact_score(i, holds_[i]) - prices_.at_start(holds_[i]));
+    ++held;
+  }
+  return moment - primal * static_cast<double>(std::ssize(holds_)) / static_cast<double>(held);
+}
+
+void Auction::run_coarsely(int64_t epsilon, int64_t last) {
+  for (epsilon_ = epsilon;; epsilon_ = next_epsilon()) {
+    phase(std::ssize(sources_) >> kCutBits, [](int64_t) {});
+    if (epsilon_ <= last) return;
   }
 }
 

@@ -42,12 +42,27 @@ class Auction {
           PricedSearch& exact, int64_t depth, Parallel& parallel, AuctionStats& stats);
 
   // Runs phases from `epsilon` down until dual - primal <= tolerance * (moment - primal), all of
-  // them integers of the grid, or the assignment is optimal. 0: optimal.
-  void run(int64_t epsilon, double tolerance, double moment,
-           FunctionRef<void(int64_t placed)> on_round);
+  // them integers of the grid, or the assignment is optimal. 0: optimal. cost: what moment - primal
+  // is likely to be; it decides when to look. cut_phases: the first so many phases leave some
+  // sources to the next.
+  struct Goal {
+    double tolerance, moment, cost;
+    int64_t cut_phases;
+  };
+  void run(int64_t epsilon, Goal goal, FunctionRef<void(int64_t placed)> on_round);
+  // Runs phases from `epsilon` down to the first that is at most `last`, and leaves some sources
+  // without a latent: for prices alone.
+  void run_coarsely(int64_t epsilon, int64_t last);
 
-  // The best id of each source at the prices of now.
-  std::vector<LatentId> favourites();
+  // moment - primal, if those that wait do as well as others.
+  double likely_cost(double moment) const;
+
+  // The best id of each source at the prices of now, and its score less price.
+  struct Favourite {
+    LatentId id;
+    int64_t value;
+  };
+  std::vector<Favourite> favourites();
 
   // dual - primal
   double gap() const { return gap_; }
@@ -66,6 +81,7 @@ class Auction {
   void place_spares();
   void phase(int64_t limit, FunctionRef<void(int64_t)> on_round);
   void measure();
+  int64_t next_epsilon() const;
 
   const Scorer& scorer_;
   const ScoreGrid& grid_;
