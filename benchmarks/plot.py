@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import exponent, least_distance
-from benchmarks.peer import OWN_PROMISES
 
 Row = dict[str, Any]
 Section = dict[str, Any]
 Panel = tuple[str, float, Callable[[Any, dict[str, str]], None]]  # title, height in inches, drawing
 
 COLUMNS = 3
+MARKS = "os^Dv*P"  # not ten of them, so that peers of the same colour have another mark
 AS_GOOD = 1e-6  # relative cost above the best known that is drawn as none
 RESULTS = {"pass": "C2", "FAIL": "C3", "not here": "grey"}
 
@@ -132,7 +132,7 @@ def _above_best(rows: Sequence[Row]) -> Callable[[Any, dict[str, str]], None]:
         seconds = [row["seconds"]["median"] for row in ours]
         axis.plot(seconds, [above(row) for row in ours], color="grey", linewidth=1)
         for row in shown:
-            mark = "o" if row["kind"] in OWN_PROMISES else "s"
+            mark = MARKS[list(colours).index(row["title"]) % len(MARKS)]
             at = row["seconds"]["median"], above(row)
             axis.plot(*at, mark, color=colours[row["title"]], label=row["title"])
         axis.set(xscale="log", yscale="log", xlabel="seconds", ylabel="cost above the best known")
