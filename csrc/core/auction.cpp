@@ -26,6 +26,15 @@ constexpr int64_t kLargestPrice = int64_t{1} << 60;
 // Rounds with fewer bidders are over before other threads have woken.
 constexpr int64_t kBiddersWorthSharing = 512;
 
+// A search for so many sources costs little more than one for one, and so many sources are looked
+// at to fill it up, by so many latents each.
+constexpr size_t kFewSearched = 32;
+constexpr size_t kChain = 128;
+constexpr size_t kWanted = 4;
+
+// What a search returns takes more room than the lists that are kept.
+constexpr size_t kSearchedAtOnce = 1 << 14;
+
 }  // namespace
 
 Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
@@ -39,16 +48,10 @@ Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLate
       spares_(prices, std::max<int64_t>(0, distinct.latents() - std::ssize(sources))),
       search_(search),
       exact_(exact),
-      depth_(std::min<int64_t>(depth, distinct.count())),
       parallel_(parallel),
-      stats_(stats) {
-  const size_t n = sources.size();
-  holds_.assign(n, -1);
-  ids_.resize(n * depth_);
-  scores_.resize(n * depth_);
-  length_.assign(n, 0);
-  outside_.assign(n, INT64_MAX / 4);
-  outside_id_.assign(n, -1);
+      stats_(stats),
+      lists_(std::ssize(sources), std::min<int64_t>(depth, distinct.count())) {
+  holds_.assign(sources.size(), -1);
 }
 
 int64_t Auction::exact_score(int32_t source, LatentId id) const {
@@ -57,16 +60,17 @@ int64_t Auction::exact_score(int32_t source, LatentId id) const {
 
 bool Auction::look(int32_t source, bool second_too, Choice& choice) {
   Choice c;
-  int32_t* ids = &ids_[source * depth_];
-  int64_t* scores = &scores_[source * depth_];
-  for (int32_t t = 0; t < length_[source]; ++t) {
-    LatentId id = ids[t] < 0 ? ~ids[t] : ids[t];
-    int64_t value = scores[t] - prices_.of(id);
+  const SourceLists::List list = lists_.of(source);
+  for (size_t t = 0; t < list.ids.size(); ++t) {
+    int32_t& stored = list.ids[t];
+    int64_t& score = list.scores[t];
+    const LatentId id = stored < 0 ? ~stored : stored;
+    int64_t value = score - prices_.of(id);
     if (value < c.second) continue;
-    if (ids[t] < 0) {
-      scores[t] = exact_score(source, id);
-      ids[t] = id;
-      value = scores[t] - prices_.of(id);
+    if (stored < 0) {
+      score = exact_score(source, id);
+      stored = id;
+      value = score - prices_.of(id);
       if (value < c.second) continue;
     }
     if (value > c.best || (value == c.best && id < c.id)) {
@@ -78,40 +82,75 @@ bool Auction::look(int32_t source, bool second_too, Choice& choice) {
     }
   }
   choice = c;
-  const int64_t outside = outside_[source];
-  if (second_too && c.second < outside) return false;
-  return c.best > outside || (c.best == outside && c.id <= outside_id_[source]);
+  if (second_too && c.second < list.outside) return false;
+  return c.best > list.outside || (c.best == list.outside && c.id <= list.outside_id);
 }
 
 void Auction::rescan(std::span<const int32_t> sources, PricedSearch& search) {
   PhaseTimer timer(stats_.seconds.search);
-  std::vector<SourceRow> rows(sources.size());
-  std::vector<int64_t> before(sources.size(), kNothing);
-  for (size_t i = 0; i < sources.size(); ++i) {
-    rows[i] = sources_[sources[i]];
-    if (length_[sources[i]] > 0) before[i] = outside_[sources[i]];
-  }
-  std::vector<PricedList> lists(sources.size());
   if (prices_.level() > told_level_) {  // in the eyes of the search, prices may lag behind
     told_level_ = prices_.level();
     const std::vector<LatentId> held = spares_.held();
     search_.raised(held);
   }
-  search.search(rows, before, depth_, lists);
+  std::vector<SourceRow> rows;
+  std::vector<int64_t> before;
+  std::vector<PricedList> found;
+  for (size_t from = 0; from < sources.size(); from += kSearchedAtOnce) {
+    const auto some = sources.subspan(from, std::min(kSearchedAtOnce, sources.size() - from));
+    rows.clear();
+    before.clear();
+    for (const int32_t s : some) {
+      rows.push_back(sources_[s]);
+      before.push_back(lists_.outside(s));
+    }
+    found.resize(some.size());
+    search.search(rows, before, lists_.depth(), found);
+    for (size_t i = 0; i < some.size(); ++i) lists_.set(some[i], found[i]);
+  }
   stats_.scans += std::ssize(sources);
   ++stats_.batches;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    const int32_t s = sources[i];
-    const PricedList& list = lists[i];
-    const size_t length = std::min<size_t>(list.items.size(), depth_);
-    length_[s] = static_cast<int32_t>(length);
-    outside_[s] = list.outside;
-    outside_id_[s] = list.outside_id;
-    for (size_t t = 0; t < length; ++t) {
-      const PricedCandidate& c = list.items[t];
-      ids_[s * depth_ + t] = c.exact ? c.id : ~c.id;
-      scores_[s * depth_ + t] = c.score;
+}
+
+// Adds sources that are likely to wait next and to be searched then: those that hold what these
+// want, and so on. A search for a few costs as much as one for many.
+void Auction::add_likely(std::vector<int32_t>& again) {
+  if (search_.cheap_alone() || again.size() >= kFewSearched / 2) return;
+  std::vector<int32_t> chain = again;
+  std::vector<std::pair<int64_t, int32_t>> wanted;  // value and owner
+  for (size_t at = 0; at < chain.size() && chain.size() < kChain; ++at) {
+    const SourceLists::List list = lists_.of(chain[at]);
+    wanted.clear();
+    for (size_t t = 0; t < list.ids.size(); ++t) {
+      const LatentId id = list.ids[t] < 0 ? ~list.ids[t] : list.ids[t];
+      const int32_t owner = prices_.cheapest_owner(id);
+      if (owner >= 0) wanted.emplace_back(list.scores[t] - prices_.of(id), owner);
     }
+    const size_t most = std::min<size_t>(kWanted, wanted.size());
+    std::partial_sort(wanted.begin(), wanted.begin() + most, wanted.end(), std::greater<>());
+    for (size_t t = 0; t < most; ++t) {
+      const int32_t owner = wanted[t].second;
+      if (std::find(chain.begin(), chain.end(), owner) != chain.end()) continue;
+      chain.push_back(owner);
+      Choice choice;
+      if (!look(owner, true, choice)) again.push_back(owner);
+      if (again.size() == kFewSearched) return;
+    }
+  }
+}
+
+void Auction::look_at(std::span<const int32_t> sources, bool second_too,
+                      std::vector<Choice>& choices, std::vector<uint8_t>& sure) {
+  const auto some = [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (!sure[i]) sure[i] = look(sources[i], second_too, choices[i]);
+    }
+  };
+  const int64_t n = std::ssize(sources);
+  if (n < kBiddersWorthSharing) {
+    some(0, n, 0);
+  } else {
+    parallel_.run(n, 256, some);
   }
 }
 
@@ -122,14 +161,7 @@ void Auction::choose(std::span<const int32_t> sources, bool second_too,
   const int64_t n = std::ssize(sources);
   choices.resize(n);
   std::vector<uint8_t> sure(n);
-  const auto look_at = [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) sure[i] = look(sources[i], second_too, choices[i]);
-  };
-  if (n < kBiddersWorthSharing) {
-    look_at(0, n, 0);
-  } else {
-    parallel_.run(n, 256, look_at);
-  }
+  look_at(sources, second_too, choices, sure);
   std::vector<int32_t> again;
   for (PricedSearch* search : {&search_, &exact_}) {
     again.clear();
@@ -138,10 +170,9 @@ void Auction::choose(std::span<const int32_t> sources, bool second_too,
     }
     if (again.empty()) return;
     if (search == &exact_) stats_.full_scans += std::ssize(again);
+    if (search == &search_) add_likely(again);
     rescan(again, *search);
-    for (int64_t i = 0; i < n; ++i) {
-      if (!sure[i]) sure[i] = look(sources[i], second_too, choices[i]);
-    }
+    look_at(sources, second_too, choices, sure);
   }
   if (std::find(sure.begin(), sure.end(), 0) != sure.end()) {
     throw std::logic_error("an exact search did not certify the best latents of a source");

@@ -20,6 +20,7 @@
 #include "core/priced_search.hpp"
 #include "core/prices.hpp"
 #include "core/score_grid.hpp"
+#include "core/source_lists.hpp"
 #include "core/spares.hpp"
 
 namespace gtn {
@@ -75,6 +76,9 @@ class Auction {
   // False if the list does not certify the choice; `second_too`: its second best as well.
   bool look(int32_t source, bool second_too, Choice& choice);
   void choose(std::span<const int32_t> sources, bool second_too, std::vector<Choice>& choices);
+  void add_likely(std::vector<int32_t>& again);
+  void look_at(std::span<const int32_t> sources, bool second_too, std::vector<Choice>& choices,
+               std::vector<uint8_t>& sure);
   void rescan(std::span<const int32_t> sources, PricedSearch& search);
   int64_t exact_score(int32_t source, LatentId id) const;
   void drop_unhappy();
@@ -91,7 +95,6 @@ class Auction {
   Spares spares_;
   PricedSearch& search_;
   PricedSearch& exact_;  // certifies everything
-  int64_t depth_;
   Parallel& parallel_;
   AuctionStats& stats_;
 
@@ -101,12 +104,7 @@ class Auction {
   std::vector<LatentId> holds_;
   std::vector<int32_t> waiting_;  // ascending
 
-  // The lists: [sources][depth]. An id is stored as ~id while its score is an upper bound.
-  std::vector<int32_t> ids_;
-  std::vector<int64_t> scores_;
-  std::vector<int32_t> length_;
-  std::vector<int64_t> outside_;
-  std::vector<LatentId> outside_id_;
+  SourceLists lists_;
 };
 
 }  // namespace gtn

@@ -23,6 +23,7 @@ class PricedTree final : public PricedSearch {
   void search(std::span<const SourceRow> sources, std::span<const int64_t> before, int64_t depth,
               std::span<PricedList> lists) override;
   void raised(std::span<const LatentId> ids) override;
+  bool cheap_alone() const override { return true; }
 
   // True if walks cost less than scanning all latents, tried on some sources.
   bool worthwhile();

@@ -29,6 +29,8 @@ from .run import named
 from .threads import check_threads
 
 _DEPTH = 64  # latents that a source's list holds
+_DEPTH_IN_FEW = 32  # in few dimensions, where a tree makes short lists cheap
+_FEW_DIMS = 16
 _LEAST_DEPTH = 8
 _BYTES_A_LISTED = 12
 
@@ -223,8 +225,9 @@ def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 def _depth(memory: int, n: int, m: int, dim: int) -> int:
     """Return the length of the lists that a budget (0: none) has room for; it changes no result."""
+    most = _DEPTH_IN_FEW if dim <= _FEW_DIMS else _DEPTH
     if memory == 0:
-        return _DEPTH
+        return most
     fixed = 80 * m + 40 * n + 4 * m * (-(-dim // 4) + 1)  # prices, owners, norms, codes
     depth = (memory - fixed) // (_BYTES_A_LISTED * n)
     if depth < _LEAST_DEPTH:
@@ -232,7 +235,7 @@ def _depth(memory: int, n: int, m: int, dim: int) -> int:
         raise ArgumentError(
             "memory", f"must be at least {needed} bytes for this input", str(memory)
         )
-    return int(min(_DEPTH, depth))
+    return int(min(most, depth))
 
 
 def assign(
