@@ -52,7 +52,7 @@ def solvers(section: Section) -> str:
     best, optimum = least_distance(rows), known_optimum(rows)
     scale = next((row["certificate"]["scale"] for row in rows if row["certificate"]), None)
     head = ["solver", "cost", "above best", "certified gap", "true gap"]
-    head += ["seconds: median (min to max)", "× match", "peak memory", "note"]
+    head += ["seconds: median (min to max)", "× match", "CPU seconds", "peak memory", "note"]
     lines, absent = [], []
     for row in rows:
         if not (row["quality"] and best):
@@ -67,7 +67,8 @@ def solvers(section: Section) -> str:
         cells = [title, figure(cost, 7), figure(cost / best - 1, 2)]
         cells += [figure(proof["gap"], 2) if proof else "–", figure(true, 2)]
         memory = format_bytes(row["peak_bytes"]) if row["peak_bytes"] else "–"
-        cells += [span(row["seconds"]), median(row["ratio"]) if row["against"] else "1", memory]
+        cells += [span(row["seconds"]), median(row["ratio"]) if row["against"] else "1"]
+        cells += [median(row["cpu_seconds"]), memory]
         lines.append([*cells, row["note"]])
     return table(head, lines) + ("\n" + "".join(absent) if absent else "")
 
