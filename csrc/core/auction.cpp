@@ -20,9 +20,6 @@ constexpr int64_t kFewestBidders = 64;
 // A phase may be the last if all sources together could miss so many times the tolerance.
 constexpr double kHope = 1.6;
 
-// Scores take 53 bits. Sums of prices and scores must stay within int64.
-constexpr int64_t kLargestPrice = int64_t{1} << 60;
-
 // Rounds with fewer bidders are over before other threads have woken.
 constexpr int64_t kBiddersWorthSharing = 512;
 
@@ -52,6 +49,7 @@ Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLate
       stats_(stats),
       lists_(std::ssize(sources), std::min<int64_t>(depth, distinct.count())) {
   holds_.assign(sources.size(), -1);
+  told_level_ = prices.level();
 }
 
 int64_t Auction::exact_score(int32_t source, LatentId id) const {
@@ -217,18 +215,23 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
     int32_t source;
     int64_t price;
   };
-  ++stats_.phases;
-  drop_unhappy();
+  // Polls, and with them errors and snapshots, come while lists are searched or the search is told
+  // of prices: `state` is whole there.
+  if (bidders_ == 0) {
+    drop_unhappy();
+    ++stats_.phases;
+    ++phases_;
+    bidders_ = std::ssize(holds_);
+  }
   std::vector<Choice> choices;
   std::vector<Bid> bids;
   std::vector<int32_t> still;
   std::vector<LatentId> raised;
-  int64_t bidders = std::ssize(holds_);
   for (;;) {
     place_spares();
     if (std::ssize(waiting_) <= limit) return;
     parallel_.poll_if_due();
-    const size_t count = std::min<int64_t>(bidders, std::ssize(waiting_));
+    const size_t count = std::min<int64_t>(bidders_, std::ssize(waiting_));
     choose(std::span(waiting_).first(count), true, choices);
     PhaseTimer timer(stats_.seconds.sell);
     bids.clear();
@@ -264,12 +267,12 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
       if (raised.empty() || raised.back() != b.id) raised.push_back(b.id);
       ++winners;
     }
-    search_.raised(raised);
     std::sort(still.begin(), still.end());
     waiting_.swap(still);
-    bidders = std::max(kFewestBidders, 4 * winners);
+    bidders_ = std::max(kFewestBidders, 4 * winners);
     ++stats_.rounds;
     stats_.bids += std::ssize(bids);
+    search_.raised(raised);
     on_round(std::ssize(holds_) - std::ssize(waiting_));
   }
 }
@@ -298,26 +301,34 @@ void Auction::measure() {
     primal_ += static_cast<double>(score - prices_.at_start(holds_[i]));
     gap_ += static_cast<double>(choices[i].best - (score - prices_.of(holds_[i])));
   }
+  measured_epsilon_ = epsilon_;
 }
 
-int64_t Auction::next_epsilon() const {
-  return std::max<int64_t>(1, epsilon_ >> kRatioBits);
+void Auction::begin_next_phase() {
+  epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits);
+  bidders_ = 0;
 }
 
-void Auction::run(int64_t epsilon, Goal goal, FunctionRef<void(int64_t)> on_round) {
+void Auction::run(int64_t epsilon, const Goal& goal, FunctionRef<void(int64_t)> on_round) {
   const int64_t n = std::ssize(sources_);
-  const int64_t before = stats_.phases;  // of other groups
-  for (epsilon_ = epsilon;; epsilon_ = next_epsilon()) {
+  goal_ = goal;
+  if (!begun()) {
+    epsilon_ = epsilon;
+    cost_ = goal.cost;
+  }
+  for (;; begin_next_phase()) {
     // Sources end within epsilon of their best, and about half of that on average.
     const bool enough = static_cast<double>(distinct_.latents()) * static_cast<double>(epsilon_) <=
-                        kHope * (goal.tolerance * goal.cost);
+                        kHope * (goal.tolerance * cost_);
     const bool last = epsilon_ == 1;
-    const bool cut = !last && !enough && stats_.phases < before + goal.cut_phases;
+    const int64_t earlier = phases_ - (bidders_ > 0);
+    const bool cut = !last && !enough && earlier < goal.cut_phases;
     phase(cut ? n >> kCutBits : 0, on_round);
-    if (goal.tolerance > 0.0) goal.cost = likely_cost(goal.moment);
-    if (!last && !enough) continue;
-    measure();
-    if (last || gap_ <= goal.tolerance * (goal.moment - primal_)) return;
+    if (last || enough) {
+      measure();
+      if (last || gap_ <= goal.tolerance * (goal.moment - primal_)) return;
+    }
+    if (goal.tolerance > 0.0) cost_ = likely_cost(goal.moment);
   }
 }
 
@@ -333,9 +344,52 @@ double Auction::likely_cost(double moment) const {
 }
 
 void Auction::run_coarsely(int64_t epsilon, int64_t last) {
-  for (epsilon_ = epsilon;; epsilon_ = next_epsilon()) {
+  for (epsilon_ = epsilon;; begin_next_phase()) {
     phase(std::ssize(sources_) >> kCutBits, [](int64_t) {});
     if (epsilon_ <= last) return;
+  }
+}
+
+double Auction::relative_gap() const {
+  return measured_epsilon_ > 0 && goal_.moment > primal_ ? gap_ / (goal_.moment - primal_) : -1.0;
+}
+
+// Until the first measurement the end is about where one is worth its time. Then gaps shrink about
+// as epsilon does.
+int64_t Auction::phases_expected() const {
+  const double widest = measured_epsilon_ > 0 ? goal_.tolerance * (goal_.moment - primal_) / gap_ *
+                                                    static_cast<double>(measured_epsilon_)
+                                              : kHope * goal_.tolerance * cost_ /
+                                                    static_cast<double>(distinct_.latents());
+  int64_t phases = phase_in_progress();
+  for (int64_t e = epsilon_; e > 1 && static_cast<double>(e) > widest; e >>= kRatioBits) ++phases;
+  return phases;
+}
+
+AuctionState Auction::state() const {
+  AuctionState s{epsilon_, phases_, bidders_, prices_.level(), cost_, {}, {}};
+  s.price.resize(distinct_.latents());
+  s.owner.resize(distinct_.latents());
+  prices_.members([&](Rank rank, int64_t price, int32_t owner) {
+    s.price[rank.value] = price;
+    s.owner[rank.value] = owner;
+  });
+  return s;
+}
+
+void Auction::restore(int64_t epsilon, int64_t phases, int64_t bidders, double cost) {
+  epsilon_ = epsilon;
+  phases_ = phases;
+  bidders_ = bidders;
+  cost_ = cost;
+  for (LatentId id = 0; id < distinct_.count(); ++id) {
+    prices_.owners(id, [&](Rank, int32_t owner) {
+      if (owner >= 0) holds_[owner] = id;
+    });
+  }
+  waiting_.clear();
+  for (int32_t i = 0; i < std::ssize(holds_); ++i) {
+    if (holds_[i] < 0) waiting_.push_back(i);
   }
 }
 

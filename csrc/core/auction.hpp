@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "core/auction_state.hpp"
 #include "core/contract.hpp"
 #include "core/distinct.hpp"
 #include "core/function_ref.hpp"
@@ -42,6 +43,18 @@ class Auction {
           std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
           PricedSearch& exact, int64_t depth, Parallel& parallel, AuctionStats& stats);
 
+  // What to go on from after an interruption; whole between any two searches and sales. `prices`
+  // are restored before an auction is made, and the rest before it runs.
+  AuctionState state() const;
+  void restore(int64_t epsilon, int64_t phases, int64_t bidders, double cost);
+  bool begun() const { return phases_ > 0; }
+
+  // For people: the phase in progress, from 1; about how many there will be; the gap as last
+  // measured, relative as `run` compares it, negative before that.
+  int64_t phase_in_progress() const { return phases_ + (bidders_ == 0 ? 1 : 0); }
+  int64_t phases_expected() const;
+  double relative_gap() const;
+
   // Runs phases from `epsilon` down until dual - primal <= tolerance * (moment - primal), all of
   // them integers of the grid, or the assignment is optimal. 0: optimal. cost: what moment - primal
   // is likely to be; it decides when to look. cut_phases: the first so many phases leave some
@@ -50,7 +63,7 @@ class Auction {
     double tolerance, moment, cost;
     int64_t cut_phases;
   };
-  void run(int64_t epsilon, Goal goal, FunctionRef<void(int64_t placed)> on_round);
+  void run(int64_t epsilon, const Goal& goal, FunctionRef<void(int64_t placed)> on_round);
   // Runs phases from `epsilon` down to the first that is at most `last`, and leaves some sources
   // without a latent: for prices alone.
   void run_coarsely(int64_t epsilon, int64_t last);
@@ -85,7 +98,7 @@ class Auction {
   void place_spares();
   void phase(int64_t limit, FunctionRef<void(int64_t)> on_round);
   void measure();
-  int64_t next_epsilon() const;
+  void begin_next_phase();
 
   const Scorer& scorer_;
   const ScoreGrid& grid_;
@@ -99,8 +112,13 @@ class Auction {
   AuctionStats& stats_;
 
   int64_t epsilon_ = 1;
+  int64_t phases_ = 0;      // begun
+  int64_t bidders_ = 0;     // how many may bid in the next round; 0: the phase is still to begin
   int64_t told_level_ = 0;  // of the spares, when the search was last told of prices
   double primal_ = 0.0, gap_ = 0.0;
+  Goal goal_{};                   // of `run`
+  double cost_ = 0.0;             // as it is likely to be
+  int64_t measured_epsilon_ = 0;  // when the gap was measured; 0: not yet
   std::vector<LatentId> holds_;
   std::vector<int32_t> waiting_;  // ascending
 

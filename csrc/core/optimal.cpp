@@ -9,6 +9,7 @@
 #include "core/float_mode.hpp"
 #include "core/norms.hpp"
 #include "core/order.hpp"
+#include "core/run_state.hpp"
 #include "core/stats.hpp"
 #include "core/transport_group.hpp"
 
@@ -18,8 +19,13 @@ namespace {
 class Transport {
  public:
   Transport(const OptimalInput& in, const PricedBackend& backend, const OptimalOutput& out,
-            int64_t& placed, Poll poll)
-      : in_(in), backend_(backend), out_(out), placed_(placed), parallel_(in.threads, poll) {}
+            int64_t& placed, Poll poll, Snapshots* snapshots)
+      : in_(in),
+        backend_(backend),
+        out_(out),
+        placed_(placed),
+        parallel_(in.threads, poll),
+        state_(in, out, stats_, snapshots) {}
 
   OptimalStats run();
 
@@ -34,6 +40,8 @@ class Transport {
   int64_t& placed_;
   Parallel parallel_;
   OptimalStats stats_;
+  RunState state_;
+  std::vector<GroupRows> groups_;
 };
 
 OptimalStats Transport::run() {
@@ -46,11 +54,23 @@ OptimalStats Transport::run() {
     groups.sources = in_.sources;
     groups.source_groups = in_.source_groups;
     groups.latent_groups = in_.latent_groups;
-    for (const GroupRows& group : rows_of_groups(groups)) {
-      const bool line = in_.latents.dim == 1 && group.sources.size() == group.latents.size();
-      line ? solve_line(rows, group) : solve(rows, group);
+    groups_ = rows_of_groups(groups);
+    std::fill(out_.prices, out_.prices + in_.latents.count, 0.0);  // of groups without sources
+    const int64_t first = state_.begin(groups_);
+    placed_ = state_.held();
+    try {
+      for (int64_t g = first; g < std::ssize(groups_); ++g) {
+        const GroupRows& group = groups_[g];
+        const bool line = in_.latents.dim == 1 && group.sources.size() == group.latents.size();
+        line ? solve_line(rows, group) : solve(rows, group);
+        state_.solved();
+      }
+      set_cosines(rows);
+    } catch (...) {
+      state_.end();
+      throw;
     }
-    set_cosines(rows);
+    state_.end();
   }
   return stats_;
 }
@@ -104,14 +124,17 @@ void Transport::solve(const TransportRows& rows, const GroupRows& group) {
   const DistinctLatents& distinct = integers.distinct;
   const ScoreGrid& grid = integers.grid;
   Prices prices(distinct, std::move(integers.first_prices));
+  state_.restore(group, distinct, prices, integers.epsilon);
   ExactPricedScan exact(integers.scorer, grid, distinct, prices, parallel_);
   const auto search = backend_(integers.scorer, grid, distinct, prices, parallel_);
   Auction auction(integers.scorer, grid, distinct, group.sources, prices, *search, exact, in_.depth,
                   parallel_, stats_.auction);
-  const int64_t before = placed_;
-  auction.run(integers.epsilon,
-              {in_.tolerance, integers.moment, integers.cost, integers.cut_phases},
-              [&](int64_t now) { placed_ = before + now; });
+  const int64_t before = state_.placed();
+  state_.follow(group, distinct, auction, [&] {
+    auction.run(integers.epsilon,
+                {in_.tolerance, integers.moment, integers.cost, integers.cut_phases},
+                [&](int64_t now) { placed_ = before + now; });
+  });
   for (LatentId id = 0; id < distinct.count(); ++id) {
     prices.owners(id, [&](Rank rank, int32_t owner) {
       const LatentRow row = distinct.row_of_rank(rank);
@@ -163,9 +186,10 @@ void assign_rows(const OptimalInput& in, const double* prices_given, const Price
 }
 
 OptimalStats optimal_rows(const OptimalInput& input, const PricedBackend& backend,
-                          const OptimalOutput& output, int64_t& placed, Poll poll) {
+                          const OptimalOutput& output, int64_t& placed, Poll poll,
+                          Snapshots* snapshots) {
   const DefaultFloatMode mode;
-  return Transport(input, backend, output, placed, poll).run();
+  return Transport(input, backend, output, placed, poll, snapshots).run();
 }
 
 }  // namespace gtn

@@ -25,6 +25,7 @@ struct OptimalInput {
   int64_t sample_from = 4096;
   int threads = 1;
   const ExactKernels* kernels = &exact_portable;
+  const OptimalState* resumed = nullptr;  // of an earlier run over the same input
 };
 
 struct OptimalOutput {
@@ -47,8 +48,10 @@ using PricedBackend = std::function<std::unique_ptr<PricedSearch>(
     const Scorer&, const ScoreGrid&, const DistinctLatents&, const Prices&, Parallel&)>;
 
 // Throws std::invalid_argument for undefined input. `placed` counts the sources that hold a latent.
+// `snapshots`, if given, follows the run.
 OptimalStats optimal_rows(const OptimalInput& input, const PricedBackend& backend,
-                          const OptimalOutput& output, int64_t& placed, Poll poll);
+                          const OptimalOutput& output, int64_t& placed, Poll poll,
+                          Snapshots* snapshots = nullptr);
 
 // For each source the latent of largest <source, latent> - price, ties by rank: the semi-discrete
 // transport map of these prices [m]. Any number of sources; groups, tolerance and depth play no
