@@ -14,7 +14,8 @@ namespace {
 py::tuple optimal(const py::object& latents, const py::object& sources, double tolerance,
                   bool center, const std::optional<Labels>& source_groups,
                   const std::optional<Labels>& latent_groups, const std::string& instruction_set,
-                  int threads, int64_t depth, PyOptimalState* state, const py::object& poll) {
+                  int threads, int64_t depth, int64_t sample_from, PyOptimalState* state,
+                  const py::object& poll) {
   const Arguments given{latents,       sources,       "index",         1,       center,
                         source_groups, latent_groups, instruction_set, threads, 0};
   const Task task = given.task();
@@ -26,6 +27,7 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   in.latent_groups = task.in.latent_groups;
   in.tolerance = tolerance;
   in.depth = depth;
+  in.sample_from = std::max<int64_t>(2, sample_from);
   in.threads = threads;
   in.kernels = task.in.kernels;
   if (state != nullptr && state->resumed) in.resumed = &*state->resumed;
@@ -93,7 +95,8 @@ void register_optimal(py::module_& m) {
   m.def("optimal_rows", &optimal, py::arg("latents"), py::arg("sources"), py::kw_only(),
         py::arg("tolerance"), py::arg("center") = false, py::arg("source_groups") = py::none(),
         py::arg("latent_groups") = py::none(), py::arg("instruction_set"), py::arg("threads"),
-        py::arg("depth"), py::arg("state") = nullptr, py::arg("poll").none(true),
+        py::arg("depth"), py::arg("sample_from") = OptimalInput{}.sample_from,
+        py::arg("state") = nullptr, py::arg("poll").none(true),
         "Optimal transport (see gtn_label.match_optimal).");
   m.def("assign_rows", &assign, py::arg("latents"), py::arg("sources"), py::arg("prices"),
         py::kw_only(), py::arg("instruction_set"), py::arg("threads"), py::arg("poll").none(true),

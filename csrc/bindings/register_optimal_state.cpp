@@ -49,7 +49,7 @@ py::dict arrays_of(const PyOptimalState& state) {
   arrays["holds"] = array_of(now.holds);
   arrays["price"] = array_of(now.price);
   arrays["prices"] = array_of(now.prices);
-  arrays["gap"] = array_of(std::vector<double>{now.gap, now.rounding});
+  arrays["gap"] = array_of(std::vector<double>{now.gap, now.rounding, now.cost});
   return arrays;
 }
 
@@ -57,12 +57,13 @@ void resume(PyOptimalState& state, const py::dict& arrays) {
   OptimalState from;
   const auto counts = vector_of<int64_t>(arrays, "auction");
   const auto gap = vector_of<double>(arrays, "gap");
-  if (counts.size() != kCounts.size() || gap.size() != 2) {
-    throw py::value_error("auction must have 12 counts, and 2 numbers of a gap");
+  if (counts.size() != kCounts.size() || gap.size() != 3) {
+    throw py::value_error("auction must have 12 counts, and 3 numbers of a gap");
   }
   for (size_t i = 0; i < kCounts.size(); ++i) from.*kCounts[i] = counts[i];
   from.gap = gap[0];
   from.rounding = gap[1];
+  from.cost = gap[2];
   from.holds = vector_of<int64_t>(arrays, "holds");
   from.price = vector_of<int64_t>(arrays, "price");
   from.prices = vector_of<double>(arrays, "prices");

@@ -23,7 +23,7 @@ AuctionState OptimalState::auction_of(const GroupRows& group, const DistinctLate
     const int64_t row = holds[group.sources[i]];
     if (row >= 0) owner_of_row[row] = static_cast<int32_t>(i);
   }
-  AuctionState a{epsilon, phases_of_group, bidders, level, {}, {}};
+  AuctionState a{epsilon, phases_of_group, bidders, level, cost, {}, {}};
   a.price.resize(ids.latents());
   a.owner.resize(ids.latents());
   for (int32_t rank = 0; rank < ids.latents(); ++rank) {
@@ -40,6 +40,7 @@ void OptimalState::add(const AuctionState& auction, const GroupRows& group,
   phases_of_group = auction.phases;
   bidders = auction.bidders;
   level = auction.level;
+  cost = auction.cost;
   price.assign(latents, 0);
   for (int32_t rank = 0; rank < ids.latents(); ++rank) {
     const LatentRow row = ids.row_of_rank({rank});
@@ -59,6 +60,7 @@ void check_state(const OptimalState& s, std::span<const GroupRows> groups, int64
   }
   require(std::isfinite(s.gap) && s.gap >= 0.0 && std::isfinite(s.rounding) && s.rounding >= 0.0,
           "must hold a gap that is a number >= 0");
+  require(std::isfinite(s.cost), "must hold a cost that is a number");
   const bool running = s.epsilon > 0;
   require(!running || solved < std::ssize(groups), "must end with the last group");
   require(!running || dim > 1 || groups[solved].sources.size() < groups[solved].latents.size(),

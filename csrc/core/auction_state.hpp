@@ -23,6 +23,7 @@ struct AuctionState {
   int64_t phases = 0;   // begun, of this group
   int64_t bidders = 0;  // how many may bid in the next round; 0: the next phase is still to begin
   int64_t level = 0;    // of spares
+  double cost = 0.0;    // as it is likely to be; decides which phase may be the last
   std::vector<int64_t> price;  // by rank; kAtLevel for a latent that a spare holds
   std::vector<int32_t> owner;  // by rank: a source's position in the group, kNobody or kSpare
 };
@@ -36,7 +37,8 @@ struct OptimalState {
   double gap = 0.0, rounding = 0.0;  // of solved groups
   int64_t epsilon = 0;               // of the auction in progress; 0: there is none
   int64_t phases_of_group = 0, bidders = 0, level = 0;  // as in AuctionState
-  std::vector<int64_t> holds;                           // [n] latent row by source row, -1 for none
+  double cost = 0.0;
+  std::vector<int64_t> holds;  // [n] latent row by source row, -1 for none
   std::vector<int64_t> price;  // [m] by latent row, of the auction in progress; else empty
   std::vector<double> prices;  // [m] by latent row, of solved groups; empty if there are none
 

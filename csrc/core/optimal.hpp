@@ -20,6 +20,9 @@ struct OptimalInput {
   const int64_t* latent_groups = nullptr;  // [m]
   double tolerance = 0.0;
   int64_t depth = 64;  // latents that a source's list holds
+  // Rows of a group from which first prices come from a sample. Part of the contract: tests alone
+  // ask for another.
+  int64_t sample_from = 4096;
   int threads = 1;
   const ExactKernels* kernels = &exact_portable;
   const OptimalState* resumed = nullptr;  // of an earlier run over the same input

@@ -69,7 +69,8 @@ void RunState::restore(const GroupRows& group, const DistinctLatents& distinct, 
 void RunState::follow(const GroupRows& group, const DistinctLatents& distinct, Auction& auction,
                       FunctionRef<void()> work) {
   if (pending_) {
-    auction.restore(in_.resumed->epsilon, in_.resumed->phases_of_group, in_.resumed->bidders);
+    const OptimalState& s = *in_.resumed;
+    auction.restore(s.epsilon, s.phases_of_group, s.bidders, s.cost);
     copy_counts(*in_.resumed, stats_.auction);
     pending_ = false;
   }

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
 
 _DEPTH = 64  # latents that a source's list holds
+_DEPTH_IN_FEW = 32  # in few dimensions, where a tree makes short lists cheap
+_FEW_DIMS = 16
 _LEAST_DEPTH = 8
 _BYTES_A_LISTED = 12
 _AT_ONCE = 4096  # sources searched at a time
@@ -299,8 +301,9 @@ def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 def _depth(memory: int, n: int, m: int, dim: int, saves: bool) -> int:
     """Return the length of the lists that a budget (0: none) has room for; it changes no result."""
+    most = _DEPTH_IN_FEW if dim <= _FEW_DIMS else _DEPTH
     if memory == 0:
-        return _DEPTH
+        return most
     # Prices, owners, norms and ranks; codes, or a tree, of float32 at most; the state in a save.
     fixed = 100 * m + 80 * n + (4 * dim + 30) * m + (40 * (n + m) if saves else 0)
     listed = _BYTES_A_LISTED * n + _BYTES_FOUND * min(n, _AT_ONCE)
@@ -310,7 +313,7 @@ def _depth(memory: int, n: int, m: int, dim: int, saves: bool) -> int:
         raise ArgumentError(
             "memory", f"must be at least {needed} bytes for this input", str(memory)
         )
-    return int(min(_DEPTH, depth))
+    return int(min(most, depth))
 
 
 def assign(

@@ -26,14 +26,23 @@ struct Problem {
   int64_t groups = 1;  // of rows in turn; the last has no source
   std::vector<float> latents, sources;
   std::vector<int64_t> latent_groups, source_groups;
+  int64_t sample_from = 4096;
 };
 
 // Every fifth latent equals the one of its group before.
 Problem problem(int64_t n, int64_t m, int64_t dim, double tolerance, int64_t groups) {
   std::mt19937 random(static_cast<unsigned>(n + 31 * m + 997 * dim));
   std::normal_distribution<float> normal;
-  Problem p{n,  m, dim, tolerance, groups, std::vector<float>(m * dim), std::vector<float>(n * dim),
-            {}, {}};
+  Problem p{n,
+            m,
+            dim,
+            tolerance,
+            groups,
+            std::vector<float>(m * dim),
+            std::vector<float>(n * dim),
+            {},
+            {},
+            groups > 2 ? 8 : 4096};
   for (float& v : p.sources) v = normal(random);
   for (int64_t j = 0; j < m; ++j) {
     p.latent_groups.push_back(j % groups);
@@ -84,12 +93,15 @@ Solved solve(const Problem& p, const OptimalState* resumed, gtn::Snapshots& snap
   in.tolerance = p.tolerance;
   in.depth = depth;
   in.resumed = resumed;
+  in.sample_from = p.sample_from;
   const gtn::PricedBackend backend =
       [&](const gtn::Scorer& scorer, const gtn::ScoreGrid& grid,
           const gtn::DistinctLatents& distinct, const gtn::Prices& prices,
           gtn::Parallel& parallel) -> std::unique_ptr<gtn::PricedSearch> {
     return std::make_unique<Watched>(
-        std::make_unique<gtn::PricedTree>(scorer, grid, distinct, prices, parallel), event);
+        std::make_unique<gtn::PricedTree>(scorer, grid, distinct, prices, gtn::tree_kernel_portable,
+                                          parallel),
+        event);
   };
   Solved s{
       std::vector<int64_t>(p.n, -7), std::vector<double>(p.n), std::vector<double>(p.m, -7.0), {}};
@@ -168,8 +180,9 @@ TEST_CASE("optimal transport goes on after every of many errors") {
       bool resumed = false;
       for (int stops = 0;; ++stops) {
         REQUIRE(stops < 10000);
-        // Searches for new lists come before the first sale.
-        int64_t left = 3 + static_cast<int64_t>(random() % (1 + events / 10));
+        // Searches for new lists come before the first sale, and with them the whole of a sample.
+        const int64_t most = p.sample_from < p.n ? events : events / 10;
+        int64_t left = 3 + static_cast<int64_t>(random() % (1 + most));
         try {
           const Solved found = solve(p, resumed ? &state : nullptr, snapshots, [&] {
             if (--left == 0) throw Stop();

@@ -146,9 +146,9 @@ def test_latents_of_groups_without_sources_cost_nothing() -> None:
 
 # -------------------------------------------------------------------------------- what is refused
 
-ROWS = make("clusters", 1200, 8)[0]
-FEWER = make("gaussian", 900, 8)[1]
-GROUPS = grouped(900, 1200, 2)
+ROWS = make("clusters", 4800, 8)[0]
+FEWER = make("gaussian", 4000, 8)[1]
+GROUPS = grouped(4000, 4800, 2)
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "holds are narrow": (as_other("holds", lambda a: a.astype(np.int32)), "must have the array h"),
     "holds are few": (as_other("holds", lambda a: a[1:]), "one entry a source and one price a l"),
     "holds are many": (as_other("holds", lambda a: np.append(a, 3)), "one entry a source and one"),
-    "holds leave the latents": (set_to("holds", 0, 1200), "latents of their own group"),
+    "holds leave the latents": (set_to("holds", 0, len(ROWS)), "latents of their own group"),
     "holds are negative": (set_to("holds", 0, -5), "latents of their own group"),
     "holds leave their group": (set_to("holds", 0, 1), "latents of their own group"),
     "one latent twice": (twice, "no latent to two sources"),
@@ -277,7 +277,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "prices are integers": (as_other("prices", lambda a: a.astype(np.int64)), "the array prices"),
     "gap is negative": (set_to("gap", 0, -1.0), "a gap that is a number >= 0"),
     "gap is infinite": (set_to("gap", 1, math.inf), "a gap that is a number >= 0"),
-    "gap has one number": (as_other("gap", lambda a: a[:1]), "2 numbers of a gap"),
+    "gap has one number": (as_other("gap", lambda a: a[:1]), "3 numbers of a gap"),
     "groups are negative": (with_count(0, -1), "must count groups of this input"),
     "groups are too many": (with_count(0, 2), "must end with the last group"),
     "rounds are negative": (with_count(2, -1), "counts within their range"),
