@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from gtn_train.data.images import Images
+from gtn_train.evaluation.latent_metric import latent_metric
 from gtn_train.models.registry import make_model
 from gtn_train.pairs import Algorithm1, DriftingPairs, FixedPairs, FreshPairs
 from gtn_train.run.store import RunFolder
@@ -169,7 +170,16 @@ def run_distributed(folder):
         options(devices=_processes(), max_epochs=2),
         validation=images(10, (1, 8, 8), seed=7),
     )
-    return (model, first), (autoencoder, second), (drifter, third)
+    flow = make_model("flow", {"dim": 3, "layers": 3, "width": 8, "classes": 2}, 1)
+    fourth = train_generator(
+        flow,
+        FixedPairs(latents(45) - 3, latents(45), classes=classes),
+        RunFolder(Path(folder) / "flow"),
+        options(devices=_processes(), max_epochs=4),
+        validation=held_out,
+        metric=latent_metric(latents(45), latents(21), n=50, classes=classes),
+    )
+    return (model, first), (autoencoder, second), (drifter, third), (flow, fourth)
 
 
 def _processes():
