@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import fnmatch
+import math
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmarks import check, data, machine, modes, results
+from benchmarks import check, data, machine, modes, optimal, results
 from benchmarks import throughput as throughputs
 from benchmarks.floors import core_types
 from benchmarks.harness import Case, Settings
@@ -34,12 +35,15 @@ MODES = {
     "scaling": "peers at n, 2n, 4n and 8n",
     "targets": "every target of the project: measured, then passed or failed",
     "approximate": "the approximate mode: its speed, and the loss it reports, checked",
+    "optimal": "optimal transport: cost, proof and time beside exact and approximate solvers",
+    "maps": "labels for further sources by prices, beside a semi-discrete solver",
+    "growth": "optimal transport at n, 2n, 4n and so on to 32n",
     "throughput": "pairs a second of every backend over n and dim, within a budget",
 }
 # Options that only some modes read.
 READ_BY = {
-    "data": ("compare", "datasets", "scaling"),
-    "latents": ("compare",),
+    "data": ("compare", "datasets", "scaling", *optimal.MODES),
+    "latents": ("compare", "optimal", "maps"),
     "scale": ("targets", "throughput"),
     "budget": ("throughput",),
 }
@@ -58,6 +62,7 @@ examples:
   python -m benchmarks datasets --shape 10000x64
   python -m benchmarks scaling --shape 12500x100 --peers faiss_tuned
   python -m benchmarks targets --scale 0.02 --runs 1
+  python -m benchmarks optimal --shape 10000x64 --data clustered
   python -m benchmarks throughput --budget 300
   python -m benchmarks throughput --shape 1000000x64 --peers 'gtn_label:cuda*'
   python -m benchmarks --render benchmarks/results/compare.json
@@ -133,13 +138,13 @@ def parser() -> argparse.ArgumentParser:
            help="names or patterns, comma-separated [default: all; one of each idea in scaling; "
            "every backend in throughput]")  # fmt: skip
     option("--data", type=partial(chosen, data.DATASETS, "data set"), metavar="NAMES",
-           help="data sets of compare, datasets and scaling, named in the same way [default: "
-           "isotropic; all in datasets]")  # fmt: skip
+           help="data sets of every mode but targets, approximate and throughput, named in the "
+           "same way [default: isotropic; all in datasets]")  # fmt: skip
     option("--shape", type=shape, action="append", metavar="NxDIM",
-           help="rows and dimension of a problem; may be repeated. In scaling n is the smallest "
-           "of four, in targets the shape chooses the lines about it")  # fmt: skip
+           help="rows and dimension of a problem; may be repeated. In scaling n is the least of "
+           "four, in growth of six; in targets the shape chooses the lines about it")  # fmt: skip
     option("--latents", type=Path, action="append", metavar="FILE.npy",
-           help="latents of a problem of compare; may be repeated")  # fmt: skip
+           help="latents of a problem of compare, optimal or maps; may be repeated")  # fmt: skip
     option(
         "--scale", type=number, metavar="F", help="factor of every n in the targets [default: 1]"
     )
@@ -147,10 +152,10 @@ def parser() -> argparse.ArgumentParser:
     option("--quick", action="store_true", help="run small shapes, two rounds, short limits")
     option("--threads", type=positive, metavar="N", help="threads of every peer [default: all]")
     option("--runs", type=positive, metavar="N",
-           help="timed rounds [default: 5; 3 in throughput]")  # fmt: skip
+           help="timed rounds [default: 5; 3 in throughput, optimal, maps and growth]")  # fmt: skip
     option("--limit", type=number, metavar="SECONDS",
            help="limit of one run of a peer, and of all its timed runs together [default: 120; 60 "
-           "in throughput]")  # fmt: skip
+           "in throughput, 600 in optimal, maps and growth]")  # fmt: skip
     option("--budget", type=number, metavar="SECONDS",
            help="limit of the whole throughput [default: 600]")  # fmt: skip
     option = p.add_argument_group("results").add_argument
@@ -179,8 +184,8 @@ def modes_of(options: argparse.Namespace) -> list[str]:
     return ["compare"] if problem else list(MODES)
 
 
-def compared_cases(options: argparse.Namespace) -> list[Case]:
-    """Return the problems of the comparison.
+def named_cases(options: argparse.Namespace) -> list[Case]:
+    """Return the problems that are named, if any.
 
     Raises
     ------
@@ -191,11 +196,11 @@ def compared_cases(options: argparse.Namespace) -> list[Case]:
     if options.shape or options.data:
         shapes = options.shape or [(1_000, 16) if options.quick else (50_000, 100)]
         names = options.data or ["isotropic"]
-        unfit = [(name, dim) for name in names for _, dim in shapes if not modes.fits(name, dim)]
-        if unfit:
-            raise ValueError(f"the data set {unfit[0][0]} has dim 1, got dim {unfit[0][1]}")
+        refusals = [data.unfit(name, n, dim) for name in names for n, dim in shapes]
+        if any(refusals):
+            raise ValueError(next(filter(None, refusals)))
         cases += [Case(name, n, dim) for n, dim in shapes for name in names]
-    return cases or modes.default_cases(options.quick)
+    return cases
 
 
 def timed_peers(options: argparse.Namespace) -> list[Peer]:
@@ -215,18 +220,19 @@ def timed_peers(options: argparse.Namespace) -> list[Peer]:
 
 def settings_of(options: argparse.Namespace, say: Callable[[str], None], name: str) -> Settings:
     """Return the settings of a mode."""
-    quick, rates = options.quick, name == "throughput"
+    quick, rates, transport = options.quick, name == "throughput", name in optimal.MODES
     return Settings(
         threads=options.threads or machine.usable_cores(),
-        runs=options.runs or (2 if quick else 3 if rates else 5),
-        limit=options.limit or (20 if quick else 60 if rates else 120),
+        runs=options.runs or (2 if quick else 3 if rates or transport else 5),
+        limit=options.limit or (20 if quick else 60 if rates else 600 if transport else 120),
         sample=100 if quick or rates else 400,
         floor_seconds=(0.05 if quick else 0.5) / (2.5 if rates else 1),
-        core_types=() if rates else ("",) if quick else core_types(),
+        core_types=() if rates or transport else ("",) if quick else core_types(),
         settle_seconds=0.05 if quick or rates else 0.2,
         say=say,
         whole=not rates,
         warm_rows=256 if rates else 0,
+        once=optimal.ONCE if transport else math.inf,
     )
 
 
@@ -236,8 +242,9 @@ def run(name: str, options: argparse.Namespace, settings: Settings, sections: Se
     scale = options.scale or (QUICK_SCALE if quick else 1.0)
     named = [BY_NAME[peer] for peer in options.peers or ()]
     if name == "compare":
-        peers = named or list(BY_NAME.values())
-        modes.compare(compared_cases(options), peers, settings, sections)
+        peers = named or [peer for peer in BY_NAME.values() if peer.kind != "map"]
+        cases = named_cases(options) or modes.default_cases(quick)
+        modes.compare(cases, peers, settings, sections)
     elif name == "approximate":
         usual = [modes.APPROXIMATED_QUICK if quick else modes.APPROXIMATED]
         cases = [Case("isotropic", n, dim) for n, dim in shapes or ()] or usual
@@ -250,6 +257,8 @@ def run(name: str, options: argparse.Namespace, settings: Settings, sections: Se
         shapes = shapes or (modes.SCALED_QUICK if quick else modes.SCALED)
         for one in options.data or ["isotropic"]:
             modes.scaling(shapes, one, named or modes.scaled_peers(quick), settings, sections)
+    elif name in optimal.MODES:
+        optimal.MODES[name](named_cases(options), named, quick, settings, sections)
     elif name == "targets":
         cpu.targets(settings, scale, shapes or (), sections)
     else:
@@ -362,7 +371,7 @@ def main(arguments: list[str] | None = None) -> int:
         for option, readers in READ_BY.items():
             if getattr(options, option) and not set(readers) & set(names):
                 raise ValueError(f"--{option} belongs to {' and '.join(readers)}")
-        compared_cases(options)
+        named_cases(options)
         if "targets" in names:
             cpu.chosen(settings["targets"], 1.0, options.shape or ())
         if "throughput" in names:

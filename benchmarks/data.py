@@ -68,6 +68,14 @@ def lattice(rng: np.random.Generator, n: int, dim: int) -> Latents:
     return rows
 
 
+def codes(rng: np.random.Generator, n: int, dim: int) -> Latents:
+    """Draw rows of the examples' PCA codes of images, without repeats: the first components."""
+    rows = np.load(EXAMPLE)
+    if n > rows.shape[0] or dim > rows.shape[1]:
+        raise ValueError(f"the data set codes has {rows.shape}, got n {n} and dim {dim}")
+    return np.ascontiguousarray(rows[rng.permutation(len(rows))[:n], :dim])
+
+
 def scaled(shift: float, scale: float) -> Maker:
     """Make a data set of normal rows in float64, moved and scaled, then cut to float32."""
     return lambda rng, n, dim: (shift + scale * rng.standard_normal((n, dim))).astype(np.float32)
@@ -93,6 +101,11 @@ DATASETS: dict[str, tuple[str, Maker]] = {
         "The angle of the GTN paper's swiss roll, uniform in 1.5π to 4.5π, standardised; dim 1.",
         swiss_roll,
     ),
+    "codes": (
+        "PCA codes of images, the first components: rows of examples/latents.npy, whose "
+        "components have unequal variance.",
+        codes,
+    ),
     "duplicated": ("Every latent fifty times, shuffled.", duplicated),
     "lattice": ("Coordinates in -2..2: many exact ties.", lattice),
     "equal": (
@@ -107,6 +120,20 @@ DATASETS: dict[str, tuple[str, Maker]] = {
     "huge": ("Isotropic at scale 1e15.", scaled(0, 1e15)),
     "double": ("Isotropic in float64.", lambda rng, n, dim: rng.standard_normal((n, dim))),
 }
+
+
+MOST_DIM = {"swiss_roll": 1, "codes": 24}  # of data sets that do not exist in any dimension
+MOST_ROWS = {"codes": 10_000}
+
+
+def unfit(name: str, n: int, dim: int) -> str:
+    """Say why a data set does not exist in that shape; empty if it does."""
+    if name == "swiss_roll" and dim != 1:
+        return f"the data set swiss_roll has dim 1, got dim {dim}"
+    for word, got, most in (("dim", dim, MOST_DIM), ("n", n, MOST_ROWS)):
+        if got > most.get(name, got):
+            return f"the data set {name} has at most {word} {most[name]}, got {word} {got}"
+    return ""
 
 
 def describe(name: str) -> str:

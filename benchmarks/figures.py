@@ -32,6 +32,12 @@ def quotient(rows: Sequence[dict[str, Any]]) -> Spread | None:
     return spread(ratios(least, rows[0]["seconds"]["runs"]))
 
 
+def least_distance(rows: Sequence[dict[str, Any]]) -> float | None:
+    """Return the least mean squared distance of checked one-to-one answers; None without any."""
+    found = (row["quality"] and row["quality"]["mean_squared_distance"] for row in rows)
+    return min((distance for distance in found if distance is not None), default=None)
+
+
 def exponent(points: Sequence[tuple[int, float]]) -> float | None:
     """Fit the slope of log seconds over log n to (n, seconds); None for a single n."""
     if len({n for n, _ in points}) < 2:

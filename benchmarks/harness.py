@@ -11,6 +11,7 @@ is never starts. Its row says so.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +24,8 @@ import numpy as np
 from benchmarks.check import WrongAnswer
 from benchmarks.figures import ratios, spread
 from benchmarks.internals import format_seconds
-from benchmarks.judge import Judge, Verdict
-from benchmarks.peer import Peer
+from benchmarks.judge import FalseCertificate, Judge, Verdict
+from benchmarks.peer import OWN_PROMISES, Peer
 from benchmarks.peers import OURS
 from benchmarks.process import OutOfTime, Worker, WorkerFailed
 from benchmarks.session import Case, Session
@@ -62,6 +63,7 @@ class Settings:
     say: Callable[[str], None]
     whole: bool = True  # measure all figures of the pairs
     warm_rows: int = 0  # rows that are matched before the first run
+    once: float = math.inf  # a checked run of more seconds is the only run of an entry
 
 
 @dataclass
@@ -144,7 +146,7 @@ class Contest:
             )
             if (
                 not state.note
-                and entry.peer.kind != "contract"
+                and entry.peer.kind not in ("contract", "map")
                 and (judge is None or judge.exact is None)
             ):
                 state.note = "not run: there is no exact answer to compare it with"
@@ -163,8 +165,8 @@ class Contest:
         state, kind, limit = self.states[entry], entry.peer.kind, self._limit(entry)
         patience = None if limit is None else min(limit, max(1.0, self.session.left()))
         try:
-            assignment = self._first_run(entry, folder, patience)
-            verdict = judge.verdict(kind, assignment, state.first["stats"])
+            assignment, prices = self._first_run(entry, folder, patience)
+            verdict = judge.verdict(kind, assignment, state.first["stats"], prices)
             digest = state.first["digest"]
             if kind == "contract" and self.session.digests.setdefault(entry.case, digest) != digest:
                 raise WrongAnswer("another answer than that of the backends before")
@@ -173,16 +175,19 @@ class Contest:
                 self.session.learn(entry.peer, entry.case, float("inf"))
             self._drop(entry, f"not timed: {error}")
         except WorkerFailed as error:
-            self._drop(entry, f"failed, not timed: {error}", kind == "contract")
+            self._drop(entry, f"failed, not timed: {error}", kind in OWN_PROMISES)
+        except FalseCertificate as error:  # whoever gave this answer, ours was wrong
+            self._drop(entry, f"wrong, not timed: {error}", True)
         except (WrongAnswer, ValueError) as error:
-            self._drop(entry, f"wrong, not timed: {error}", kind == "contract")
+            self._drop(entry, f"wrong, not timed: {error}", kind in OWN_PROMISES)
         else:
             state.verdict = verdict
             self.session.learn(entry.peer, entry.case, state.first["wall_seconds"])
             took = format_seconds(state.first["seconds"])
             self._say(entry, f"checked run {took}, {verdict.checked}")
 
-    def _first_run(self, entry: Entry, folder: Path, patience: float | None) -> Any:
+    def _first_run(self, entry: Entry, folder: Path, patience: float | None) -> tuple[Any, Any]:
+        """Return assignment and prices, if the peer has any."""
         state, peer = self.states[entry], entry.peer
         key = (peer.name, entry.threads)
         worker = state.worker = self.session.take(key, entry.threads, peer.environment())
@@ -201,7 +206,8 @@ class Contest:
         state.first = worker.ask("run", patience, save=str(save))
         state.digests.add(state.first["digest"])
         state.note = state.first["note"]
-        return np.load(save)
+        prices = state.first.get("prices")
+        return np.load(save), np.load(prices) if prices else None
 
     def _limit(self, entry: Entry) -> float | None:
         """Return the limit of a row; this project's own has none where there is no budget."""
@@ -233,11 +239,11 @@ class Contest:
                     patience = limit and min(PATIENCE * limit, max(limit, self.session.left()))
                     reply = state.worker.ask("run", patience, save="")
                 except WorkerFailed as error:
-                    ours = entry.peer.kind == "contract" and not isinstance(error, OutOfTime)
+                    ours = entry.peer.kind in OWN_PROMISES and not isinstance(error, OutOfTime)
                     self._drop(entry, f"run {round_ + 1} failed: {error}", ours)
                     continue
                 state.digests.add(reply["digest"])
-                if len(state.digests) > 1 and entry.peer.kind == "contract":
+                if len(state.digests) > 1 and entry.peer.kind in OWN_PROMISES:
                     self._drop(entry, "wrong: another answer than in its checked run", True)
                     state.replies = [None] * len(state.replies)
                     continue
@@ -257,6 +263,8 @@ class Contest:
         state, limit = self.states[entry], self._limit(entry)
         spent = [wall for wall in state.runs("wall_seconds") if wall is not None]
         slowest = max([state.first["wall_seconds"], *spent])
+        if slowest > self.settings.once:
+            return False
         return limit is None or (sum(spent) + slowest <= limit and slowest < self.session.left())
 
     def _prepare_floors(self) -> None:
@@ -278,7 +286,8 @@ class Contest:
             self._sgemm[n, dim] = {"core_type": best, "block": found[best]["block"], "rates": []}
         for entry, state in self.states.items():
             stats = state.stats()
-            if stats.get("backend") == "cpu" and entry.threads == threads:
+            scans = entry.peer.kind == "contract" and stats.get("backend") == "cpu"
+            if scans and entry.threads == threads:
                 self._int8[entry.case.n, entry.case.dim, stats["instruction_set"]] = []
 
     def _measure_floors(self) -> None:
@@ -324,8 +333,8 @@ class Contest:
         stats = state.stats()
         work = case.n * case.n * case.dim
         sgemm = self._sgemm.get((case.n, case.dim), {}).get("rates", [])
-        # Backends other than the CPU's search with other arithmetic.
-        own = stats.get("backend") == "cpu"
+        # Backends other than the CPU's search with other arithmetic, and transport scans often.
+        own = peer.kind == "contract" and stats.get("backend") == "cpu"
         int8 = self._int8.get((case.n, case.dim, stats["instruction_set"]), []) if own else []
         comparable = entry.threads == self.settings.threads
         return {
@@ -358,6 +367,8 @@ class Contest:
             else None,
             "quality": quality and asdict(quality),
             "loss": loss and asdict(loss),
+            "certificate": verdict and verdict.certificate and asdict(verdict.certificate),
+            "map": verdict and verdict.map and asdict(verdict.map),
             "same_twice": len(state.digests) == 1 if timed else None,
             "note": state.note or ("" if timed else "not timed: the run ended before it was"),
             "environment": peer.environment(),

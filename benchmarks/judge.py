@@ -2,8 +2,9 @@
 
 The oracle checks the first exact answer (check.py). That answer is the reference of all others: a
 backend of this project must equal it bit for bit, a greedy in float32 must reach its mean cosine,
-and an optimal solver must have the least distance of all. Every other peer must be one-to-one and
-better than chance.
+and an optimal solver must have the least distance of all. A certificate must follow from its
+prices, and no other answer may have a lower cost than its bound. Every other peer must be
+one-to-one and better than chance.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks import approximation, check
+from benchmarks import approximation, certificate, check, maps
 from benchmarks.check import WrongAnswer
 from benchmarks.peer import Assignment, Kind, Rows
 from benchmarks.quality import Quality, measure, pair_figures
 
 COSINE_TOLERANCE = 1e-3  # float32 swaps near-ties and what follows; it does not change quality
 OPTIMUM_TOLERANCE = 1e-6
+
+
+class FalseCertificate(WrongAnswer):
+    """Another answer costs less than the lower bound that this project certified."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class Verdict:
     checked: str
     quality: Quality | None
     loss: approximation.Loss | None = None  # of approximate search
+    certificate: certificate.Certificate | None = None
+    map: maps.Map | None = None
 
 
 class Judge:
@@ -51,8 +59,15 @@ class Judge:
         # Mean squared distances: of random pairs, the least so far, and of an exact solver.
         self.random = chance(latents, sources) if whole else np.inf
         self.least, self.optimum = np.inf, 0.0
+        self.bound = 0.0  # the largest that a certificate proves
 
-    def verdict(self, kind: Kind, assignment: Assignment, stats: dict[str, Any]) -> Verdict:
+    def verdict(
+        self,
+        kind: Kind,
+        assignment: Assignment,
+        stats: dict[str, Any],
+        prices: NDArray[np.float64] | None = None,
+    ) -> Verdict:
         """Check an answer against its promise.
 
         Raises
@@ -72,12 +87,21 @@ class Judge:
                 self._quality = measure(*self._rows, assignment, assignment)
                 self.least = self._quality.mean_squared_distance or np.inf
             return Verdict(passed, self._quality)
+        if kind == "map":
+            found = maps.measure(self._rows[0], assignment, prices)
+            return Verdict("labels follow from prices", None, map=found)
         if self.exact is None:
             raise ValueError("there is no exact answer to compare it with")
         quality = measure(*self._rows, assignment, self.exact, self._whole)
         visited = np.flatnonzero(assignment >= 0)
         cosine = float(pair_figures(*self._rows, self.exact, visited)[0].mean())
-        self._check_promise(kind, quality, cosine)
+        proof = None
+        if kind == "certified":
+            proof = certificate.measure(*self._rows, assignment, prices, stats["certificate"])
+            certificate.judge(proof)
+        optimal = kind == "optimal" or (proof is not None and not proof.tolerance)
+        self._check_promise("optimal" if optimal else kind, quality, cosine)
+        self._check_bound(quality.mean_squared_distance, proof)
         loss = None
         if kind == "approximate":
             loss = approximation.measure(*self._rows, assignment, stats["approx"])
@@ -85,8 +109,25 @@ class Judge:
         distance = quality.mean_squared_distance
         if distance is not None:
             self.least = min(self.least, distance)
-            self.optimum = distance if kind == "optimal" else self.optimum
-        return Verdict("as good" if kind == "greedy" else "as promised", quality, loss)
+            self.optimum = distance if optimal else self.optimum
+        words = "as good" if kind == "greedy" else "as promised"
+        if proof is not None:
+            words = f"gap proved over {proof.checked:,} sources"
+        return Verdict(words, quality, loss, proof)
+
+    def _check_bound(self, distance: float | None, proof: certificate.Certificate | None) -> None:
+        """Hold every cost against the largest certified bound, and a new bound against all."""
+        if distance is not None and distance < self.bound * (1 - certificate.ROUNDING):
+            raise FalseCertificate(
+                f"mean squared distance {distance:.12g}, certified was {self.bound:.12g} at least"
+            )
+        if proof is None:
+            return
+        if proof.lower_bound * (1 - certificate.ROUNDING) > self.least:
+            raise FalseCertificate(
+                f"lower bound {proof.lower_bound:.12g}, another peer has {self.least:.12g}"
+            )
+        self.bound = max(self.bound, proof.lower_bound)
 
     def _check_promise(self, kind: Kind, quality: Quality, exact_cosine: float) -> None:
         """Check the figures of a peer; ``exact_cosine`` is over the sources that it visited."""

@@ -15,7 +15,10 @@ from typing import Any
 import gtn_label
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("numpy", "scipy", "faiss-cpu", "faiss-gpu", "lapx", "POT", "torch")
+PACKAGES = (
+    *("numpy", "scipy", "faiss-cpu", "faiss-gpu", "lapx", "POT", "torch"),
+    *("ortools", "ott-jax", "jax"),
+)
 GPU = "name,driver_version,memory.total"
 COMMIT_VARIABLE = "GTN_COMMIT"  # names the commit of a copy that has no .git
 

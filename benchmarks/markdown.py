@@ -1,15 +1,19 @@
 """Makes the Markdown of a record, from nothing but the record: one table after another.
 
-Not here: reading and writing (results.py), plots (plot.py).
+Not here: tables of optimal transport (transport_tables.py), figures as text (text.py), reading and
+writing (results.py), plots (plot.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.figures import Spread, exponent, quotient
+from benchmarks import transport_tables
+from benchmarks.figures import exponent, quotient
 from benchmarks.internals import format_bytes, format_seconds
+from benchmarks.peer import OWN_PROMISES
+from benchmarks.text import figure, median, share, span, table, tera, whole, yes
 
 Record = dict[str, Any]
 Section = dict[str, Any]
@@ -27,6 +31,7 @@ HEADINGS = {
         "Time relative to isotropic data of the same shape, within a round.",
     ),
     "scaling": ("Growing n", "Median seconds, and the exponent fitted to log time over log n."),
+    **transport_tables.HEADINGS,
     "throughput": (
         "Throughput",
         "Pairs a second: n over the median seconds from arrays in memory, or on the device where a "
@@ -92,60 +97,6 @@ def circumstances(run: Record) -> str:
 def commit_of(section: Section, runs: Sequence[Record]) -> str:
     """Return the commit that a section was measured at."""
     return runs[section.get("run", 0)]["commit"][:12] or "unknown"
-
-
-# --- Figures as text -----------------------------------------------------------------------------
-
-
-def figure(value: float | None, digits: int = 3, ending: str = "") -> str:
-    """Return a number with that many significant digits, a dash for None."""
-    if value is None:
-        return "–"
-    if value and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.{digits - 1}e}{ending}"
-    shown = f"{value:.{digits}g}"
-    return (f"{value:.0f}" if "e" in shown else shown) + ending
-
-
-def share(value: float | None) -> str:
-    """Return a share in per cent; 100 only if it is all."""
-    if value is None:
-        return "–"
-    shown = f"{100 * value:.2f}"
-    return (shown if value == 1 or shown != "100.00" else "99.99+") + " %"
-
-
-def yes(value: bool | None) -> str:
-    """Return yes, no or a dash."""
-    return "–" if value is None else "yes" if value else "no"
-
-
-def median(value: Spread | None, digits: int = 3) -> str:
-    """Return the median alone."""
-    return figure(value["median"] if value else None, digits)
-
-
-def span(value: Spread | None) -> str:
-    """Return the median, with least and largest in brackets where there are several."""
-    if value is None or value["min"] == value["max"]:
-        return median(value)
-    return f"{median(value)} ({figure(value['min'])} to {figure(value['max'])})"
-
-
-def whole(value: float) -> str:
-    """Return three significant digits, in full."""
-    return f"{float(f'{value:.2e}'):,.0f}" if value >= 100 else figure(value)
-
-
-def tera(value: float) -> str:
-    """Return a multiple of 10¹²."""
-    return f"{figure(value / 1e12)} · 10¹²"
-
-
-def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table, first column to the left and numbers to the right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in [head, rule, *lines])
 
 
 # --- Comparison and targets ----------------------------------------------------------------------
@@ -440,7 +391,7 @@ def others_win(sections: Sequence[Section]) -> str:
 def wins(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
     """Return sentences on one problem, and the rows that they name."""
     ours = next((row for row in rows if row["peer"] == "gtn_label" and row["quality"]), None)
-    others = [row for row in rows if row["kind"] != "contract" and row["quality"]]
+    others = [row for row in rows if row["kind"] not in OWN_PROMISES and row["quality"]]
     if ours is None or not others:
         return ["no other peer was measured"], []
     sentences: list[str] = []
@@ -481,6 +432,8 @@ def wins(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
 
 TABLES: dict[str, Callable[[Section], str]] = {
     **dict.fromkeys(("compare", "datasets", "targets"), compared),
-    "scaling": scaled,
+    **dict.fromkeys(("scaling", "growth"), scaled),
+    "optimal": transport_tables.solvers,
+    "maps": transport_tables.maps,
     "throughput": rates,
 }

@@ -82,18 +82,13 @@ def default_cases(quick: bool) -> list[Case]:
     return list(COMPARED_QUICK) if quick else [*COMPARED, file_case(data.EXAMPLE)]
 
 
-def fits(name: str, dim: int) -> bool:
-    """Return true if a data set exists in that dimension."""
-    return name != "swiss_roll" or dim == 1
-
-
 def datasets(
     shapes: Sequence[Shape], names: Sequence[str], settings: Settings, sections: Sections
 ) -> None:
     """Run this project on every data set of each shape, against isotropic data of that shape."""
     for n, dim in shapes:
         base = Entry(OURS, Case("isotropic", n, dim), settings.threads)
-        others = [name for name in names if name != "isotropic" and fits(name, dim)]
+        others = [name for name in names if name != "isotropic" and not data.unfit(name, n, dim)]
         entries = [Entry(OURS, Case(name, n, dim), settings.threads, base) for name in others]
         section = {"kind": "datasets", "title": f"{n:,} × {dim}"}
         hold(section, sections, Contest([base, *entries], settings))

@@ -25,8 +25,12 @@ Assignment = NDArray[np.int64]
 #   greedy       Algorithm 1 in float32: near-ties may fall differently, the quality may not
 #   optimal      a one-to-one pairing of least mean squared distance
 #   approximate  as pairing, and the loss it reports is true (benchmarks/approximation.py)
+#   certified    as pairing, and the lower bound it reports follows from its prices
+#                (benchmarks/certificate.py)
 #   pairing      a one-to-one pairing that is better than chance
-Kind = Literal["contract", "greedy", "optimal", "approximate", "pairing"]
+#   map          not one-to-one: labels for further sources by prices (benchmarks/maps.py)
+Kind = Literal["contract", "greedy", "optimal", "approximate", "certified", "pairing", "map"]
+OWN_PROMISES = ("contract", "certified")  # kinds of this project, whose failure is an error
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Answer:
     loop_seconds: float = 0.0  # the part that grows with the sources visited, where not all were
     note: str = ""
     stats: dict[str, Any] = field(default_factory=dict)
+    prices: NDArray[np.float64] | None = None  # [m], of the latents, where a promise needs them
 
 
 @dataclass(frozen=True)
@@ -73,15 +78,20 @@ class Peer:
     place: Callable[[Rows], Any] = lambda rows: rows
 
 
-def needs(module: str, package: str) -> Callable[[], str]:
+def needs(module: str, package: str, extra: str = "bench") -> Callable[[], str]:
     """Make a ``missing`` for a peer that imports ``module`` of the distribution ``package``."""
+    # The extra transport is large: its absence is no fault of an installation, and CI knows these
+    # two sentences apart.
+    absent = f"{package} is not installed"
+    if extra != "bench":
+        absent = f"not available here: {package} is missing"
 
     def missing() -> str:
         try:
             found = importlib.util.find_spec(module) is not None
         except ModuleNotFoundError:  # a parent package is missing
             found = False
-        return "" if found else f"{package} is not installed: pip install '.[bench]'"
+        return "" if found else f"{absent}: pip install '.[{extra}]'"
 
     return missing
 

@@ -1,7 +1,8 @@
 """Draws the plot of a record: a panel for each contest, and one for all targets.
 
-Dots show the seconds of peers on one problem, and how far each target was reached. Curves show
-growth with n, a line a peer. All axes are logarithmic.
+Dots show the seconds of peers on one problem, and how far each target was reached. A panel of
+optimal transport has the cost above the best known over seconds. Curves show growth with n, a line
+a peer. All axes are logarithmic.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import exponent
+from benchmarks.figures import exponent, least_distance
 
 Row = dict[str, Any]
 Section = dict[str, Any]
 Panel = tuple[str, float, Callable[[Any, dict[str, str]], None]]  # title, height in inches, drawing
 
 COLUMNS = 3
+MARKS = "os^Dv*P"  # not ten of them, so that peers of the same colour have another mark
+AS_GOOD = 1e-6  # relative cost above the best known that is drawn as none
 RESULTS = {"pass": "C2", "FAIL": "C3", "not here": "grey"}
 
 
@@ -30,7 +33,9 @@ def panels_of(sections: Sequence[Section]) -> list[Panel]:
         kind, title = section["kind"], section["title"]
         if kind in ("compare", "datasets") and rows:
             found.append((title, 1.2 + 0.25 * len(rows), _seconds(rows, kind)))
-        elif kind == "scaling" and rows:
+        elif kind == "optimal" and any(row["quality"] for row in rows):
+            found.append((title, 3.4, _above_best(section["rows"])))
+        elif kind in ("scaling", "growth") and rows:
             found.append((title, 3.4, _seconds_over_n(rows, section["floors"])))
         elif kind == "throughput":
             for dim in sorted({row["dim"] for row in rows}):
@@ -107,6 +112,31 @@ def _seconds(rows: Sequence[Row], kind: str) -> Callable[[Any, dict[str, str]], 
         names = [row["data" if kind == "datasets" else "title"] for row in rows]
         _dots(axis, names, [row["seconds"][end] for row in rows for end in ("min", "max")])
         axis.set(xlabel="seconds")
+
+    return show
+
+
+def _above_best(rows: Sequence[Row]) -> Callable[[Any, dict[str, str]], None]:
+    """Draw the mean squared distance above the least of all over seconds.
+
+    The optimum, and whatever is as good, lies on the lowest line. A curve joins the tolerances.
+    """
+    best = least_distance(rows) or 1.0
+    shown = [row for row in rows if row["seconds"] and row["quality"]]
+
+    def above(row: Row) -> float:
+        return max(float(row["quality"]["mean_squared_distance"]) / best - 1, AS_GOOD)
+
+    def show(axis: Any, colours: dict[str, str]) -> None:
+        ours = [row for row in shown if row["kind"] == "certified"]
+        seconds = [row["seconds"]["median"] for row in ours]
+        axis.plot(seconds, [above(row) for row in ours], color="grey", linewidth=1)
+        for row in shown:
+            mark = MARKS[list(colours).index(row["title"]) % len(MARKS)]
+            at = row["seconds"]["median"], above(row)
+            axis.plot(*at, mark, color=colours[row["title"]], label=row["title"])
+        axis.set(xscale="log", yscale="log", xlabel="seconds", ylabel="cost above the best known")
+        axis.axhline(AS_GOOD, color="grey", linewidth=0.5, linestyle=":")
 
     return show
 

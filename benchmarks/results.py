@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, markdown, plot
+from benchmarks.targets import optimal
 
 Record = dict[str, Any]
 
@@ -90,7 +91,10 @@ def merge(records: Sequence[Record]) -> Record:
 def render(paths: Sequence[Path], prefix: Path | None) -> str:
     """Make tables and plot of one or several JSON files again; return the Markdown.
 
-    Several are merged into PREFIX. One is written beside itself if no prefix is given.
+    Several are merged into PREFIX, and the targets of optimal transport are judged by the rows of
+    all. One is written beside itself if no prefix is given.
     """
     merged = merge([read(path) for path in paths])
+    if len(paths) > 1:
+        optimal.judge_again(merged["sections"])
     return write(prefix or paths[0].with_suffix(""), merged)

@@ -74,9 +74,14 @@ class Loaded:
         answer = self.match()
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
         peak = peak_bytes()
+        prices = ""
         if save:
             np.save(save, answer.assignment)
+            if answer.prices is not None:
+                prices = f"{save}.prices.npy"
+                np.save(prices, answer.prices)
         return {
+            "prices": prices,
             "peak_bytes": peak,
             "digest": hashlib.sha256(answer.assignment.tobytes()).hexdigest(),
             "note": answer.note,

@@ -1,11 +1,12 @@
 """Runs killed at random moments, resumed until they end: python -m tests.kill_runs [--kills N].
 
-Runs of gtn-label and of `match(checkpoint=...)` get SIGKILL, SIGTERM, SIGINT or SIGHUP: after a
-random time, when a temporary file appears, or before a random operation on a file. After each
-death, and at random moments before, the folder must hold no wrong file: the checkpoint is a prefix
-of the right visiting order and never shorter than before, the pairs are the old or the right ones.
-In the end the pairs have the bytes of an uninterrupted run, and nothing else is left. Two runs that
-share a checkpoint obey the same rules. test_kill_runs.py runs twenty kills.
+Runs of gtn-label, of `match(checkpoint=...)` and of `match_optimal(checkpoint=...)` get SIGKILL,
+SIGTERM, SIGINT or SIGHUP: after a random time, when a temporary file appears, or before a random
+operation on a file. After each death, and at random moments before, the folder must hold no wrong
+file: the checkpoint is a prefix of the right visiting order, or an auction, and never shorter than
+before, and the pairs are the old or the right ones. In the end the pairs have the bytes of an
+uninterrupted run, and nothing else is left. Two runs that share a checkpoint obey the same rules.
+test_kill_runs.py runs twenty kills.
 
 Most runs are forks of this process, which has imported everything: that saves most of a second per
 kill. One in ten is a process of its own.
@@ -32,9 +33,10 @@ from typing import Any
 
 import numpy as np
 
-from gtn_label import match
+from gtn_label import Matching, match, match_optimal
 from gtn_label.cli.main import main as gtn_label
 from gtn_label.io.checkpoint import Checkpoint, read_npz
+from gtn_label.io.checkpoint_content import rounds_of
 
 __all__ = ["Campaign", "Wrong"]
 
@@ -64,11 +66,12 @@ class Problem:
     name: str
     folder: Path
     arguments: tuple[str, ...]  # of the command, without --out and --checkpoint
-    options: dict[str, Any]  # the same, of match
+    options: dict[str, Any]  # the same, of the verb
     suffix: str
     right: bytes
-    visited: np.ndarray
+    visited: np.ndarray | None  # None for optimal transport
     seconds: float
+    verb: Callable[..., Matching] = match
 
 
 def rows(n: int, dim: int, seed: int, dtype: str = "float32") -> np.ndarray:
@@ -83,6 +86,8 @@ SHAPES: dict[str, tuple[tuple[int, int], dict[str, Any], str]] = {
     "groups": ((12_000, 24), {"groups": 5, "cone": 2}, ".safetensors"),
     "given": ((7000, 24), {"sources": 6000, "order": "index"}, ".npz"),
     "indices": ((6000, 24), {"order": "norm_desc", "indices_only": True}, ".npz"),
+    "optimal": ((4000, 16), {"optimal": True, "tolerance": 0.0}, ".npz"),
+    "spares": ((4000, 12), {"optimal": True, "sources": 3000, "groups": 3}, ".safetensors"),
 }
 
 
@@ -97,9 +102,13 @@ def make_problem(name: str, folder: Path) -> Problem:
     for key, value in asked.items():
         if key == "groups":
             labels = np.arange(n) % value
+            of_sources = labels[: asked.get("sources", n)]
             np.save(folder / "groups.npy", labels)
-            arguments += ["--source-groups", "groups.npy", "--latent-groups", "groups.npy"]
-            options["groups"] = (labels, labels)
+            np.save(folder / "source_groups.npy", of_sources)
+            arguments += ["--source-groups", "source_groups.npy", "--latent-groups", "groups.npy"]
+            options["groups"] = (of_sources, labels)
+        elif key == "optimal":
+            arguments.append("--optimal")
         elif key == "sources":
             options["sources"] = rows(value, dim, 2, "float64")
             np.save(folder / "sources.npy", options["sources"])
@@ -113,12 +122,14 @@ def make_problem(name: str, folder: Path) -> Problem:
             arguments += [f"--{key}", str(value)]
             options[key] = value
     began = time.monotonic()
-    result = match(**options)
+    verb = match_optimal if "optimal" in asked else match
+    result = verb(**options)
     result.save(folder / f"right{suffix}", indices_only="indices_only" in asked)
     seconds = time.monotonic() - began
     right = (folder / f"right{suffix}").read_bytes()
     (folder / f"right{suffix}").unlink()
-    return Problem(name, folder, tuple(arguments), options, suffix, right, result.visited, seconds)
+    visited = result.visited
+    return Problem(name, folder, tuple(arguments), options, suffix, right, visited, seconds, verb)
 
 
 # ------------------------------------------------------------------------------------- the runs
@@ -370,7 +381,7 @@ class Campaign:
         if kind == "python":
 
             def work() -> None:
-                result = match(**problem.options, checkpoint=Checkpoint("run.ckpt", 0.0))
+                result = problem.verb(**problem.options, checkpoint=Checkpoint("run.ckpt", 0.0))
                 result.save(watch.out.name, indices_only="--indices-only" in problem.arguments)
 
             return start(folder, work, operation)
@@ -410,6 +421,10 @@ class Watch:
     in_memory: bool = False  # match removes its checkpoint before the caller has saved the pairs
     saved: int = 0
 
+    @property
+    def _unit(self) -> str:
+        return "rounds" if self.problem.visited is None else "sources"
+
     def look(self, during: bool = False, ended: bool = False) -> None:
         """Check checkpoint and pairs; raise Wrong.
 
@@ -422,21 +437,25 @@ class Watch:
             done = self.out.exists() and self.out.read_bytes() == self.problem.right
             require(
                 during or ended or done or self.in_memory or not self.saved,
-                f"the checkpoint is gone, of {self.saved} sources",
+                f"the checkpoint is gone, of {self.saved} {self._unit}",
             )
             if not during and (done or self.in_memory):  # the next run begins anew
                 self.saved = 0
         except ValueError as error:
             raise Wrong(f"the checkpoint cannot be read: {error}") from None
         else:
-            prefix = arrays["visited"]
-            right = self.problem.visited[: len(prefix)]
-            require(np.array_equal(prefix, right), "the checkpoint holds a wrong prefix")
+            if self.problem.visited is None:
+                done = rounds_of(arrays)
+            else:
+                prefix = arrays["visited"]
+                done = len(prefix)
+                right = self.problem.visited[:done]
+                require(np.array_equal(prefix, right), "the checkpoint holds a wrong prefix")
             require(
-                len(prefix) >= self.saved,
-                f"the checkpoint fell from {self.saved} to {len(prefix)} sources",
+                done >= self.saved,
+                f"the checkpoint fell from {self.saved} to {done} {self._unit}",
             )
-            self.saved = len(prefix)
+            self.saved = done
         with contextlib.suppress(FileNotFoundError):
             pairs = self.out.read_bytes()
             allowed = (PREVIOUS, self.problem.right) if self.previous else (self.problem.right,)

@@ -16,16 +16,21 @@ from benchmarks.peers import (
     faiss_greedy,
     gpu_greedy,
     gtn_label,
+    gtn_optimal,
+    hiref,
     lapx_assignment,
     minibatch_ot,
     numpy_greedy,
+    ortools_assignment,
+    ott_jax,
     pot_emd,
     scipy_assignment,
 )
 
 _FILES: tuple[Any, ...] = (
-    *(gtn_label, approximate, faiss_greedy, gpu_greedy, numpy_greedy, authors_loop),
-    *(bsp_ot, minibatch_ot, lapx_assignment, scipy_assignment, pot_emd),
+    *(gtn_label, gtn_optimal, approximate, faiss_greedy, gpu_greedy, numpy_greedy, authors_loop),
+    *(bsp_ot, minibatch_ot, ott_jax, hiref),
+    *(lapx_assignment, scipy_assignment, pot_emd, ortools_assignment),
 )
 OURS: Peer = gtn_label.OURS
 PEERS: tuple[Peer, ...] = tuple(peer for file in _FILES for peer in file.PEERS)

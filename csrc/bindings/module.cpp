@@ -22,6 +22,7 @@ PYBIND11_MODULE(_core, m) {
 #endif
   gtn::register_guarded_range(m);
   gtn::register_match(m);
+  gtn::register_optimal_state(m);
   gtn::register_optimal(m);
   gtn::register_audit(m);
 }

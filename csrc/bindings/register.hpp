@@ -13,4 +13,5 @@ void register_emulated_memory(pybind11::module_& m);  // in a build for tests al
 void register_engines(pybind11::module_& m);
 void register_match(pybind11::module_& m);
 void register_optimal(pybind11::module_& m);
+void register_optimal_state(pybind11::module_& m);
 }  // namespace gtn

@@ -1,6 +1,7 @@
 // _core.optimal_rows: optimal transport; rows in, arrays out.
 #include "bindings/arguments.hpp"
 #include "bindings/gil.hpp"
+#include "bindings/optimal_state.hpp"
 #include "bindings/register.hpp"
 #include "core/optimal.hpp"
 #include "cpu/priced_cpu.hpp"
@@ -13,7 +14,8 @@ namespace {
 py::tuple optimal(const py::object& latents, const py::object& sources, double tolerance,
                   bool center, const std::optional<Labels>& source_groups,
                   const std::optional<Labels>& latent_groups, const std::string& instruction_set,
-                  int threads, int64_t depth, const py::object& poll) {
+                  int threads, int64_t depth, int64_t sample_from, PyOptimalState* state,
+                  const py::object& poll) {
   const Arguments given{latents,       sources,       "index",         1,       center,
                         source_groups, latent_groups, instruction_set, threads, 0};
   const Task task = given.task();
@@ -25,8 +27,10 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   in.latent_groups = task.in.latent_groups;
   in.tolerance = tolerance;
   in.depth = depth;
+  in.sample_from = std::max<int64_t>(2, sample_from);
   in.threads = threads;
   in.kernels = task.in.kernels;
+  if (state != nullptr && state->resumed) in.resumed = &*state->resumed;
   py::array_t<int64_t> assignment(in.sources.count);
   py::array_t<double> cosine(in.sources.count), prices(in.latents.count);
   const OptimalOutput out{assignment.mutable_data(), cosine.mutable_data(), prices.mutable_data()};
@@ -34,8 +38,9 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   const PythonPoll on_poll(poll, placed);
   const OptimalStats stats = gil::without_gil([&] {
     return optimal_rows(in, priced_cpu_backend(select_instruction_set(instruction_set)), out,
-                        placed, on_poll);
+                        placed, on_poll, state == nullptr ? nullptr : &state->snapshots);
   });
+  on_poll.finish();
   py::dict d;
   d["phases"] = stats.auction.phases;
   d["rounds"] = stats.auction.rounds;
@@ -90,7 +95,8 @@ void register_optimal(py::module_& m) {
   m.def("optimal_rows", &optimal, py::arg("latents"), py::arg("sources"), py::kw_only(),
         py::arg("tolerance"), py::arg("center") = false, py::arg("source_groups") = py::none(),
         py::arg("latent_groups") = py::none(), py::arg("instruction_set"), py::arg("threads"),
-        py::arg("depth"), py::arg("poll").none(true),
+        py::arg("depth"), py::arg("sample_from") = OptimalInput{}.sample_from,
+        py::arg("state") = nullptr, py::arg("poll").none(true),
         "Optimal transport (see gtn_label.match_optimal).");
   m.def("assign_rows", &assign, py::arg("latents"), py::arg("sources"), py::arg("prices"),
         py::kw_only(), py::arg("instruction_set"), py::arg("threads"), py::arg("poll").none(true),

@@ -16,14 +16,21 @@ constexpr int kRatioBits = 2;  // epsilon falls by so many bits a phase
 // search for one source costs ten times its share of a batch. Left for much longer, they need
 // prices to move by many epsilons.
 constexpr int kCutBits = 8;
-constexpr int64_t kCutPhases = 6;
 constexpr int64_t kFewestBidders = 64;
-
-// Scores take 53 bits. Sums of prices and scores must stay within int64.
-constexpr int64_t kLargestPrice = int64_t{1} << 60;
+// A phase may be the last if all sources together could miss so many times the tolerance.
+constexpr double kHope = 1.6;
 
 // Rounds with fewer bidders are over before other threads have woken.
 constexpr int64_t kBiddersWorthSharing = 512;
+
+// A search for so many sources costs little more than one for one, and so many sources are looked
+// at to fill it up, by so many latents each.
+constexpr size_t kFewSearched = 32;
+constexpr size_t kChain = 128;
+constexpr size_t kWanted = 4;
+
+// Lists of a search take thrice the memory that they have here, so searches are no larger.
+constexpr size_t kSearchedAtOnce = 4096;
 
 }  // namespace
 
@@ -38,16 +45,11 @@ Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLate
       spares_(prices, std::max<int64_t>(0, distinct.latents() - std::ssize(sources))),
       search_(search),
       exact_(exact),
-      depth_(std::min<int64_t>(depth, distinct.count())),
       parallel_(parallel),
-      stats_(stats) {
-  const size_t n = sources.size();
-  holds_.assign(n, -1);
-  ids_.resize(n * depth_);
-  scores_.resize(n * depth_);
-  length_.assign(n, 0);
-  outside_.assign(n, INT64_MAX / 4);
-  outside_id_.assign(n, -1);
+      stats_(stats),
+      lists_(std::ssize(sources), std::min<int64_t>(depth, distinct.count())) {
+  holds_.assign(sources.size(), -1);
+  told_level_ = prices.level();
 }
 
 int64_t Auction::exact_score(int32_t source, LatentId id) const {
@@ -56,16 +58,17 @@ int64_t Auction::exact_score(int32_t source, LatentId id) const {
 
 bool Auction::look(int32_t source, bool second_too, Choice& choice) {
   Choice c;
-  int32_t* ids = &ids_[source * depth_];
-  int64_t* scores = &scores_[source * depth_];
-  for (int32_t t = 0; t < length_[source]; ++t) {
-    LatentId id = ids[t] < 0 ? ~ids[t] : ids[t];
-    int64_t value = scores[t] - prices_.of(id);
+  const SourceLists::List list = lists_.of(source);
+  for (size_t t = 0; t < list.ids.size(); ++t) {
+    int32_t& stored = list.ids[t];
+    int64_t& score = list.scores[t];
+    const LatentId id = stored < 0 ? ~stored : stored;
+    int64_t value = score - prices_.of(id);
     if (value < c.second) continue;
-    if (ids[t] < 0) {
-      scores[t] = exact_score(source, id);
-      ids[t] = id;
-      value = scores[t] - prices_.of(id);
+    if (stored < 0) {
+      score = exact_score(source, id);
+      stored = id;
+      value = score - prices_.of(id);
       if (value < c.second) continue;
     }
     if (value > c.best || (value == c.best && id < c.id)) {
@@ -77,40 +80,75 @@ bool Auction::look(int32_t source, bool second_too, Choice& choice) {
     }
   }
   choice = c;
-  const int64_t outside = outside_[source];
-  if (second_too && c.second < outside) return false;
-  return c.best > outside || (c.best == outside && c.id <= outside_id_[source]);
+  if (second_too && c.second < list.outside) return false;
+  return c.best > list.outside || (c.best == list.outside && c.id <= list.outside_id);
 }
 
 void Auction::rescan(std::span<const int32_t> sources, PricedSearch& search) {
   PhaseTimer timer(stats_.seconds.search);
-  std::vector<SourceRow> rows(sources.size());
-  std::vector<int64_t> before(sources.size(), kNothing);
-  for (size_t i = 0; i < sources.size(); ++i) {
-    rows[i] = sources_[sources[i]];
-    if (length_[sources[i]] > 0) before[i] = outside_[sources[i]];
-  }
-  std::vector<PricedList> lists(sources.size());
   if (prices_.level() > told_level_) {  // in the eyes of the search, prices may lag behind
     told_level_ = prices_.level();
     const std::vector<LatentId> held = spares_.held();
     search_.raised(held);
   }
-  search.search(rows, before, depth_, lists);
+  std::vector<SourceRow> rows;
+  std::vector<int64_t> before;
+  std::vector<PricedList> found;
+  for (size_t from = 0; from < sources.size(); from += kSearchedAtOnce) {
+    const auto some = sources.subspan(from, std::min(kSearchedAtOnce, sources.size() - from));
+    rows.clear();
+    before.clear();
+    for (const int32_t s : some) {
+      rows.push_back(sources_[s]);
+      before.push_back(lists_.outside(s));
+    }
+    found.resize(some.size());
+    search.search(rows, before, lists_.depth(), found);
+    for (size_t i = 0; i < some.size(); ++i) lists_.set(some[i], found[i]);
+  }
   stats_.scans += std::ssize(sources);
   ++stats_.batches;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    const int32_t s = sources[i];
-    const PricedList& list = lists[i];
-    const size_t length = std::min<size_t>(list.items.size(), depth_);
-    length_[s] = static_cast<int32_t>(length);
-    outside_[s] = list.outside;
-    outside_id_[s] = list.outside_id;
-    for (size_t t = 0; t < length; ++t) {
-      const PricedCandidate& c = list.items[t];
-      ids_[s * depth_ + t] = c.exact ? c.id : ~c.id;
-      scores_[s * depth_ + t] = c.score;
+}
+
+// Adds sources that are likely to wait next and to be searched then: those that hold what these
+// want, and so on. A search for a few costs as much as one for many.
+void Auction::add_likely(std::vector<int32_t>& again) {
+  if (search_.cheap_alone() || again.size() >= kFewSearched / 2) return;
+  std::vector<int32_t> chain = again;
+  std::vector<std::pair<int64_t, int32_t>> wanted;  // value and owner
+  for (size_t at = 0; at < chain.size() && chain.size() < kChain; ++at) {
+    const SourceLists::List list = lists_.of(chain[at]);
+    wanted.clear();
+    for (size_t t = 0; t < list.ids.size(); ++t) {
+      const LatentId id = list.ids[t] < 0 ? ~list.ids[t] : list.ids[t];
+      const int32_t owner = prices_.cheapest_owner(id);
+      if (owner >= 0) wanted.emplace_back(list.scores[t] - prices_.of(id), owner);
     }
+    const size_t most = std::min<size_t>(kWanted, wanted.size());
+    std::partial_sort(wanted.begin(), wanted.begin() + most, wanted.end(), std::greater<>());
+    for (size_t t = 0; t < most; ++t) {
+      const int32_t owner = wanted[t].second;
+      if (std::find(chain.begin(), chain.end(), owner) != chain.end()) continue;
+      chain.push_back(owner);
+      Choice choice;
+      if (!look(owner, true, choice)) again.push_back(owner);
+      if (again.size() == kFewSearched) return;
+    }
+  }
+}
+
+void Auction::look_at(std::span<const int32_t> sources, bool second_too,
+                      std::vector<Choice>& choices, std::vector<uint8_t>& sure) {
+  const auto some = [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (!sure[i]) sure[i] = look(sources[i], second_too, choices[i]);
+    }
+  };
+  const int64_t n = std::ssize(sources);
+  if (n < kBiddersWorthSharing) {
+    some(0, n, 0);
+  } else {
+    parallel_.run(n, 256, some);
   }
 }
 
@@ -121,14 +159,7 @@ void Auction::choose(std::span<const int32_t> sources, bool second_too,
   const int64_t n = std::ssize(sources);
   choices.resize(n);
   std::vector<uint8_t> sure(n);
-  const auto look_at = [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) sure[i] = look(sources[i], second_too, choices[i]);
-  };
-  if (n < kBiddersWorthSharing) {
-    look_at(0, n, 0);
-  } else {
-    parallel_.run(n, 256, look_at);
-  }
+  look_at(sources, second_too, choices, sure);
   std::vector<int32_t> again;
   for (PricedSearch* search : {&search_, &exact_}) {
     again.clear();
@@ -137,10 +168,9 @@ void Auction::choose(std::span<const int32_t> sources, bool second_too,
     }
     if (again.empty()) return;
     if (search == &exact_) stats_.full_scans += std::ssize(again);
+    if (search == &search_) add_likely(again);
     rescan(again, *search);
-    for (int64_t i = 0; i < n; ++i) {
-      if (!sure[i]) sure[i] = look(sources[i], second_too, choices[i]);
-    }
+    look_at(sources, second_too, choices, sure);
   }
   if (std::find(sure.begin(), sure.end(), 0) != sure.end()) {
     throw std::logic_error("an exact search did not certify the best latents of a source");
@@ -185,18 +215,23 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
     int32_t source;
     int64_t price;
   };
-  ++stats_.phases;
-  drop_unhappy();
+  // Polls, and with them errors and snapshots, come while lists are searched or the search is told
+  // of prices: `state` is whole there.
+  if (bidders_ == 0) {
+    drop_unhappy();
+    ++stats_.phases;
+    ++phases_;
+    bidders_ = std::ssize(holds_);
+  }
   std::vector<Choice> choices;
   std::vector<Bid> bids;
   std::vector<int32_t> still;
   std::vector<LatentId> raised;
-  int64_t bidders = std::ssize(holds_);
   for (;;) {
     place_spares();
     if (std::ssize(waiting_) <= limit) return;
     parallel_.poll_if_due();
-    const size_t count = std::min<int64_t>(bidders, std::ssize(waiting_));
+    const size_t count = std::min<int64_t>(bidders_, std::ssize(waiting_));
     choose(std::span(waiting_).first(count), true, choices);
     PhaseTimer timer(stats_.seconds.sell);
     bids.clear();
@@ -232,24 +267,24 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
       if (raised.empty() || raised.back() != b.id) raised.push_back(b.id);
       ++winners;
     }
-    search_.raised(raised);
     std::sort(still.begin(), still.end());
     waiting_.swap(still);
-    bidders = std::max(kFewestBidders, 4 * winners);
+    bidders_ = std::max(kFewestBidders, 4 * winners);
     ++stats_.rounds;
     stats_.bids += std::ssize(bids);
+    search_.raised(raised);
     on_round(std::ssize(holds_) - std::ssize(waiting_));
   }
 }
 
-std::vector<LatentId> Auction::favourites() {
+std::vector<Auction::Favourite> Auction::favourites() {
   std::vector<int32_t> all(holds_.size());
   std::iota(all.begin(), all.end(), 0);
   std::vector<Choice> choices;
   choose(all, false, choices);
-  std::vector<LatentId> ids(all.size());
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = choices[i].id;
-  return ids;
+  std::vector<Favourite> favourites(all.size());
+  for (size_t i = 0; i < all.size(); ++i) favourites[i] = {choices[i].id, choices[i].best};
+  return favourites;
 }
 
 // The duality gap: how much more the sources could have at these prices, in all.
@@ -266,22 +301,95 @@ void Auction::measure() {
     primal_ += static_cast<double>(score - prices_.at_start(holds_[i]));
     gap_ += static_cast<double>(choices[i].best - (score - prices_.of(holds_[i])));
   }
+  measured_epsilon_ = epsilon_;
 }
 
-void Auction::run(int64_t epsilon, double tolerance, double moment,
-                  FunctionRef<void(int64_t)> on_round) {
+void Auction::begin_next_phase() {
+  epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits);
+  bidders_ = 0;
+}
+
+void Auction::run(int64_t epsilon, const Goal& goal, FunctionRef<void(int64_t)> on_round) {
   const int64_t n = std::ssize(sources_);
-  const int64_t before = stats_.phases;  // of other groups
-  for (epsilon_ = epsilon;; epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits)) {
-    // Every source ends within epsilon of its best.
+  goal_ = goal;
+  if (!begun()) {
+    epsilon_ = epsilon;
+    cost_ = goal.cost;
+  }
+  for (;; begin_next_phase()) {
+    // Sources end within epsilon of their best, and about half of that on average.
     const bool enough = static_cast<double>(distinct_.latents()) * static_cast<double>(epsilon_) <=
-                        tolerance * moment;
+                        kHope * (goal.tolerance * cost_);
     const bool last = epsilon_ == 1;
-    const bool cut = !last && !enough && stats_.phases < before + kCutPhases;
+    const int64_t earlier = phases_ - (bidders_ > 0);
+    const bool cut = !last && !enough && earlier < goal.cut_phases;
     phase(cut ? n >> kCutBits : 0, on_round);
-    if (!last && !enough) continue;
-    measure();
-    if (last || gap_ <= tolerance * (moment - primal_)) return;
+    if (last || enough) {
+      measure();
+      if (last || gap_ <= goal.tolerance * (goal.moment - primal_)) return;
+    }
+    if (goal.tolerance > 0.0) cost_ = likely_cost(goal.moment);
+  }
+}
+
+double Auction::likely_cost(double moment) const {
+  double primal = 0.0;
+  int64_t held = 0;
+  for (int32_t i = 0; i < std::ssize(holds_); ++i) {
+    if (holds_[i] < 0) continue;
+    primal += static_cast<double>(exact_score(i, holds_[i]) - prices_.at_start(holds_[i]));
+    ++held;
+  }
+  return moment - primal * static_cast<double>(std::ssize(holds_)) / static_cast<double>(held);
+}
+
+void Auction::run_coarsely(int64_t epsilon, int64_t last) {
+  for (epsilon_ = epsilon;; begin_next_phase()) {
+    phase(std::ssize(sources_) >> kCutBits, [](int64_t) {});
+    if (epsilon_ <= last) return;
+  }
+}
+
+double Auction::relative_gap() const {
+  return measured_epsilon_ > 0 && goal_.moment > primal_ ? gap_ / (goal_.moment - primal_) : -1.0;
+}
+
+// Until the first measurement the end is about where one is worth its time. Then gaps shrink about
+// as epsilon does.
+int64_t Auction::phases_expected() const {
+  const double widest = measured_epsilon_ > 0 ? goal_.tolerance * (goal_.moment - primal_) / gap_ *
+                                                    static_cast<double>(measured_epsilon_)
+                                              : kHope * goal_.tolerance * cost_ /
+                                                    static_cast<double>(distinct_.latents());
+  int64_t phases = phase_in_progress();
+  for (int64_t e = epsilon_; e > 1 && static_cast<double>(e) > widest; e >>= kRatioBits) ++phases;
+  return phases;
+}
+
+AuctionState Auction::state() const {
+  AuctionState s{epsilon_, phases_, bidders_, prices_.level(), cost_, {}, {}};
+  s.price.resize(distinct_.latents());
+  s.owner.resize(distinct_.latents());
+  prices_.members([&](Rank rank, int64_t price, int32_t owner) {
+    s.price[rank.value] = price;
+    s.owner[rank.value] = owner;
+  });
+  return s;
+}
+
+void Auction::restore(int64_t epsilon, int64_t phases, int64_t bidders, double cost) {
+  epsilon_ = epsilon;
+  phases_ = phases;
+  bidders_ = bidders;
+  cost_ = cost;
+  for (LatentId id = 0; id < distinct_.count(); ++id) {
+    prices_.owners(id, [&](Rank, int32_t owner) {
+      if (owner >= 0) holds_[owner] = id;
+    });
+  }
+  waiting_.clear();
+  for (int32_t i = 0; i < std::ssize(holds_); ++i) {
+    if (holds_[i] < 0) waiting_.push_back(i);
   }
 }
 

@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "core/auction_state.hpp"
 #include "core/contract.hpp"
 #include "core/distinct.hpp"
 #include "core/function_ref.hpp"
@@ -20,6 +21,7 @@
 #include "core/priced_search.hpp"
 #include "core/prices.hpp"
 #include "core/score_grid.hpp"
+#include "core/source_lists.hpp"
 #include "core/spares.hpp"
 
 namespace gtn {
@@ -41,13 +43,40 @@ class Auction {
           std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
           PricedSearch& exact, int64_t depth, Parallel& parallel, AuctionStats& stats);
 
-  // Runs phases from `epsilon` down until dual - primal <= tolerance * (moment - primal), all of
-  // them integers of the grid, or the assignment is optimal. 0: optimal.
-  void run(int64_t epsilon, double tolerance, double moment,
-           FunctionRef<void(int64_t placed)> on_round);
+  // What to go on from after an interruption; whole between any two searches and sales. `prices`
+  // are restored before an auction is made, and the rest before it runs.
+  AuctionState state() const;
+  void restore(int64_t epsilon, int64_t phases, int64_t bidders, double cost);
+  bool begun() const { return phases_ > 0; }
 
-  // The best id of each source at the prices of now.
-  std::vector<LatentId> favourites();
+  // For people: the phase in progress, from 1; about how many there will be; the gap as last
+  // measured, relative as `run` compares it, negative before that.
+  int64_t phase_in_progress() const { return phases_ + (bidders_ == 0 ? 1 : 0); }
+  int64_t phases_expected() const;
+  double relative_gap() const;
+
+  // Runs phases from `epsilon` down until dual - primal <= tolerance * (moment - primal), all of
+  // them integers of the grid, or the assignment is optimal. 0: optimal. cost: what moment - primal
+  // is likely to be; it decides when to look. cut_phases: the first so many phases leave some
+  // sources to the next.
+  struct Goal {
+    double tolerance, moment, cost;
+    int64_t cut_phases;
+  };
+  void run(int64_t epsilon, const Goal& goal, FunctionRef<void(int64_t placed)> on_round);
+  // Runs phases from `epsilon` down to the first that is at most `last`, and leaves some sources
+  // without a latent: for prices alone.
+  void run_coarsely(int64_t epsilon, int64_t last);
+
+  // moment - primal, if those that wait do as well as others.
+  double likely_cost(double moment) const;
+
+  // The best id of each source at the prices of now, and its score less price.
+  struct Favourite {
+    LatentId id;
+    int64_t value;
+  };
+  std::vector<Favourite> favourites();
 
   // dual - primal
   double gap() const { return gap_; }
@@ -60,12 +89,16 @@ class Auction {
   // False if the list does not certify the choice; `second_too`: its second best as well.
   bool look(int32_t source, bool second_too, Choice& choice);
   void choose(std::span<const int32_t> sources, bool second_too, std::vector<Choice>& choices);
+  void add_likely(std::vector<int32_t>& again);
+  void look_at(std::span<const int32_t> sources, bool second_too, std::vector<Choice>& choices,
+               std::vector<uint8_t>& sure);
   void rescan(std::span<const int32_t> sources, PricedSearch& search);
   int64_t exact_score(int32_t source, LatentId id) const;
   void drop_unhappy();
   void place_spares();
   void phase(int64_t limit, FunctionRef<void(int64_t)> on_round);
   void measure();
+  void begin_next_phase();
 
   const Scorer& scorer_;
   const ScoreGrid& grid_;
@@ -75,22 +108,21 @@ class Auction {
   Spares spares_;
   PricedSearch& search_;
   PricedSearch& exact_;  // certifies everything
-  int64_t depth_;
   Parallel& parallel_;
   AuctionStats& stats_;
 
   int64_t epsilon_ = 1;
+  int64_t phases_ = 0;      // begun
+  int64_t bidders_ = 0;     // how many may bid in the next round; 0: the phase is still to begin
   int64_t told_level_ = 0;  // of the spares, when the search was last told of prices
   double primal_ = 0.0, gap_ = 0.0;
+  Goal goal_{};                   // of `run`
+  double cost_ = 0.0;             // as it is likely to be
+  int64_t measured_epsilon_ = 0;  // when the gap was measured; 0: not yet
   std::vector<LatentId> holds_;
   std::vector<int32_t> waiting_;  // ascending
 
-  // The lists: [sources][depth]. An id is stored as ~id while its score is an upper bound.
-  std::vector<int32_t> ids_;
-  std::vector<int64_t> scores_;
-  std::vector<int32_t> length_;
-  std::vector<int64_t> outside_;
-  std::vector<LatentId> outside_id_;
+  SourceLists lists_;
 };
 
 }  // namespace gtn

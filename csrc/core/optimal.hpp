@@ -20,8 +20,12 @@ struct OptimalInput {
   const int64_t* latent_groups = nullptr;  // [m]
   double tolerance = 0.0;
   int64_t depth = 64;  // latents that a source's list holds
+  // Rows of a group from which first prices come from a sample. Part of the contract: tests alone
+  // ask for another.
+  int64_t sample_from = 4096;
   int threads = 1;
   const ExactKernels* kernels = &exact_portable;
+  const OptimalState* resumed = nullptr;  // of an earlier run over the same input
 };
 
 struct OptimalOutput {
@@ -44,8 +48,10 @@ using PricedBackend = std::function<std::unique_ptr<PricedSearch>(
     const Scorer&, const ScoreGrid&, const DistinctLatents&, const Prices&, Parallel&)>;
 
 // Throws std::invalid_argument for undefined input. `placed` counts the sources that hold a latent.
+// `snapshots`, if given, follows the run.
 OptimalStats optimal_rows(const OptimalInput& input, const PricedBackend& backend,
-                          const OptimalOutput& output, int64_t& placed, Poll poll);
+                          const OptimalOutput& output, int64_t& placed, Poll poll,
+                          Snapshots* snapshots = nullptr);
 
 // For each source the latent of largest <source, latent> - price, ties by rank: the semi-discrete
 // transport map of these prices [m]. Any number of sources; groups, tolerance and depth play no

@@ -53,6 +53,9 @@ class PricedSearch {
   virtual void search(std::span<const SourceRow> sources, std::span<const int64_t> before,
                       int64_t depth, std::span<PricedList> lists) = 0;
 
+  // True if a search for one source costs no more than its share of many.
+  virtual bool cheap_alone() const { return false; }
+
   // The prices of these ids rose.
   virtual void raised(std::span<const LatentId> ids) = 0;
 };

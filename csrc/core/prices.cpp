@@ -56,4 +56,29 @@ void Prices::owners(LatentId id, FunctionRef<void(Rank, int32_t)> visit) const {
   }
 }
 
+void Prices::members(FunctionRef<void(Rank, int64_t, int32_t)> visit) const {
+  for (LatentId id = 0; id < count(); ++id) {
+    for (int64_t s = begin(id); s < end(id); ++s) {
+      const Slot& slot = slots_[s];
+      visit(distinct_.member(id, slot.member), slot.owner == kSpare ? kAtLevel : slot.price,
+            slot.owner);
+    }
+  }
+}
+
+void Prices::restore(std::span<const int64_t> price, std::span<const int32_t> owner,
+                     int64_t level) {
+  level_ = level;
+  for (LatentId id = 0; id < count(); ++id) {
+    for (int64_t s = begin(id); s < end(id); ++s) {
+      Slot& slot = slots_[s];
+      const int32_t rank = distinct_.member(id, slot.member).value;
+      slot.price = price[rank];
+      slot.owner = owner[rank];
+    }
+    std::make_heap(slots_.begin() + begin(id), slots_.begin() + end(id), dearer);
+    least_[id] = slots_[begin(id)].price;
+  }
+}
+
 }  // namespace gtn

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/distinct.hpp"
@@ -14,6 +15,8 @@ namespace gtn {
 
 constexpr int32_t kNobody = -1;  // owners that are no sources
 constexpr int32_t kSpare = -2;   // spares.hpp
+
+constexpr int64_t kAtLevel = -1;  // in place of a price that follows the level of the spares
 
 class Prices {
  public:
@@ -42,6 +45,10 @@ class Prices {
   void release(LatentId id, int32_t owner);
   // Calls visit(rank, owner) for each member of an id.
   void owners(LatentId id, FunctionRef<void(Rank rank, int32_t owner)> visit) const;
+  // Calls visit(rank, price, owner) for each member of every id.
+  void members(FunctionRef<void(Rank rank, int64_t price, int32_t owner)> visit) const;
+  // Takes over what `members` told of an earlier run, by rank.
+  void restore(std::span<const int64_t> price, std::span<const int32_t> owner, int64_t level);
 
  private:
   struct Slot {
@@ -56,9 +63,8 @@ class Prices {
   int64_t end(LatentId id) const { return first_.empty() ? id + 1 : first_[id + 1]; }
 
   const DistinctLatents& distinct_;
-  std::vector<int64_t> first_;             // slot by id; empty if all latents differ
-  std::vector<Slot> slots_;                // of an id: a heap, the cheapest first
-  static constexpr int64_t kAtLevel = -1;  // in place of a price
+  std::vector<int64_t> first_;  // slot by id; empty if all latents differ
+  std::vector<Slot> slots_;     // of an id: a heap, the cheapest first
   std::vector<int64_t> least_, at_start_;
   int64_t level_ = 0;
 };

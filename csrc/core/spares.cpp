@@ -6,7 +6,13 @@ namespace gtn {
 
 Spares::Spares(Prices& prices, int64_t count) : prices_(prices), count_(count), unplaced_(count) {
   if (count_ == 0) return;
-  for (LatentId id = 0; id < prices.count(); ++id) cheapest_.push({prices.rise(id), id});
+  for (LatentId id = 0; id < prices.count(); ++id) {
+    if (prices.cheapest_owner(id) == kSpare) {
+      --unplaced_;
+    } else {
+      cheapest_.push({prices.rise(id), id});
+    }
+  }
 }
 
 void Spares::drop() {

@@ -16,6 +16,7 @@ namespace gtn {
 
 class Spares {
  public:
+  // Some of the `count` spares may hold latents already.
   Spares(Prices& prices, int64_t count);
 
   // All give up their latents: a phase begins.

@@ -10,8 +10,8 @@
 namespace gtn {
 namespace {
 
-constexpr int64_t kFirstWindow = 512;  // until there are guesses
-constexpr int64_t kWindow = 4096;      // sources searched at once
+constexpr size_t kFirstWindow = 512;  // until there are guesses
+constexpr size_t kWindow = 4096;      // sources searched at once
 constexpr int64_t kGroupsPerThread = 2;
 constexpr int64_t kTreeDims = 16;  // beyond, a tree is not tried
 constexpr int32_t kFewestInTree = 1024;
@@ -34,7 +34,8 @@ PricedCpuSearch::PricedCpuSearch(const Scorer& scorer, const ScoreGrid& grid,
       free_(distinct),
       unit_(scorer.latents().length * scorer.sources().length),
       price_(distinct.count()),
-      scans_(parallel.threads()) {
+      scans_(parallel.threads()),
+      guesses_(scorer.sources(), grid) {
   for (LatentId id = 0; id < distinct.count(); ++id) price_[id] = cosine(prices.of(id));
   make_codes(scorer.latents().dim <= kCoarseDims ? Arithmetic::int16 : Arithmetic::int8);
 }
@@ -73,23 +74,21 @@ void PricedCpuSearch::raised(std::span<const LatentId> ids) {
 void PricedCpuSearch::search(std::span<const SourceRow> sources, std::span<const int64_t> before,
                              int64_t depth, std::span<PricedList> lists) {
   for (size_t from = 0; from < sources.size();) {
-    const bool known = !std::isnan(before[from] == kNothing ? first_guess_ : drop_);
-    const size_t count = std::min<size_t>(known ? kWindow : kFirstWindow, sources.size() - from);
+    const size_t window = guesses_.any(before[from]) ? kWindow : kFirstWindow;
+    const size_t count = std::min(window, sources.size() - from);
     const auto some = sources.subspan(from, count);
     const auto their_before = before.subspan(from, count);
     const auto their_lists = lists.subspan(from, count);
     std::vector<double> guesses(count, -kInfinity);
     for (size_t i = 0; i < count; ++i) {
-      const double guess = their_before[i] == kNothing ? first_guess_ * source_norm(some[i])
-                                                       : grid_.real(their_before[i]) - drop_;
+      const double guess = guesses_.of(some[i], their_before[i]);
       if (!std::isnan(guess)) guesses[i] = guess / unit_;
     }
     search_some(some, guesses, depth, their_lists);
     std::vector<SourceRow> short_rows;
     std::vector<size_t> short_at;
     for (size_t i = 0; i < count; ++i) {
-      if (guesses[i] > -kInfinity &&
-          std::ssize(their_lists[i].items) < std::max<int64_t>(2, depth / 8)) {
+      if (guesses[i] > -kInfinity && PricedGuesses::too_short(their_lists[i], depth)) {
         short_rows.push_back(some[i]);
         short_at.push_back(i);
       }
@@ -99,37 +98,9 @@ void PricedCpuSearch::search(std::span<const SourceRow> sources, std::span<const
       search_some(short_rows, std::vector<double>(short_rows.size(), -kInfinity), depth, again);
       for (size_t i = 0; i < short_at.size(); ++i) their_lists[short_at[i]] = std::move(again[i]);
     }
-    learn(some, their_before, their_lists);
+    guesses_.learn(some, their_before, their_lists);
     from += count;
   }
-}
-
-double PricedCpuSearch::source_norm(SourceRow row) const {
-  return std::sqrt(squared_norm(scorer_.sources(), row));
-}
-
-// Guesses that nine in ten of these lists would have met.
-void PricedCpuSearch::learn(std::span<const SourceRow> sources, std::span<const int64_t> before,
-                            std::span<const PricedList> lists) {
-  std::vector<double> first, drops;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    if (lists[i].outside == kNothing) continue;
-    const double outside = grid_.real(lists[i].outside);
-    if (before[i] == kNothing) {
-      first.push_back(outside / source_norm(sources[i]));
-    } else {
-      drops.push_back(grid_.real(before[i]) - outside);
-    }
-  }
-  const auto quantile = [](std::vector<double>& values, double q) {
-    const auto at =
-        values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
-    std::nth_element(values.begin(), at, values.end());
-    return *at;
-  };
-  constexpr size_t kEnough = 64;
-  if (first.size() >= kEnough) first_guess_ = quantile(first, 0.1);
-  if (drops.size() >= kEnough) drop_ = quantile(drops, 0.9);
 }
 
 void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<const double> guesses,
@@ -206,7 +177,7 @@ PricedBackend priced_cpu_backend(const InstructionSet& set) {
   return [&set](const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
                 const Prices& prices, Parallel& parallel) -> std::unique_ptr<PricedSearch> {
     if (scorer.latents().dim <= kTreeDims && distinct.count() >= kFewestInTree) {
-      auto tree = std::make_unique<PricedTree>(scorer, grid, distinct, prices, parallel);
+      auto tree = std::make_unique<PricedTree>(scorer, grid, distinct, prices, *set.tree, parallel);
       if (tree->worthwhile()) return tree;
     }
     return std::make_unique<PricedCpuSearch>(scorer, grid, distinct, prices, set.scan, parallel);

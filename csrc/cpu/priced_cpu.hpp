@@ -8,6 +8,7 @@
 #include "core/optimal.hpp"
 #include "cpu/codes.hpp"
 #include "cpu/instruction_sets.hpp"
+#include "cpu/priced_guesses.hpp"
 #include "cpu/scan.hpp"
 
 namespace gtn {
@@ -21,13 +22,12 @@ class PricedCpuSearch final : public PricedSearch {
   void search(std::span<const SourceRow> sources, std::span<const int64_t> before, int64_t depth,
               std::span<PricedList> lists) override;
   void raised(std::span<const LatentId> ids) override;
+  // A search for one waits for memory where the codes leave the cache.
+  bool cheap_alone() const override { return codes_->bytes() < int64_t{1} << 20; }
 
  private:
   void search_some(std::span<const SourceRow> sources, std::span<const double> guesses,
                    int64_t depth, std::span<PricedList> lists);
-  void learn(std::span<const SourceRow> sources, std::span<const int64_t> before,
-             std::span<const PricedList> lists);
-  double source_norm(SourceRow row) const;
   double largest_coordinate() const;
   void make_codes(Arithmetic arithmetic);
   double cosine(int64_t price) const { return grid_.real(price) / unit_; }
@@ -48,11 +48,7 @@ class PricedCpuSearch final : public PricedSearch {
   std::vector<std::byte> source_codes_;
   std::vector<double> bases_;
   std::vector<Scan> scans_;  // by thread
-
-  // Thresholds from which searches start, learnt from earlier ones: of sources without a list, per
-  // norm of the source; of others, below the bound of the list that they had. NaN: none yet.
-  double first_guess_ = std::numeric_limits<double>::quiet_NaN();
-  double drop_ = std::numeric_limits<double>::quiet_NaN();
+  PricedGuesses guesses_;
 };
 
 // Makes it for optimal_rows.

@@ -13,6 +13,7 @@ namespace gtn {
 namespace {
 
 constexpr float kFar = std::numeric_limits<float>::infinity();
+constexpr float kNoEmptyBox = std::numeric_limits<float>::lowest();  // their value is -infinity
 // Rounding of thresholds against bounds, in cosines.
 constexpr double kThresholdSlack = 1e-14;
 // More latents than this within rounding of one another: the list is cut and certifies nothing.
@@ -27,16 +28,6 @@ float round_down(double v) {
   return static_cast<double>(f) > v ? std::nextafter(f, -kFar) : f;
 }
 
-// The largest <point, x> of each box of a group, [dim][lowest, highest][16].
-void reach_of_boxes(const float* boxes, const float* point, int64_t dim, float* reach) {
-  for (int lane = 0; lane < kGroupBoxes; ++lane) reach[lane] = 0.0f;
-  for (int64_t k = 0; k < dim; ++k, boxes += 2 * kGroupBoxes) {
-    const float p = point[k];
-    const float* side = p < 0.0f ? boxes : boxes + kGroupBoxes;
-    for (int lane = 0; lane < kGroupBoxes; ++lane) reach[lane] += p * side[lane];
-  }
-}
-
 }  // namespace
 
 class PricedTree::Walk {
@@ -47,10 +38,6 @@ class PricedTree::Walk {
   int64_t seen = 0;  // leaves and groups
 
  private:
-  struct Child {
-    float reach;
-    int32_t lane;
-  };
   void visit(size_t level, int64_t group);
   void score(int64_t slot);
   void raise_threshold(double lower);
@@ -61,6 +48,8 @@ class PricedTree::Walk {
   std::vector<float> point_;    // the same in float32
   std::vector<double> lowers_;  // the `depth` largest lower bounds, a heap with the least on top
   size_t depth_ = 1;
+  float products_[kLeafLatents + 16];
+  int32_t places_[kLeafLatents + 16];
   double slack_ = 0.0;      // float32 rounding of a box's reach
   double threshold_ = 0.0;  // latents whose upper bound is below are of no interest
 };
@@ -98,28 +87,28 @@ void PricedTree::Walk::raise_threshold(double lower) {
 
 void PricedTree::Walk::visit(size_t level, int64_t group) {
   const DirectionTree& tree = owner_.tree_;
-  float reach[kGroupBoxes];
+  float values[kGroupBoxes];
   ++seen;
-  reach_of_boxes(tree.group(level, group), point_.data(), tree.dim(), reach);
-  const float* least = owner_.least_[level].data() + group * kGroupBoxes;
+  // A value is a difference to a price, which is rounded as well.
+  const float bar = std::max(
+      round_down(threshold_ - 2.0 * slack_ - std::fabs(threshold_) * 0x1p-22), kNoEmptyBox);
+  uint32_t far = owner_.kernel_.far_boxes(tree.group(level, group),
+                                          owner_.least_[level].data() + group * kGroupBoxes,
+                                          point_.data(), tree.dim(), bar, values);
   // The furthest first: the sooner the threshold rises, the more is skipped.
-  Child children[kGroupBoxes];
+  int32_t children[kGroupBoxes];
   int count = 0;
-  const auto bar = static_cast<float>(threshold_ - 2.0 * slack_);
-  for (int32_t lane = 0; lane < kGroupBoxes; ++lane) {
-    if (least[lane] == kFar) continue;  // empty
-    const float value = reach[lane] - least[lane];
-    if (value < bar) continue;
+  for (; far; far &= far - 1) {
+    const auto lane = static_cast<int32_t>(__builtin_ctz(far));
     int at = count++;
-    for (; at > 0 && children[at - 1].reach < value; --at) children[at] = children[at - 1];
-    children[at] = {value, lane};
+    for (; at > 0 && values[children[at - 1]] < values[lane]; --at) children[at] = children[at - 1];
+    children[at] = lane;
   }
   const bool last = level + 1 == tree.levels();
   for (int c = 0; c < count; ++c) {
-    // The difference to the price is rounded as well.
-    const double value = static_cast<double>(children[c].reach);
+    const auto value = static_cast<double>(values[children[c]]);
     if (value + slack_ + std::fabs(value) * 0x1p-22 < threshold_) continue;
-    const int64_t child = group * kGroupBoxes + children[c].lane;
+    const int64_t child = group * kGroupBoxes + children[c];
     last ? score(child) : visit(level + 1, child);
   }
 }
@@ -129,16 +118,15 @@ void PricedTree::Walk::score(int64_t slot) {
   const DirectionTree::Leaf& leaf = tree.leaf(slot);
   ++seen;
   const double base = product(row_.data(), leaf.centre(), tree.dim());
-  const float* offsets = tree.offsets(slot);
-  float sums[kLeafLatents] = {};
-  for (int64_t k = 0; k < tree.dim(); ++k) {
-    const float p = point_[k];
-    for (int lane = 0; lane < kLeafLatents; ++lane)
-      sums[lane] += p * offsets[k * kLeafLatents + lane];
-  }
-  const double* prices = owner_.price_.data() + slot * kLeafLatents;
-  for (int32_t lane = 0; lane < leaf.live; ++lane) {
-    const double middle = base + static_cast<double>(sums[lane]) - prices[lane];
+  const float bar =
+      round_down(threshold_ - base + owner_.least_of_leaf_[slot] - 1.125 * leaf.error);
+  const int64_t first = slot * kLeafLatents;
+  const int32_t hits =
+      owner_.kernel_.priced_hits(tree.offsets(slot), owner_.above_least_.data() + first,
+                                 point_.data(), tree.dim(), leaf.live, bar, products_, places_);
+  for (int32_t h = 0; h < hits; ++h) {
+    const int32_t lane = places_[h];
+    const double middle = base + static_cast<double>(products_[h]) - owner_.price_[first + lane];
     if (middle + leaf.error < threshold_) continue;
     list_->items.push_back({tree.ids(slot)[lane], middle + leaf.error});
     raise_threshold(middle - leaf.error);
@@ -156,15 +144,19 @@ void PricedTree::Walk::score(int64_t slot) {
 }
 
 PricedTree::PricedTree(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
-                       const Prices& prices, Parallel& parallel)
+                       const Prices& prices, const TreeKernel& kernel, Parallel& parallel)
     : scorer_(scorer),
       grid_(grid),
       prices_(prices),
+      kernel_(kernel),
       parallel_(parallel),
       free_(distinct),
       unit_(scorer.latents().length * scorer.sources().length),
       tree_(scorer, free_, parallel),
-      price_(tree_.leaf_count() * kLeafLatents, 0.0) {
+      price_(tree_.leaf_count() * kLeafLatents, 0.0),
+      least_of_leaf_(tree_.leaf_count(), 0.0),
+      above_least_(price_.size(), 0.0f),
+      guesses_(scorer.sources(), grid) {
   for (size_t level = 0; level < tree_.levels(); ++level) {
     least_.emplace_back(tree_.groups(level) * kGroupBoxes, kFar);
   }
@@ -183,6 +175,11 @@ void PricedTree::lift(int64_t slot) {
   const double* prices = price_.data() + slot * kLeafLatents;
   double least = std::numeric_limits<double>::infinity();
   for (int32_t lane = 0; lane < leaf.live; ++lane) least = std::min(least, prices[lane]);
+  if (leaf.live > 0) {
+    least_of_leaf_[slot] = least;
+    float* above = above_least_.data() + slot * kLeafLatents;
+    for (int32_t lane = 0; lane < leaf.live; ++lane) above[lane] = round_down(prices[lane] - least);
+  }
   float now = leaf.live > 0 ? round_down(least) : kFar;
   for (size_t level = tree_.levels(); level-- > 0;) {
     float& known = least_[level][slot];
@@ -202,8 +199,26 @@ void PricedTree::raised(std::span<const LatentId> ids) {
   }
 }
 
-void PricedTree::search(std::span<const SourceRow> sources, std::span<const int64_t>, int64_t depth,
-                        std::span<PricedList> lists) {
+// A value that the listed latents reach for another source.
+double PricedTree::sure_value(SourceRow source, const PricedList& list) const {
+  const void* rows[kLeafLatents];
+  double dots[kLeafLatents];
+  double least = kInfinity;
+  const size_t length = list.items.size();
+  for (size_t from = 0; from < length; from += kLeafLatents) {
+    const size_t count = std::min<size_t>(kLeafLatents, length - from);
+    for (size_t i = 0; i < count; ++i)
+      rows[i] = scorer_.latent(free_.distinct().row(list.items[from + i].id));
+    scorer_.dots(rows, static_cast<int64_t>(count), source, dots);
+    for (size_t i = 0; i < count; ++i) {
+      least = std::min(least, dots[i] / unit_ - price_[tree_.position(list.items[from + i].id)]);
+    }
+  }
+  return least - 4.0 * kThresholdSlack;
+}
+
+void PricedTree::search(std::span<const SourceRow> sources, std::span<const int64_t> before,
+                        int64_t depth, std::span<PricedList> lists) {
   const int64_t count = std::ssize(sources);
   const size_t dim = scorer_.latents().dim;
   std::vector<int32_t> order(sources.size());
@@ -224,10 +239,24 @@ void PricedTree::search(std::span<const SourceRow> sources, std::span<const int6
   }
   const auto walk = [&](int64_t begin, int64_t end, int thread) {
     CandidateList list;
+    Walk& way = *walks_[thread];
+    const PricedList* neighbour = nullptr;
     for (int64_t i = begin; i < end; ++i) {
       const size_t at = order[i];
-      walks_[thread]->run(sources[at], -kInfinity, depth, list);
+      double sure = -kInfinity;
+      if (neighbour && std::ssize(neighbour->items) >= depth) {
+        sure = sure_value(sources[at], *neighbour);
+      }
+      double guess =
+          before[at] == kNothing ? -kInfinity : guesses_.of(sources[at], before[at]) / unit_;
+      if (!(guess > sure)) guess = sure;
+      way.run(sources[at], guess, depth, list);
       set_list(list, depth, unit_, grid_, prices_, lists[at]);
+      if (guess > sure && PricedGuesses::too_short(lists[at], depth)) {
+        way.run(sources[at], sure, depth, list);
+        set_list(list, depth, unit_, grid_, prices_, lists[at]);
+      }
+      neighbour = &lists[at];
     }
   };
   if (count < kSourcesPerTask) {
@@ -235,6 +264,7 @@ void PricedTree::search(std::span<const SourceRow> sources, std::span<const int6
   } else {
     parallel_.run(count, kSourcesPerTask, walk);
   }
+  guesses_.learn(sources, before, lists);
 }
 
 bool PricedTree::worthwhile() {

@@ -9,6 +9,7 @@
 
 #include "core/optimal.hpp"
 #include "cpu/direction_tree.hpp"
+#include "cpu/priced_guesses.hpp"
 
 namespace gtn {
 
@@ -16,12 +17,13 @@ class PricedTree final : public PricedSearch {
  public:
   // scorer: with lengths for latents and sources (Rows::length).
   PricedTree(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
-             const Prices& prices, Parallel& parallel);
+             const Prices& prices, const TreeKernel& kernel, Parallel& parallel);
   ~PricedTree() override;
 
   void search(std::span<const SourceRow> sources, std::span<const int64_t> before, int64_t depth,
               std::span<PricedList> lists) override;
   void raised(std::span<const LatentId> ids) override;
+  bool cheap_alone() const override { return true; }
 
   // True if walks cost less than scanning all latents, tried on some sources.
   bool worthwhile();
@@ -30,17 +32,22 @@ class PricedTree final : public PricedSearch {
   class Walk;  // one source's way through the tree
   double cosine(int64_t price) const { return grid_.real(price) / unit_; }
   void lift(int64_t slot);
+  double sure_value(SourceRow source, const PricedList& list) const;
 
   const Scorer& scorer_;
   const ScoreGrid& grid_;
   const Prices& prices_;
+  const TreeKernel& kernel_;
   Parallel& parallel_;
   FreeLatents free_;  // all of them
   double unit_;       // score of a cosine of 1
   DirectionTree tree_;
-  // In cosines: by position, and the least below each slot of each level, the root's first.
-  std::vector<double> price_;
+  // In cosines: by position; the least of a leaf; by position what they are above that, rounded
+  // down; and the least below each slot of each level, the root's first.
+  std::vector<double> price_, least_of_leaf_;
+  std::vector<float> above_least_;
   std::vector<std::vector<float>> least_;
+  PricedGuesses guesses_;
   std::vector<std::unique_ptr<Walk>> walks_;  // by thread
 };
 

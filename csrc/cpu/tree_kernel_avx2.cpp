@@ -29,8 +29,9 @@ uint32_t near_boxes(const float* boxes, const float* point, int64_t dim, float l
   return static_cast<uint32_t>(low | high << 8);
 }
 
-int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t live, float least,
-                  float* products, int32_t* places) {
+template <bool Priced>
+int32_t hits_of(const float* offsets, const float* prices, const float* point, int64_t dim,
+                int32_t live, float least, float* products, int32_t* places) {
   int32_t hits = 0;
   const __m256 threshold = _mm256_set1_ps(least);
   for (int32_t base = 0; base < live; base += 32) {
@@ -43,8 +44,10 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
     }
     for (int v = 0; v < 4; ++v) {
       const int32_t first = base + v * 8;
+      __m256 value = sum[v];
+      if constexpr (Priced) value = _mm256_sub_ps(value, _mm256_loadu_ps(prices + first));
       unsigned mask =
-          static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(sum[v], threshold, _CMP_GE_OQ)));
+          static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(value, threshold, _CMP_GE_OQ)));
       if (!mask) continue;
       float lanes[8];
       _mm256_storeu_ps(lanes, sum[v]);
@@ -59,9 +62,38 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
   return hits;
 }
 
+int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t live, float least,
+                  float* products, int32_t* places) {
+  return hits_of<false>(offsets, nullptr, point, dim, live, least, products, places);
+}
+
+uint32_t far_boxes(const float* boxes, const float* prices, const float* point, int64_t dim,
+                   float least, float* values) {
+  __m256 a = _mm256_setzero_ps(), b = a;
+  for (int64_t k = 0; k < dim; ++k, boxes += 2 * kGroupBoxes) {
+    const __m256 p = _mm256_set1_ps(point[k]);
+    const float* side = point[k] < 0.0f ? boxes : boxes + kGroupBoxes;
+    a = _mm256_fmadd_ps(_mm256_loadu_ps(side), p, a);
+    b = _mm256_fmadd_ps(_mm256_loadu_ps(side + 8), p, b);
+  }
+  a = _mm256_sub_ps(a, _mm256_loadu_ps(prices));
+  b = _mm256_sub_ps(b, _mm256_loadu_ps(prices + 8));
+  _mm256_storeu_ps(values, a);
+  _mm256_storeu_ps(values + 8, b);
+  const __m256 bar = _mm256_set1_ps(least);
+  const int low = _mm256_movemask_ps(_mm256_cmp_ps(a, bar, _CMP_GE_OQ));
+  const int high = _mm256_movemask_ps(_mm256_cmp_ps(b, bar, _CMP_GE_OQ));
+  return static_cast<uint32_t>(low | high << 8);
+}
+
+int32_t priced_hits(const float* offsets, const float* prices, const float* point, int64_t dim,
+                    int32_t live, float least, float* products, int32_t* places) {
+  return hits_of<true>(offsets, prices, point, dim, live, least, products, places);
+}
+
 }  // namespace
 
 extern const TreeKernel tree_kernel_avx2;
-const TreeKernel tree_kernel_avx2 = {near_boxes, leaf_hits};
+const TreeKernel tree_kernel_avx2 = {near_boxes, leaf_hits, far_boxes, priced_hits};
 
 }  // namespace gtn

@@ -23,8 +23,15 @@ uint32_t near_boxes(const float* boxes, const float* point, int64_t dim, float l
   return _mm512_cmp_ps_mask(sum, _mm512_set1_ps(limit), _CMP_LE_OQ);
 }
 
-int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t live, float least,
-                  float* products, int32_t* places) {
+template <bool Priced>
+inline uint64_t reaching(__m512 sum, const float* prices, __m512 threshold) {
+  if constexpr (Priced) sum = _mm512_sub_ps(sum, _mm512_loadu_ps(prices));
+  return _mm512_cmp_ps_mask(sum, threshold, _CMP_GE_OQ);
+}
+
+template <bool Priced>
+int32_t hits_of(const float* offsets, const float* prices, const float* point, int64_t dim,
+                int32_t live, float least, float* products, int32_t* places) {
   __m512 a = _mm512_setzero_ps(), b = a, c = a, d = a;
   for (int64_t k = 0; k < dim; ++k, offsets += kLeafLatents) {
     const __m512 p = _mm512_set1_ps(point[k]);
@@ -34,10 +41,10 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
     d = _mm512_fmadd_ps(_mm512_loadu_ps(offsets + 48), p, d);
   }
   const __m512 threshold = _mm512_set1_ps(least);
-  uint64_t mask = static_cast<uint64_t>(_mm512_cmp_ps_mask(a, threshold, _CMP_GE_OQ)) |
-                  static_cast<uint64_t>(_mm512_cmp_ps_mask(b, threshold, _CMP_GE_OQ)) << 16 |
-                  static_cast<uint64_t>(_mm512_cmp_ps_mask(c, threshold, _CMP_GE_OQ)) << 32 |
-                  static_cast<uint64_t>(_mm512_cmp_ps_mask(d, threshold, _CMP_GE_OQ)) << 48;
+  uint64_t mask = reaching<Priced>(a, prices, threshold) |
+                  reaching<Priced>(b, prices + 16, threshold) << 16 |
+                  reaching<Priced>(c, prices + 32, threshold) << 32 |
+                  reaching<Priced>(d, prices + 48, threshold) << 48;
   mask &= ~uint64_t{0} >> (kLeafLatents - live);
   if (!mask) return 0;
   alignas(64) float sums[kLeafLatents];
@@ -54,9 +61,31 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
   return hits;
 }
 
+int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t live, float least,
+                  float* products, int32_t* places) {
+  return hits_of<false>(offsets, offsets, point, dim, live, least, products, places);
+}
+
+uint32_t far_boxes(const float* boxes, const float* prices, const float* point, int64_t dim,
+                   float least, float* values) {
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t k = 0; k < dim; ++k, boxes += 2 * kGroupBoxes) {
+    const float* side = point[k] < 0.0f ? boxes : boxes + kGroupBoxes;
+    sum = _mm512_fmadd_ps(_mm512_loadu_ps(side), _mm512_set1_ps(point[k]), sum);
+  }
+  sum = _mm512_sub_ps(sum, _mm512_loadu_ps(prices));
+  _mm512_storeu_ps(values, sum);
+  return _mm512_cmp_ps_mask(sum, _mm512_set1_ps(least), _CMP_GE_OQ);
+}
+
+int32_t priced_hits(const float* offsets, const float* prices, const float* point, int64_t dim,
+                    int32_t live, float least, float* products, int32_t* places) {
+  return hits_of<true>(offsets, prices, point, dim, live, least, products, places);
+}
+
 }  // namespace
 
 extern const TreeKernel tree_kernel_avx512;
-const TreeKernel tree_kernel_avx512 = {near_boxes, leaf_hits};
+const TreeKernel tree_kernel_avx512 = {near_boxes, leaf_hits, far_boxes, priced_hits};
 
 }  // namespace gtn

@@ -44,9 +44,44 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
   return hits;
 }
 
+uint32_t far_boxes(const float* boxes, const float* prices, const float* point, int64_t dim,
+                   float least, float* values) {
+  float sum[kGroupBoxes] = {};
+  for (int64_t k = 0; k < dim; ++k, boxes += 2 * kGroupBoxes) {
+    const float p = point[k];
+    const float* side = p < 0.0f ? boxes : boxes + kGroupBoxes;
+    for (int lane = 0; lane < kGroupBoxes; ++lane) sum[lane] += p * side[lane];
+  }
+  uint32_t far = 0;
+  for (int lane = 0; lane < kGroupBoxes; ++lane) {
+    values[lane] = sum[lane] - prices[lane];
+    far |= static_cast<uint32_t>(values[lane] >= least) << lane;
+  }
+  return far;
+}
+
+int32_t priced_hits(const float* offsets, const float* prices, const float* point, int64_t dim,
+                    int32_t live, float least, float* products, int32_t* places) {
+  constexpr int kLanes = 16;
+  int32_t hits = 0;
+  for (int32_t base = 0; base < live; base += kLanes) {
+    float sum[kLanes] = {};
+    for (int64_t k = 0; k < dim; ++k) {
+      const float* w = offsets + k * kLeafLatents + base;
+      for (int lane = 0; lane < kLanes; ++lane) sum[lane] += w[lane] * point[k];
+    }
+    for (int lane = 0; lane < kLanes; ++lane) {
+      products[hits] = sum[lane];
+      places[hits] = base + lane;
+      hits += sum[lane] - prices[base + lane] >= least && base + lane < live;
+    }
+  }
+  return hits;
+}
+
 }  // namespace
 
 extern const TreeKernel tree_kernel_portable;
-const TreeKernel tree_kernel_portable = {near_boxes, leaf_hits};
+const TreeKernel tree_kernel_portable = {near_boxes, leaf_hits, far_boxes, priced_hits};
 
 }  // namespace gtn

@@ -1,4 +1,4 @@
-// The two innermost loops of a walk through a tree of directions (direction_tree.hpp), one file per
+// The innermost loops of a walk through a tree of directions (direction_tree.hpp), one file per
 // instruction set behind plain pointers. Like kernels.hpp, this header is all that files with
 // instruction-set flags may include of this project. float32 results may differ in their last bits
 // between instruction sets: the bounds made from them allow for any order and fusing of operations.
@@ -19,6 +19,14 @@ struct TreeKernel {
   // least `least`; writes products and places (with room for 64 + 16) and returns their number.
   int32_t (*leaf_hits)(const float* offsets, const float* point, int64_t dim, int32_t live,
                        float least, float* products, int32_t* places);
+  // The same loops where latents have prices. Writes the largest inner product with a point of each
+  // of the 16 boxes, less the box's price; returns a bit for each that is at least `least`. The
+  // price of an empty box is infinite.
+  uint32_t (*far_boxes)(const float* boxes, const float* prices, const float* point, int64_t dim,
+                        float least, float* values);
+  // leaf_hits for products less prices [64]; writes the products.
+  int32_t (*priced_hits)(const float* offsets, const float* prices, const float* point, int64_t dim,
+                         int32_t live, float least, float* products, int32_t* places);
 };
 
 // Portable C++.

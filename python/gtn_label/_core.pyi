@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .backend.faiss_exact import Index
+from .progress import Stage
 
 class InstructionSet(TypedDict):
     name: str
@@ -121,6 +122,16 @@ def match_rows(
     start: int,
     poll: Callable[[int], None] | None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], dict[str, Any]]: ...
+
+class OptimalState:  # where a run of optimal_rows begins, and where it stands
+    def __init__(self, keeps: bool) -> None: ...  # the last state, when the run has ended
+    def resume(self, arrays: dict[str, npt.NDArray[Any]]) -> None: ...
+    def arrays(self) -> dict[str, npt.NDArray[Any]]: ...  # in a poll, or after the run
+    @property
+    def steps(self) -> int: ...  # grows while the run goes on
+    @property
+    def stage(self) -> Stage: ...  # in a poll
+
 def optimal_rows(
     latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim]
     sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]
@@ -132,6 +143,7 @@ def optimal_rows(
     instruction_set: str,
     threads: int,
     depth: int,
+    state: OptimalState | None = None,
     poll: Callable[[int], object] | None,
 ) -> tuple[
     npt.NDArray[np.int64],  # assignment [n]

@@ -19,7 +19,7 @@ from . import _core
 
 __all__ = ["Transport", "certify", "cosines", "duality_gap", "lane_sums"]
 
-_BLOCK_VALUES = 1 << 20  # values of a block of rows in float64
+_BLOCK_VALUES = 1 << 17  # values of a block of rows in float64
 _LANES = 8  # accumulators of the contract's dot product
 _MEAN_BLOCK = 1024  # rows that its column mean adds up at a time
 _EPSILON = float(np.finfo(np.float64).eps)

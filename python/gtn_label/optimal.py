@@ -6,15 +6,19 @@ Not here: the certificate in the units of the rows (certificate.py), and Algorit
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core
 from .arrays import convert, on_gpu
-from .arrays.on_disk import Files
+from .arrays.on_disk import FileChangedError, Files
 from .arrays.row_blocks import RowsLike
 from .arrays.sources import check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
@@ -23,14 +27,21 @@ from .certificate import certify
 from .checks import as_number
 from .errors import ArgumentError, too_many_sources
 from .match_options import DEFAULT_TOLERANCE, MatchOptions
-from .progress import Progress, ProgressCallback, check_progress
+from .progress import PhaseProgress, Progress, ProgressCallback, check_progress
 from .result import Matching
-from .run import named
+from .run import in_turn, named
 from .threads import check_threads
 
+if TYPE_CHECKING:
+    from .io.checkpoint import Checkpoint
+
 _DEPTH = 64  # latents that a source's list holds
+_DEPTH_IN_FEW = 32  # in few dimensions, where a tree makes short lists cheap
+_FEW_DIMS = 16
 _LEAST_DEPTH = 8
 _BYTES_A_LISTED = 12
+_AT_ONCE = 4096  # sources searched at a time
+_BYTES_FOUND = 130  # of each latent that their searches list
 
 
 def match_optimal(
@@ -45,6 +56,7 @@ def match_optimal(
     threads: int | None = None,
     memory: int | str | None = None,
     progress: bool | ProgressCallback | None = None,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
 ) -> Matching:
     """Give every source a latent of its own, at the least mean squared distance.
 
@@ -72,10 +84,16 @@ def match_optimal(
         As in `match`; each group is solved by itself.
     backend : str
         "auto", "cpu" or an instruction set, such as "cpu:avx2".
-    threads, progress
+    threads
         As in `match`.
+    progress
+        As in `match`; `done` counts the sources that hold a latent, and falls when a phase begins.
+        The bar shows the phase, about how many there will be, and the gap once one is measured.
     memory : int or str, optional
         As in `match`. Little memory makes the lists of the sources shorter and the run longer.
+    checkpoint : path, optional
+        As in `match`. The file holds prices and owners of the latents. A run that continues ends
+        with the bytes of an uninterrupted one. The sources search for their lists again.
 
     Returns
     -------
@@ -86,6 +104,8 @@ def match_optimal(
     ------
     TypeError, ValueError
         As `match` does. A backend that cannot do this is a ValueError.
+    OSError
+        If the checkpoint cannot be read or written, or a file that an argument maps is changed.
     KeyboardInterrupt
         On Ctrl-C, within a second.
 
@@ -113,13 +133,14 @@ def match_optimal(
         threads=threads,
         memory=memory,
         progress=progress,
+        checkpoint=checkpoint,
     )
     limit = as_number(tolerance, "tolerance", 0.0)
     seed = check_source_seed(seed)
     pair = options.groups or (None, None)
     files = Files(latents=latents, sources=sources, source_groups=pair[0], latent_groups=pair[1])
-    with files.reading():
-        return _run(latents, sources, seed, limit, options, files)
+    with files.reading() as check:
+        return _run(latents, sources, seed, limit, options, files, check if files else None)
 
 
 def _run(
@@ -129,6 +150,7 @@ def _run(
     tolerance: float,
     options: MatchOptions,
     files: Files,
+    check: Callable[[], None] | None,
 ) -> Matching:
     """Do what `match_optimal` says, over inputs whose files are watched."""
     began = time.perf_counter()
@@ -156,8 +178,31 @@ def _run(
     groups = options.labels(n, m)
     labels = None if groups is None else (_int64(groups[0]), _int64(groups[1]))
     asked = check_threads(options.threads)
+    saved: Checkpoint | None = options.checkpoint
+    depth = _depth(options.for_engine(m)["memory"], n, m, dim, saved is not None)
+    state = _core.OptimalState(keeps=saved is not None)
+    save = None
+    if saved is not None:
+        from .io.checkpoint import fingerprint
+        from .io.checkpoint_content import AuctionContent
+
+        fields = fingerprint(
+            rows["latents"],
+            rows["sources"],
+            groups,
+            seed=origin["seed"],
+            method="optimal",
+            tolerance=tolerance,
+            center=options.center,
+        )
+        saved.begin(fields, AuctionContent(state, n))
+        save = functools.partial(_save, saved, state)
     prepared = time.perf_counter()
-    with named(), Progress(options.progress, n, m) as bar:
+    with (
+        _kept(saved, check),
+        named(saved),
+        PhaseProgress(options.progress, n, lambda: state.stage) as bar,
+    ):
         assignment, cosine, prices, found = _core.optimal_rows(
             latent_rows.rows,
             source_rows.rows,
@@ -167,13 +212,21 @@ def _run(
             latent_groups=None if labels is None else labels[1],
             instruction_set=chosen.instruction_set,
             threads=asked,
-            depth=_depth(options.for_engine(m)["memory"], n, m, dim),
-            poll=bar,
+            depth=depth,
+            state=state,
+            poll=in_turn(check, save, bar),
         )
-    transport = certify(
-        latent_rows.rows, source_rows.rows, assignment, prices, found, options.center, labels
-    )
-    files.compare(**rows)
+        transport = certify(
+            latent_rows.rows, source_rows.rows, assignment, prices, found, options.center, labels
+        )
+        if check is not None:
+            check()
+            try:
+                files.compare(**rows)
+            except FileChangedError:
+                if saved is not None:
+                    saved.roll_back()
+                raise
     stats = {
         "n": n,
         "m": m,
@@ -182,6 +235,7 @@ def _run(
         "instruction_set": _instruction_set(chosen.instruction_set),
         "threads_from": "system limit" if found["threads"] < asked else asked.decided_by,
         "distinct_latents": found.pop("distinct"),
+        "depth": depth,
         **{name: value for name, value in found.items() if name not in ("gap", "rounding")},
     }
     stats["seconds"] = {
@@ -211,6 +265,30 @@ def _run(
     )
 
 
+def _save(checkpoint: Checkpoint, state: _core.OptimalState, placed: int) -> None:
+    """Report the steps of the run to its checkpoint."""
+    checkpoint.poll(state.steps)
+
+
+@contextlib.contextmanager
+def _kept(checkpoint: Checkpoint | None, check: Callable[[], None] | None) -> Iterator[None]:
+    """Tell the checkpoint how the run ended; no state goes there that changed rows led to."""
+    if checkpoint is None:
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        try:
+            if check is not None:
+                check()
+        except FileChangedError:
+            checkpoint.keep()
+        checkpoint.stopped()
+        raise
+    checkpoint.ended()
+
+
 def _instruction_set(asked: str) -> str:
     """Return the instruction set that runs: the one asked for, or the best."""
     usable = [row["name"] for row in _core.instruction_sets() if row["built"] and row["supported"]]
@@ -221,18 +299,23 @@ def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(labels, dtype=np.int64)
 
 
-def _depth(memory: int, n: int, m: int, dim: int) -> int:
+def _depth(memory: int, n: int, m: int, dim: int, saves: bool) -> int:
     """Return the length of the lists that a budget (0: none) has room for; it changes no result."""
+    most = _DEPTH_IN_FEW if dim <= _FEW_DIMS else _DEPTH
     if memory == 0:
-        return _DEPTH
-    fixed = 80 * m + 40 * n + 4 * m * (-(-dim // 4) + 1)  # prices, owners, norms, codes
-    depth = (memory - fixed) // (_BYTES_A_LISTED * n)
+        return most
+    # Prices, owners, norms and ranks; codes, or a tree, of float32 at most; the state in a save.
+    fixed = 100 * m + 80 * n + (4 * dim + 30) * m + (40 * (n + m) if saves else 0)
+    if dim <= _FEW_DIMS:  # first prices of a sample
+        fixed += 8 * dim * m
+    listed = _BYTES_A_LISTED * n + _BYTES_FOUND * min(n, _AT_ONCE)
+    depth = (memory - fixed) // listed
     if depth < _LEAST_DEPTH:
-        needed = fixed + _LEAST_DEPTH * _BYTES_A_LISTED * n
+        needed = fixed + _LEAST_DEPTH * listed
         raise ArgumentError(
             "memory", f"must be at least {needed} bytes for this input", str(memory)
         )
-    return int(min(_DEPTH, depth))
+    return int(min(most, depth))
 
 
 def assign(

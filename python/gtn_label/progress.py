@@ -17,6 +17,8 @@ from .errors import ArgumentTypeError
 from .text import visible
 
 ProgressCallback: TypeAlias = Callable[[int, int, float | None], object]
+# Group and groups, phase and expected phases, relative gap (negative if none was measured).
+Stage: TypeAlias = tuple[int, int, int, int, float]
 
 
 def progress_bar(show: bool, *, total: int, desc: str = "", **options: Any) -> Any:
@@ -159,6 +161,76 @@ class Progress:
 
     def _work(self, done: int) -> float:
         return done * (self._latents - (done - 1) / 2)
+
+
+class PhaseProgress(Progress):
+    """Shows an auction: sources that hold a latent in this phase, the phase and the gap.
+
+    Parameters
+    ----------
+    target, total
+        As for `Progress`. A callable gets None for `seconds_left` in the first phase of a group.
+    stage : callable
+        Returns what `_core.OptimalState.stage` does.
+    """
+
+    # A phase takes about this share of the time of the one before: 0.4 to 0.9 in runs of 20,000 to
+    # 50,000 rows in 5 to 64 dimensions.
+    _SHARE = 0.6
+
+    def __init__(
+        self, target: bool | ProgressCallback | None, total: int, stage: Callable[[], Stage]
+    ) -> None:
+        super().__init__(target, total, total)
+        self._stage = stage
+        self._place = (0, 0)  # group and phase
+        self._since = self._began  # when that phase began to be seen
+        self._last: float | None = None  # seconds of the phase before
+
+    def __enter__(self) -> PhaseProgress:
+        if self._target is True:
+            layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} sources [{elapsed}{postfix}]"
+            self._bar = progress_bar(True, total=self._total, bar_format=layout)
+        return self
+
+    def __call__(self, done: int) -> None:
+        """Report that `done` sources hold a latent; the number falls when a phase begins."""
+        group, groups, phase, phases, gap = self._stage()
+        now = time.perf_counter()
+        if (group, phase) != self._place:
+            seen = phase - self._place[1] if group == self._place[0] else 0
+            known = seen > 0 and self._place[1] > 0
+            self._last = (now - self._since) / seen if known else None
+            self._place, self._since = (group, phase), now
+        left = self._left(now, group, groups, phase, phases)
+        if self._bar is not None:
+            self._bar.n = done
+            self._bar.set_postfix_str(_stage_text(group, groups, phase, phases, gap, left))
+        elif callable(self._target):
+            self._target(done, self._total, left)
+
+    def _left(self, now: float, group: int, groups: int, phase: int, phases: int) -> float | None:
+        """Estimate the seconds left from the phase before; None where nothing is known."""
+        if self._last is None or group != groups:
+            return None
+        expected = [self._last * self._SHARE**at for at in range(1, phases - phase + 2)]
+        return max(0.0, expected[0] - (now - self._since)) + sum(expected[1:])
+
+
+def _stage_text(
+    group: int, groups: int, phase: int, phases: int, gap: float, left: float | None
+) -> str:
+    """Say in words where an auction stands."""
+    if phase == 0:
+        return ""
+    return ", ".join(
+        [
+            *([f"group {group:,} of {groups:,}"] if groups > 1 else []),
+            f"phase {phase} of about {phases}",
+            *([f"gap {gap:.1e}"] if gap >= 0 else []),
+            *([f"about {left:.0f} s left"] if left is not None and left >= 1 else []),
+        ]
+    )
 
 
 def check_progress(target: Any, name: str = "progress") -> bool | ProgressCallback | None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # Names of arguments that messages of the engine begin with.
 ENGINE_ARGUMENTS = frozenset(
-    ["latents", "sources", "groups", "visited", "memory", "cone", "device", "backend"]
+    ["latents", "sources", "groups", "visited", "auction", "memory", "cone", "device", "backend"]
 )
 
 
@@ -160,7 +160,7 @@ def _run(
                 engine=engine,
                 visited=visited,
                 start=start,
-                poll=_in_turn(check, poll, bar),
+                poll=in_turn(check, poll, bar),
             )
         if approx is not None:
             approx = replace(approx, nprobe=factory.nprobe)
@@ -245,7 +245,7 @@ def named(checkpoint: Checkpoint | None = None) -> Iterator[None]:
         if type(error) is not ValueError or name not in ENGINE_ARGUMENTS:
             raise
         rest = message.removeprefix(name).lstrip()
-        if name == "visited" and checkpoint is not None:
+        if name in ("visited", "auction") and checkpoint is not None:
             raise checkpoint.refusal(rest) from None
         rule, _, found = rest.partition(", got ")
         got, _, advice = found.partition("; ")
@@ -256,20 +256,20 @@ def _repeat(
     check: Callable[[], None] | None, poll: Callable[[int], None] | None, n: int
 ) -> Callable[[int], None]:
     """Keep the checkpoint up to date while the loss is measured: all n sources are decided."""
-    both = _in_turn(check, poll)
+    both = in_turn(check, poll)
     return lambda looked_at: both(n)
 
 
-def _in_turn(
+def in_turn(
     check: Callable[[], None] | None, *reports: Callable[[int], None] | None
 ) -> Callable[[int], None]:
     """Check files, then report to the checkpoint and last to a bar, which shows what is safe."""
     wanted = [report for report in reports if report is not None]
 
-    def in_turn(done: int) -> None:
+    def report_all(done: int) -> None:
         if check is not None:
             check()
         for report in wanted:
             report(done)
 
-    return in_turn
+    return report_all

@@ -25,7 +25,22 @@ def test_data_sets_are_valid_latents(name: str) -> None:
 def test_swiss_roll_has_one_dimension() -> None:
     with pytest.raises(ValueError, match="dim 1, got 3"):
         data.latents("swiss_roll", 10, 3)
-    assert not modes.fits("swiss_roll", 3)
+    assert data.unfit("swiss_roll", 10, 3) == "the data set swiss_roll has dim 1, got dim 3"
+    assert data.unfit("swiss_roll", 10, 1) == ""
+
+
+def test_codes_are_as_many_as_the_example_has() -> None:
+    codes = data.latents("codes", 200, 5)
+    whole = np.load(data.EXAMPLE)[:, :5]
+    assert len(np.unique(codes, axis=0)) == 200
+    assert {row.tobytes() for row in codes} <= {row.tobytes() for row in whole}
+    rows, dim = data.MOST_ROWS["codes"], data.MOST_DIM["codes"]
+    assert not data.unfit("codes", rows, dim)
+    assert data.latents("codes", rows, dim).shape == (rows, dim)
+    assert "at most dim 24, got dim 25" in data.unfit("codes", 9, 25)
+    assert "at most n 10000, got n 10001" in data.unfit("codes", 10_001, 3)
+    with pytest.raises(ValueError, match="got n 9 and dim 25"):
+        data.latents("codes", 9, 25)
 
 
 def test_files_are_read(tmp_path: Path) -> None:

@@ -68,10 +68,12 @@ std::unique_ptr<PricedSearch> exact(const gtn::Scorer& scorer, const gtn::ScoreG
   return std::make_unique<gtn::ExactPricedScan>(scorer, grid, distinct, prices, parallel);
 }
 
-std::unique_ptr<PricedSearch> tree(const gtn::Scorer& scorer, const gtn::ScoreGrid& grid,
-                                   const gtn::DistinctLatents& distinct, const gtn::Prices& prices,
-                                   gtn::Parallel& parallel) {
-  return std::make_unique<gtn::PricedTree>(scorer, grid, distinct, prices, parallel);
+PricedBackend tree(const gtn::TreeKernel& kernel) {
+  return [&kernel](const gtn::Scorer& scorer, const gtn::ScoreGrid& grid,
+                   const gtn::DistinctLatents& distinct, const gtn::Prices& prices,
+                   gtn::Parallel& parallel) {
+    return std::make_unique<gtn::PricedTree>(scorer, grid, distinct, prices, kernel, parallel);
+  };
 }
 
 double cost(const Problem& p, const std::vector<int64_t>& assignment) {
@@ -102,9 +104,9 @@ TEST_CASE("optimal transport: every search finds the pairs of exact scans") {
       CHECK(found.prices == expected.prices);
       CHECK(found.stats.auction.rounds == expected.stats.auction.rounds);
     };
-    for (const int64_t depth : {2, 8, 64}) same(solve(p, &tree, depth, 2));
     for (const gtn::InstructionSet& set : sets_to_test()) {
       CAPTURE(set.name);
+      for (const int64_t depth : {2, 8, 64}) same(solve(p, tree(*set.tree), depth, 2));
       const PricedBackend scan = [&](const gtn::Scorer& scorer, const gtn::ScoreGrid& grid,
                                      const gtn::DistinctLatents& distinct,
                                      const gtn::Prices& prices, gtn::Parallel& parallel) {
@@ -141,7 +143,7 @@ TEST_CASE("optimal transport: assign_rows finds the best latent at the prices") 
   in.threads = 2;
   std::vector<int64_t> found(p.n);
   int64_t done = 0;
-  gtn::assign_rows(in, prices.data(), &tree, found.data(), done, {});
+  gtn::assign_rows(in, prices.data(), tree(gtn::tree_kernel_portable), found.data(), done, {});
   CHECK(done == p.n);
   for (int64_t i = 0; i < p.n; ++i) {
     const auto value = [&](int64_t j) {

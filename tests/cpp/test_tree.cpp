@@ -86,6 +86,63 @@ TEST_CASE("loops of a tree give the distances and products of plain sums") {
   }
 }
 
+TEST_CASE("loops of a tree with prices give the values of plain sums") {
+  std::mt19937_64 random(4);
+  const auto uniform = [&] { return static_cast<float>(random() >> 40) * 0x1p-23f - 1.0f; };
+  constexpr float kFar = std::numeric_limits<float>::infinity();
+  for (const gtn::TreeKernel* kernel : tree_kernels()) {
+    for (const size_t dim : {1, 2, 3, 5, 8, 16}) {
+      std::vector<float> point(dim), prices(64), boxes(dim * 32), w(dim * 64);
+      for (std::vector<float>* values : {&point, &prices, &w}) {
+        for (float& v : *values) v = uniform();
+      }
+      for (size_t at = 0; at < boxes.size(); ++at) {
+        const float v = uniform();
+        boxes[at] = at % 16 == 7 ? kFar : at % 32 < 16 ? v : boxes[at - 16] + std::fabs(v);
+      }
+      std::vector<float> box_prices(prices.begin(), prices.begin() + 16);
+      box_prices[7] = kFar;
+      const auto d = static_cast<int64_t>(dim);
+      float values[16];
+      const uint32_t far =
+          kernel->far_boxes(boxes.data(), box_prices.data(), point.data(), d, 0.1f, values);
+      CHECK((far >> 7 & 1) == 0);
+      for (size_t lane = 0; lane < 16; ++lane) {
+        if (lane == 7) continue;
+        double most = -static_cast<double>(box_prices[lane]);
+        for (size_t k = 0; k < dim; ++k) {
+          const double p = point[k];
+          most += std::max(p * static_cast<double>(boxes[k * 32 + lane]),
+                           p * static_cast<double>(boxes[k * 32 + 16 + lane]));
+        }
+        CHECK((far >> lane & 1) == (values[lane] >= 0.1f));
+        CHECK(static_cast<double>(values[lane]) == doctest::Approx(most).epsilon(1e-5));
+      }
+      for (const int32_t live : {1, 17, 63, 64}) {
+        float products[80];
+        int32_t places[80];
+        const int32_t hits = kernel->priced_hits(w.data(), prices.data(), point.data(), d, live,
+                                                 0.1f, products, places);
+        int32_t at = 0;
+        for (int32_t lane = 0; lane < live; ++lane) {
+          const auto i = static_cast<size_t>(lane);
+          double sum = 0.0;
+          for (size_t k = 0; k < dim; ++k) {
+            sum += static_cast<double>(point[k]) * static_cast<double>(w[k * 64 + i]);
+          }
+          const double value = sum - static_cast<double>(prices[i]);
+          const bool hit = at < hits && places[at] == lane;
+          if (std::fabs(value - 0.1) > 1e-5) CHECK(hit == (value >= 0.1));
+          if (!hit) continue;
+          CHECK(std::fabs(static_cast<double>(products[at]) - sum) <= 1e-5);
+          ++at;
+        }
+        CHECK(at == hits);
+      }
+    }
+  }
+}
+
 TEST_CASE("a divider keeps every row and parts them along a plane") {
   for (const int64_t n : {1, 2, 3, 1000}) {
     std::mt19937_64 random(5);

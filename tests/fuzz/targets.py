@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from gtn_label import Matching, match
+from gtn_label import Matching, match, match_optimal
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.io import files
-from gtn_label.io.checkpoint import Checkpoint, fingerprint, write_npz
+from gtn_label.io.checkpoint import Checkpoint, _digest, fingerprint, read_npz, write_npz
 
 from . import mutations, train_readers
 from .mutations import Mutation
@@ -306,6 +306,61 @@ def inspect_continued(data: bytes, value: Any) -> None:
     assert value.cosine.tobytes() == whole.cosine.tobytes(), "continued to other cosines"
 
 
+# ------------------------------------------------------------------------ checkpoint of an auction
+
+AUCTION_ROWS = np.random.Generator(np.random.Philox(5)).standard_normal((400, 3), np.float32)
+AUCTION_GROUPS = (np.arange(300) % 2, np.arange(400) % 2)
+
+
+def auction(checkpoint: Path | Checkpoint | None = None, **options: Any) -> Matching:
+    return match_optimal(
+        *(AUCTION_ROWS, -AUCTION_ROWS[:300]),
+        groups=AUCTION_GROUPS,
+        tolerance=0.0,
+        threads=1,
+        checkpoint=checkpoint,
+        **options,
+    )
+
+
+@cache
+def finished_auction() -> Matching:
+    return auction()
+
+
+def auction_seeds() -> dict[str, bytes]:
+    """Checkpoints of an auction at its beginning, between its groups and at its end."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.ckpt"
+        state = Checkpoint(path, remove_at_end=False)
+        auction(state)
+        state.save()
+        state.release()
+        found["end"] = path.read_bytes()
+        arrays, fields = read_npz(path)
+        fields = {name: value for name, value in fields.items() if name != "digest"}
+        for groups, name in enumerate(("begun", "between")):
+            part = {key: array.copy() for key, array in arrays.items()}
+            part["auction"][0] = groups
+            part["holds"][groups::2] = -1
+            if groups == 0:
+                part["holds"][:] = -1
+                part["prices"] = part["prices"][:0]
+            fields["run"] = "00"
+            signed = {key: value for key, value in fields.items() if key != "run"}
+            write_npz(path, part, {**fields, "digest": _digest(signed, part)})
+            found[name] = path.read_bytes()
+    return found
+
+
+def inspect_auction(data: bytes, value: Any) -> None:
+    whole = finished_auction()
+    assert np.array_equal(value.assignment, whole.assignment), "continued to another assignment"
+    assert value.prices.tobytes() == whole.prices.tobytes(), "continued to other prices"
+    assert 0.0 <= value.gap < 1e-9, f"a gap of {value.gap}"
+
+
 TARGETS: dict[str, Target] = {
     "npy": Target("rows.npy", read_array, inspect_npy, npy_seeds, mutations.npy),
     "npz": Target(
@@ -341,6 +396,14 @@ TARGETS: dict[str, Target] = {
         lambda path: match(MANY, checkpoint=path, threads=1),
         inspect_continued,
         checkpoint_seeds,
+        mutations.zip_file(mutations.npy_or_meta),
+        keeps=False,
+    ),
+    "auction": Target(
+        "run.ckpt",
+        auction,
+        inspect_auction,
+        auction_seeds,
         mutations.zip_file(mutations.npy_or_meta),
         keeps=False,
     ),

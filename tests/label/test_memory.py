@@ -117,3 +117,47 @@ def test_many_short_rows(tmp_path):
     latents, sources = write_files(tmp_path, n, 16)
     memory = report(latents, "start", sources)
     assert memory["used"] < 400 * n, memory["used"] / n
+
+
+OPTIMAL = """
+import hashlib, json, pathlib, resource, sys
+import numpy as np
+from gtn_label import match_optimal
+
+def peak():
+    status = pathlib.Path("/proc/self/status")
+    if status.exists():
+        line = next(l for l in status.read_text().splitlines() if l.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+rng = np.random.default_rng(5)
+latents, sources = (rng.standard_normal((20_000, 24), dtype=np.float32) for _ in range(2))
+match_optimal(latents[:500], sources[:500])
+loaded = peak()
+m = match_optimal(latents, sources, tolerance=0.5, memory=int(sys.argv[1]))
+print(json.dumps({
+    "added": peak() - loaded,
+    "depth": m.stats["depth"],
+    "prices": hashlib.sha256(m.prices.tobytes()).hexdigest(),
+}))
+"""
+
+
+def test_optimal_transport_keeps_to_its_budget():
+    """Beside the result (24 bytes a row) and the allocator's slack; no bit of it changes."""
+    found = []
+    for budget in (60_000_000, 16_000_000):
+        done = subprocess.run(
+            [sys.executable, "-c", OPTIMAL, str(budget)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+        assert found[-1]["added"] < budget + 24 * 20_000 + (4 << 20), found
+    assert found[0]["depth"] > 2 * found[1]["depth"]
+    assert found[0]["prices"] == found[1]["prices"]
+    assert found[0]["added"] > 1.5 * found[1]["added"]

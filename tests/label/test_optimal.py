@@ -221,7 +221,7 @@ def test_memory_and_threads_change_no_bit(backend):
     rng = np.random.default_rng(11)
     latents, sources = rng.normal(size=(700, 6)), rng.normal(size=(600, 6))
     found = match_optimal(latents, sources, threads=1)
-    for threads, memory in ((2, None), (7, "160kB")):
+    for threads, memory in ((2, None), (7, "900kB")):
         other = match_optimal(latents, sources, backend=backend, threads=threads, memory=memory)
         engine.assert_same(other, found)
         assert other.prices.tobytes() == found.prices.tobytes()
@@ -305,6 +305,21 @@ def test_other_backends_are_refused(backend):
         return
     with pytest.raises(ArgumentError, match="backend must be 'cpu' for optimal transport, got"):
         match_optimal(ROWS, backend=backend)
+
+
+def test_little_memory_makes_lists_short():
+    rng = np.random.default_rng(16)
+    latents, sources = rng.normal(size=(900, 6)), rng.normal(size=(700, 6))
+    found = match_optimal(latents, sources, threads=1)
+    depths = [found.stats["depth"]]
+    for memory in (3_000_000, 2_000_000, 1_300_000):
+        other = match_optimal(latents, sources, threads=1, memory=memory)
+        engine.assert_same(other, found)
+        assert other.prices.tobytes() == found.prices.tobytes()
+        assert other.gap == found.gap
+        depths.append(other.stats["depth"])
+    assert depths == sorted(set(depths), reverse=True)
+    assert depths[0] == 32
 
 
 def test_memory_that_the_refusal_asks_for_is_enough():

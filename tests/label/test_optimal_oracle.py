@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import engine
-import oracle
 from datasets import NAMES, make
 from gtn_label import _core
 from pair_cover import complete
@@ -28,6 +27,7 @@ OPTIONS = {
     "tolerance": (0.0, 1e-3, 1e-1),
     "depth": (2, 8, 64),
     "threads": (1, 2, 7),
+    "sample_from": (16, 4096),
 }
 
 
@@ -49,16 +49,9 @@ def wide(rows):
     return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float64)
 
 
-def solved_by_engine(latents, sources, *, tolerance, center, depth, threads, instruction_set):
+def solved_by_engine(latents, sources, *, instruction_set, **options):
     assignment, _, prices, found = _core.optimal_rows(
-        latents,
-        sources,
-        tolerance=tolerance,
-        center=center,
-        instruction_set=instruction_set,
-        threads=threads,
-        depth=depth,
-        poll=None,
+        latents, sources, instruction_set=instruction_set, poll=None, **options
     )
     return assignment, prices, found
 
@@ -66,9 +59,9 @@ def solved_by_engine(latents, sources, *, tolerance, center, depth, threads, ins
 def in_units(latents, sources, center, expected):
     """Prices by row and the gap, from the oracle's integers."""
     n, m = len(sources), len(latents)
-    *_, q = optimal_oracle.integer_scores(latents, sources, center)
-    x = oracle.pad(oracle.centered(latents))
-    by_rank = np.lexsort((np.arange(m), np.sqrt(oracle.dots(x, x))))
+    sides = optimal_oracle.Sides.of(latents, sources, center)
+    q = optimal_oracle.integers(sides).q
+    by_rank = optimal_oracle.ranks_of(sides.x)
     first_of = optimal_oracle.classes_of(latents) if n == m else np.arange(m)
     ids = {row: k for k, row in enumerate(dict.fromkeys(first_of[by_rank].tolist()))}
     real = [math.ldexp(float(price) / (m + 1), -q) for price in expected.prices]
@@ -77,9 +70,11 @@ def in_units(latents, sources, center, expected):
     )
 
 
-def assert_is_oracles(latents, sources, *, tolerance=0.0, center=False, depth=8, threads=1):
+def assert_is_oracles(
+    latents, sources, *, tolerance=0.0, center=False, sample_from=4096, depth=8, threads=1
+):
     """Compare pairs, prices and counts of every instruction set with the oracle's."""
-    expected = optimal_oracle.solve(latents, sources, tolerance, center)
+    expected = optimal_oracle.solve(latents, sources, tolerance, center, sample_from)
     prices_expected, gap_expected = in_units(latents, sources, center, expected)
     for name in SETS:
         assignment, prices, found = solved_by_engine(
@@ -87,6 +82,7 @@ def assert_is_oracles(latents, sources, *, tolerance=0.0, center=False, depth=8,
             sources,
             tolerance=tolerance,
             center=center,
+            sample_from=sample_from,
             depth=depth,
             threads=threads,
             instruction_set=name,
@@ -118,3 +114,11 @@ def test_hundreds_of_rows_are_the_oracles(n, m, dim, dtype):
     rng = np.random.default_rng(m + dim)
     latents, sources = rng.normal(size=(m, dim)).astype(dtype), rng.normal(size=(n, dim))
     assert_is_oracles(latents, sources, tolerance=1e-3, threads=2)
+
+
+@pytest.mark.parametrize("dim", [2, 5, 9])
+def test_first_prices_of_samples_of_samples_are_the_oracles(dim):
+    rng = np.random.default_rng(dim)
+    latents, sources = rng.normal(size=(2, 700, dim)).astype(np.float32)
+    latents[::7] = latents[3]
+    assert_is_oracles(latents, sources, tolerance=1e-2, sample_from=40, threads=2)

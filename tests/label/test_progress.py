@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import numpy as np
 import pytest
 
 from command import child
-from gtn_label import match
-from gtn_label.progress import progress_bar
+from gtn_label import match, match_optimal
+from gtn_label.progress import PhaseProgress, progress_bar
 
 LATENTS = np.random.default_rng(0).normal(size=(300, 4))
 
@@ -64,6 +65,71 @@ def test_stderr_that_closes_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
         bar.update(1)
         stderr.close()
         bar.update(1)
+
+
+def test_an_auction_tells_its_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time left follows from the phase before, once there is one."""
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    stage = [(1, 1, 1, 3, -1.0)]
+    reports: list[tuple[int, int, float | None]] = []
+    bar = PhaseProgress(True, 50, lambda: stage[0])
+    called = PhaseProgress(lambda *report: reports.append(report), 50, lambda: stage[0])
+    texts = []
+    with bar, called:
+        for second, done, place in (
+            (100, 0, (0, 0, 0, 0, -1.0)),
+            (101, 10, (1, 1, 1, 3, -1.0)),
+            (110, 49, (1, 1, 1, 3, -1.0)),
+            (111, 20, (1, 1, 2, 3, -1.0)),
+            (113, 40, (1, 1, 2, 3, -1.0)),
+            (130, 48, (1, 1, 2, 3, -1.0)),
+            (141, 30, (1, 1, 5, 6, 0.0125)),
+            (142, 50, (0, 0, 0, 0, -1.0)),
+        ):
+            now[0], stage[0] = second, place
+            bar(done)
+            called(done)
+            texts.append(bar._bar.postfix)
+            assert bar._bar.n == done
+    assert texts == [
+        "",
+        *["phase 1 of about 3"] * 2,
+        "phase 2 of about 3, about 10 s left",
+        "phase 2 of about 3, about 8 s left",
+        "phase 2 of about 3, about 4 s left",
+        "phase 5 of about 6, gap 1.3e-02, about 10 s left",
+        "",
+    ]
+    assert [(done, total) for done, total, _ in reports] == [
+        (done, 50) for done in (0, 10, 49, 20, 40, 48, 30, 50)
+    ]
+    assert [None if left is None else round(left, 1) for *_, left in reports] == [
+        *[None] * 3,
+        *(9.6, 7.6, 3.6, 9.6),
+        None,
+    ]
+
+
+def test_groups_of_an_auction_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with PhaseProgress(True, 50, lambda: (2, 7, 1, 4, -1.0)) as bar:
+        bar(12)
+        assert bar._bar.postfix == "group 2 of 7, phase 1 of about 4"
+
+
+def test_an_auction_ends_with_all_sources() -> None:
+    reports: list[tuple[int, int, float | None]] = []
+    match_optimal(LATENTS, progress=lambda *report: reports.append(report))
+    assert reports[-1] == (300, 300, None)
+
+
+def test_an_auction_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = Terminal()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    match_optimal(LATENTS, progress=True)
+    assert "300/300 sources" in stderr.getvalue()
 
 
 def test_pipe_whose_reader_left(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def test_labels_that_follow_the_generator_make_a_run(gtn_train, images):
     given = ("fit", "--out", images, "--labeling", "drift", "--every", 1, "--by-class")
     more = ("--transport-batch", 20, "--round-size", 30, "--learning-rate-decay", 0.5)
     done = gtn_train.ok(*given, *more, "--resume")
+    assert "labels followed the generator between rounds of training 2 times" in done.out
     assert "generator: 2 epochs in" in done.err
     assert ", energy distance of 1000 " in done.err
     lines = RunFolder(images / "generator").read_metrics()

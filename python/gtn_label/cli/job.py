@@ -187,9 +187,9 @@ class Run:
             "progress": self.shows_progress,
             **options.matching,
         }
+        asked["checkpoint"] = self.checkpoint
         if options.optimal is not None:
             return match_optimal(latents, sources, **options.optimal, **asked)
-        asked["checkpoint"] = self.checkpoint
         if options.approx is None:
             return match(latents, sources, **asked)
         return match_approx(latents, sources, **options.approx, **asked)
@@ -228,7 +228,7 @@ class Run:
             result,
             summary,
             seconds,
-            0 if self.checkpoint is None else self.checkpoint.resumed_at,
+            0 if self.checkpoint is None else self.checkpoint.continued_at,
             options.out_path,
             out_bytes,
             options.plot,

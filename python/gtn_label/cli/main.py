@@ -71,5 +71,4 @@ class _Command:
         checkpoint = None if self._run is None else self._run.checkpoint
         if self._run is None or checkpoint is None or checkpoint.total is None:
             return "; nothing was written"
-        done, total = checkpoint.done, checkpoint.total
-        return f" at {done:,} of {total:,} sources; {self._run.keep()}"
+        return f" {checkpoint.described()}; {self._run.keep()}"

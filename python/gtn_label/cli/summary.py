@@ -25,8 +25,14 @@ def figures(
     plot: Path | None,
     checkpoint_removed: Path | None,
 ) -> dict[str, Any]:
-    """Collect the figures of a run, by their names in `--json`."""
+    """Collect the figures of a run, by their names in `--json`.
+
+    `resumed_at` counts sources, or rounds of an auction.
+    """
     stats = result.stats
+    here: int | None = stats["n"] - resumed_at  # sources that this process decided
+    if result.gap is not None:
+        here = None if resumed_at else stats["n"]
     return {
         "version": __version__,
         "n": stats["n"],
@@ -36,7 +42,7 @@ def figures(
         "instruction_set": stats.get("instruction_set"),
         "threads": stats.get("threads"),
         "seconds": seconds,
-        "pairs_a_second": (stats["n"] - resumed_at) / max(seconds, 1e-9),
+        "pairs_a_second": None if here is None else here / max(seconds, 1e-9),
         **summary._asdict(),
         **{name: result.meta.get(name) for name in ("seed", "order", "cone", "center", "groups")},
         "out": str(out),
@@ -65,7 +71,7 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> list[s
         ("dim", f"{figures['dim']:,}"),
         ("backend", _engine(figures)),
         ("time", format_seconds(figures["seconds"])),
-        ("pairs a second", f"{figures['pairs_a_second']:,.0f}"),
+        ("pairs a second", f"{figures['pairs_a_second'] or 0:,.0f}"),
         ("mean cosine", number("mean_cosine")),
         ("last decile", f"{number('last_decile_cosine')} (mean of the last 10% visited)"),
         ("norm correlation", f"{number('norm_correlation')} (rank, source and label norms)"),
@@ -76,12 +82,19 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> list[s
     ]
     if "optimal" in figures:
         del rows[7]  # no source is visited last
+    if figures["pairs_a_second"] is None:
+        del rows[5]
     if figures["latents"] == figures["n"]:
         del rows[1]
     if figures["plot"] is not None:
         rows.append(("plot", figures["plot"]))
     if checkpoint is not None:
-        resumed = f"continued at {figures['resumed_at']:,}, " if figures["resumed_at"] else ""
+        resumed = ""
+        if figures["resumed_at"]:
+            place = f"at {figures['resumed_at']:,}"
+            if "optimal" in figures:
+                place = f"after {figures['resumed_at']:,} rounds"
+            resumed = f"continued {place}, "
         state = "removed" if figures["checkpoint_removed"] else "was not needed"
         rows.append(("checkpoint", f"{checkpoint} ({resumed}{state})"))
     return table(rows)

@@ -1,17 +1,17 @@
 """Checkpoints: the decided part of a long run, and the fingerprint of that run.
 
-A checkpoint is a .npz file of the decided prefix (`visited`: the latent taken by each source in
-visiting order) and a fingerprint of everything that decides the result. Threads, memory, backend
-and output are no part of it: they may change when a run is continued.
+A checkpoint is a .npz file of the run's state (checkpoint_content.py) and a fingerprint of
+everything that decides the result. Threads, memory, backend and output are no part of it: they may
+change when a run is continued.
 
 A run locks its checkpoint from before it is read until it is removed or left. Each run signs the
 file with an id of its own, and neither replaces nor removes a file that another run signed.
 
 A resumed run must end with the pairs of an uninterrupted one, so that a file is believed only if
-its SHA-256 over fingerprint and prefix is right: that finds any change by accident or by hand. A
+its SHA-256 over fingerprint and state is right: that finds any change by accident or by hand. A
 sample of the choices is made again for files of earlier versions, which have none (resumed.py). The
-engine refuses a prefix that no run can have decided (a latent taken twice, or of another group).
-Nothing but a second search can find a prefix whose author made it up and computed the hash anew.
+engine refuses a state that no run can have reached (a latent taken twice, or of another group).
+Nothing but a second search can find a state whose author made it up and computed the hash anew.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from ..arrays.convert import sha256
 from ..arrays.row_blocks import RowsLike, StrPath
 from ..text import brief, quoted, visible
 from .atomic import check_target, resolved, telling, worded
+from .checkpoint_content import Content, PrefixContent, kind_of, progress_of
 from .lock import FileLock, Locked
 from .npy import read_npz, write_npz
 from .temporary import lock_path
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["CONTRACT", "Checkpoint", "fingerprint"]
 
 CONTRACT = 1  # version of the numeric contract: a prefix decided under another one is no prefix
+SCHEDULE = 1  # version of the contract of optimal transport (docs/optimal.md)
 FORMAT = "gtn-label checkpoint"
 EVERY = 30.0  # seconds between two saves
 _TAIL_BYTES = 1 << 16  # the end of a file, which holds the meta and the zip directory
@@ -59,6 +61,7 @@ def fingerprint(
     *,
     seed: int | None,
     approx: Approx | None = None,
+    method: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Describe a run by everything that its result depends on.
@@ -74,24 +77,27 @@ def fingerprint(
         None if the sources were given.
     approx : Approx or None
         Options of an approximate search; None for an exact one.
+    method : str or None
+        "optimal" for `match_optimal`; None for Algorithm 1.
     **options
-        Options of `match` that decide the pairs.
+        Options of `match` or `match_optimal` that decide the pairs.
 
     Returns
     -------
     dict
         Values of JSON types. Options have the names of the command ("--cone").
     """
-    options |= {
-        "seed": seed,
-        "approx": getattr(approx, "index", None),
-        "nprobe": getattr(approx, "nprobe", None),
-        "parameters": getattr(approx, "parameters", None),
-    }
+    options |= {"seed": seed}
+    if method is None:
+        options |= {
+            "approx": getattr(approx, "index", None),
+            "nprobe": getattr(approx, "nprobe", None),
+            "parameters": getattr(approx, "parameters", None),
+        }
     arrays = (latents, sources, *(groups or (None, None)))
     return {
         "format": FORMAT,
-        "contract": CONTRACT,
+        **({"contract": CONTRACT} if method is None else {"method": method, "contract": SCHEDULE}),
         **{f"--{name}": value for name, value in options.items()},
         **{
             name: None if array is None else sha256(array)
@@ -121,11 +127,11 @@ class Checkpoint:
     Attributes
     ----------
     done : int
-        Number of sources decided, as last reported.
+        Number of sources decided, as last reported; of an auction, its rounds, phases and groups.
     total : int or None
         Number of sources; None until the run has begun.
     resumed_at : int
-        Number of sources that an earlier run decided.
+        What an earlier run had reached, in the unit of `done`.
     hashed : bool
         False if the file that they come from carries no hash of its content.
     """
@@ -153,6 +159,7 @@ class Checkpoint:
         self._signed: str | None = None  # the id in the file that this run read or wrote
         self._seen: tuple[int, ...] | None = None  # and which file that is
         self._removed = False
+        self._kept = False
         self._lock: FileLock | None = None
 
     def acquire(self) -> None:
@@ -219,19 +226,23 @@ class Checkpoint:
         OSError
             If the file cannot be read, or could not be written later.
         """
+        return self.begin(fields, PrefixContent(visited, m))
+
+    def begin(self, fields: dict[str, Any], content: Content) -> int:
+        """Begin a run as `open` does, with any content; return what the file had reached."""
         self.acquire()
-        self._fields, self._visited = fields, visited
+        self._fields, self._content = fields, content
         try:
-            self.done = self._saved = self.resumed_at = self._read(m)
+            self.done = self._saved = self.resumed_at = self._read()
         except BaseException:
             self.release()
             raise
         self._saved_at = time.monotonic()
-        self.total = len(visited)
+        self.total = content.total
         return self.done
 
-    def _read(self, m: int) -> int:
-        """Fill the start of `visited` from the file, and return the number of entries."""
+    def _read(self) -> int:
+        """Restore the content from the file, and return its progress."""
         if self._is_none():
             return 0
         name = self._shown
@@ -242,35 +253,33 @@ class Checkpoint:
             if _was_ours(self.path):
                 raise ValueError(f"{error}; delete it to start over") from None
             arrays, fields = {}, {}
-        if fields.get("format") != FORMAT or "visited" not in arrays:
+        theirs = kind_of(arrays)
+        if fields.get("format") != FORMAT or not theirs:
             raise ValueError(f"{name} is not a checkpoint of gtn-label, and is left alone")
-        prefix = arrays["visited"]
         signed, digest = fields.pop("run", None), fields.pop("digest", None)
-        self.hashed = digest is not None  # earlier versions wrote neither
-        if (signed or digest) and digest != _digest(fields, prefix):
+        self.hashed = digest is not None  # earlier versions, which knew no auction, wrote neither
+        if (signed or digest or "auction" in arrays) and digest != _digest(fields, arrays):
             raise ValueError(
                 f"{name} is damaged: its content is not what was saved (SHA-256); delete it to "
                 "start over"
             )
         differences = self._differences(fields)
+        if theirs != self._content.kind:
+            differences = [f"it holds {theirs}, and this is {self._content.kind}"]
         if differences:
             raise ValueError(
                 f"{name} belongs to another run: {'; '.join(differences)}. Give that run's input "
                 "and options to continue it, another file, or delete this one to start over"
             )
-        done = len(prefix) if prefix.ndim == 1 else -1
-        if (
-            prefix.dtype != np.int64
-            or not 0 <= done <= len(self._visited)
-            or (done and not 0 <= prefix.min() <= prefix.max() < m)
-        ):
-            raise ValueError(f"{name} is damaged: its rows are no latents; delete it to start over")
-        self._visited[:done] = prefix
+        try:
+            done = self._content.restore(arrays)
+        except ValueError as error:
+            raise ValueError(f"{name} is damaged: {error}; delete it to start over") from None
         self._signed, self._seen = signed, identity
         return done
 
     def refusal(self, rule: str) -> ValueError:
-        """Return the error for a prefix that breaks a rule of the engine's."""
+        """Return the error for a state that breaks a rule of the engine's."""
         return ValueError(f"{self._shown} {rule}; delete it to start over")
 
     def warn_of_unchecked(self, checked: int) -> None:
@@ -283,7 +292,7 @@ class Checkpoint:
             )
 
     def poll(self, done: int) -> None:
-        """Note that `visited[:done]` is final, and save if it is time. Counts below are ignored."""
+        """Note that so much is final, and save if it is time. Counts below are ignored."""
         self.done = max(self.done, done)
         if self.done <= self._saved or time.monotonic() - self._saved_at < self._every:
             return
@@ -309,7 +318,7 @@ class Checkpoint:
         OSError
             If that fails. An earlier checkpoint is then as it was.
         """
-        if self._lock is None or self.done < self._saved:
+        if self._lock is None or self._kept or self.done < self._saved:
             return
         if not self._is_ours():
             raise OSError(
@@ -317,12 +326,14 @@ class Checkpoint:
                 "another run's file has appeared there, and is left alone",
                 str(self.path),
             )
-        done = self.done
-        prefix = self._visited[:done]
-        fields = self._fields | {"run": self._id, "digest": _digest(self._fields, prefix)}
+        arrays = self._content.arrays(self.done)
+        done = progress_of(arrays)
+        if done < self._saved:
+            return
+        fields = self._fields | {"run": self._id, "digest": _digest(self._fields, arrays)}
         try:
             with telling(lambda message: None):  # it is known since the run began
-                write_npz(self._file, {"visited": prefix}, fields)
+                write_npz(self._file, arrays, fields)
             self._signed = self._id
         finally:  # also where half of it was written in place
             self._seen = _identity(self._file)
@@ -330,6 +341,7 @@ class Checkpoint:
 
     def stopped(self) -> None:
         """Save what a run decided that ends with an exception; a failure to save hides nothing."""
+        self.done = max(self.done, self._content.reached(self.done))
         if self.done > self._saved:
             with contextlib.suppress(OSError):
                 self.save()
@@ -338,7 +350,7 @@ class Checkpoint:
 
     def ended(self) -> None:
         """Note that all sources are decided, and delete the file if that is left to the run."""
-        self.done = len(self._visited)
+        self.done = self._content.whole()
         if self.remove_at_end:
             self.remove()
 
@@ -363,11 +375,25 @@ class Checkpoint:
 
     def roll_back(self) -> None:
         """Return to the entries of an earlier run: nobody knows which rows this one looked at."""
+        self._content.roll_back()
         self.done = self._saved = self.resumed_at
         if self.done:
             self.save()
         else:
             self.remove()
+
+    def keep(self) -> None:
+        """Leave the file as it is from now on: the run's rows have changed since the last save."""
+        self._kept = True
+
+    @property
+    def continued_at(self) -> int:
+        """Where this run continued: sources decided, or rounds of an auction."""
+        return 0 if self.total is None else self._content.continued_at
+
+    def described(self) -> str:
+        """Say how far the run has come, as the end of a sentence on its interruption."""
+        return self._content.described(self.done)
 
     @property
     def removed(self) -> bool:
@@ -395,7 +421,7 @@ class Checkpoint:
             return False
         try:  # perhaps only touched, or copied back
             arrays, fields = read_npz(self._file)
-            return fields.get("run") == self._signed and len(arrays["visited"]) <= self.done
+            return fields.get("run") == self._signed and progress_of(arrays) <= self.done
         except (ValueError, TypeError, KeyError, OSError):
             return False
 
@@ -425,10 +451,15 @@ class Checkpoint:
         return self._words.get(name, name)
 
 
-def _digest(fields: dict[str, Any], prefix: NDArray[Any]) -> str:
+def _digest(fields: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
     """Return the SHA-256 of a checkpoint's content."""
     text = json.dumps(fields, sort_keys=True)  # of any JSON: a file can hold NaN
-    return hashlib.sha256(text.encode() + prefix.tobytes()).hexdigest()
+    found = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        if name != "visited":  # alone in its file
+            found.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        found.update(arrays[name].tobytes())
+    return found.hexdigest()
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
@@ -454,7 +485,7 @@ def _was_ours(path: Path) -> bool:
         file.seek(-min(_TAIL_BYTES, path.stat().st_size), os.SEEK_END)
         tail = file.read()
     # Our first member, right after its zip header; our meta, in the characters of NumPy.
-    first = head[:4] == b"PK\3\4" and head[30:].startswith(b"visited.npy")
+    first = head[:4] == b"PK\3\4" and head[30:].startswith((b"visited.npy", b"auction.npy"))
     return first or FORMAT.encode("utf-32-le") in tail
 
 

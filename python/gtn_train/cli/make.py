@@ -116,14 +116,15 @@ def _summary(out: Path, last: str) -> list[str]:
     if last == "samples":
         lines[-1] += f"   matching {100 * matching / total:.2g} % of it"
         rounds = [
-            line["labels"]["seconds"]
+            line["labels"]
             for line in RunFolder(out / "generator").read_metrics()
             if line.get("labels", {}).get("seconds") is not None
         ]
         if len(rounds) > 1:
-            lines.append(
-                f"pairs were rematched in the background of training {len(rounds)} times, "
-                f"{sum(rounds):.1f} s in all"
-            )
+            what = "pairs were rematched in the background of training"
+            if "drift" in rounds[-1]:
+                what = "labels followed the generator between rounds of training"
+            seconds = sum(found["seconds"] for found in rounds)
+            lines.append(f"{what} {len(rounds)} times, {seconds:.1f} s in all")
         lines.append(f"next: gtn-train report {out}")
     return lines

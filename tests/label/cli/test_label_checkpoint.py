@@ -20,7 +20,7 @@ import pytest
 import engine
 from another_user import with_mount
 from command import COMMAND, child, gaussian, gtn_label, listing, one_line, start
-from gtn_label import match
+from gtn_label import match, match_optimal
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.io import checkpoint
 
@@ -323,6 +323,84 @@ def wait_for(path: Path, process: Any) -> None:
     while not path.exists() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_signals_stop_an_auction(tmp_path: Path, name: str, code: int) -> None:
+    np.save(tmp_path / "latents.npy", gaussian(60_000, 48))
+    arguments = ("latents.npy", "--optimal", "--tolerance", 0, "-o", "pairs.npz", *SLOW)
+    process = start(*arguments, "--checkpoint-every", 0, cwd=tmp_path)
+    try:
+        wait_for(tmp_path / "run.ckpt", process)
+        sent = time.monotonic()
+        process.send_signal(getattr(signal, name))
+        stdout, stderr = process.communicate(timeout=30)
+        took = time.monotonic() - sent
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, stdout) == (code, "")
+    assert re.fullmatch(
+        r"interrupted after [\d,]+ rounds of bids; 'run\.ckpt' holds what was decided, "
+        r"and the same command continues",
+        one_line(stderr),
+    ), stderr
+    assert listing(tmp_path) == ["latents.npy", "run.ckpt"]
+    assert took < 10  # a second on a free machine; this one may be busy
+
+
+@pytest.mark.parametrize("share", [1.0, 0.7])
+def test_an_auction_is_killed_again_and_again(tmp_path: Path, share: float) -> None:
+    np.save(tmp_path / "latents.npy", gaussian(4000, 16))
+    np.save(tmp_path / "sources.npy", gaussian(int(4000 * share), 16, seed=5))
+    arguments = ("latents.npy", "--sources", "sources.npy", "--optimal", "--tolerance", 0)
+    whole = gtn_label(*arguments, "-o", "whole.npz", "--json", cwd=tmp_path)
+    rng = np.random.Generator(np.random.Philox(12))
+    kills = 0
+    for delay in rng.uniform(0.0, 0.3, 4).tolist():
+        process = start(
+            *(*arguments, "-o", "pairs.npz", *SLOW, "--checkpoint-every", 0), cwd=tmp_path
+        )
+        try:
+            wait_for(tmp_path / "run.ckpt", process)
+            time.sleep(delay)
+        finally:
+            process.kill()
+            process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        if (tmp_path / "pairs.npz").exists():
+            break
+    assert kills > 0
+    last = tmp_path / "run.ckpt"
+    rounds = int(checkpoint.read_npz(last)[0]["auction"][2]) if last.exists() else 0
+    ended = gtn_label(*arguments, "-o", "pairs.npz", *SLOW, "--json", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    found = json.loads(ended.stdout)
+    assert found["resumed_at"] == rounds
+    assert (found["pairs_a_second"] is None) == (rounds > 0)
+    for name in ("rounds", "bids", "phases", "gap", "cost", "lower_bound"):
+        assert found["optimal"][name] == json.loads(whole.stdout)["optimal"][name]
+    assert (tmp_path / "pairs.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    assert not (tmp_path / "run.ckpt").exists()
+
+
+def test_the_table_counts_the_rounds_of_an_auction(tmp_path: Path) -> None:
+    rows = gaussian(2000, 24)
+    np.save(tmp_path / "latents.npy", rows)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    options = {"tolerance": 0.0, "backend": "cpu:scalar", "threads": 1}
+    path = tmp_path / "run.ckpt"
+    while not path.exists() or not checkpoint.read_npz(path)[0]["auction"][2]:
+        with pytest.raises(KeyboardInterrupt):
+            match_optimal(rows, checkpoint=path, progress=stop, **options)
+    rounds = int(checkpoint.read_npz(path)[0]["auction"][2])
+    command = ("latents.npy", "--optimal", "--tolerance", 0, "-o", "p.npz", "--checkpoint", path)
+    lines = gtn_label(*command, cwd=tmp_path).stdout
+    assert f"run.ckpt (continued after {rounds:,} rounds, removed)" in lines
+    assert "pairs a second" not in lines
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])

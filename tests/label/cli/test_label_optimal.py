@@ -121,11 +121,6 @@ def test_verify_reports_a_false_certificate(folder):
         (("--optimal", "--order", "norm"), "--order has no meaning with --optimal."),
         (("--optimal", "--cone", "2"), "--cone has no meaning with --optimal."),
         (("--optimal", "--device", "cpu"), "--device has no meaning with --optimal."),
-        (("--optimal", "--checkpoint", "c"), "--checkpoint has no meaning with --optimal."),
-        (
-            ("--optimal", "--checkpoint-every", "3"),
-            "--checkpoint-every has no meaning with --optimal.",
-        ),
         (("--optimal", "--approx", "Flat"), "--approx has no meaning with --optimal."),
         (("--optimal", "--nprobe", "3"), "--nprobe needs --approx."),
         (("--optimal", "--sample", "3"), "--sample needs --approx or --verify."),

@@ -1,0 +1,100 @@
+#include "core/first_prices.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/exact_priced_scan.hpp"
+
+namespace gtn {
+namespace {
+
+// These are part of the contract: other first prices give other pairs where those are not unique,
+// and other results for a tolerance above 0.
+constexpr int64_t kEvery = 4;      // of the rows make the sample
+constexpr int64_t kMostDims = 16;  // prices of a sample say little in more
+constexpr int kBits = 4;           // the first epsilon is smaller by so many
+constexpr int64_t kCutPhases = 3;
+constexpr int kSampleBits = 6;  // and so many the sample's last
+
+constexpr int64_t kAtOnce = 1 << 16;  // sources for which lists are kept at a time
+constexpr int64_t kDepth = 8;         // of lists that only have to certify the best
+
+void subtract_least(std::vector<int64_t>& values) {
+  const int64_t least = *std::min_element(values.begin(), values.end());
+  for (int64_t& v : values) v -= least;
+}
+
+}  // namespace
+
+void for_each_favourite(const Scorer& scorer, const ScoreGrid& grid,
+                        const DistinctLatents& distinct, Prices& prices,
+                        const PricedBackend& backend, Parallel& parallel, AuctionStats& stats,
+                        FunctionRef<void(SourceRow, LatentId, int64_t)> visit) {
+  ExactPricedScan exact(scorer, grid, distinct, prices, parallel);
+  const auto search = backend(scorer, grid, distinct, prices, parallel);
+  std::vector<SourceRow> some;
+  for (int64_t from = 0; from < scorer.sources().count; from += kAtOnce) {
+    some.resize(std::min(kAtOnce, scorer.sources().count - from));
+    std::iota(some.begin(), some.end(), static_cast<SourceRow>(from));
+    Auction auction(scorer, grid, distinct, some, prices, *search, exact, kDepth, parallel, stats);
+    const std::vector<Auction::Favourite> best = auction.favourites();
+    for (size_t i = 0; i < best.size(); ++i) visit(some[i], best[i].id, best[i].value);
+  }
+}
+
+void sample_first_prices(const TransportRows& rows, const GroupRows& group,
+                         TransportGroup& integers, const PricedBackend& backend, int64_t depth,
+                         int64_t from, Parallel& parallel, AuctionStats& stats) {
+  const int64_t n = std::ssize(group.sources), dim = rows.latents.dim;
+  if (n < from || n < std::ssize(group.latents) || dim > kMostDims) return;
+  GroupRows sampled;
+  for (int64_t i = 0; i < n; i += kEvery) {
+    sampled.sources.push_back(group.sources[i]);
+    sampled.latents.push_back(group.latents[i]);
+  }
+  // What each of its sources has at the prices that suit the sample.
+  std::vector<int64_t> values;
+  {
+    TransportGroup sample(rows, sampled, parallel);
+    const int64_t last = std::max<int64_t>(1, sample.epsilon >> kSampleBits);
+    sample_first_prices(rows, sampled, sample, backend, depth, from, parallel, stats);
+    Prices prices(sample.distinct, sample.first_prices);
+    ExactPricedScan exact(sample.scorer, sample.grid, sample.distinct, prices, parallel);
+    const auto search = backend(sample.scorer, sample.grid, sample.distinct, prices, parallel);
+    Auction auction(sample.scorer, sample.grid, sample.distinct, sampled.sources, prices, *search,
+                    exact, depth, parallel, stats);
+    auction.run_coarsely(sample.epsilon, last);
+    if (sample.scale > 0.0) {
+      integers.cost = auction.likely_cost(sample.moment) / sample.scale * integers.scale;
+    }
+    for (const auto& [_, value] : auction.favourites()) {
+      values.push_back(integers.grid.of(sample.grid.real(value)));
+    }
+  }
+  subtract_least(values);
+
+  // The price of a latent: the most that a source of the sample would pay for it. For this search
+  // both sides change places.
+  const DistinctLatents& distinct = integers.distinct;
+  std::vector<double> centred(distinct.count() * dim);
+  for (LatentId id = 0; id < distinct.count(); ++id) {
+    widen_row(rows.latents, distinct.row(id), &centred[id * dim]);
+  }
+  Rows latents = integers.scorer.latents();
+  latents.data = centred.data();
+  latents.dtype = DType::f64;
+  latents.mean = nullptr;
+  latents.count = distinct.count();
+  const Scorer scorer(integers.scorer.sources(), latents, rows.kernels);
+  const DistinctLatents payers(sampled.sources, rows.yy);
+  Prices prices(payers, std::move(values));
+  std::vector<int64_t> learnt(distinct.count());
+  for_each_favourite(scorer, integers.grid, payers, prices, backend, parallel, stats,
+                     [&](SourceRow id, LatentId, int64_t value) { learnt[id] = value; });
+  subtract_least(learnt);
+  integers.set_first_prices(std::move(learnt));
+  integers.epsilon = std::max<int64_t>(1, integers.epsilon >> kBits);
+  integers.cut_phases = kCutPhases;
+}
+
+}  // namespace gtn

@@ -1,0 +1,193 @@
+#include "core/transport_group.hpp"
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <stdexcept>
+
+#include "core/norms.hpp"
+#include "core/order.hpp"
+
+namespace gtn {
+namespace {
+
+// Part of the scale that the cost is until more is known. Part of the contract.
+constexpr double kLikelyCost = 0.75;
+
+// In blocks of 1,024 rows, as the contract's column mean.
+template <class ValueAt>
+double block_sum(int64_t count, ValueAt value_at) {
+  constexpr int64_t kBlock = 1024;
+  double total = 0.0;
+  for (int64_t from = 0; from < count; from += kBlock) {
+    double part = 0.0;
+    for (int64_t i = from; i < std::min(from + kBlock, count); ++i) part += value_at(i);
+    total += part;
+  }
+  return total;
+}
+
+Rows less_mean(Rows rows, const std::vector<double>& mean) {
+  rows.mean = mean.data();
+  return rows;
+}
+
+Rows with_length(Rows rows, double length) {
+  rows.length = length;
+  return rows;
+}
+
+std::vector<double> roots(const std::vector<double>& squares, const std::vector<int32_t>& rows) {
+  std::vector<double> norms(squares.size());
+  for (const int32_t row : rows) norms[row] = std::sqrt(squares[row]);
+  return norms;
+}
+
+bool leftovers(const GroupRows& group) {
+  return group.sources.size() < group.latents.size();
+}
+
+DistinctLatents distinct_of(const GroupRows& group, const Scorer& scorer,
+                            const std::vector<double>& norms, Parallel& parallel) {
+  std::vector<LatentRow> by_rank = sorted_by_norm(group.latents, norms, false, parallel);
+  if (leftovers(group)) return {std::move(by_rank), norms};
+  return {scorer, std::move(by_rank), norms, parallel};
+}
+
+// Where latents are left over, a latent costs half its squared norm. Elsewhere any prices will do,
+// and these leave of the scores what they are with centred sources.
+std::vector<double> first_costs(const TransportRows& rows, const GroupRows& group,
+                                const Scorer& scorer, const DistinctLatents& distinct) {
+  const bool left = leftovers(group);
+  Rows shift = rows.sources;
+  shift.data = (left ? rows.mean : rows.source_mean).data();
+  shift.dtype = DType::f64;
+  shift.count = 1;
+  const Scorer with_shift(scorer.latents(), shift, rows.kernels);
+  std::vector<double> costs(distinct.count());
+  for (LatentId id = 0; id < distinct.count(); ++id) {
+    const LatentRow row = distinct.row(id);
+    const bool shifted = !left || !rows.center;
+    costs[id] = (left ? 0.5 * rows.xx[row] : 0.0) + (shifted ? with_shift.score(row, 1.0, 0) : 0.0);
+  }
+  return costs;
+}
+
+double largest_of(const std::vector<double>& values) {
+  double largest = 0.0;
+  for (const double v : values) largest = std::max(largest, std::fabs(v));
+  return largest;
+}
+
+// Sum of the squared distances of the sources to the mean of the latents, or to 0 if that is the
+// mean of what they take.
+double distances_to_mean(const TransportRows& rows, const GroupRows& group) {
+  std::vector<double> row(rows.sources.dim);
+  return block_sum(std::ssize(group.sources), [&](int64_t i) {
+    const SourceRow source = group.sources[i];
+    if (rows.center) return rows.yy[source];
+    widen_row(rows.sources, source, row.data());
+    double sum = 0.0;
+    for (size_t k = 0; k < row.size(); ++k) {
+      sum += (row[k] - rows.mean[k]) * (row[k] - rows.mean[k]);
+    }
+    return sum;
+  });
+}
+
+}  // namespace
+
+std::vector<double> squared_norms(const Rows& rows, Parallel& parallel) {
+  std::vector<double> squares(rows.count);
+  parallel.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) squares[i] = squared_norm(rows, i);
+  });
+  for (const double s : squares) {
+    if (!(s <= DBL_MAX)) {
+      checked_norms(rows, parallel);  // names them
+      throw std::logic_error("a squared norm is not finite");
+    }
+  }
+  return squares;
+}
+
+Longest::Longest(const std::vector<double>& squares, const std::vector<int32_t>& rows) {
+  double most = 0.0;
+  for (const int32_t row : rows) most = std::max(most, squares[row]);
+  norm = std::sqrt(most);
+  int e;
+  std::frexp(norm, &e);
+  length = norm > 0.0 ? std::ldexp(1.0, e) : 1.0;
+}
+
+TransportRows::TransportRows(const Rows& all_latents, const Rows& all_sources, bool centre,
+                             const ExactKernels& exact, Parallel& parallel)
+    : latents(all_latents),
+      sources(all_sources),
+      center(centre),
+      kernels(exact),
+      mean(column_mean(latents, parallel)),
+      source_mean(column_mean(sources, parallel)) {
+  latents.mean = mean.data();
+  xx = squared_norms(latents, parallel);
+  yy = squared_norms(sources, parallel);
+  yy_centred = squared_norms(less_mean(sources, source_mean), parallel);
+}
+
+TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group,
+                               Parallel& parallel)
+    : scorer(with_length(rows.latents, Longest(rows.xx, group.latents).length),
+             with_length(rows.sources, Longest(rows.yy, group.sources).length), rows.kernels),
+      norms(roots(rows.xx, group.latents)),
+      distinct(distinct_of(group, scorer, norms, parallel)),
+      firsts(first_costs(rows, group, scorer, distinct)),
+      grid(largest(rows, group), std::ssize(group.latents)) {
+  const int64_t n = std::ssize(group.sources), m = std::ssize(group.latents);
+  for (const double price : firsts) first_prices.push_back(grid.of(price));
+  const int64_t least = *std::min_element(first_prices.begin(), first_prices.end());
+  for (int64_t& price : first_prices) price -= least;
+
+  const double spread =
+      std::sqrt(block_sum(m, [&](int64_t j) { return rows.xx[group.latents[j]]; }) /
+                static_cast<double>(m)) *
+      std::sqrt(block_sum(n, [&](int64_t i) { return rows.yy_centred[group.sources[i]]; }) /
+                static_cast<double>(n));
+  const auto on_grid = [&](double v) { return std::ldexp(v, grid.exponent()); };
+  // Where latents are left over, prices go as far as first prices are apart.
+  double wide = spread;
+  if (n < m) {
+    const double middle =
+        block_sum(m, [&](int64_t j) { return firsts[j]; }) / static_cast<double>(m);
+    wide = std::max(wide, block_sum(m, [&](int64_t j) { return std::fabs(firsts[j] - middle); }) /
+                              static_cast<double>(m));
+  }
+  const double first = std::floor(on_grid(wide / static_cast<double>(rows.latents.dim)));
+  epsilon = std::max<int64_t>(1, static_cast<int64_t>(first)) * grid.factor();
+  // Of both sides brought to one variance, or half the squared distances to the mean where latents
+  // are left over.
+  const double constant =
+      n < m ? 0.5 * distances_to_mean(rows, group) : spread * static_cast<double>(n);
+  scale = on_grid(constant) * static_cast<double>(grid.factor());
+  cost = kLikelyCost * scale;
+  moment = scale + static_cast<double>(n) * static_cast<double>(least);
+  // Of each score and each price: half a step of the grid, and the rounding of a dot product.
+  const double longest =
+      Longest(rows.xx, group.latents).norm * Longest(rows.yy, group.sources).norm;
+  rounding = 2.0 * static_cast<double>(n) *
+             (std::ldexp(1.0, -grid.exponent()) +
+              rounding_slack(rows.latents.dim) * (longest + largest_of(firsts)));
+}
+
+void TransportGroup::set_first_prices(std::vector<int64_t> prices) {
+  for (LatentId id = 0; id < distinct.count(); ++id) {
+    moment += static_cast<double>(first_prices[id] - prices[id]) * distinct.members(id);
+  }
+  first_prices = std::move(prices);
+}
+
+double TransportGroup::largest(const TransportRows& rows, const GroupRows& group) const {
+  return std::max(Longest(rows.xx, group.latents).norm * Longest(rows.yy, group.sources).norm,
+                  2.0 * largest_of(firsts));
+}
+
+}  // namespace gtn
