@@ -6,7 +6,8 @@ are taken from the origin, as in the paper ("mixture"), or from each cluster's m
 deviations ("mixture, standardised"): the sources of a cluster then lie around its latents' middle,
 as with Algorithm 1. The paper does not name its network. Here there are the uniform square's (6
 layers of 6) and a wider one (6 layers of 50, batch normalisation), the latter also with the cluster
-of a source as its class ("by class", and the preset "two-squares"). The measures are those of
+of a source as its class ("by class", and the preset "two-squares", whose order is ascending and
+whose cone is 16). The measures are those of
 squares.py, and "in_gap": the share between the squares, more than 1 % of a side away from both.
 """
 
@@ -82,8 +83,10 @@ def kinds_of(latents: Rows, seed: int, epochs: int) -> dict[str, Kind]:
         "mixture, standardised": Kind(mixture(standardize=True), *small),
         "mixture, standardised, cone 16": Kind(mixture(**around), *small),
         "the same, wide": Kind(mixture(**around), *wide),
-        "the same, wide, by class": Kind(
-            mixture(**around, by_class=True), preset.network, preset.options
+        "wide, by class, norm_desc, cone 8": Kind(
+            mixture(standardize=True, order="norm_desc", cone=8, by_class=True),
+            preset.network,
+            preset.options,
         ),
         PRESET: preset,
     }

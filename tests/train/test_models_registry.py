@@ -16,6 +16,7 @@ from torch import nn
 from gtn_train.models.autoencoder import PretrainedPair
 from gtn_train.models.registry import (
     AUTOENCODERS,
+    GENERATORS,
     KINDS,
     build,
     load_model,
@@ -37,6 +38,7 @@ CONFIGS = {
         "out_dim": 2,
         "classes": 5,
     },
+    "flow": {"dim": 3, "layers": 3, "width": 4, "steps": 2, "classes": 5},
 }
 
 
@@ -63,7 +65,7 @@ def rewritten(path, change) -> None:
 
 def test_kinds() -> None:
     assert list(KINDS) == list(CONFIGS)
-    assert set(AUTOENCODERS) == set(KINDS) - {"generator"}
+    assert set(AUTOENCODERS) == set(KINDS) - set(GENERATORS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
