@@ -197,6 +197,9 @@ class Preset:
     def config(self) -> dict[str, Any]:
         """All of it, in JSON types."""
         found = {**asdict(self), "pairs": self.pairs.config()}
+        for name in ("generator_training", "autoencoder_training"):
+            training = getattr(self, name)
+            found[name] = None if training is None else training.config()
         for name, former in _FORMER.items():  # runs of versions that had no choice stay valid
             if found[name] == former:
                 del found[name]
