@@ -344,6 +344,8 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     training = asked("batch_size", "learning_rate", "learning_rate_decay", "schedule")
     if training.get("schedule") == "linear":
         training.setdefault("learning_rate_decay", 1.0)
+    elif "learning_rate_decay" in training:
+        training["schedule"] = "exponential"
     if given.get("patience") is not None:
         training["patience"] = given["patience"] or None
     if given.get("generator_epochs") is not None:
