@@ -49,7 +49,7 @@ FORMER_PRESETS = {  # earlier defaults of presets, where others have taken their
     "vectors": (
         *("--labeling", "algorithm1", "--order", "norm_desc", "--cone", "8"),
         *("--batch-norm-layers", "2", "--slope", "0.5", "--batch-size", "128"),
-        *("--learning-rate-decay", "0.95", "--patience", "10"),
+        *("--learning-rate-decay", "0.95", "--patience", "10"),  # and so no linear schedule
     ),
     "squares": ("--order", "norm_desc", "--cone", "8"),
 }

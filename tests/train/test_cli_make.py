@@ -80,7 +80,8 @@ def test_version(gtn_train):
 
 def test_stages_on_stderr_and_the_summary_on_stdout(gtn_train, tmp_path):
     data, out = write_vectors(tmp_path / "v.npy"), tmp_path / "run"
-    given = ("--preset", "vectors", "--data", data, "--generator-epochs", 2, "--every", 1)
+    given = ("--preset", "vectors", "--data", data, "--generator-epochs", 2)
+    given += ("--labeling", "algorithm1", "--every", 1)
     done = gtn_train.ok("fit", *given, "--out", out)
     assert re.fullmatch(
         r"gtn-train: latents: 80 of dimension 3\n"

@@ -141,6 +141,7 @@ def test_densities_are_fitted_with_full_covariances(load):
         samples = study.fitted(rows, components, seed=1)(20_000)
         assert np.allclose(samples.mean(0), rows.mean(0), atol=0.15)
         assert np.allclose(np.cov(samples.T), np.cov(rows.T), atol=0.3)
+        assert np.allclose(samples[:2000].mean(0), rows.mean(0), atol=0.3), "in random order"
 
 
 def test_given_rows_are_in_one_part_only(load):

@@ -81,5 +81,8 @@ def test_network_and_stopping_have_options(gtn_train, tmp_path):
     refusal = gtn_train.refused("fit", "--out", out, "--batch-norm-layers", 0, "--patience", 4)
     assert "--batch-norm-layers was 1 and is 0" in refusal
     assert "--patience was not given and is 4" in refusal
+    refusal = gtn_train.refused("fit", "--out", out, "--learning-rate-decay", 0.5)
+    assert '--schedule was "linear" and is not given' in refusal, "a factor is exponential"
+    assert "--learning-rate-decay was 1.0 and is 0.5" in refusal
     assert "--slope was 0.1 and is 0.2" in gtn_train.refused("fit", "--out", out, "--slope", 0.2)
     assert "--slope must be between 0 and 1" in gtn_train.refused("fit", *given, "--slope", 2)

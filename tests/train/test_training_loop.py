@@ -31,9 +31,16 @@ from gtn_train.training.loop import Job, train
 from gtn_train.training.stopping import Best
 
 
-def test_a_run_is_adam_on_shuffled_batches(folder):
+@pytest.mark.parametrize(
+    ("decay", "rates"),
+    [
+        ({"learning_rate_decay": 0.5}, (1, 1 / 2, 1 / 4)),
+        ({"schedule": "linear"}, (1, 2 / 3, 1 / 3)),
+    ],
+)
+def test_a_run_is_adam_on_shuffled_batches(folder, decay, rates):
     """The whole loop by hand: order of rows, learning rates, mean losses, weights."""
-    asked = options(max_epochs=3, learning_rate_decay=0.5, weight_decay=0.01, seed=8)
+    asked = options(max_epochs=3, weight_decay=0.01, seed=8, **decay)
     ours, theirs = generator(), generator()
     result = train_generator(ours, pairs(50), folder, asked)
 
@@ -42,7 +49,7 @@ def test_a_run_is_adam_on_shuffled_batches(folder):
     targets = (rows.labels - theirs.label_mean) / theirs.label_scale
     optimizer = torch.optim.Adam(theirs.parameters(), lr=1.0, weight_decay=0.01)
     for epoch in (1, 2, 3):
-        optimizer.param_groups[0]["lr"] = 1e-3 * 0.5 ** (epoch - 1)
+        optimizer.param_groups[0]["lr"] = 1e-3 * rates[epoch - 1]
         seed = derive(8, "order", epoch)
         order = torch.randperm(50, generator=torch.Generator().manual_seed(seed))
         total = 0.0

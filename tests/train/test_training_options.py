@@ -22,6 +22,12 @@ from gtn_train.training import (
         ({"learning_rate": "1"}, TypeError, "learning_rate must be a number, got str '1'"),
         ({"weight_decay": -1}, ValueError, "weight_decay must be >= 0, got -1"),
         ({"learning_rate_decay": 1.5}, ValueError, r"learning_rate_decay must be in \(0, 1\]"),
+        ({"schedule": "cosine"}, ValueError, "schedule must be one of 'exponential', 'linear'"),
+        (
+            {"schedule": "linear", "learning_rate_decay": 0.5},
+            ValueError,
+            "learning_rate_decay must be 1 with schedule 'linear', got 0.5",
+        ),
         ({"patience": 0}, ValueError, "patience must be >= 1"),
         ({"seed": -1}, ValueError, "seed must be >= 0"),
         ({"precision": "8"}, ValueError, "precision must be one of '32-true', 'bf16-mixed'"),
@@ -34,6 +40,19 @@ from gtn_train.training import (
 def test_options_are_checked_by_name(changes, error, message):
     with pytest.raises(error, match=message):
         options(**changes)
+
+
+def test_the_learning_rate_of_an_epoch():
+    falling = options(max_epochs=4, learning_rate=1.0, schedule="linear")
+    assert [falling.rate(epoch) for epoch in (1, 2, 3, 4)] == [1, 0.75, 0.5, 0.25]
+    decaying = options(max_epochs=4, learning_rate=1.0, learning_rate_decay=0.5)
+    assert [decaying.rate(epoch) for epoch in (1, 2, 3, 4)] == [1, 0.5, 0.25, 0.125]
+
+
+def test_options_of_earlier_versions_are_theirs():
+    assert "schedule" not in options().config()
+    assert options(schedule="linear").config()["schedule"] == "linear"
+    assert options(schedule="linear").deciding()["schedule"] == "linear"
 
 
 def test_metrics_are_checked():

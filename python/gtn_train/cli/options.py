@@ -25,7 +25,7 @@ from ..run.paper import as_in_paper
 from ..run.presets import GENERATOR_KINDS, PRESETS, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
 from ..training.processes import processes_here
-from ..training.training_options import ACCELERATORS, PRECISIONS
+from ..training.training_options import ACCELERATORS, PRECISIONS, SCHEDULES
 
 __all__ = ["options_of", "settings_of"]
 
@@ -204,6 +204,11 @@ _GENERATOR = [
         help="Factor on the generator's learning rate after each epoch.",
     ),
     _option(
+        "--schedule",
+        type=click.Choice(SCHEDULES),
+        help="Decay of the generator's learning rate: by a factor, or evenly to 0.",
+    ),
+    _option(
         "--patience",
         type=Integer(min=0),
         metavar="N",
@@ -355,7 +360,11 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
         changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)
     changes["pairs"] = replace(pairs, **asked(*_OF_PAIRS))
-    training = asked("batch_size", "learning_rate", "learning_rate_decay")
+    training = asked("batch_size", "learning_rate", "learning_rate_decay", "schedule")
+    if training.get("schedule") == "linear":
+        training.setdefault("learning_rate_decay", 1.0)
+    elif "learning_rate_decay" in training:
+        training["schedule"] = "exponential"
     if changes.get("generator", start.generator) == "flow" != start.generator:
         training["patience"] = None  # its first samples are nearly Gaussian, and pass for good
     if given.get("patience") is not None:

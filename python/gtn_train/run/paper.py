@@ -62,6 +62,7 @@ def as_in_paper(name: str, start: Preset | None = None) -> Preset:
             batch_size=row.batch_size,
             learning_rate=row.learning_rate,
             learning_rate_decay=1.0,
+            schedule="exponential",
             max_epochs=_MOST_EPOCHS,
             patience=300 if by_score else 3,
         ),

@@ -23,7 +23,9 @@ __all__ = ["TrainingSpec", "Verdict", "verdict"]
 
 _MOST_REASONS = 12  # in one message
 
-_OF_GENERATOR = frozenset(["batch_size", "learning_rate", "learning_rate_decay", "patience"])
+_OF_GENERATOR = frozenset(
+    ["batch_size", "learning_rate", "learning_rate_decay", "schedule", "patience"]
+)
 _OPTIONS = _OF_GENERATOR | {
     *("set", "n", "key", "seed", "latent_dim", "labeling", "clusters", "order", "cone", "center"),
     *("standardize", "by_class", "every", "layers", "width", "stop_by", "precision"),

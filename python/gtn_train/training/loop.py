@@ -321,7 +321,7 @@ class _Run:
     def train_epoch(self, epoch: int, bar: Any) -> dict[str, float]:
         options, batches, processes = self.options, self.job.batches, self.fabric.world_size
         for group in self.optimizer.param_groups:
-            group["lr"] = options.learning_rate * options.learning_rate_decay ** (epoch - 1)
+            group["lr"] = options.rate(epoch)
         order = torch.randperm(batches.n, generator=_generator(options.seed, "order", epoch))
         noise = _generator(options.seed, "noise", epoch)
         self.model.train()

@@ -14,9 +14,10 @@ from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..files import is_number
 
-__all__ = ["ACCELERATORS", "PRECISIONS", "Metric", "TrainingOptions", "TrainingResult"]
+__all__ = ["ACCELERATORS", "PRECISIONS", "SCHEDULES", "Metric", "TrainingOptions", "TrainingResult"]
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+SCHEDULES = ("exponential", "linear")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 # Options that set where and how fast a run computes. A run may be resumed with other values: the
@@ -54,6 +55,9 @@ class TrainingOptions:
         bits.
     checkpoint_every_epochs : int
         Epochs between checkpoints. A resumed run repeats the epochs after the last one.
+    schedule : {"exponential", "linear"}
+        "linear": the learning rate falls by the same amount after each epoch, and would be 0 after
+        the last; it needs a decay of 1.
 
     Raises
     ------
@@ -78,6 +82,7 @@ class TrainingOptions:
     devices: int = 1
     threads: int | None = None
     checkpoint_every_epochs: int = 1
+    schedule: str = "exponential"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_epochs", "devices", "checkpoint_every_epochs"):
@@ -94,18 +99,44 @@ class TrainingOptions:
             raise ArgumentError(
                 "learning_rate_decay", "must be in (0, 1]", repr(self.learning_rate_decay)
             )
-        for name, known in (("precision", PRECISIONS), ("accelerator", ACCELERATORS)):
+        for name, known in (
+            ("precision", PRECISIONS),
+            ("accelerator", ACCELERATORS),
+            ("schedule", SCHEDULES),
+        ):
             if getattr(self, name) not in known:
                 listed = ", ".join(repr(value) for value in known)
                 raise ArgumentError(name, f"must be one of {listed}", repr(getattr(self, name)))
 
+        if self.schedule == "linear" and self.learning_rate_decay != 1:
+            raise ArgumentError(
+                "learning_rate_decay",
+                "must be 1 with {schedule} 'linear'",
+                repr(self.learning_rate_decay),
+            )
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, from 1.
+
+        Examples
+        --------
+        >>> TrainingOptions(128, 1e-3, max_epochs=4, schedule="linear").rate(4)
+        0.00025
+        """
+        if self.schedule == "linear":
+            return self.learning_rate * (1 - (epoch - 1) / self.max_epochs)
+        return self.learning_rate * self.learning_rate_decay ** (epoch - 1)
+
     def config(self) -> dict[str, Any]:
-        """All options, in JSON types."""
-        return asdict(self)
+        """All options, in JSON types; runs of versions without a schedule stay valid."""
+        found = asdict(self)
+        if self.schedule == "exponential":
+            del found["schedule"]
+        return found
 
     def deciding(self) -> dict[str, Any]:
         """Options that decide the result: all except those of place and speed."""
-        return {name: value for name, value in asdict(self).items() if name not in COMPUTING}
+        return {name: value for name, value in self.config().items() if name not in COMPUTING}
 
 
 def _number(value: Any, name: str) -> float:
