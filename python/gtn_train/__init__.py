@@ -15,7 +15,15 @@ from gtn_label.lazy import lazy_names
 if TYPE_CHECKING:
     from .data import open_images
     from .models.registry import make_model
-    from .pairs import Algorithm1, Clusters, FixedPairs, FreshPairs, Quantile
+    from .pairs import (
+        Algorithm1,
+        Clusters,
+        DriftingPairs,
+        FixedPairs,
+        FreshPairs,
+        Optimal,
+        Quantile,
+    )
     from .run.finished_run import FinishedRun
     from .run.store import RunFolder
     from .sampling.sample import sample_images, sample_latents
