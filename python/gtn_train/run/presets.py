@@ -315,7 +315,8 @@ _FEW_DIMENSIONS = PairOptions(order="norm_desc", cone=8, standardize=True)
 # equal steps by far.
 _MANY_DIMENSIONS = PairOptions(order="norm_desc", cone=4, standardize=True)
 # Measured at 24 and 32 dimensions (docs/reproduction.md): labels that follow the generator, and a
-# network whose LeakyReLU bends more than the paper's. Labels are noisy: the learning rate falls to 0.
+# network whose LeakyReLU bends more than the paper's. Labels are noisy, so the learning rate falls
+# to 0.
 _FOLLOWING = PairOptions(
     labeling="drift", every=3, tolerance=1e-2, transport_batch=1000, standardize=True
 )
