@@ -277,26 +277,28 @@ void Auction::phase(int64_t limit, FunctionRef<void(int64_t)> on_round) {
   }
 }
 
-std::vector<Auction::Favourite> Auction::favourites() {
+std::vector<Auction::Choice> Auction::choices_of_all() {
   std::vector<int32_t> all(holds_.size());
   std::iota(all.begin(), all.end(), 0);
   std::vector<Choice> choices;
   choose(all, false, choices);
-  std::vector<Favourite> favourites(all.size());
-  for (size_t i = 0; i < all.size(); ++i) favourites[i] = {choices[i].id, choices[i].best};
+  return choices;
+}
+
+std::vector<Auction::Favourite> Auction::favourites() {
+  const std::vector<Choice> choices = choices_of_all();
+  std::vector<Favourite> favourites(choices.size());
+  for (size_t i = 0; i < choices.size(); ++i) favourites[i] = {choices[i].id, choices[i].best};
   return favourites;
 }
 
 // The duality gap: how much more the sources could have at these prices, in all.
 void Auction::measure() {
   PhaseTimer timer(stats_.seconds.measure);
-  std::vector<int32_t> all(holds_.size());
-  std::iota(all.begin(), all.end(), 0);
-  std::vector<Choice> choices;
-  choose(all, false, choices);
+  const std::vector<Choice> choices = choices_of_all();
   primal_ = 0.0;
   gap_ = spares_.gap();
-  for (const int32_t i : all) {
+  for (int32_t i = 0; i < std::ssize(holds_); ++i) {
     const int64_t score = exact_score(i, holds_[i]);
     primal_ += static_cast<double>(score - prices_.at_start(holds_[i]));
     gap_ += static_cast<double>(choices[i].best - (score - prices_.of(holds_[i])));

@@ -92,6 +92,7 @@ class Auction {
   void add_likely(std::vector<int32_t>& again);
   void look_at(std::span<const int32_t> sources, bool second_too, std::vector<Choice>& choices,
                std::vector<uint8_t>& sure);
+  std::vector<Choice> choices_of_all();  // the best alone
   void rescan(std::span<const int32_t> sources, PricedSearch& search);
   int64_t exact_score(int32_t source, LatentId id) const;
   void drop_unhappy();

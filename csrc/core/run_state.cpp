@@ -6,16 +6,9 @@
 namespace gtn {
 namespace {
 
-void copy_counts(const AuctionStats& from, OptimalState& to) {
-  to.phases = from.phases;
-  to.rounds = from.rounds;
-  to.bids = from.bids;
-  to.scans = from.scans;
-  to.full_scans = from.full_scans;
-  to.batches = from.batches;
-}
-
-void copy_counts(const OptimalState& from, AuctionStats& to) {
+// Of AuctionStats and OptimalState, from the one to the other.
+template <class From, class To>
+void copy_counts(const From& from, To& to) {
   to.phases = from.phases;
   to.rounds = from.rounds;
   to.bids = from.bids;

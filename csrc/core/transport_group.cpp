@@ -136,12 +136,14 @@ TransportRows::TransportRows(const Rows& all_latents, const Rows& all_sources, b
 
 TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group,
                                Parallel& parallel)
-    : scorer(with_length(rows.latents, Longest(rows.xx, group.latents).length),
-             with_length(rows.sources, Longest(rows.yy, group.sources).length), rows.kernels),
+    : x(rows.xx, group.latents),
+      y(rows.yy, group.sources),
+      scorer(with_length(rows.latents, x.length), with_length(rows.sources, y.length),
+             rows.kernels),
       norms(roots(rows.xx, group.latents)),
       distinct(distinct_of(group, scorer, norms, parallel)),
       firsts(first_costs(rows, group, scorer, distinct)),
-      grid(largest(rows, group), std::ssize(group.latents)) {
+      grid(std::max(x.norm * y.norm, 2.0 * largest_of(firsts)), std::ssize(group.latents)) {
   const int64_t n = std::ssize(group.sources), m = std::ssize(group.latents);
   for (const double price : firsts) first_prices.push_back(grid.of(price));
   const int64_t least = *std::min_element(first_prices.begin(), first_prices.end());
@@ -171,11 +173,9 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
   cost = kLikelyCost * scale;
   moment = scale + static_cast<double>(n) * static_cast<double>(least);
   // Of each score and each price: half a step of the grid, and the rounding of a dot product.
-  const double longest =
-      Longest(rows.xx, group.latents).norm * Longest(rows.yy, group.sources).norm;
   rounding = 2.0 * static_cast<double>(n) *
              (std::ldexp(1.0, -grid.exponent()) +
-              rounding_slack(rows.latents.dim) * (longest + largest_of(firsts)));
+              rounding_slack(rows.latents.dim) * (x.norm * y.norm + largest_of(firsts)));
 }
 
 void TransportGroup::set_first_prices(std::vector<int64_t> prices) {
@@ -183,11 +183,6 @@ void TransportGroup::set_first_prices(std::vector<int64_t> prices) {
     moment += static_cast<double>(first_prices[id] - prices[id]) * distinct.members(id);
   }
   first_prices = std::move(prices);
-}
-
-double TransportGroup::largest(const TransportRows& rows, const GroupRows& group) const {
-  return std::max(Longest(rows.xx, group.latents).norm * Longest(rows.yy, group.sources).norm,
-                  2.0 * largest_of(firsts));
 }
 
 }  // namespace gtn

@@ -46,6 +46,7 @@ struct TransportGroup {
   // For a group in which every latent is taken.
   void set_first_prices(std::vector<int64_t> prices);
 
+  Longest x, y;               // of latents less the mean, of sources
   Scorer scorer;              // with lengths for both sides
   std::vector<double> norms;  // of latents less the mean, by row; 0 outside the group
   DistinctLatents distinct;
@@ -60,10 +61,6 @@ struct TransportGroup {
   int64_t cut_phases = 6;
   // By which the gap may be wrong, as scores are rounded.
   double rounding = 0.0;
-
- private:
-  // What a bound of all scores is made of.
-  double largest(const TransportRows& rows, const GroupRows& group) const;
 };
 
 }  // namespace gtn

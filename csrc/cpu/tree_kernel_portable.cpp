@@ -25,8 +25,9 @@ uint32_t near_boxes(const float* boxes, const float* point, int64_t dim, float l
   return near;
 }
 
-int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t live, float least,
-                  float* products, int32_t* places) {
+template <bool Priced>
+int32_t hits_of(const float* offsets, const float* prices, const float* point, int64_t dim,
+                int32_t live, float least, float* products, int32_t* places) {
   constexpr int kLanes = 16;
   int32_t hits = 0;
   for (int32_t base = 0; base < live; base += kLanes) {
@@ -36,12 +37,19 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
       for (int lane = 0; lane < kLanes; ++lane) sum[lane] += w[lane] * point[k];
     }
     for (int lane = 0; lane < kLanes; ++lane) {
+      float value = sum[lane];
+      if constexpr (Priced) value -= prices[base + lane];
       products[hits] = sum[lane];
       places[hits] = base + lane;
-      hits += sum[lane] >= least && base + lane < live;
+      hits += value >= least && base + lane < live;
     }
   }
   return hits;
+}
+
+int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t live, float least,
+                  float* products, int32_t* places) {
+  return hits_of<false>(offsets, nullptr, point, dim, live, least, products, places);
 }
 
 uint32_t far_boxes(const float* boxes, const float* prices, const float* point, int64_t dim,
@@ -62,21 +70,7 @@ uint32_t far_boxes(const float* boxes, const float* prices, const float* point, 
 
 int32_t priced_hits(const float* offsets, const float* prices, const float* point, int64_t dim,
                     int32_t live, float least, float* products, int32_t* places) {
-  constexpr int kLanes = 16;
-  int32_t hits = 0;
-  for (int32_t base = 0; base < live; base += kLanes) {
-    float sum[kLanes] = {};
-    for (int64_t k = 0; k < dim; ++k) {
-      const float* w = offsets + k * kLeafLatents + base;
-      for (int lane = 0; lane < kLanes; ++lane) sum[lane] += w[lane] * point[k];
-    }
-    for (int lane = 0; lane < kLanes; ++lane) {
-      products[hits] = sum[lane];
-      places[hits] = base + lane;
-      hits += sum[lane] - prices[base + lane] >= least && base + lane < live;
-    }
-  }
-  return hits;
+  return hits_of<true>(offsets, prices, point, dim, live, least, products, places);
 }
 
 }  // namespace
