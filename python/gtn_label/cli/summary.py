@@ -65,34 +65,30 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> list[s
 
     sample = figures["learnability_sample"]
     shown_out = "standard output" if figures["out"] == "-" else figures["out"]
+    optimal, rate = "optimal" in figures, figures["pairs_a_second"]
+    last = f"{number('last_decile_cosine')} (mean of the last 10% visited)"
     rows = [
         ("n", f"{figures['n']:,}"),
-        ("latents", f"{figures['latents']:,}"),
+        *([("latents", f"{figures['latents']:,}")] if figures["latents"] != figures["n"] else []),
         ("dim", f"{figures['dim']:,}"),
         ("backend", _engine(figures)),
         ("time", format_seconds(figures["seconds"])),
-        ("pairs a second", f"{figures['pairs_a_second'] or 0:,.0f}"),
+        *([("pairs a second", f"{rate:,.0f}")] if rate is not None else []),
         ("mean cosine", number("mean_cosine")),
-        ("last decile", f"{number('last_decile_cosine')} (mean of the last 10% visited)"),
+        *([("last decile", last)] if not optimal else []),  # all sources choose together
         ("norm correlation", f"{number('norm_correlation')} (rank, source and label norms)"),
         ("learnability", f"{number('learnability')} (10-NN R2 of labels, {sample:,} rows)"),
         *_loss(figures["approx"]),
         *_transport(figures),
         ("pairs", f"{shown_out} ({format_bytes(figures['out_bytes'])})"),
     ]
-    if "optimal" in figures:
-        del rows[7]  # no source is visited last
-    if figures["pairs_a_second"] is None:
-        del rows[5]
-    if figures["latents"] == figures["n"]:
-        del rows[1]
     if figures["plot"] is not None:
         rows.append(("plot", figures["plot"]))
     if checkpoint is not None:
         resumed = ""
         if figures["resumed_at"]:
             place = f"at {figures['resumed_at']:,}"
-            if "optimal" in figures:
+            if optimal:
                 place = f"after {figures['resumed_at']:,} rounds"
             resumed = f"continued {place}, "
         state = "removed" if figures["checkpoint_removed"] else "was not needed"
