@@ -1,6 +1,6 @@
-"""What a checkpoint holds: the decided prefix of Algorithm 1, or the state of an auction.
+"""Hold the arrays of a checkpoint: the decided prefix of Algorithm 1, or the state of an auction.
 
-checkpoint.py writes, signs and compares the file; here are its arrays.
+checkpoint.py writes, signs and compares the file.
 """
 
 from __future__ import annotations
