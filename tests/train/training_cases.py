@@ -47,16 +47,22 @@ def wiggle(model):
     return float(np.sin(1000 * total))
 
 
+def wiggling(pause):
+    """The metric of `wiggle`, after a pause in which a test can kill the run."""
+
+    def metric(model):
+        time.sleep(pause)
+        return wiggle(model)
+
+    return Metric("wiggle", metric, larger_is_better=True)
+
+
 def generator(seed=1, **changes):
     return make_model("generator", {"dim": 3, "layers": 3, "width": 8, **changes}, seed)
 
 
 def run_generator(folder, *, resume=False, pause=0.0, **changes):
     """Batch normalisation, fresh pairs that last two epochs, a metric, decaying learning rate."""
-
-    def metric(model):
-        time.sleep(pause)
-        return wiggle(model)
 
     model = generator()
     asked = options(learning_rate_decay=0.9, weight_decay=1e-3, **{"max_epochs": 12, **changes})
@@ -66,7 +72,7 @@ def run_generator(folder, *, resume=False, pause=0.0, **changes):
             pairs,
             RunFolder(folder),
             asked,
-            metric=Metric("wiggle", metric, larger_is_better=True),
+            metric=wiggling(pause),
             resume=resume,
         )
     return model, result
@@ -74,10 +80,6 @@ def run_generator(folder, *, resume=False, pause=0.0, **changes):
 
 def run_drifting(folder, *, resume=False, pause=0.0, **changes):
     """Labels that follow the generator, in rounds of two epochs, and batch normalisation."""
-
-    def metric(model):
-        time.sleep(pause)
-        return wiggle(model)
 
     model = generator()
     asked = options(learning_rate_decay=0.9, **{"max_epochs": 12, **changes})
@@ -87,7 +89,7 @@ def run_drifting(folder, *, resume=False, pause=0.0, **changes):
             pairs,
             RunFolder(folder),
             asked,
-            metric=Metric("wiggle", metric, larger_is_better=True),
+            metric=wiggling(pause),
             resume=resume,
         )
     return model, result
@@ -95,10 +97,6 @@ def run_drifting(folder, *, resume=False, pause=0.0, **changes):
 
 def run_flow(folder, *, resume=False, pause=0.0, **changes):
     """A time for each row, on fixed pairs with validation."""
-
-    def metric(model):
-        time.sleep(pause)
-        return wiggle(model)
 
     model = make_model("flow", {"dim": 3, "layers": 3, "width": 8}, 1)
     training, validation = pairs(60).split(0.2, 1)
@@ -108,7 +106,7 @@ def run_flow(folder, *, resume=False, pause=0.0, **changes):
         RunFolder(folder),
         options(**{"max_epochs": 12, **changes}),
         validation=validation,
-        metric=Metric("wiggle", metric, larger_is_better=True),
+        metric=wiggling(pause),
         resume=resume,
     )
     return model, result
@@ -117,10 +115,6 @@ def run_flow(folder, *, resume=False, pause=0.0, **changes):
 def run_vae(folder, *, resume=False, pause=0.0, **changes):
     """Noise, batch normalisation, checkpoints every other epoch."""
 
-    def metric(model):
-        time.sleep(pause)
-        return wiggle(model)
-
     model = make_model("vae", {"image_shape": [1, 32, 32], "latent_dim": 2}, 1)
     result = train_autoencoder(
         model,
@@ -128,7 +122,7 @@ def run_vae(folder, *, resume=False, pause=0.0, **changes):
         RunFolder(folder),
         options(checkpoint_every_epochs=2, **{"max_epochs": 7, **changes}),
         validation=images(9, seed=7),
-        metric=Metric("wiggle", metric, larger_is_better=True),
+        metric=wiggling(pause),
         resume=resume,
     )
     return model, result

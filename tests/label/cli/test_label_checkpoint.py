@@ -325,6 +325,23 @@ def wait_for(path: Path, process: Any) -> None:
         time.sleep(0.01)
 
 
+def killed_at(delays: list[float], folder: Path, *arguments: object) -> int:
+    """Kill a run again and again, each time so long after a save; return how many were alive."""
+    kills = 0
+    for delay in delays:
+        process = start(*arguments, "-o", "pairs.npz", *SLOW, "--checkpoint-every", 0, cwd=folder)
+        try:
+            wait_for(folder / "run.ckpt", process)
+            time.sleep(delay)
+        finally:
+            process.kill()
+            process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        if (folder / "pairs.npz").exists():
+            break
+    return kills
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_signals_stop_an_auction(tmp_path: Path, name: str, code: int) -> None:
     np.save(tmp_path / "latents.npy", gaussian(60_000, 48))
@@ -356,20 +373,7 @@ def test_an_auction_is_killed_again_and_again(tmp_path: Path, share: float) -> N
     arguments = ("latents.npy", "--sources", "sources.npy", "--optimal", "--tolerance", 0)
     whole = gtn_label(*arguments, "-o", "whole.npz", "--json", cwd=tmp_path)
     rng = np.random.Generator(np.random.Philox(12))
-    kills = 0
-    for delay in rng.uniform(0.0, 0.3, 4).tolist():
-        process = start(
-            *(*arguments, "-o", "pairs.npz", *SLOW, "--checkpoint-every", 0), cwd=tmp_path
-        )
-        try:
-            wait_for(tmp_path / "run.ckpt", process)
-            time.sleep(delay)
-        finally:
-            process.kill()
-            process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-        if (tmp_path / "pairs.npz").exists():
-            break
+    kills = killed_at(rng.uniform(0.0, 0.3, 4).tolist(), tmp_path, *arguments)
     assert kills > 0
     last = tmp_path / "run.ckpt"
     rounds = int(checkpoint.read_npz(last)[0]["auction"][2]) if last.exists() else 0
@@ -439,20 +443,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     np.save(tmp_path / "latents.npy", gaussian(12_000, 32))
     assert gtn_label("latents.npy", "-q", "-o", "whole.npz", cwd=tmp_path).returncode == 0
     rng = np.random.Generator(np.random.Philox(11))
-    kills = 0
-    for delay in rng.uniform(0.0, 0.3, 4).tolist():
-        process = start(
-            *("latents.npy", "-o", "pairs.npz", *SLOW, "--checkpoint-every", 0), cwd=tmp_path
-        )
-        try:
-            wait_for(tmp_path / "run.ckpt", process)
-            time.sleep(delay)
-        finally:
-            process.kill()
-            process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-        if (tmp_path / "pairs.npz").exists():
-            break
+    kills = killed_at(rng.uniform(0.0, 0.3, 4).tolist(), tmp_path, "latents.npy")
     ended = gtn_label("latents.npy", "-q", "-o", "pairs.npz", *SLOW, cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert kills > 0
