@@ -318,6 +318,9 @@ class Auction:
         return loser
 
     def drop_unhappy(self) -> None:
+        for k, members in enumerate(self.slots):
+            for slot in members:
+                slot[0] = int(self.price[k])
         best = (self.scores - self.price).max(axis=1)
         for i in np.flatnonzero(self.holds >= 0):
             k = self.holds[i]

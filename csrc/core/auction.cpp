@@ -179,6 +179,9 @@ void Auction::choose(std::span<const int32_t> sources, bool second_too,
 
 // Sources that would gain more than epsilon by another latent give theirs up.
 void Auction::drop_unhappy() {
+  // Who is content with the least price of equal latents has to be so when that has risen to the
+  // price of the own one.
+  prices_.level_members();
   std::vector<int32_t> placed;
   waiting_.clear();
   for (int32_t i = 0; i < std::ssize(holds_); ++i) {

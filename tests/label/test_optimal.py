@@ -170,6 +170,17 @@ def test_equal_latents(value, share):
         assert not found.cosine.any()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_optimum_of_equal_latents_is_proved(seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(90, 8)).astype(np.float32)
+    latents = rows[rng.integers(90, size=450)]
+    sources = rng.normal(size=(450, 8)).astype(np.float32)
+    m = match_optimal(latents, sources, tolerance=0)
+    assert m.gap <= 1e-10
+    assert m.cost == pytest.approx(best_cost(latents, sources), rel=1e-12)
+
+
 def test_zero_rows_are_rows_like_others():
     rng = np.random.default_rng(7)
     latents, sources = rng.normal(size=(30, 3)), rng.normal(size=(30, 3))
