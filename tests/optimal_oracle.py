@@ -122,8 +122,9 @@ def integers(sides: Sides) -> Integers:
     start = on_grid(firsts, q)
     least = int(start.min())
     spread = wide = sides.spread
-    if n < m:  # prices go as far as first prices are apart
-        ranked = firsts[ranks_of(x)]
+    if n < m:  # prices go as far as latents differ for the mean source
+        dear = firsts - oracle.dots(x, oracle.pad(sides.source_mean[None, :]))
+        ranked = dear[ranks_of(x)]
         middle = block_sum(ranked) / m
         wide = max(wide, block_sum(np.abs(ranked - middle)) / m)
     epsilon = max(1, math.floor(math.ldexp(wide / sides.latents.shape[1], q))) * factor

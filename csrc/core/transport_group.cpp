@@ -73,6 +73,22 @@ std::vector<double> first_costs(const TransportRows& rows, const GroupRows& grou
   return costs;
 }
 
+// What a latent costs before any bid, less its score for the mean source.
+std::vector<double> costs_for_mean_source(const TransportRows& rows, const Scorer& scorer,
+                                          const DistinctLatents& distinct,
+                                          const std::vector<double>& firsts) {
+  Rows mean = rows.sources;
+  mean.data = rows.source_mean.data();
+  mean.dtype = DType::f64;
+  mean.count = 1;
+  const Scorer with_mean(scorer.latents(), mean, rows.kernels);
+  std::vector<double> costs(firsts.size());
+  for (LatentId id = 0; id < distinct.count(); ++id) {
+    costs[id] = firsts[id] - with_mean.score(distinct.row(id), 1.0, 0);
+  }
+  return costs;
+}
+
 double largest_of(const std::vector<double>& values) {
   double largest = 0.0;
   for (const double v : values) largest = std::max(largest, std::fabs(v));
@@ -155,12 +171,12 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
       std::sqrt(block_sum(n, [&](int64_t i) { return rows.yy_centred[group.sources[i]]; }) /
                 static_cast<double>(n));
   const auto on_grid = [&](double v) { return std::ldexp(v, grid.exponent()); };
-  // Where latents are left over, prices go as far as first prices are apart.
+  // Where latents are left over, prices go as far as latents differ for the mean source.
   double wide = spread;
   if (n < m) {
-    const double middle =
-        block_sum(m, [&](int64_t j) { return firsts[j]; }) / static_cast<double>(m);
-    wide = std::max(wide, block_sum(m, [&](int64_t j) { return std::fabs(firsts[j] - middle); }) /
+    const std::vector<double> dear = costs_for_mean_source(rows, scorer, distinct, firsts);
+    const double middle = block_sum(m, [&](int64_t j) { return dear[j]; }) / static_cast<double>(m);
+    wide = std::max(wide, block_sum(m, [&](int64_t j) { return std::fabs(dear[j] - middle); }) /
                               static_cast<double>(m));
   }
   const double first = std::floor(on_grid(wide / static_cast<double>(rows.latents.dim)));

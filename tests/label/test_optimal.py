@@ -127,6 +127,7 @@ PRICE_WARS = {
         1e6 + rng.normal(size=(60, 4)),
         rng.normal(size=(40, 4)),
     ),
+    "far sources, fewer": lambda rng: (rng.normal(size=(60, 4)), 1e6 + rng.normal(size=(40, 4))),
     "both far": lambda rng: (1e6 + rng.normal(size=(60, 4)), 1e6 + rng.normal(size=(60, 4))),
     "long latents, fewer sources": lambda rng: (
         1e15 * rng.normal(size=(50, 4)),
