@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
 
 _DEPTH = 64  # latents that a source's list holds
-_DEPTH_IN_FEW = 32  # in few dimensions, where a tree makes short lists cheap
-_FEW_DIMS = 16
+_DEPTHS_IN_FEW = {8: 16, 16: 32}  # in so many dimensions at most: a tree makes short lists cheap
+_TREE_DIMS = max(_DEPTHS_IN_FEW)
 _LEAST_DEPTH = 8
 _BYTES_A_LISTED = 12
 _AT_ONCE = 4096  # sources searched at a time
@@ -301,13 +301,13 @@ def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 def _depth(memory: int, n: int, m: int, dim: int, saves: bool) -> int:
     """Return the length of the lists that a budget (0: none) has room for; it changes no result."""
-    most = _DEPTH_IN_FEW if dim <= _FEW_DIMS else _DEPTH
+    most = next((depth for few, depth in _DEPTHS_IN_FEW.items() if dim <= few), _DEPTH)
     if memory == 0:
         return most
     # Prices, owners, norms and ranks; codes, or a tree, of float32 at most; the state in a save.
     fixed = 100 * m + 80 * n + (4 * dim + 30) * m + (40 * (n + m) if saves else 0)
-    if dim <= _FEW_DIMS:  # first prices of a sample
-        fixed += 8 * dim * m
+    if dim <= _TREE_DIMS:  # first prices of a sample, and what lies below prices in a tree
+        fixed += 8 * dim * m + 10 * m + (dim + 4) ** 2 * m // 7
     listed = _BYTES_A_LISTED * n + _BYTES_FOUND * min(n, _AT_ONCE)
     depth = (memory - fixed) // listed
     if depth < _LEAST_DEPTH:

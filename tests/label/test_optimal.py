@@ -321,7 +321,7 @@ def test_other_backends_are_refused(backend):
 
 def test_little_memory_makes_lists_short():
     rng = np.random.default_rng(16)
-    latents, sources = rng.normal(size=(900, 6)), rng.normal(size=(700, 6))
+    latents, sources = rng.normal(size=(900, 12)), rng.normal(size=(700, 12))
     found = match_optimal(latents, sources, threads=1)
     depths = [found.stats["depth"]]
     for memory in (3_000_000, 2_000_000, 1_300_000):
