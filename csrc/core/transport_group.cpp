@@ -5,6 +5,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "core/exact_sum.hpp"
 #include "core/norms.hpp"
 #include "core/order.hpp"
 
@@ -195,9 +196,11 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
 }
 
 void TransportGroup::set_first_prices(std::vector<int64_t> prices) {
+  ExactSum fall;
   for (LatentId id = 0; id < distinct.count(); ++id) {
-    moment += static_cast<double>(first_prices[id] - prices[id]) * distinct.members(id);
+    fall.add(first_prices[id] - prices[id], distinct.members(id));
   }
+  moment += fall.rounded();
   first_prices = std::move(prices);
 }
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["CONTRACT", "Checkpoint", "fingerprint"]
 
 CONTRACT = 1  # version of the numeric contract: a prefix decided under another one is no prefix
-SCHEDULE = 1  # version of the contract of optimal transport (docs/optimal.md)
+SCHEDULE = 2  # version of the contract of optimal transport (docs/optimal.md)
 FORMAT = "gtn-label checkpoint"
 EVERY = 30.0  # seconds between two saves
 _TAIL_BYTES = 1 << 16  # the end of a file, which holds the meta and the zip directory
