@@ -23,7 +23,7 @@ from .arrays.row_blocks import RowsLike
 from .arrays.sources import check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
 from .backend.names import resolve
-from .certificate import certify
+from .certificate import Center, certify
 from .checks import as_number
 from .errors import ArgumentError, too_many_sources
 from .match_options import DEFAULT_TOLERANCE, MatchOptions
@@ -216,8 +216,10 @@ def _run(
             state=state,
             poll=in_turn(check, save, bar),
         )
+        around = Center.of(latent_rows.rows, options.center)
+        gap = found["gap"] + found["rounding"] + around.gap(latent_rows.rows, n)
         transport = certify(
-            latent_rows.rows, source_rows.rows, assignment, prices, found, options.center, labels
+            latent_rows.rows, source_rows.rows, assignment, prices, gap, around, labels
         )
         if check is not None:
             check()
