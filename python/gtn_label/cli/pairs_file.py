@@ -107,7 +107,7 @@ class PairsFile(Run):
             if name != "seconds" and value != ""
         ]
         if pairs.gap is not None:
-            rows[-1:-1] = certificate_rows(found["optimal"])
+            rows[-1:-1] = certificate_rows(found["optimal"], of_run=False)
         return table(rows)
 
     def _apply(self) -> list[str]:
