@@ -232,13 +232,14 @@ class PhaseProgress(Progress):
         if group < groups or (groups > 1 and self._last is None):
             return self._left_of_groups(now)
         if self._last is not None:
-            phase_left = max(self._last * self._SHARE - spent, self._LONGER * spent)
+            whole = self._last * self._SHARE
+            phase_left = max(whole - spent, self._LONGER * spent)
         elif phase == 1 and sampled == 0 and done > 0:
-            phase_left = spent * (self._total - done) / done
+            whole = spent * self._total / done
+            phase_left = whole - spent
         else:
             return None
-        later = sum(self._SHARE**at for at in range(1, phases - phase + 1))
-        return phase_left + (spent + phase_left) * later
+        return phase_left + whole * sum(self._SHARE**at for at in range(1, phases - phase + 1))
 
     def _left_of_groups(self, now: float) -> float | None:
         """Estimate from the groups that are solved."""
