@@ -396,7 +396,7 @@ class Checkpoint:
         return self._content.described(self.done)
 
     @property
-    def decided(self) -> bool:
+    def has_decisions(self) -> bool:
         """True if some source has a latent."""
         return self._content.decided(self.done)
 
