@@ -23,7 +23,7 @@ from .arrays.row_blocks import RowsLike
 from .arrays.sources import check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
 from .backend.names import resolve
-from .certificate import certify
+from .certificate import Center, certify
 from .checks import as_number
 from .errors import ArgumentError, too_many_sources
 from .match_options import DEFAULT_TOLERANCE, MatchOptions
@@ -74,9 +74,10 @@ def match_optimal(
     seed : int or numpy.random.Generator
         As in `match`.
     tolerance : float
-        Relative gap at which the run may stop: `gap` of the result is at most this. 0 asks for the
-        optimum: then the gap is 0, up to the rounding of float64. Where the least cost is within
-        rounding of 0 the run ends with the optimum, and `gap` is 1.
+        Relative gap at which the run may stop: `gap` of the result is at most this, but for the
+        bound of the rounding that `gap` contains. Where rounding alone keeps `gap` above the
+        tolerance, as with 0, the run ends with an optimum on the grid of its scores, and `gap` is
+        that bound, some 1e-12. Where the least cost is within rounding of 0 but not 0, `gap` is 1.
     center : bool
         Subtract the latents' column mean before distances are taken. With n = m this changes
         `cost`, but no pair, up to rounding.
@@ -88,7 +89,8 @@ def match_optimal(
         As in `match`.
     progress
         As in `match`; `done` counts the sources that hold a latent, and falls when a phase begins.
-        The bar shows the phase, about how many there will be, and the gap once one is measured.
+        The bar shows the phase, about how many there will be, and the gap once one is measured;
+        before the first phase, the phases of a sample that makes first prices.
     memory : int or str, optional
         As in `match`. Little memory makes the lists of the sources shorter and the run longer.
     checkpoint : path, optional
@@ -216,8 +218,10 @@ def _run(
             state=state,
             poll=in_turn(check, save, bar),
         )
+        around = Center.of(latent_rows.rows, options.center)
+        gap = found["gap"] + found["rounding"] + around.gap(latent_rows.rows, n)
         transport = certify(
-            latent_rows.rows, source_rows.rows, assignment, prices, found, options.center, labels
+            latent_rows.rows, source_rows.rows, assignment, prices, gap, around, labels
         )
         if check is not None:
             check()

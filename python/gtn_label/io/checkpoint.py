@@ -396,6 +396,11 @@ class Checkpoint:
         return self._content.described(self.done)
 
     @property
+    def has_decisions(self) -> bool:
+        """True if some source has a latent."""
+        return self._content.decided(self.done)
+
+    @property
     def removed(self) -> bool:
         """True if this run has deleted its file, since all that needed it is done."""
         return self._removed and self._is_none()
