@@ -22,6 +22,7 @@ from gtn_train.training.loop import Diverged
 RUNS = {
     "generator": cases.run_generator,
     "drifting": cases.run_drifting,
+    "average": cases.run_average,
     "flow": cases.run_flow,
     "vae": cases.run_vae,
 }

@@ -95,6 +95,27 @@ def run_drifting(folder, *, resume=False, pause=0.0, **changes):
     return model, result
 
 
+def run_average(folder, *, resume=False, pause=0.0, **changes):
+    """Labels that follow the average of the weights, whose validation loss selects the best."""
+
+    model = generator()
+    asked = options(ema=0.9, ema_labels=True, **{"max_epochs": 12, **changes})
+    held_out = FixedPairs(
+        latents(21) - 3, latents(21), latents_sha256=FixedPairs(latents(), latents()).latents_sha256
+    )
+    with DriftingPairs(latents(), every=2, batch=40, seed=3, threads=1) as pairs:
+        result = train_generator(
+            model,
+            pairs,
+            RunFolder(folder),
+            asked,
+            validation=held_out,
+            metric=wiggling(pause),
+            resume=resume,
+        )
+    return model, result
+
+
 def run_flow(folder, *, resume=False, pause=0.0, **changes):
     """A time for each row, on fixed pairs with validation."""
 

@@ -24,7 +24,10 @@ __all__ = ["TrainingSpec", "Verdict", "verdict"]
 _MOST_REASONS = 12  # in one message
 
 _OF_GENERATOR = frozenset(
-    ["batch_size", "learning_rate", "learning_rate_decay", "schedule", "patience"]
+    [
+        *("batch_size", "learning_rate", "learning_rate_decay", "schedule", "patience"),
+        *("ema", "ema_labels"),
+    ]
 )
 _OPTIONS = _OF_GENERATOR | {
     *("set", "n", "key", "seed", "latent_dim", "labeling", "clusters", "order", "cone", "center"),

@@ -3,6 +3,7 @@
 - training_options.py: `TrainingOptions`, `Metric` and `TrainingResult`.
 - train.py: `train_autoencoder` and `train_generator`, which put the parts together.
 - loop.py: epochs and validation. It knows modules, steps and batches, and no models.
+- averaging.py: the moving average of the weights.
 - steps.py: the loss of each kind of model on a batch.
 - batches.py: the rows of a step, from images or pairs.
 - stopping.py: best weights and early stopping. checkpoint.py: the file of an interrupted run.

@@ -9,6 +9,7 @@ weights and early stopping (stopping.py).
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from ..files import brief
 from ..run.store import RunFolder
 from ..run.verdict import TrainingSpec, verdict
 from ..seeds import derive
+from .averaging import Average
 from .batches import Batches, bounds, share
 from .checkpoint import FORMAT, NEEDED, read_checkpoint, start_folder
 from .fabric import cpu_threads, seeded
@@ -66,6 +68,8 @@ class Job:
         Reads them.
     resumable : callable (epoch) -> bool
         True if a run can be resumed after this epoch: only then is a checkpoint written.
+    follow : callable (model)
+        Takes the model that drifting labels follow: the one trained, or its average.
     """
 
     stage: str
@@ -78,6 +82,7 @@ class Job:
     save: Callable[[Any, Path], None]
     load: Callable[[Path], Any]
     resumable: Callable[[int], bool] = lambda epoch: True
+    follow: Callable[[Any], None] = lambda model: None
 
 
 def train(
@@ -195,10 +200,15 @@ class _Run:
         self.loss, self.optimizer = self.fabric.setup(loss, optimizer)
         if self.fabric.world_size == 1 and self.options.precision == "32-true":
             self.loss = loss  # Fabric's wrapper would do nothing, for 7 % of a small network's step
+        self.average = Average(model, self.options.ema) if self.options.ema else None
+        self.evaluated = model if self.average is None else self.average.model
+        self.job.follow(self.evaluated if self.options.ema_labels else model)
         if state is None:
             return
         try:
             model.load_state_dict(state["model"])
+            if self.average is not None:
+                self.evaluated.load_state_dict(state["average"])
             optimizer.load_state_dict(state["optimizer"])
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             self.best.load_state_dict(state["best"])
@@ -251,12 +261,16 @@ class _Run:
             "best": self.best.state_dict(),
             "history": self.history,
         }
+        if self.average is not None:
+            state["average"] = self.evaluated.state_dict()
         self.fabric.save(self.folder.checkpoint, state)
 
     def save_best(self) -> None:
         """Let the model hold its best weights, and write them."""
         if self.best.weights:
             self.model.load_state_dict(self.best.weights)
+        elif self.average is not None:
+            self.model.load_state_dict(self.evaluated.state_dict())
         self.model.eval()
         if self.fabric.is_global_zero:
             self.job.save(self.model, self.folder.weights)
@@ -313,7 +327,7 @@ class _Run:
         ):
             line[self.metric.name] = self.measure(epoch)
         if self.monitored in line:
-            self.best.update(epoch, line[self.monitored], self.model)
+            self.best.update(epoch, line[self.monitored], self.evaluated)
         if bar is not None:
             bar.set_postfix_str(describe(line, self.options))
         return {**line, "seconds": time.perf_counter() - began, **facts}
@@ -326,13 +340,15 @@ class _Run:
         noise = _generator(options.seed, "noise", epoch)
         self.model.train()
         sums = _Sums()
-        for begin, end in self.cuts:
+        for number, (begin, end) in enumerate(self.cuts, (epoch - 1) * len(self.cuts) + 1):
             batch = self.batch(batches, order, begin, end, noise)
             self.optimizer.zero_grad(set_to_none=True)
             loss, _, figures = self.loss(*batch)
             # DDP averages gradients over processes, whose shares of a batch may differ by a row.
             self.fabric.backward(loss * (processes / (end - begin)))
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(number)
             sums.add(loss, figures)
             if bar is not None:
                 bar.update()
@@ -346,9 +362,12 @@ class _Run:
         noise = _generator(self.options.seed, "validation")  # the same in every epoch
         self.model.eval()
         sums = _Sums()
-        with torch.no_grad():
+        # The average is no module of Fabric's, which sets the precision of its own.
+        precision = contextlib.nullcontext() if self.average is None else self.fabric.autocast()
+        forward = self.loss if self.average is None else _Loss(self.evaluated, self.job.step)
+        with torch.no_grad(), precision:
             for begin, end in self.validation_cuts:
-                loss, _, figures = self.loss(*self.batch(batches, order, begin, end, noise))
+                loss, _, figures = forward(*self.batch(batches, order, begin, end, noise))
                 sums.add(loss, figures)
         return sums.means(self, epoch, "validation", self.validation_cuts)
 
@@ -368,10 +387,10 @@ class _Run:
         assert self.metric is not None
         found = 0.0
         if self.fabric.is_global_zero:
-            self.model.eval()
+            self.evaluated.eval()
             device, seed = self.fabric.device, derive(self.options.seed, "metric", epoch)
             with seeded(seed, device), torch.no_grad():
-                found = self.metric.measure(self.model)
+                found = self.metric.measure(self.evaluated)
         if self.fabric.world_size > 1:
             sent = torch.tensor(found, dtype=torch.float64, device=self.fabric.device)
             torch.distributed.broadcast(sent, src=0)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtn_label.errors import ArgumentError
+
 from ..data.images import Images
 from ..models import registry
 from ..models.flow import Flow
@@ -98,6 +100,8 @@ def train_autoencoder(
             raise ValueError(
                 f"{name} must have the model's shape {tuple(model.image_shape)}, got {value.shape}"
             )
+    if options.ema_labels:
+        raise ArgumentError("ema_labels", "is for generators")
     variational = isinstance(model, VanillaVAE)
     step: Step = vae_step if variational else autoencoder_step
     noise_dim = model.latent_dim if variational else 0
@@ -201,15 +205,19 @@ def train_generator(
     fabric = make_fabric(options)
     is_flow = isinstance(generator, Flow)
     noise_dim = 1 if is_flow else 0  # a time for each row
-    following = isinstance(pairs, DriftingPairs)
-    if isinstance(pairs, DriftingPairs):
-        pairs.follow(_generating(generator, options))
+    following = pairs if isinstance(pairs, DriftingPairs) else None
+    if options.ema_labels and following is None:
+        raise ArgumentError("ema_labels", "needs labels that follow the generator: DriftingPairs")
     if fabric.world_size > 1:
         pairs = SharedPairs(pairs, fabric.global_rank, fabric.device)
 
     def resumable(epoch: int) -> bool:
         """After a round's last epoch alone, if the next labels need the generator of that time."""
-        return not following or pairs.round_of(epoch + 1) != pairs.round_of(epoch)
+        return following is None or pairs.round_of(epoch + 1) != pairs.round_of(epoch)
+
+    def follow(model: Any) -> None:
+        if following is not None:
+            following.follow(_generating(model, options))
 
     def prepare() -> None:
         unscaled = not bool(generator.label_mean.any()) and bool((generator.label_scale == 1).all())
@@ -233,6 +241,7 @@ def train_generator(
         save=registry.save_model,
         load=registry.load_model,
         resumable=resumable,
+        follow=follow,
     )
     return train(
         job,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gtn_label.checks import as_integer, check_seed
+from gtn_label.checks import as_bool, as_integer, check_seed
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..files import is_number
@@ -58,6 +58,12 @@ class TrainingOptions:
     schedule : {"exponential", "linear"}
         "linear": the learning rate falls by the same amount after each epoch, and would be 0 after
         the last; it needs a decay of 1.
+    ema : float
+        Decay of an exponential moving average of the weights (EMA), in [0, 1); 0 for none. The
+        average is evaluated and kept in place of the weights. After t steps its decay is at most
+        (1 + t) / (10 + t).
+    ema_labels : bool
+        Let the labels of `DriftingPairs` follow the average in place of the weights.
 
     Raises
     ------
@@ -83,6 +89,8 @@ class TrainingOptions:
     threads: int | None = None
     checkpoint_every_epochs: int = 1
     schedule: str = "exponential"
+    ema: float = 0.0
+    ema_labels: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_epochs", "devices", "checkpoint_every_epochs"):
@@ -99,6 +107,10 @@ class TrainingOptions:
             raise ArgumentError(
                 "learning_rate_decay", "must be in (0, 1]", repr(self.learning_rate_decay)
             )
+        if not 0 <= _number(self.ema, "ema") < 1:
+            raise ArgumentError("ema", "must be in [0, 1)", repr(self.ema))
+        if as_bool(self.ema_labels, "ema_labels") and not self.ema:
+            raise ArgumentError("ema_labels", "needs {ema} above 0", "0")
         for name, known in (
             ("precision", PRECISIONS),
             ("accelerator", ACCELERATORS),
@@ -128,15 +140,20 @@ class TrainingOptions:
         return self.learning_rate * self.learning_rate_decay ** (epoch - 1)
 
     def config(self) -> dict[str, Any]:
-        """All options, in JSON types; runs of versions without a schedule stay valid."""
-        found = asdict(self)
-        if self.schedule == "exponential":
-            del found["schedule"]
-        return found
+        """All options, in JSON types; runs of versions that lacked one stay valid."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _LATER or value != _LATER[name]
+        }
 
     def deciding(self) -> dict[str, Any]:
         """Options that decide the result: all except those of place and speed."""
         return {name: value for name, value in self.config().items() if name not in COMPUTING}
+
+
+# Options that earlier versions lacked, with the value that stands for what those did.
+_LATER = {"schedule": "exponential", "ema": 0.0, "ema_labels": False}
 
 
 def _number(value: Any, name: str) -> float:
