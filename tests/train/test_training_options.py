@@ -22,7 +22,7 @@ from gtn_train.training import (
         ({"learning_rate": "1"}, TypeError, "learning_rate must be a number, got str '1'"),
         ({"weight_decay": -1}, ValueError, "weight_decay must be >= 0, got -1"),
         ({"learning_rate_decay": 1.5}, ValueError, r"learning_rate_decay must be in \(0, 1\]"),
-        ({"schedule": "cosine"}, ValueError, "schedule must be one of 'exponential', 'linear'"),
+        ({"schedule": "step"}, ValueError, "schedule must be one of 'exponential', 'linear'"),
         (
             {"schedule": "linear", "learning_rate_decay": 0.5},
             ValueError,

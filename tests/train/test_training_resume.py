@@ -23,6 +23,7 @@ RUNS = {
     "generator": cases.run_generator,
     "drifting": cases.run_drifting,
     "average": cases.run_average,
+    "cycle": cases.run_cycle,
     "flow": cases.run_flow,
     "vae": cases.run_vae,
 }

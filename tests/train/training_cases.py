@@ -38,6 +38,7 @@ def images(n=41, shape=(1, 32, 32), seed=6):
 
 def options(**changes):
     defaults = {"batch_size": 16, "learning_rate": 1e-3, "max_epochs": 6}
+    defaults["checkpoint_every_seconds"] = 0  # tests need checkpoints where they expect them
     return TrainingOptions(**{**defaults, "accelerator": "cpu", "threads": 1, **changes})
 
 
@@ -113,6 +114,27 @@ def run_average(folder, *, resume=False, pause=0.0, **changes):
             metric=wiggling(pause),
             resume=resume,
         )
+    return model, result
+
+
+def run_cycle(folder, *, resume=False, pause=0.0, **changes):
+    """A schedule of torch that goes on with each step, warm-up, clipped gradients, AdamW."""
+
+    model = generator()
+    asked = options(
+        schedule="OneCycleLR",
+        schedule_arguments={"max_lr": 0.01, "total_steps": 100},
+        schedule_each="step",
+        warmup_steps=20,
+        clip_norm=0.5,
+        optimizer="adamw",
+        weight_decay=0.1,
+        **{"max_epochs": 12, **changes},
+    )
+    rows = pairs(60)
+    result = train_generator(
+        model, rows, RunFolder(folder), asked, metric=wiggling(pause), resume=resume
+    )
     return model, result
 
 

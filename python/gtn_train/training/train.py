@@ -5,7 +5,7 @@ Not here: epochs (loop.py), the stages of a run (run/stages.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,10 @@ from ..pairs.drifting import Generate
 from ..run.store import RunFolder
 from ..sampling.sample import generate_latents
 from .batches import ImageBatches, PairBatches, SharedPairs
+from .callbacks import Callback, Logger
 from .fabric import cpu_threads, make_fabric
-from .loop import Diverged, Job, train
+from .job import Job
+from .loop import Diverged, train
 from .steps import Step, autoencoder_step, flow_step, generator_step, vae_step
 from .training_options import Metric, TrainingOptions, TrainingResult
 
@@ -43,6 +45,8 @@ def train_autoencoder(
     overwrite: bool = False,
     tensorboard: bool = False,
     say: Callable[[str], None] | None = None,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> TrainingResult:
     """Train an autoencoder, or a VAE, to reconstruct images.
 
@@ -61,7 +65,8 @@ def train_autoencoder(
         Show a bar with the time left.
     resume : bool
         Continue from the folder's checkpoint, or take over the weights of the same run if it has
-        ended there. Without either the run starts from the beginning.
+        ended there. Without either the run starts from the beginning. With more epochs, fewer, or
+        another patience the run goes on from its last state, unless that is past the new end.
     overwrite : bool
         Start from the beginning even if the folder holds the weights of an ended run that is not
         resumed, or a checkpoint of another run. Both are refused otherwise. Options that set where
@@ -69,7 +74,11 @@ def train_autoencoder(
     tensorboard : bool
         Write event files beside metrics.jsonl; needs the package tensorboard.
     say : callable, optional
-        Takes the reason, if `overwrite` starts a run over.
+        Takes the reason, if `overwrite` starts a run over or `resume` continues one to another end.
+    callbacks : sequence of Callback
+        The user's own code after each epoch.
+    loggers : sequence of Logger
+        Places for figures and images.
 
     Returns
     -------
@@ -133,6 +142,8 @@ def train_autoencoder(
         overwrite=overwrite,
         tensorboard=tensorboard,
         say=say,
+        callbacks=callbacks,
+        loggers=loggers,
     )
 
 
@@ -150,6 +161,8 @@ def train_generator(
     overwrite: bool = False,
     tensorboard: bool = False,
     say: Callable[[str], None] | None = None,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> TrainingResult:
     """Train a generator ĥ to map sources to their labels, or a flow to lead there.
 
@@ -165,7 +178,7 @@ def train_generator(
         Call `generator.set_scale` with the first round's labels, unless the generator has a scale
         already. With False and no scale the loss is the paper's.
 
-    folder, options, metric, progress, resume, overwrite, tensorboard, say
+    folder, options, metric, progress, resume, overwrite, tensorboard, say, callbacks, loggers
         As in `train_autoencoder`, with its errors and notes.
 
     Returns
@@ -254,6 +267,8 @@ def train_generator(
         overwrite=overwrite,
         tensorboard=tensorboard,
         say=say,
+        callbacks=callbacks,
+        loggers=loggers,
     )
 
 
