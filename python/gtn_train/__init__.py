@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         FixedPairs,
         FreshPairs,
         Optimal,
+        OptimalClusters,
         Quantile,
     )
     from .run.finished_run import FinishedRun
@@ -37,6 +38,7 @@ __all__ = [
     "FixedPairs",
     "FreshPairs",
     "Optimal",
+    "OptimalClusters",
     "Quantile",
     "RunFolder",
     "TrainingOptions",
@@ -58,6 +60,7 @@ __getattr__, __dir__ = lazy_names(
         "FixedPairs": "pairs.fixed",
         "FreshPairs": "pairs.fresh",
         "Optimal": "pairs.optimal",
+        "OptimalClusters": "pairs.optimal",
         "Quantile": "pairs.labelings",
         "RunFolder": "run.store",
         "TrainingOptions": "training.training_options",
