@@ -30,7 +30,7 @@ from study import (
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.quality import norms, spearman
 from gtn_train.data import uniform_square
-from gtn_train.pairs import Labeled, PairOptions
+from gtn_train.pairs import Labeled, Labeling, PairOptions
 from gtn_train.pairs.labelings import standardized
 from gtn_train.pairs.rows import cosines_of
 from gtn_train.report import figures

@@ -333,11 +333,28 @@ def as_classes(classes: Any) -> NDArray[np.int64]:
 
 
 def standardized(latents: Rows) -> NDArray[np.float64]:
-    """Scale each column to mean 0 and deviation 1 (over n, in float64); constant ones to 0.
+    """Scale each column to mean 0 and deviation 1, as `standardization` measures them.
 
     Parameters
     ----------
     latents : [n, dim]
+    """
+    mean, divisor = standardization(latents)
+    found: NDArray[np.float64] = (latents - mean) / divisor
+    return found
+
+
+def standardization(latents: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Measure the mean and the deviation (over n, in float64) of each column.
+
+    Parameters
+    ----------
+    latents : [n, dim]
+
+    Returns
+    -------
+    mean, divisor : float64 [dim]
+        The divisor of a constant column is infinity.
 
     Raises
     ------
@@ -352,8 +369,7 @@ def standardized(latents: Rows) -> NDArray[np.float64]:
             f"{np.isfinite(scale).argmin()} has values too large for one"
         )
     mean = latents.mean(axis=0, dtype=np.float64)
-    centred: NDArray[np.float64] = latents - mean
-    return centred / divisors(mean, scale)
+    return mean, divisors(mean, scale)
 
 
 def directed(rows: Rows) -> Rows:
