@@ -17,6 +17,8 @@ import pytest
 import torch
 from forked import Forked, run_script
 
+from gtn_train.evaluation.latents import energy_distance
+
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ROOT / "examples" / "reproduction"
 
@@ -217,6 +219,10 @@ def test_a_point_of_the_roll_is_measured_by_the_nearest_one(load):
     assert away["within_1.5"] == 1
     assert study.of_parameters(theta[:, None])["inside"] == 1
     assert study.of_parameters(theta[:, None] + 3 * math.pi)["inside"] < 0.02
+    assert abs(study.of_parameters(theta[:, None])["energy_distance"]) < 0.002
+    some = theta[:900, None] - 1  # the first of them below the range
+    wanted = energy_distance(some, np.linspace(1.5 * math.pi, 4.5 * math.pi, 2000)[:, None])
+    assert study.energy_to_uniform(some) == pytest.approx(wanted, abs=0.005)
 
 
 def test_the_diffusion_schedule_is_the_cosine_one(load):
