@@ -25,6 +25,7 @@ from study import (
     network_of,
     options_of,
     quick,
+    read,
     train,
     training_of,
     write_figure,
@@ -47,7 +48,7 @@ Rows = npt.NDArray[Any]
 GAP = 1.0
 LOW, HIGH = [[0.0, 0.0], [1 + GAP, 0.0]], [[1.0, 1.0], [2 + GAP, 1.0]]
 PRESET = "two-squares"
-SHOWN = ("standardised, cone 16", "mixture", "mixture, standardised, cone 16", PRESET)
+SHOWN = ("mixture", "mixture, standardised, cone 16", PRESET)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,10 @@ def main() -> None:
         "settings": {"n": n, "gap": GAP, "epochs": asked.epochs, "samples": n_samples},
         "floor": floor(lambda number: two_squares(n_samples, 100 + number, GAP), LOW, HIGH),
     }
+    known = read(asked.out / "two_squares.json")
     results: dict[str, dict[str, float]] = {}
+    if known.get("settings") == about["settings"]:
+        results = known["results"]
     panels: dict[str, Rows] = {}
     colours: dict[str, Rows] = {}
     # As in the paper: a sample's colour is its source's, here its distance from the centre.
@@ -134,9 +138,11 @@ def main() -> None:
         if seed == asked.seed:
             kinds = kinds_of(latents, seed, asked.epochs)
         for name, kind in kinds.items():
+            title = name if seed == asked.seed else f"{name}, seed {seed}"
+            if title in results and title not in SHOWN:
+                continue
             trained = train(latents, kind.labeling, kind.network, kind.options, seed=seed)
             sources, points = _sample(trained.generator, kind.labeling, n_samples, seed)
-            title = name if seed == asked.seed else f"{name}, seed {seed}"
             results[title] = {
                 **gap_share(points),
                 **measure(points, fresh, LOW, HIGH),
