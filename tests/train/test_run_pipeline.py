@@ -130,6 +130,7 @@ def test_optimal_pairs_make_a_run(gtn_train, images, tmp_path):
 def test_labels_that_follow_the_generator_make_a_run(gtn_train, images):
     given = ("fit", "--out", images, "--labeling", "drift", "--every", 1, "--by-class")
     more = ("--transport-batch", 20, "--round-size", 30, "--learning-rate-decay", 0.5)
+    more += ("--ema", 0.9, "--ema-labels")
     done = gtn_train.ok(*given, *more, "--resume")
     assert "labels followed the generator between rounds of training 2 times" in done.out
     assert "generator: 2 epochs in" in done.err
@@ -138,10 +139,13 @@ def test_labels_that_follow_the_generator_make_a_run(gtn_train, images):
     assert [line["round"] for line in lines] == [0, 1]
     assert "excess" in lines[1]["labels"]
     assert "validation_loss" not in lines[1]
-    for option, value in (("--transport-batch", 9), ("--learning-rate-decay", 0.9)):
+    changes = (("--transport-batch", 9), ("--learning-rate-decay", 0.9), ("--ema", 0.8))
+    for option, value in changes:
         assert f"{option} was" in gtn_train.refused("fit", "--out", images, option, value)
     refusal = gtn_train.refused("fit", "--out", images, "--round-size", 9)
     assert f"'{images / 'generator'}' is no longer valid: --round-size was 30" in refusal
+    refusal = gtn_train.refused("fit", "--out", images, "--labeling", "optimal", "--resume")
+    assert "--ema-labels needs --labeling 'drift'" in refusal
     assert set(gtn_train.ok("fit", "--out", images).stages.values()) == {"reused"}
     gtn_train.ok("report", images)
 

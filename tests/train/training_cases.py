@@ -38,6 +38,7 @@ def images(n=41, shape=(1, 32, 32), seed=6):
 
 def options(**changes):
     defaults = {"batch_size": 16, "learning_rate": 1e-3, "max_epochs": 6}
+    defaults["checkpoint_every_seconds"] = 0  # tests need checkpoints where they expect them
     return TrainingOptions(**{**defaults, "accelerator": "cpu", "threads": 1, **changes})
 
 
@@ -92,6 +93,48 @@ def run_drifting(folder, *, resume=False, pause=0.0, **changes):
             metric=wiggling(pause),
             resume=resume,
         )
+    return model, result
+
+
+def run_average(folder, *, resume=False, pause=0.0, **changes):
+    """Labels that follow the average of the weights, whose validation loss selects the best."""
+
+    model = generator()
+    asked = options(ema=0.9, ema_labels=True, **{"max_epochs": 12, **changes})
+    held_out = FixedPairs(
+        latents(21) - 3, latents(21), latents_sha256=FixedPairs(latents(), latents()).latents_sha256
+    )
+    with DriftingPairs(latents(), every=2, batch=40, seed=3, threads=1) as pairs:
+        result = train_generator(
+            model,
+            pairs,
+            RunFolder(folder),
+            asked,
+            validation=held_out,
+            metric=wiggling(pause),
+            resume=resume,
+        )
+    return model, result
+
+
+def run_cycle(folder, *, resume=False, pause=0.0, **changes):
+    """A schedule of torch that goes on with each step, warm-up, clipped gradients, AdamW."""
+
+    model = generator()
+    asked = options(
+        schedule="OneCycleLR",
+        schedule_arguments={"max_lr": 0.01, "total_steps": 100},
+        schedule_each="step",
+        warmup_steps=20,
+        clip_norm=0.5,
+        optimizer="adamw",
+        weight_decay=0.1,
+        **{"max_epochs": 12, **changes},
+    )
+    rows = pairs(60)
+    result = train_generator(
+        model, rows, RunFolder(folder), asked, metric=wiggling(pause), resume=resume
+    )
     return model, result
 
 

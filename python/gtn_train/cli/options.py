@@ -210,6 +210,18 @@ _GENERATOR = [
         help="Decay of the generator's learning rate: by a factor, or evenly to 0.",
     ),
     _option(
+        "--ema",
+        type=float,
+        metavar="X",
+        help="Decay of a moving average of the generator's weights, which is evaluated and kept in "
+        "their place; 0: none.  [default: 0]",
+    ),
+    _option(
+        "--ema-labels/--no-ema-labels",
+        default=None,
+        help="Let the labels of --labeling drift follow the average of --ema.",
+    ),
+    _option(
         "--patience",
         type=Integer(min=0),
         metavar="N",
@@ -362,6 +374,7 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)
     changes["pairs"] = replace(pairs, **asked(*_OF_PAIRS))
     training = asked("batch_size", "learning_rate", "learning_rate_decay", "schedule")
+    training |= asked("ema", "ema_labels")
     if training.get("schedule") == "linear":
         training.setdefault("learning_rate_decay", 1.0)
     elif "learning_rate_decay" in training:

@@ -65,6 +65,8 @@ def as_in_paper(name: str, start: Preset | None = None) -> Preset:
             schedule="exponential",
             max_epochs=_MOST_EPOCHS,
             patience=300 if by_score else 3,
+            ema=0.0,
+            ema_labels=False,
         ),
         stop_by="IS" if by_score else "loss",
         validation_share=0.1 if name == "uniform" else 0.2,

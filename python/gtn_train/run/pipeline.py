@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gtn_label.cli import console
+from gtn_label.errors import ArgumentError
 from gtn_label.text import quoted
 
 from ..training.accelerator import device_of
@@ -118,6 +119,8 @@ def _check_training(ctx: Context, last: str) -> None:
 
     A complete stage of the same precision may have been trained on another machine.
     """
+    if ctx.preset.generator_training.ema_labels and ctx.preset.pairs.labeling != "drift":
+        raise ArgumentError("ema_labels", "needs {labeling} 'drift'")
     trained = {"autoencoder"} if ctx.preset.autoencoder is not None else set()
     if last in ("generator", "samples"):
         trained.add("generator")
