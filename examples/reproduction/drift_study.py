@@ -14,7 +14,7 @@ has one thread.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from gtn_train.data import SYNTHETIC
 from gtn_train.evaluation.latents import Standardizer, energy_distance
 from gtn_train.evaluation.neighbours import memorisation
 from gtn_train.pairs import Algorithm1, DriftingPairs, Labeling, Optimal
+from gtn_train.pairs.optimal import Draw
 from gtn_train.pairs.pair_options import one_round
 from gtn_train.run.paper import as_in_paper
 from gtn_train.seeds import derive, random_numbers
@@ -62,9 +63,14 @@ class Kind:
     rounds : float
         Rounds, over those that are asked for.
     decay : str
-        Decay of the learning rate: "exponential", to a hundredth; "linear", to 0; or "none".
+        Decay of the learning rate: "exponential", to a hundredth; "linear" or "cosine", to 0; or
+        "none".
     network : dict
         Changes of `NETWORK`.
+    training : dict
+        Further options of the training.
+    pairs : type
+        Class of the pairs, for labels that follow the generator.
     """
 
     labeling: Labeling | None = None
@@ -72,6 +78,18 @@ class Kind:
     rounds: float = 1
     decay: str = "exponential"
     network: dict[str, float] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    pairs: type[DriftingPairs] = DriftingPairs
+
+
+class TwoTransports(DriftingPairs):
+    """Labels whose drift is the mean of two, from two divisions into batches."""
+
+    def _drifted(self, drawn: Draw, seed: int) -> Any:
+        labels, attracting, extra = super()._drifted(drawn, seed)
+        rows = random_numbers(seed, "again").permutation(drawn.rows)
+        others, *_ = super()._drifted(replace(drawn, rows=rows), derive(seed, "again"))
+        return (labels + others) / 2, attracting, extra
 
 
 def optimal(**options: Any) -> Labeling:
@@ -90,6 +108,19 @@ KINDS: dict[str, Kind] = {
     "drift, linear decay": Kind(decay="linear"),
     "drift, rounds of 20,000, linear decay": Kind(
         drift={"batch": 1000, "size": 20_000}, decay="linear", rounds=3
+    ),
+    "drift, rounds of 20,000, cosine decay": Kind(
+        drift={"batch": 1000, "size": 20_000}, decay="cosine", rounds=3
+    ),
+    "drift, EMA, no decay": Kind(drift={"batch": 1000}, decay="none", training={"ema": 0.998}),
+    "drift, EMA, linear decay": Kind(
+        drift={"batch": 1000}, decay="linear", training={"ema": 0.998}
+    ),
+    "drift, EMA makes labels, linear decay": Kind(
+        drift={"batch": 1000}, decay="linear", training={"ema": 0.998, "ema_labels": True}
+    ),
+    "drift, two transports a label, linear decay": Kind(
+        drift={"batch": 1000}, decay="linear", pairs=TwoTransports
     ),
     "drift, a third of the rounds": Kind(rounds=1 / 3),
     "drift, twice the rounds": Kind(rounds=2),
@@ -142,12 +173,13 @@ def trained(rows: Rows, kind: Kind, asked: Any, seed: int) -> tuple[Any, dict[st
         epochs,
         learning_rate=1e-3,
         learning_rate_decay=decay,
-        schedule="linear" if kind.decay == "linear" else "exponential",
+        schedule="exponential" if kind.decay == "none" else kind.decay,
         batch_size=asked.batch_size,
+        **kind.training,
     )
     if kind.labeling is None:
         given = {"every": every, "tolerance": 1e-2, "threads": 1, **kind.drift}
-        pairs: Any = DriftingPairs(rows, seed=seed, **given)
+        pairs: Any = kind.pairs(rows, seed=seed, **given)
     else:
         pairs = one_round(rows, kind.labeling, derive(seed, "round", 0))
     network = {**NETWORK, "width": asked.width, **kind.network}
