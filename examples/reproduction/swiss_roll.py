@@ -26,6 +26,7 @@ from study import (
     finite,
     network_of,
     options_of,
+    read,
     train,
     training_of,
     write_figure,
@@ -92,14 +93,23 @@ def sources_of(seed: int) -> Rows:
 
 def main() -> None:
     """Run the study."""
-    asked = options_of(__doc__).parse_args()
+    parser = options_of(__doc__)
+    parser.add_argument(
+        "--generators-only",
+        action="store_true",
+        help="leave out diffusion, and keep its numbers and the figure as they are",
+    )
+    asked = parser.parse_args()
     torch.set_num_threads(1)
     preset = PRESETS["swiss-roll"]
     n, epochs = preset.data.n or 0, preset.generator_training.max_epochs
     n_diffusion, diffusion_epochs, early = 100_000, 100, EARLY
     if asked.quick:
         n, epochs, n_diffusion, diffusion_epochs, early = 1000, 2, 4096, 1, EARLY[:1]
+    file = asked.out / "swiss_roll.json"
     numbers: dict[str, dict[str, float]] = {}
+    if asked.generators_only:
+        numbers = read(file).get("results", {})
     panels: dict[str, Rows] = {"data": swiss_roll_points(swiss_roll(N_SAMPLES, asked.seed + 1))}
 
     def generator(name: str, labeling: Labeling, max_epochs: int, seed: int) -> None:
@@ -136,7 +146,7 @@ def main() -> None:
         generator(f"Algorithm 1, centred{suffix}", centred, epochs, seed)
     sources = sources_of(asked.seed)
     colours = {name: sources[:, 0] for name in panels if name != "data"}
-    for noise in (NOISE, 0.0):
+    for noise in () if asked.generators_only else (NOISE, 0.0):
         points = swiss_roll_points(swiss_roll(n_diffusion, asked.seed), noise, asked.seed)
         began = time.perf_counter()
         seed = derive(asked.seed, "diffusion")
@@ -149,7 +159,7 @@ def main() -> None:
         panels[name] = generated
         print(name, numbers[name], flush=True)
     write_numbers(
-        asked.out / "swiss_roll.json",
+        file,
         {
             "study": "swiss_roll",
             "settings": {
@@ -163,7 +173,8 @@ def main() -> None:
             **circumstances(),
         },
     )
-    write_figure(asked.out / "swiss_roll.png", figures.scatter(panels, colours=colours))
+    if not asked.generators_only:
+        write_figure(asked.out / "swiss_roll.png", figures.scatter(panels, colours=colours))
 
 
 if __name__ == "__main__":

@@ -381,9 +381,9 @@ PRESETS: dict[str, Preset] = {
     "mnist": Preset(
         summary="MNIST, 5 latent dimensions (Fig. 6)",
         data=DataOptions("mnist"),
-        pairs=_FEW_DIMENSIONS,
+        pairs=_FOLLOWING,
         **_vanilla(5, batch_size=128, learning_rate=1e-3, max_epochs=12),
-        **_generator("mnist", max_epochs=60, patience=10, decay=0.95),
+        **_FOLLOWER,
     ),
     "fashion-mnist": Preset(
         summary="Fashion-MNIST, as MNIST, with 10 latent dimensions",
