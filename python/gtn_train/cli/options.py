@@ -20,12 +20,13 @@ from gtn_label.text import quoted
 
 from ..data import SET_NAMES
 from ..evaluation import STOP_BY
+from ..files import parse_json
 from ..pairs.pair_options import LABELINGS
 from ..run.paper import as_in_paper
 from ..run.presets import GENERATOR_KINDS, PRESETS, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
 from ..training.processes import processes_here
-from ..training.training_options import ACCELERATORS, PRECISIONS, SCHEDULES
+from ..training.training_options import ACCELERATORS, OPTIMIZERS, PRECISIONS, SCHEDULES
 
 __all__ = ["options_of", "settings_of"]
 
@@ -160,9 +161,20 @@ _GENERATOR = [
     ),
     _option(
         "--generator",
-        type=click.Choice(GENERATOR_KINDS),
+        type=click.Choice(GENERATOR_KINDS[:2]),
         help="Kind of generator: a network of one pass, or a flow that follows a velocity in a few "
         "steps.  [default: network]",
+    ),
+    _option(
+        "--generator-class",
+        metavar="PLACE",
+        help="Class of a network of your own in place of --generator, such as nets:MyNet for the "
+        "class MyNet of nets.py. PYTHONPATH must lead to it.",
+    ),
+    _option(
+        "--generator-arguments",
+        metavar="JSON",
+        help="Arguments of --generator-class, as a JSON object.  [default: {}]",
     ),
     _option(
         "--steps",
@@ -194,7 +206,30 @@ _GENERATOR = [
         metavar="X",
         help="Slope of the generator's LeakyReLU below zero; the paper's is 0.5.",
     ),
+    _option(
+        "--dropout",
+        type=float,
+        metavar="X",
+        help="Share of the generator's hidden units that each step leaves out.  [default: 0]",
+    ),
     _option("--batch-size", type=_COUNT, metavar="N", help="Pairs in a step of the generator."),
+    _option(
+        "--optimizer",
+        type=click.Choice(OPTIMIZERS),
+        help="Optimizer of the generator.  [default: adam]",
+    ),
+    _option(
+        "--weight-decay",
+        type=float,
+        metavar="X",
+        help="L2 penalty of Adam on the generator's weights, or decay of AdamW.  [default: 0]",
+    ),
+    _option(
+        "--clip-norm",
+        type=float,
+        metavar="X",
+        help="Largest norm of the generator's gradient; 0: any.  [default: 0]",
+    ),
     _option(
         "--learning-rate", type=float, metavar="X", help="Adam's learning rate for the generator."
     ),
@@ -207,7 +242,14 @@ _GENERATOR = [
     _option(
         "--schedule",
         type=click.Choice(SCHEDULES),
-        help="Decay of the generator's learning rate: by a factor, or evenly to 0.",
+        help="Decay of the generator's learning rate: by a factor, evenly to 0, or along half a "
+        "cosine to 0.",
+    ),
+    _option(
+        "--warmup-steps",
+        type=Integer(min=0),
+        metavar="N",
+        help="Steps over which the generator's learning rate rises at first.  [default: 0]",
     ),
     _option(
         "--ema",
@@ -259,6 +301,26 @@ _COMPUTING = [
         "[default: all]",
     ),
     _option(
+        "--training-threads",
+        type=_COUNT,
+        metavar="N",
+        help="CPU threads for training; 1 is best for a small network.  [default: the preset's]",
+    ),
+    _option(
+        "--checkpoint-seconds",
+        "checkpoint_every_seconds",
+        type=float,
+        metavar="S",
+        help="Least time between two checkpoints of a training, in seconds.  [default: twenty "
+        "times as long as the last one took]",
+    ),
+    _option(
+        "--keep-last/--no-keep-last",
+        default=None,
+        help="Keep a training's last state in last.ckpt, so that more epochs can follow. The file "
+        "is about three times as large as the weights.  [default: --keep-last]",
+    ),
+    _option(
         "--tensorboard", is_flag=True, help="Write TensorBoard's event files beside metrics.jsonl."
     ),
     _option(
@@ -281,6 +343,13 @@ _OF_PAIRS = (
     *("order", "cone", "center", "standardize", "every", "by_class", "clusters"),
     *("tolerance", "transport_batch", "round_size", "by_prices"),
 )
+
+
+_OF_PACE = {  # of both trainings
+    "training_threads": "threads",
+    "checkpoint_every_seconds": "checkpoint_every_seconds",
+    "keep_last": "keep_last",
+}
 
 
 def options_of(stage: str) -> list[Callable[..., Any]]:
@@ -362,9 +431,9 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
         return {name: given[name] for name in names if given.get(name) is not None}
 
     changes: dict[str, Any] = asked("layers", "width", "batch_norm_layers", "slope", "stop_by")
-    changes |= asked("generator", "steps")
+    changes |= asked("generator", "steps", "dropout") | _own_class(given)
     if changes.get("generator", start.generator) == "flow":
-        for name in ("batch_norm_layers", "slope"):
+        for name in ("batch_norm_layers", "slope", "dropout"):
             if name in changes:
                 raise click.UsageError(
                     f"--{name.replace('_', '-')} has no meaning with --generator flow."
@@ -374,18 +443,23 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)
     changes["pairs"] = replace(pairs, **asked(*_OF_PAIRS))
     training = asked("batch_size", "learning_rate", "learning_rate_decay", "schedule")
-    training |= asked("ema", "ema_labels")
-    if training.get("schedule") == "linear":
+    training |= asked("ema", "ema_labels", "optimizer", "weight_decay", "warmup_steps")
+    if training.get("schedule", "exponential") != "exponential":
         training.setdefault("learning_rate_decay", 1.0)
     elif "learning_rate_decay" in training:
         training["schedule"] = "exponential"
+    if "schedule" in training:
+        training |= {"schedule_arguments": {}, "schedule_each": "epoch"}
+    if given.get("clip_norm") is not None:
+        training["clip_norm"] = given["clip_norm"] or None
     if changes.get("generator", start.generator) == "flow" != start.generator:
         training["patience"] = None  # its first samples are nearly Gaussian, and pass for good
     if given.get("patience") is not None:
         training["patience"] = given["patience"] or None
     if given.get("generator_epochs") is not None:
         training["max_epochs"] = given["generator_epochs"]
-    changes["generator_training"] = replace(start.generator_training, **training)
+    pace = {option: given[name] for name, option in _OF_PACE.items() if given.get(name) is not None}
+    changes["generator_training"] = replace(start.generator_training, **training, **pace)
     changes["data"] = _data(start, given, asked("size", "n", "key"))
     if start.autoencoder_training is None:
         for name in ("latent_dim", "autoencoder_epochs"):
@@ -396,10 +470,25 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
         return replace(start, **changes)
     changes |= asked("latent_dim")
     if given["autoencoder_epochs"] is not None:
-        changes["autoencoder_training"] = replace(
-            start.autoencoder_training, max_epochs=given["autoencoder_epochs"]
-        )
+        pace["max_epochs"] = given["autoencoder_epochs"]
+    changes["autoencoder_training"] = replace(start.autoencoder_training, **pace)
     return replace(start, **changes)
+
+
+def _own_class(given: dict[str, Any]) -> dict[str, Any]:
+    """Changes of a preset by the options of a user's own network, or by --generator."""
+    place, text = given.get("generator_class"), given.get("generator_arguments")
+    if place is not None and given["generator"] is not None:
+        raise click.UsageError("--generator-class is a generator of its own, without --generator.")
+    arguments = {} if text is None else parse_json(text, "--generator-arguments")
+    if place is not None:
+        found = {"generator": "module", "generator_class": place}
+        return {**found, "generator_arguments": arguments}
+    if text is not None:
+        return {"generator_arguments": arguments}
+    if given.get("generator") is not None:
+        return {"generator_class": None, "generator_arguments": {}}
+    return {}
 
 
 def _data(start: Preset, given: dict[str, Any], changes: dict[str, Any]) -> DataOptions:

@@ -16,7 +16,9 @@ from gtn_label.cli import console
 from gtn_label.errors import ArgumentError
 from gtn_label.text import quoted
 
+from ..models.module import import_network
 from ..training.accelerator import device_of
+from ..training.optimizers import check_schedule
 from ..training.processes import is_first_process
 from . import stages
 from .barrier import Barrier
@@ -121,6 +123,11 @@ def _check_training(ctx: Context, last: str) -> None:
     """
     if ctx.preset.generator_training.ema_labels and ctx.preset.pairs.labeling != "drift":
         raise ArgumentError("ema_labels", "needs {labeling} 'drift'")
+    if ctx.preset.generator_class is not None:
+        import_network(ctx.preset.generator_class)
+    for training in (ctx.preset.autoencoder_training, ctx.preset.generator_training):
+        if training is not None:
+            check_schedule(training)
     trained = {"autoencoder"} if ctx.preset.autoencoder is not None else set()
     if last in ("generator", "samples"):
         trained.add("generator")

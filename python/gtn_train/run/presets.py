@@ -9,7 +9,7 @@ pairs, from the study of labels there. Not here: the stages (stages.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from gtn_label.checks import as_integer, as_text
@@ -25,7 +25,7 @@ from .sections import from_section
 __all__ = ["GENERATOR_KINDS", "PRESETS", "DataOptions", "Preset", "preset"]
 
 
-GENERATOR_KINDS = ("network", "flow")
+GENERATOR_KINDS = ("network", "flow", "module")
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,19 @@ class Preset:
     pairs : PairOptions
     layers, width, batch_norm_layers : int
         Size of the generator: see `models.generator.Generator`.
-    generator : {"network", "flow"}
-        ĥ in one pass, or a velocity network that leads to the latents in steps
-        (`models.flow.Flow`), which has neither batch normalisation nor slope.
+    generator : {"network", "flow", "module"}
+        ĥ in one pass, a velocity network that leads to the latents in steps (`models.flow.Flow`),
+        which has neither batch normalisation nor slope, or a class of the user's.
+    generator_class : str or None
+        Place of the user's class, as `models.module.ModuleGenerator` takes it.
+    generator_arguments : dict
+        Arguments of that class.
     steps : int
         Steps of a flow.
     slope : float
         Slope of the generator's LeakyReLU below zero; the paper's is 0.5.
+    dropout : float
+        Share of each hidden layer's units that are set to 0 in training, in [0, 1).
     generator_training : TrainingOptions
     stop_by : str
         Figure that selects the generator's best weights and stops training early, one of
@@ -144,6 +150,9 @@ class Preset:
     slope: float = 0.5
     generator: str = "network"
     steps: int = 4
+    dropout: float = 0.0
+    generator_class: str | None = None
+    generator_arguments: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -176,10 +185,22 @@ class Preset:
             raise ArgumentError(
                 "generator", f"must be one of {', '.join(GENERATOR_KINDS)}", repr(self.generator)
             )
+        if (self.generator_class is not None) != (self.generator == "module"):
+            raise ArgumentError(
+                "generator_class", "goes with {generator} 'module'", repr(self.generator_class)
+            )
+        if self.generator_arguments and self.generator != "module":
+            raise ArgumentError(
+                "generator_arguments", "needs {generator_class}", repr(self.generator_arguments)
+            )
         if as_integer(self.steps, "steps", 1) != 4 and self.generator != "flow":
             raise ArgumentError("steps", "needs {generator} 'flow'", str(self.steps))
         if not 0 <= self.slope <= 1:
             raise ArgumentError("slope", "must be between 0 and 1", repr(self.slope))
+        if not 0 <= self.dropout < 1:
+            raise ArgumentError("dropout", "must be in [0, 1)", repr(self.dropout))
+        if self.dropout and self.generator != "network":
+            raise ArgumentError("dropout", "needs {generator} 'network'", repr(self.dropout))
         if not 0 < self.validation_share < 1:
             raise ArgumentError(
                 "validation_share", "must be between 0 and 1", repr(self.validation_share)
@@ -213,11 +234,15 @@ class Preset:
     @property
     def architecture(self) -> dict[str, Any]:
         """Arguments of the generator's class, but for dimension and classes."""
-        size = {"layers": self.layers, "width": self.width}
+        size: dict[str, Any] = {"layers": self.layers, "width": self.width}
+        if self.generator == "module":
+            arguments = self.generator_arguments
+            return {"network": self.generator_class, "arguments": arguments}
         if self.generator == "flow":
             return {**size, "steps": self.steps}
-        size["batch_norm_layers"] = self.batch_norm_layers
-        return size if self.slope == 0.5 else {**size, "slope": self.slope}
+        found = {**size, "batch_norm_layers": self.batch_norm_layers}
+        rare = {"slope": self.slope, "dropout": self.dropout}
+        return found | {name: value for name, value in rare.items() if value != _FORMER[name]}
 
     def config(self) -> dict[str, Any]:
         """All of it, in JSON types."""
@@ -255,7 +280,10 @@ class Preset:
         return from_section(cls, content, "preset")
 
 
-_FORMER = {"scale_labels": True, "slope": 0.5, "generator": "network", "steps": 4}
+_FORMER = {
+    **{"scale_labels": True, "slope": 0.5, "generator": "network", "steps": 4},
+    **{"dropout": 0.0, "generator_class": None, "generator_arguments": {}},
+}
 _NONE = type(None)
 _KINDS: dict[str, tuple[type, ...]] = {
     "summary": (str,),
@@ -267,6 +295,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "validation_share": (float,),
     "scale_labels": (bool,),
     "slope": (float,),
+    "dropout": (float, int),
+    "generator_class": (str, _NONE),
+    "generator_arguments": (dict,),
 }
 
 

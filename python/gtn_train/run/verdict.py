@@ -28,14 +28,14 @@ _MOST_REASONS = 12  # in one message
 _OF_GENERATOR = frozenset(
     [
         *("batch_size", "learning_rate", "learning_rate_decay", "schedule", "patience"),
-        *("ema", "ema_labels"),
+        *("ema", "ema_labels", "optimizer", "weight_decay", "clip_norm", "warmup_steps"),
     ]
 )
 _OPTIONS = _OF_GENERATOR | {
     *("set", "n", "key", "seed", "latent_dim", "labeling", "clusters", "order", "cone", "center"),
     *("standardize", "by_class", "every", "layers", "width", "stop_by", "precision"),
     *("tolerance", "transport_batch", "round_size", "by_prices", "batch_norm_layers", "slope"),
-    *("generator", "steps"),
+    *("generator", "steps", "dropout"),
 }
 
 
@@ -174,6 +174,10 @@ def _option(stage: str, path: str) -> str:
     name = path.rpartition(".")[2]
     if name == "max_epochs":
         return f"--{stage}-epochs"
+    if path == "network":
+        return "--generator-class"
+    if path.startswith("arguments"):
+        return f"{name} of --generator-arguments"
     if name not in _OPTIONS or (stage == "autoencoder" and name in _OF_GENERATOR):
         return path
     return f"--{name.replace('_', '-')}"

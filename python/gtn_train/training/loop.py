@@ -104,7 +104,9 @@ def train(
         return ended.result()
     if judged.why and say is not None:
         word = "rebuilt" if judged.action == "rebuild" else "continued"
-        say(f"{job.stage}: {word}: {judged.why}")
+        moved = options.schedule in ("linear", "cosine") and word == "continued"
+        more = f"; the learning rate now falls until epoch {options.max_epochs}" if moved else ""
+        say(f"{job.stage}: {word}: {judged.why}{more}")
     state = kept() if judged.action == "resume" else None
     fabric.barrier()  # all have read before one of them writes
     if state is None:

@@ -2,7 +2,8 @@
 
 A schedule of `TrainingOptions` is a function of the epoch. One of `torch.optim.lr_scheduler` runs
 on an optimizer of its own, which trains nothing. Its learning rate and momentum are copied, and the
-learning rate is multiplied by the warm-up. Its state goes into checkpoints. Not here: gradients and steps (loop.py).
+learning rate is multiplied by the warm-up. Its state goes into checkpoints.
+Not here: gradients and steps (loop.py).
 """
 
 from __future__ import annotations
