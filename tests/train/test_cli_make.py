@@ -159,7 +159,10 @@ def test_unknown_words(gtn_train, tmp_path):
             ("--preset", "swiss-roll", "--clusters", 3),
             "--clusters needs --labeling 'clusters' or 'optimal', got 'quantile'",
         ),
-        (("--preset", "mnist", "--data", ".", "--batch-size", 1), "--batch-size must be >= 2 for"),
+        (
+            ("--preset", "mnist", "--data", ".", "--batch-size", 1, "--batch-norm-layers", 1),
+            "--batch-size must be >= 2 for",
+        ),
         (("--preset", "swiss-roll", "--learning-rate", "-1"), "--learning-rate must be > 0, got"),
         (("--preset", "swiss-roll", "--learning-rate", "nan"), "--learning-rate must be finite"),
         (("--preset", "swiss-roll", "--precision", "16-mixed"), "--precision '16-mixed' needs a"),
