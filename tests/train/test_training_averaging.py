@@ -105,6 +105,22 @@ def test_an_average_of_an_autoencoder(folder):
     assert result.best_value < 1
 
 
+def test_the_average_is_evaluated_in_the_precision_asked_for(folder, tmp_path):
+    training, validation = pairs(60).split(0.2, seed=1)
+    losses = [
+        train_generator(
+            generator(),
+            training,
+            where,
+            options(ema=0.9, max_epochs=2, precision=precision),
+            validation=validation,
+        ).best_value
+        for where, precision in ((folder, "bf16-mixed"), (RunFolder(tmp_path / "b"), "32-true"))
+    ]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
 def test_labels_that_follow_nothing_are_refused(folder):
     asked = options(ema=0.9, ema_labels=True)
     with pytest.raises(ValueError, match="ema_labels needs labels that follow the generator"):

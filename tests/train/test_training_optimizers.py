@@ -89,6 +89,29 @@ def test_a_schedule_that_is_too_short(folder):
         train_generator(generator(), pairs(50), folder, asked)
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("scheduler", "step", 3),
+        ("scheduler", "last_epoch", "x"),
+        ("scheduler", "_schedule_phases", []),
+        ("optimizer", "lr", [1]),
+        ("optimizer", "betas", 0.5),
+    ],
+)
+def test_a_hostile_state_changes_nothing_else(part, name, value):
+    asked = options(schedule="OneCycleLR", schedule_arguments=ONE_CYCLE, schedule_each="step")
+    schedule = Schedule(asked, make_optimizer(torch.nn.Linear(1, 1), asked))
+    state = schedule.state_dict()
+    state[part] = {**state[part], name: value}
+    if name == "step":
+        schedule.load_state_dict(state)
+        assert callable(schedule._scheduler.step)
+        return
+    with pytest.raises(TypeError, match=f"{name} of the schedule is"):
+        schedule.load_state_dict(state)
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_clipped_steps_by_hand(folder, name):
     asked = options(

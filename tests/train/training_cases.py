@@ -18,7 +18,13 @@ from gtn_train.evaluation.latent_metric import latent_metric
 from gtn_train.models.registry import make_model
 from gtn_train.pairs import Algorithm1, DriftingPairs, FixedPairs, FreshPairs
 from gtn_train.run.store import RunFolder
-from gtn_train.training import Metric, TrainingOptions, train_autoencoder, train_generator
+from gtn_train.training import (
+    Callback,
+    Metric,
+    TrainingOptions,
+    train_autoencoder,
+    train_generator,
+)
 
 
 def latents(n=96, dim=3):
@@ -186,9 +192,10 @@ def run_distributed(folder):
             model,
             pairs,
             RunFolder(Path(folder) / "generator"),
-            options(devices=_processes(), max_epochs=4),
+            options(devices=_processes(), max_epochs=4, clip_norm=0.5, ema=0.9),
             validation=held_out,
             metric=Metric("wiggle", wiggle, larger_is_better=True, every=2),
+            callbacks=[_StopAt(3)],
         )
     drifter = generator(batch_norm_layers=0, classes=2)
     with DriftingPairs(latents(45), classes=classes, tolerance=0.0, seed=2) as pairs:
@@ -196,7 +203,7 @@ def run_distributed(folder):
             drifter,
             pairs,
             RunFolder(Path(folder) / "drifting"),
-            options(devices=_processes(), max_epochs=4),
+            options(devices=_processes(), max_epochs=4, ema=0.9, ema_labels=True),
             validation=held_out,
         )
     autoencoder = make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}, 1)
@@ -217,6 +224,17 @@ def run_distributed(folder):
         metric=latent_metric(latents(45), latents(21), n=50, classes=classes),
     )
     return (model, first), (autoencoder, second), (drifter, third), (flow, fourth)
+
+
+class _StopAt(Callback):
+    """Stops all processes, of which one alone calls it."""
+
+    def __init__(self, epoch):
+        self._epoch = epoch
+
+    def epoch_end(self, training, figures):
+        if training.epoch == self._epoch:
+            training.stop()
 
 
 def _processes():

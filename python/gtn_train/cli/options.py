@@ -318,7 +318,7 @@ _COMPUTING = [
         "--keep-last/--no-keep-last",
         default=None,
         help="Keep a training's last state in last.ckpt, so that more epochs can follow. The file "
-        "is about three times as large as the weights.  [default: --keep-last]",
+        "is about four times as large as the weights.  [default: --keep-last]",
     ),
     _option(
         "--tensorboard", is_flag=True, help="Write TensorBoard's event files beside metrics.jsonl."

@@ -107,12 +107,19 @@ class Schedule:
 
         Raises
         ------
-        KeyError, TypeError, AttributeError
+        KeyError, TypeError
             If it is none.
         """
-        if self._shadow is not None:
-            self._scheduler.load_state_dict(state["scheduler"])
-            self._shadow.param_groups[0].update({n: state["optimizer"][n] for n in _COPIED})
+        if self._shadow is None:
+            return
+        own = self.state_dict()
+        for part, known in own.items():
+            for name, value in known.items():  # torch would take any attribute of any type
+                if not _alike(state[part][name], value):
+                    raise TypeError(f"{name} of the schedule is {state[part][name]!r:.80}")
+        scheduler = {name: state["scheduler"][name] for name in own["scheduler"]}
+        self._scheduler.load_state_dict(scheduler)
+        self._shadow.param_groups[0].update({n: state["optimizer"][n] for n in _COPIED})
 
     def _advance(self, *value: float) -> None:
         self._shadow.step()  # without gradients, and so without effect: torch wants the order
@@ -124,6 +131,16 @@ class Schedule:
                 f"must let {self._options.schedule} last for the whole training",
                 advice=brief(error),
             ) from None
+
+
+def _alike(value: Any, known: Any) -> bool:
+    """True for values of one type, where numbers are one type, and for lists of as many."""
+    numbers = (int, float)
+    if isinstance(known, numbers) or known is None:
+        return value is None or isinstance(value, numbers)
+    if isinstance(known, (list, tuple)):
+        return type(value) is type(known) and len(value) == len(known)
+    return type(value) is type(known)
 
 
 def check_schedule(options: TrainingOptions) -> None:

@@ -88,7 +88,7 @@ class TrainingOptions:
     checkpoint_every_seconds : float, optional
         Least time between two checkpoints; None: twenty times as long as the last one took.
     keep_last : bool
-        Keep the state of the last epoch beside the weights, about three times as large, so that the
+        Keep the state of the last epoch beside the weights, about four times as large, so that the
         run can be continued to more epochs.
 
     Raises
