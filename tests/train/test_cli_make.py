@@ -168,8 +168,14 @@ def test_unknown_words(gtn_train, tmp_path):
             "--labeling 'quantile' needs --latent-dim 1, got 5",
         ),
         (("--preset", "uniform", "--labeling", "quantile"), "needs latents of dimension 1"),
-        (("--preset", "uniform", "--clusters", 3), "--clusters needs --labeling 'clusters', got 3"),
-        (("--preset", "mnist", "--data", ".", "--batch-size", 1), "--batch-size must be >= 2 for"),
+        (
+            ("--preset", "swiss-roll", "--clusters", 3),
+            "--clusters needs --labeling 'clusters' or 'optimal', got 'quantile'",
+        ),
+        (
+            ("--preset", "mnist", "--data", ".", "--batch-size", 1, "--batch-norm-layers", 1),
+            "--batch-size must be >= 2 for",
+        ),
         (("--preset", "swiss-roll", "--learning-rate", "-1"), "--learning-rate must be > 0, got"),
         (("--preset", "swiss-roll", "--learning-rate", "nan"), "--learning-rate must be finite"),
         (("--preset", "swiss-roll", "--precision", "16-mixed"), "--precision '16-mixed' needs a"),
@@ -237,7 +243,8 @@ def test_too_few_images_or_vectors_leave_nothing(gtn_train, tmp_path):
         assert f"a run needs at least {least} images or vectors, of which one is held" in refusal
         assert f"'{given}' has 1" in refusal
         assert not (tmp_path / "run").exists()
-    refusal = gtn_train.refused("fit", "--preset", "two-squares", "--n", 2, "--out", tmp_path / "r")
+    normed = ("--preset", "two-squares", "--batch-norm-layers", 1)
+    refusal = gtn_train.refused("fit", *normed, "--n", 2, "--out", tmp_path / "r")
     assert "'two-squares' has 2" in refusal
 
 

@@ -56,7 +56,7 @@ def test_a_whole_run_killed_on_the_way_has_the_same_bytes(gtn_train, tmp_path):
     """Killed in the autoencoder, and again in the generator; the rest is done by --resume."""
     data = write_mnist(tmp_path / "data")
     given = ("fit", "--preset", "mnist", "--data", data, "--latent-dim", 3)
-    given += ("--autoencoder-epochs", 4, "--generator-epochs", 5, "--cone", 2)
+    given += ("--autoencoder-epochs", 4, "--generator-epochs", 5, "--labeling", "algorithm1")
     out = tmp_path / "killed"
     for stage, resume in (("autoencoder", ()), ("generator", ("--resume",))):
         process = Forked(tmp_path, run_killed, stage, *given, "--out", out, *resume)

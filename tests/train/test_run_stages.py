@@ -39,7 +39,7 @@ def test_each_stage_of_images_alone(gtn_train, tmp_path):
     for command, stage, more in (
         ("autoencoder", "autoencoder", options),
         ("encode", "latents", ()),
-        ("label", "pairs", ("--cone", 2)),
+        ("label", "pairs", ("--labeling", "algorithm1", "--cone", 2)),
         ("generator", "generator", ("--generator-epochs", 2, "--width", 9, "--every", 1)),
         ("fit", "samples", ()),
     ):

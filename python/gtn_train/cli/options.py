@@ -98,7 +98,8 @@ _PAIRS = [
         "--clusters",
         type=Integer(min=2),
         metavar="K",
-        help="Number of clusters, with --labeling clusters.  [default: 2]",
+        help="Number of clusters, with --labeling clusters (default: 2) or optimal (default: "
+        "none).",
     ),
     _option(
         "--order",

@@ -184,7 +184,7 @@ def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
             f"quantile labels need vectors of dimension 1, and {quoted(ctx.settings.data)} has "
             f"dimension {rows.shape[1]}"
         )
-    if labeling in ("algorithm1", "optimal", "drift"):
+    if labeling in ("algorithm1", "optimal", "drift") and not ctx.preset.pairs.clusters:
         ctx.preset.pairs.labeling_of(rows, seed).check(rows)
     return lambda: rows
 
@@ -233,7 +233,7 @@ def pairs(ctx: Context, latents: NDArray[Any]) -> MadePairs:
     options = {**preset.pairs.config(), "seed": seed}
     for name in ("every", "by_prices", "round_size"):  # options of later rounds
         options.pop(name, None)
-    clustered = preset.pairs.labeling == "clusters"
+    clustered = preset.pairs.clusters > 0
     spec = StageSpec(
         "pairs", inputs, options, ("pairs.npz", "mixture.json") if clustered else ("pairs.npz",)
     )
