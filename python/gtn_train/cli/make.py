@@ -5,7 +5,6 @@ Not here: their options (options.py), the stages (run/stages.py).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,7 +89,7 @@ def _make(stage: str, given: dict[str, Any]) -> list[str]:
         settings,
         stage,
         say=say,
-        progress=not quiet and console.is_terminal(sys.stderr),
+        progress=not quiet,
         resume=given["resume"],
         tensorboard=given["tensorboard"],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +116,7 @@ def sample(
     given: dict[str, Any] = {
         "classes": classes,
         "mixture": finished.mixture,
-        "progress": console.is_terminal(sys.stderr),
+        "progress": True,
     }
     if finished.autoencoder is None:
         save_array(out, sample_latents(finished.generator, n, seed, **given))
@@ -201,7 +200,7 @@ def interpolate_(
         finished.autoencoder,
         steps=steps,
         classes=classes,
-        progress=console.is_terminal(sys.stderr),
+        progress=True,
     )
     if out.suffix.lower() == ".npy":
         save_array(out, found.latents if found.images is None else found.images)
@@ -264,7 +263,7 @@ def evaluate(
         weights=weights,
         n=n,
         seed=seed,
-        progress=console.is_terminal(sys.stderr),
+        progress=True,
     )
     for line in found.pop("warnings") if not as_json else found["warnings"]:
         console.say("gtn-train", f"warning: {line}")

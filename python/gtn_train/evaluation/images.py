@@ -22,9 +22,9 @@ import torch
 from gtn_label.arrays.convert import sha256
 from gtn_label.checks import as_integer, check_seed
 from gtn_label.io.files import read_npz, write_npz
-from gtn_label.progress import progress_bar
 
 from ..data.images import check_images
+from ..progress import progress_bar
 from ..seeds import derive, random_numbers
 from .extractors import Extractor, figure_names
 
@@ -182,7 +182,7 @@ def extract(
         arrays, _ = read_npz(stored, name="cache")
         return Features(arrays["features"], arrays["logits"])
     out: list[npt.NDArray[np.float32]] = []
-    with progress_bar(progress, total=len(images), unit=" images") as bar:
+    with progress_bar(progress, total=len(images), unit=" images", desc="features") as bar:
         for begin in range(0, len(images), batch_size):
             batch = torch.from_numpy(np.array(images[begin : begin + batch_size]))
             with torch.no_grad():

@@ -21,7 +21,6 @@ from gtn_label.arrays import convert
 from gtn_label.cli import console
 from gtn_label.errors import ArgumentError
 from gtn_label.io.files import read_array, write_pairs
-from gtn_label.progress import progress_bar
 from gtn_label.text import quoted
 
 from ..data import SYNTHETIC, open_vectors
@@ -33,9 +32,16 @@ from ..pairs import Clusters, DriftingPairs, FixedPairs, FreshPairs, Labeling
 from ..pairs.classes import of_latents, read_made
 from ..pairs.mixture import Mixture
 from ..pairs.pair_options import one_round
+from ..progress import progress_bar
 from ..report.sheets import sheet_names, write_samples
 from ..seeds import derive
-from ..training import Metric, TrainingResult, train_autoencoder, train_generator
+from ..training import (
+    Metric,
+    TrainingOptions,
+    TrainingResult,
+    train_autoencoder,
+    train_generator,
+)
 from .context import Context
 from .held_out import HeldOut, hold_out, trains_on_all
 from .manifest import Manifest, StageSpec
@@ -76,6 +82,7 @@ def autoencoder(ctx: Context) -> Any:
             derive(ctx.settings.seed, "autoencoder"),
         )
         train, validation = images.split(share, ctx.settings.seed)
+        _say_plan(ctx, spec.name, console.counted(train.n, "image"), train.n, training)
         result = train_autoencoder(
             model, train, folder, training, validation=validation, **ctx.training
         )
@@ -90,6 +97,13 @@ def _remove_other_images(decoded: Path | None) -> None:
     if decoded is not None:
         for other in set(decoded.parent.glob("images-*.npy")) - {decoded}:
             other.unlink()
+
+
+def _say_plan(ctx: Context, stage: str, data: str, n: int, training: TrainingOptions) -> None:
+    """Say what a training is about to do, so that a log begins before its first epoch ends."""
+    steps = console.counted(-(-n // training.batch_size), "step")
+    epochs = console.counted(training.max_epochs, "epoch")
+    ctx.say(f"{stage}: {data}, {steps} an epoch, up to {epochs}, on {ctx.device.type}")
 
 
 def _say_trained(
@@ -303,6 +317,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
         model = registry.make_model(kind, config, derive(seed, "generator"))
         metric = _metric(ctx, autoencoder, latents, pairs)
         rounds, validation = _rounds(ctx, latents, pairs)
+        _say_plan(ctx, spec.name, console.counted(rounds.n, "pair"), rounds.n, training)
         with rounds:
             result = train_generator(
                 model,
