@@ -205,7 +205,11 @@ def test_evaluate_prints_a_table_or_json(gtn_train, images, tmp_path, moments):
     done = gtn_train.ok(*given, "--json")
     found = json.loads(done.out)
     said = [f"gtn-train: warning: {line}" for line in found["warnings"]]
-    assert done.err.splitlines() == said
+    plan, *lines = done.err.splitlines()
+    assert re.fullmatch(
+        r"gtn-train: Moments: features of 70 images, about .+ on this machine", plan
+    )
+    assert lines == said
     assert said, "a generator of two epochs is worse than a Gaussian"
     kept = json.loads((images / "evaluation" / "lite0.json").read_text())
     assert found == {name: kept[name] for name in found}
@@ -224,7 +228,7 @@ def test_inception_that_cannot_be_fetched(gtn_train, images, monkeypatch):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(torch_fidelity.utils, "create_feature_extractor", offline)
-    refusal = gtn_train.refused("evaluate", images)
+    refusal = gtn_train.refused("evaluate", images, "--extractor", "inception")
     assert "Inception's weights are not here and could not be downloaded (no network)" in refusal
     assert not (images / "evaluation").exists()
 

