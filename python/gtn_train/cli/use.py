@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from gtn_label.cli import console
 from gtn_label.cli.sections import Integer
@@ -152,7 +153,8 @@ def sample(
     multiple=True,
     metavar="I J",
     help="Draw a line between the sources matched with training images I and J (rows from 0), "
-    "instead of random lines; may be repeated.",
+    "instead of random lines; may be repeated. A sheet shows each image and its reconstruction "
+    "before its end of the line.",
 )
 @click.option(
     "--steps",
@@ -204,6 +206,10 @@ def interpolate_(
     )
     if out.suffix.lower() == ".npy":
         save_array(out, found.latents if found.images is None else found.images)
+    elif between:
+        images = _with_ends(finished, found.images, np.array(between))
+        columns = images.shape[1]
+        figures.write(out, figures.grid(images.reshape(-1, *images.shape[2:]), columns=columns))
     else:
         figures.write(out, found.grid())
     return [f"{console.counted(len(ends[0]), 'line')} of {steps} points in {out}"]
@@ -222,8 +228,8 @@ def interpolate_(
     "--weights",
     type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
-    help="File of Inception's weights, in torch-fidelity's format. Without it --extractor inception "
-    "downloads them.",
+    help="File of Inception's weights, in torch-fidelity's format. Without it, --extractor "
+    "inception downloads them.",
 )
 @click.option(
     "--n",
@@ -363,6 +369,27 @@ def _matched(
                 f"{i} is of class {one}, {j} of class {other}"
             )
     return ends, np.asarray(left)
+
+
+def _with_ends(finished: FinishedRun, images: Any, rows: NDArray[np.int64]) -> Any:
+    """Put real images and their reconstructions at both ends of lines [k, steps, c, h, w].
+
+    Where the data are no longer there, reconstructions stand alone.
+    """
+    from ..models.autoencoder import decode_all
+
+    real = None
+    try:
+        real = finished.images().images
+    except FileNotFoundError as error:
+        _said(f"warning: the sheet has no real images: {error}")
+    ends = []
+    for side in (0, 1):
+        chosen = rows[:, side]
+        shown = [] if real is None else [np.asarray(real[chosen])]
+        shown.append(decode_all(finished.autoencoder, finished.latents[chosen]))
+        ends.append(np.stack(shown, axis=1))
+    return np.concatenate([ends[0], images, ends[1][:, ::-1]], axis=1)
 
 
 def _columns(table: dict[str, dict[str, Any]]) -> list[str]:

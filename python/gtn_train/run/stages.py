@@ -397,11 +397,12 @@ def samples(
     inputs = {"generator": registry.weights_sha256(generator)}
     if autoencoder is not None:
         inputs["autoencoder"] = registry.weights_sha256(autoencoder)
+    roll = ctx.preset.data.name == "swiss-roll"
     spec = StageSpec(
         "samples",
         inputs,
         options={"seed": ctx.settings.seed},
-        outputs=sheet_names(latents.shape[1], of_images=autoencoder is not None),
+        outputs=sheet_names(latents.shape[1], of_images=autoencoder is not None, roll=roll),
     )
 
     def make(folder: RunFolder) -> float:
@@ -414,6 +415,7 @@ def samples(
             classes=pairs.classes,
             mixture=pairs.mixture,
             seed=derive(ctx.settings.seed, "samples"),
+            roll=roll,
         )
         return 0.0
 
