@@ -383,7 +383,7 @@ def test_no_control_character_reaches_the_terminal(gtn_train, vectors, tmp_path)
 
 
 def test_devices_are_those_torchrun_started(gtn_train, tmp_path, monkeypatch):
-    from gtn_train.cli.options import settings_of
+    from gtn_train.cli.asked import settings_of
 
     options = ("data", "set_name", "seed", "latent_dim", "autoencoder_epochs", "accelerator")
     given = dict.fromkeys((*options, "precision", "threads"))

@@ -105,16 +105,22 @@ def test_without_test_images_training_images_are_named(images, few, finished):
     assert found["copies"]["held-out n"] == 6
 
 
-def test_a_folder_has_training_images_only(gtn_train, tmp_path, few):
+def test_a_folder_keeps_images_for_the_evaluation(gtn_train, tmp_path, few):
     small = ("--layers", 2, "--width", 8, "--size", 8, "--latent-dim", 2)
     epochs = ("--autoencoder-epochs", 1, "--generator-epochs", 1)
     data = write_folder(tmp_path / "faces")
-    out = tmp_path / "run"
-    gtn_train.ok("generator", "--preset", "hap", "--data", data, "--out", out, *small, *epochs)
-    found = evaluate_run(FinishedRun(out), "none")
-    assert found["data"] == "24 generated against 24 training images"
-    dimension = found["latents"]["intrinsic dimension (TwoNN)"]
-    assert dimension.startswith("none: latents must have at least 25 distinct rows")
+    for share, seen, kind in ((0.25, 6, "test"), (0, 24, "training")):
+        out = tmp_path / kind
+        given = ("--preset", "hap", "--data", data, "--out", out, "--test-share", share)
+        gtn_train.ok("generator", *given, *small, *epochs)
+        run = FinishedRun(out)
+        found = evaluate_run(run, "none")
+        assert found["data"] == f"{seen} generated against {seen} {kind} images"
+        dimension = found["latents"]["intrinsic dimension (TwoNN)"]
+        assert dimension.startswith("none: latents must have at least 25 distinct rows")
+    run = FinishedRun(tmp_path / "test")
+    kept, used = ({image.tobytes() for image in run.images(s).images} for s in ("test", "train"))
+    assert (len(kept), len(used), kept & used) == (6, 18, set())
 
 
 def test_damaged_test_images_are_an_error(images, few):

@@ -161,6 +161,8 @@ def _open_images(ctx: Context, barrier: Barrier) -> Images:
             data.name,
             str(ctx.settings.data),
             size=data.size,
+            channels=data.channels,
+            test_share=data.test_share,
             cache=cache if data.decoded else None,
             progress=ctx.progress,
         )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from gtn_label.checks import as_integer, as_text
+from gtn_label.checks import as_integer, as_number, as_text
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..data import SET_NAMES, SYNTHETIC
@@ -22,10 +22,20 @@ from ..pairs import PairOptions
 from ..training import TrainingOptions
 from .sections import from_section
 
-__all__ = ["GENERATOR_KINDS", "PRESETS", "DataOptions", "Preset", "preset"]
+__all__ = [
+    "AUTOENCODER_KINDS",
+    "GENERATOR_KINDS",
+    "PRESETS",
+    "TEST_SHARE",
+    "DataOptions",
+    "Preset",
+    "preset",
+]
 
 
+AUTOENCODER_KINDS = ("vanilla", "vae", "vae-twin")  # of models.registry, which needs torch
 GENERATOR_KINDS = ("network", "flow")
+TEST_SHARE = 0.1  # of a set without test images
 
 
 @dataclass(frozen=True)
@@ -43,12 +53,18 @@ class DataOptions:
         Rows of a synthetic set.
     key : str or None
         Name of the array, in a file with several.
+    channels : {1, 3} or None
+        Channels of decoded image files; None for 3.
+    test_share : float or None
+        Share of the images that nothing but `evaluate` sees, for sets that may lack test images.
     """
 
     name: str
     size: int | None = None
     n: int | None = None
     key: str | None = None
+    channels: int | None = None
+    test_share: float | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -72,6 +88,23 @@ class DataOptions:
         if not (self.images or self.synthetic or self.name == "vectors"):
             known = ", ".join((*SET_NAMES, "vectors", *SYNTHETIC))
             raise ArgumentError("data", f"must be one of {known}", repr(self.name))
+        if self.channels is not None:
+            if not self.decoded:
+                raise ArgumentError(
+                    "channels", "is of image files alone", f"{self.channels!r} for {self.name!r}"
+                )
+            if self.channels not in (1, 3):
+                raise ArgumentError("channels", "must be 1 or 3", repr(self.channels))
+        if self.test_share is not None:
+            if not (self.decoded or self.name == "array"):
+                raise ArgumentError(
+                    "test_share",
+                    "is of sets without test images alone",
+                    f"{self.test_share!r} for {self.name!r}",
+                )
+            share = as_number(self.test_share, "test_share", 0.0)
+            if not 0 < share < 1:
+                raise ArgumentError("test_share", "must be between 0 and 1", repr(share))
         if self.key is not None and self.name != "vectors":
             raise ArgumentError("key", "is of vectors alone", f"{self.key!r} for {self.name!r}")
         for name, least, needed, where in (
@@ -172,6 +205,12 @@ class Preset:
             raise ArgumentError(
                 "stop_by", f"{self.stop_by!r} needs images, and the data are {self.data.name!r}"
             )
+        if self.autoencoder not in (None, *AUTOENCODER_KINDS):
+            raise ArgumentError(
+                "autoencoder",
+                f"must be one of {', '.join(AUTOENCODER_KINDS)}",
+                repr(self.autoencoder),
+            )
         if self.generator not in GENERATOR_KINDS:
             raise ArgumentError(
                 "generator", f"must be one of {', '.join(GENERATOR_KINDS)}", repr(self.generator)
@@ -228,6 +267,9 @@ class Preset:
         for name, former in _FORMER.items():  # runs of versions that had no choice stay valid
             if found[name] == former:
                 del found[name]
+        for name in ("channels", "test_share"):
+            if found["data"][name] is None:
+                del found["data"][name]
         return found
 
     @classmethod
@@ -386,14 +428,14 @@ PRESETS: dict[str, Preset] = {
     ),
     "celeba": Preset(
         summary="CelebA, 64 x 64, 100 latent dimensions (Fig. 1, Table 3); wants a GPU",
-        data=DataOptions("celeba", size=64),
+        data=DataOptions("celeba", size=64, test_share=TEST_SHARE),
         pairs=_MANY_DIMENSIONS,
         **_vanilla(100, batch_size=200, learning_rate=1e-4, max_epochs=100),
         **_generator("celeba", max_epochs=1000, patience=300),
     ),
     "hap": Preset(
         summary="a folder of images such as Hands and Palm, 64 x 64 (Table 3); wants a GPU",
-        data=DataOptions("folder", size=64),
+        data=DataOptions("folder", size=64, test_share=TEST_SHARE),
         pairs=_MANY_DIMENSIONS,
         **_vanilla(100, batch_size=200, learning_rate=1e-4, max_epochs=300),
         **_generator("hap", max_epochs=1000, patience=300),
