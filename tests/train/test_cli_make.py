@@ -81,12 +81,12 @@ def test_version(gtn_train):
 def test_stages_on_stderr_and_the_summary_on_stdout(gtn_train, tmp_path):
     data, out = write_vectors(tmp_path / "v.npy"), tmp_path / "run"
     given = ("--preset", "vectors", "--data", data, "--generator-epochs", 2)
-    given += ("--labeling", "algorithm1", "--every", 1)
+    given += ("--labeling", "algorithm1", "--every", 1, "--batch-size", 8)
     done = gtn_train.ok("fit", *given, "--out", out)
     assert re.fullmatch(
         r"gtn-train: latents: 80 of dimension 3\n"
         r"gtn-train: pairs: 80 in [\d.]+ s, by \S+\n"
-        r"gtn-train: generator: 64 pairs, 1 step an epoch, up to 2 epochs, on \w+\n"
+        r"gtn-train: generator: 64 pairs, 8 steps an epoch, up to 2 epochs, on \w+\n"
         r"gtn-train: generator: 2 epochs in [\d.]+ s, energy distance of 1000 [\d.]+ at "
         r"epoch [12]\n",
         done.err,

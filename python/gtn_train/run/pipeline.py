@@ -102,7 +102,7 @@ def run_pipeline(
                 },
             )
             if first:
-                _check_training(ctx, last)
+                ctx.trained = _check_training(ctx, last)
             complete = RunFolder(out / "generator", create=False).manifest.exists()
             if last in ("generator", "samples") and not complete:
                 ctx.load_extractor()  # fail early, before hours of training
@@ -113,8 +113,10 @@ def run_pipeline(
             _note_moved_data(out, settings)
 
 
-def _check_training(ctx: Context, last: str) -> None:
+def _check_training(ctx: Context, last: str) -> frozenset[str]:
     """Refuse a stage that cannot be trained on this device before anything is built or cleared.
+
+    Return the stages that are to be trained, and not complete.
 
     A complete stage of the same precision may have been trained on another machine.
     """
@@ -130,6 +132,9 @@ def _check_training(ctx: Context, last: str) -> None:
         precision = options.get("precision") if isinstance(options, dict) else None
         if precision != ctx.settings.computing.precision:
             ctx.check_trainable()
+    return frozenset(
+        name for name in trained if not RunFolder(ctx.out / name, create=False).manifest.exists()
+    )
 
 
 def _run_stages(ctx: Context, last: str) -> None:
@@ -168,7 +173,8 @@ def _open_images(ctx: Context, barrier: Barrier) -> Images:
         )
 
     images = barrier.first(open_them) or open_them()
-    ctx.check_count(images.n)
+    ctx.images = images
+    ctx.check_rows(images.images)
     if ctx.preset.pairs.needs_classes and images.labels is None:
         raise ValueError(
             f"pairs by class need classes, and the images of {quoted(ctx.settings.data)} have "

@@ -165,10 +165,10 @@ def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
         return lambda: encode_all(autoencoder, pixels, progress=ctx.progress)
     if data.synthetic:
         n = data.n or 0
-        ctx.check_count(n)
+        ctx.check_rows(range(n))
         return lambda: SYNTHETIC[data.name](n, seed)
     rows = open_vectors(str(ctx.settings.data), data.key)
-    ctx.check_count(len(rows))
+    ctx.check_rows(rows)
     labeling = ctx.preset.pairs.labeling
     if labeling == "quantile" and rows.shape[1] != 1:
         raise ValueError(
