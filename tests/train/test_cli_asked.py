@@ -15,7 +15,7 @@ from gtn_train.cli.asked import settings_of
 from gtn_train.cli.group import cli
 from gtn_train.models.registry import AUTOENCODERS
 from gtn_train.pairs.pair_options import PairOptions
-from gtn_train.run.presets import AUTOENCODER_KINDS, DataOptions, Preset
+from gtn_train.run.presets import AUTOENCODER_KINDS, PRETRAINED, DataOptions, Preset
 from gtn_train.run.settings import RunSettings
 from gtn_train.training import TrainingOptions
 
@@ -41,7 +41,8 @@ def test_every_hyper_parameter_has_an_option():
     assert {entry.name for entry in fields(DataOptions)} - {"name"} <= known
     parts = {"summary", "data", "pairs", "generator_training", "autoencoder_training"}
     assert {entry.name for entry in fields(Preset)} - parts <= known
-    assert AUTOENCODER_KINDS == AUTOENCODERS
+    assert (*AUTOENCODER_KINDS, PRETRAINED) == AUTOENCODERS
+    assert "autoencoder_from" in known
 
 
 def test_options_of_both_trainings(tmp_path):

@@ -17,7 +17,7 @@ from gtn_label.errors import ArgumentError, ArgumentTypeError
 from gtn_label.text import quoted
 
 from ..run.paper import as_in_paper
-from ..run.presets import TEST_SHARE, DataOptions, Preset, preset
+from ..run.presets import PRETRAINED, TEST_SHARE, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
 from ..training.processes import processes_here
 from ..training.training_options import TrainingOptions
@@ -66,6 +66,9 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
     seed = start.seed if given.get("seed") is None else given["seed"]
     paper = as_in_paper(name, start.preset) if given.get("paper") else start.preset
     changed = _changed(paper, given)
+    pretrained = start.pretrained
+    if given.get("autoencoder_from") is not None:
+        pretrained = os.fspath(given["autoencoder_from"].absolute())
     weights = given.get("weights")
     if weights is not None and changed.stop_by not in ("IS", "FID"):
         raise click.UsageError("--weights needs --stop-by IS or FID.")
@@ -77,7 +80,8 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
         raise click.UsageError(f"--data is needed: preset {name!r} reads {changed.data.name!r}.")
     if data is not None and not Path(data).exists():
         raise FileNotFoundError(f"--data {quoted(given.get('data') or data)} does not exist")
-    return RunSettings(name, changed, data, seed, _computing(start.computing, given))
+    computing = _computing(start.computing, given)
+    return RunSettings(name, changed, data, seed, computing, pretrained)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class _Start:
     data: str | None = None
     seed: int = 0
     computing: Computing = field(default_factory=Computing)
+    pretrained: str | None = None
 
 
 def _start(out: Path, given: dict[str, Any]) -> RunSettings | _Start:
@@ -136,6 +141,8 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
         training = replace(training, patience=None)
     changes["generator_training"] = _training(training, given, "generator", "")
     changes["data"] = _data(start, given)
+    if start.autoencoder == PRETRAINED or given.get("autoencoder_from") is not None:
+        return replace(start, **changes, **_pretrained(start, given))
     if start.autoencoder_training is not None:
         changes |= _given(given, _OF_AUTOENCODER)
         changes["autoencoder_training"] = _training(
@@ -148,6 +155,20 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
                 f"--{name.replace('_', '-')} needs an autoencoder, and the preset has none."
             )
     return replace(start, **changes)
+
+
+def _pretrained(start: Preset, given: dict[str, Any]) -> dict[str, Any]:
+    """Put a pretrained autoencoder in the place of the preset's own."""
+    if start.autoencoder is None:
+        raise click.UsageError("--autoencoder-from needs a preset of images.")
+    for name, value in given.items():
+        named = name == "latent_dim" or name.startswith("autoencoder")
+        if value is not None and named and name != "autoencoder_from":
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} has no meaning with --autoencoder-from, whose network "
+                "is trained already."
+            )
+    return {"autoencoder": PRETRAINED, "latent_dim": None, "autoencoder_training": None}
 
 
 def _training(

@@ -167,6 +167,13 @@ _DATA = [
 ]
 _AUTOENCODER = [
     _images("--autoencoder", type=click.Choice(AUTOENCODER_KINDS), help="Kind of autoencoder."),
+    _images(
+        "--autoencoder-from",
+        type=_PATH,
+        metavar="FOLDER",
+        help="Folder of diffusers' AutoencoderKL, in place of an autoencoder that the run trains: "
+        "config.json and its .safetensors, or a pipeline with these in vae/.",
+    ),
     _images("--latent-dim", type=_COUNT, metavar="D", help="Dimension of the latents."),
     *_training(_images, "autoencoder", "autoencoder-", "Images"),
 ]

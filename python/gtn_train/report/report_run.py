@@ -78,7 +78,7 @@ def report_run(run: FinishedRun, path: Path) -> None:
     curves: dict[str, Any] = {
         name: run.folder(name).read_metrics()
         for name in ("autoencoder", "generator")
-        if name in run.stages
+        if name in run.stages and run.folder(name).metrics.exists()
     }
     settings = run.settings
     write_report(

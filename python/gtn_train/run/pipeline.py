@@ -120,7 +120,7 @@ def _check_training(ctx: Context, last: str) -> frozenset[str]:
 
     A complete stage of the same precision may have been trained on another machine.
     """
-    trained = {"autoencoder"} if ctx.preset.autoencoder is not None else set()
+    trained = {"autoencoder"} if ctx.preset.autoencoder_training is not None else set()
     if last in ("generator", "samples"):
         trained.add("generator")
     for name in trained:

@@ -26,6 +26,7 @@ __all__ = [
     "AUTOENCODER_KINDS",
     "GENERATOR_KINDS",
     "PRESETS",
+    "PRETRAINED",
     "TEST_SHARE",
     "DataOptions",
     "Preset",
@@ -34,6 +35,7 @@ __all__ = [
 
 
 AUTOENCODER_KINDS = ("vanilla", "vae", "vae-twin")  # of models.registry, which needs torch
+PRETRAINED = "diffusers"  # the kind that is not trained, with a folder of its own
 GENERATOR_KINDS = ("network", "flow")
 TEST_SHARE = 0.1  # of a set without test images
 
@@ -134,7 +136,9 @@ class Preset:
     autoencoder : str or None
         A kind of `gtn_train.models.registry.AUTOENCODERS`; None: the data are the latents.
     latent_dim : int or None
+        None without an autoencoder, and for the kind "diffusers", whose network decides.
     autoencoder_training : TrainingOptions or None
+        None without an autoencoder, and for the kind "diffusers", which is not trained.
     pairs : PairOptions
     layers, width, batch_norm_layers : int
         Size of the generator: see `models.generator.Generator`.
@@ -205,11 +209,10 @@ class Preset:
             raise ArgumentError(
                 "stop_by", f"{self.stop_by!r} needs images, and the data are {self.data.name!r}"
             )
-        if self.autoencoder not in (None, *AUTOENCODER_KINDS):
+        coders = (*AUTOENCODER_KINDS, PRETRAINED)
+        if self.autoencoder not in (None, *coders):
             raise ArgumentError(
-                "autoencoder",
-                f"must be one of {', '.join(AUTOENCODER_KINDS)}",
-                repr(self.autoencoder),
+                "autoencoder", f"must be one of {', '.join(coders)}", repr(self.autoencoder)
             )
         if self.generator not in GENERATOR_KINDS:
             raise ArgumentError(
@@ -228,7 +231,8 @@ class Preset:
                 "images need an autoencoder, and other data have none, got "
                 f"{self.autoencoder!r} for {self.data.name!r}"
             )
-        if (self.autoencoder is None) != (self.autoencoder_training is None):
+        trained = self.autoencoder not in (None, PRETRAINED)
+        if trained != (self.autoencoder_training is not None):
             raise ValueError("autoencoder and autoencoder_training go together")
         if self.autoencoder is None:
             if self.latent_dim is not None:
@@ -237,6 +241,13 @@ class Preset:
                 raise ArgumentError(
                     "by_class", f"needs images, and the data are {self.data.name!r}"
                 )
+        elif not trained:
+            if self.latent_dim is not None:
+                raise ArgumentError(
+                    "latent_dim", "is that of the pretrained autoencoder", repr(self.latent_dim)
+                )
+            if self.pairs.labeling == "quantile":
+                raise ArgumentError("labeling", "'quantile' needs latents of dimension 1")
         else:
             as_integer(self.latent_dim, "latent_dim", 1)
             if self.pairs.labeling == "quantile" and self.latent_dim != 1:

@@ -21,7 +21,7 @@ from gtn_label.text import quoted
 from ..files import brief, read_json, read_toml
 from ..training import TrainingOptions
 from ..training.training_options import ACCELERATORS, PRECISIONS
-from .presets import PRESETS, Preset
+from .presets import PRESETS, PRETRAINED, Preset
 from .sections import from_section
 
 __all__ = ["RUN_FILE", "STAGES", "Computing", "RunSettings"]
@@ -85,6 +85,8 @@ class RunSettings:
         File or folder; None for a synthetic set.
     seed : int
     computing : Computing
+    pretrained : str or None
+        Folder of diffusers' AutoencoderKL, for a preset whose autoencoder is that.
 
     Raises
     ------
@@ -97,6 +99,7 @@ class RunSettings:
     data: str | None
     seed: int = 0
     computing: Computing = Computing()
+    pretrained: str | None = None
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -105,8 +108,15 @@ class RunSettings:
                 raise ArgumentTypeError(
                     name, f"must be a {kind.__name__}", repr(getattr(self, name))
                 )
-        if not isinstance(self.data, (str, type(None))):
-            raise ArgumentTypeError("data", "must be a path as str", repr(self.data))
+        for name in ("data", "pretrained"):
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise ArgumentTypeError(name, "must be a path as str", repr(getattr(self, name)))
+        if (self.pretrained is None) == (self.preset.autoencoder == PRETRAINED):
+            raise ArgumentError(
+                "pretrained",
+                f"must name a folder for the autoencoder {PRETRAINED!r} alone",
+                repr(self.pretrained),
+            )
         if self.preset.data.synthetic and self.data is not None:
             raise ArgumentError(
                 "data",
@@ -147,6 +157,8 @@ class RunSettings:
             ) from None
         with atomic_file(out / RUN_FILE) as file:
             content = {**asdict(self), "preset": self.preset.config()}
+            if self.pretrained is None:  # as in runs of versions without one
+                del content["pretrained"]
             file.write(json.dumps(content, indent=2).encode() + b"\n")
 
     @classmethod
@@ -195,8 +207,9 @@ class RunSettings:
         section = content.get("preset", {})
         if isinstance(section, Mapping) and "summary" not in section:
             content["preset"] = _merged(PRESETS[name].config(), section)
-        if isinstance(content.get("data"), str):
-            content["data"] = os.fspath((path.parent / content["data"]).absolute())
+        for place in ("data", "pretrained"):
+            if isinstance(content.get(place), str):
+                content[place] = os.fspath((path.parent / content[place]).absolute())
         return cls._from_content({"data": None, **content}, path)
 
     @classmethod

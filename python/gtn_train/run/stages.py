@@ -23,11 +23,12 @@ from gtn_label.errors import ArgumentError
 from gtn_label.io.files import read_array, write_pairs
 from gtn_label.text import quoted
 
-from ..data import SYNTHETIC, open_vectors
+from ..data import SYNTHETIC, Images, open_vectors
 from ..evaluation.latent_metric import latent_metric
 from ..files import file_sha256, save_array
 from ..models import registry
 from ..models.autoencoder import encode_all
+from ..models.pretrained import PretrainedAutoencoder, pretrained_sha256
 from ..pairs import Clusters, DriftingPairs, FixedPairs, FreshPairs, Labeling
 from ..pairs.classes import of_latents, read_made
 from ..pairs.mixture import Mixture
@@ -58,8 +59,10 @@ _TRAINED = ("config.json", "metrics.jsonl", "weights.safetensors")  # outputs of
 def autoencoder(ctx: Context) -> Any:
     """Train the autoencoder and load its best weights; None where the data are the latents."""
     preset, images = ctx.preset, ctx.images
-    if preset.autoencoder is None or preset.autoencoder_training is None or images is None:
+    if preset.autoencoder is None or images is None:
         return None
+    if preset.autoencoder_training is None:
+        return _pretrained(ctx, images)
     kind, share = preset.autoencoder, preset.validation_share
     training = ctx.settings.training(preset.autoencoder_training)
     spec = StageSpec(
@@ -90,6 +93,35 @@ def autoencoder(ctx: Context) -> Any:
 
     ctx.builder.build(spec, make, together=True, check=ctx.check_trainable)
     return ctx.load_model(spec.name, registry.AUTOENCODERS)
+
+
+def _pretrained(ctx: Context, images: Images) -> Any:
+    """Copy a pretrained autoencoder into the run, which then needs its folder no more."""
+    name, source = "autoencoder", str(ctx.settings.pretrained)
+    made = RunFolder(ctx.out / name, create=False).read_manifest()
+    if made is not None and not Path(source).exists():
+        found = made.inputs.get("pretrained", "")
+    else:
+        found = pretrained_sha256(source)
+    shape = list(images.shape)
+    options = {"kind": ctx.preset.autoencoder, "image_shape": shape}
+    spec = StageSpec(name, {"pretrained": found}, options, ("weights.safetensors",))
+
+    loaded: list[PretrainedAutoencoder] = []
+
+    def load() -> None:
+        loaded.append(PretrainedAutoencoder.from_folder(source, shape))
+
+    def make(folder: RunFolder) -> float:
+        _remove_other_images(ctx.builder.decoded)
+        model = loaded.pop()
+        registry.save_model(model, folder.weights)
+        latent = " x ".join(map(str, model.latent_shape))
+        ctx.say(f"{name}: from {quoted(source)}, latents {latent} = {model.latent_dim}")
+        return 0.0
+
+    ctx.builder.build(spec, make, check=load)
+    return ctx.load_model(name, registry.AUTOENCODERS)
 
 
 def _remove_other_images(decoded: Path | None) -> None:
