@@ -14,6 +14,7 @@ from gtn_label.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .data import open_images
+    from .models.module import ModuleGenerator
     from .models.registry import make_model
     from .pairs import (
         Algorithm1,
@@ -24,22 +25,34 @@ if TYPE_CHECKING:
         Optimal,
         Quantile,
     )
-    from .run.finished_run import FinishedRun
+    from .run.finished_run import FinishedRun, load_run
     from .run.store import RunFolder
     from .sampling.sample import sample_images, sample_latents
-    from .training import TrainingOptions, train_autoencoder, train_generator
+    from .training import (
+        Callback,
+        ImageGrid,
+        Logger,
+        TrainingOptions,
+        train_autoencoder,
+        train_generator,
+    )
 
 __all__ = [
     "Algorithm1",
+    "Callback",
     "Clusters",
     "DriftingPairs",
     "FinishedRun",
     "FixedPairs",
     "FreshPairs",
+    "ImageGrid",
+    "Logger",
+    "ModuleGenerator",
     "Optimal",
     "Quantile",
     "RunFolder",
     "TrainingOptions",
+    "load_run",
     "make_model",
     "open_images",
     "sample_images",
@@ -52,15 +65,20 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Algorithm1": "pairs.labelings",
+        "Callback": "training.callbacks",
         "Clusters": "pairs.labelings",
         "DriftingPairs": "pairs.drifting",
         "FinishedRun": "run.finished_run",
         "FixedPairs": "pairs.fixed",
         "FreshPairs": "pairs.fresh",
+        "ImageGrid": "training.callbacks",
+        "Logger": "training.callbacks",
+        "ModuleGenerator": "models.module",
         "Optimal": "pairs.optimal",
         "Quantile": "pairs.labelings",
         "RunFolder": "run.store",
         "TrainingOptions": "training.training_options",
+        "load_run": "run.finished_run",
         "make_model": "models.registry",
         "open_images": "data.sets",
         "sample_images": "sampling.sample",

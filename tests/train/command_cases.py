@@ -32,15 +32,17 @@ class Done:
 
     @property
     def stages(self):
-        """The fate of each stage, from the lines about it: made, reused or anew."""
+        """The fate of each stage, from the lines about it: made, reused, continued or anew."""
         found = {}
         for line in self.err.splitlines():
             _, name, what = line.split(": ", 2)
-            if name == "warning":
+            if name == "warning" or " an epoch, up to " in what:  # a training's plan
                 continue
             word = {"complete, reused": "reused"}.get(what, "made")
             if what.startswith("rebuilt"):
                 word = "anew"
+            if what.startswith("continued"):
+                word = "continued"
             found.setdefault(name, word)
         return found
 

@@ -34,7 +34,8 @@ def test_every_hyper_parameter_has_an_option():
     known = names_of_options()
     of_run = {"seed", "precision", "accelerator", "devices", "threads"}
     training = {entry.name for entry in fields(TrainingOptions)} - of_run - {"max_epochs"}
-    once = {"checkpoint_every_epochs"}  # one option for both trainings
+    # One option for both trainings, or of labels.
+    once = {"checkpoint_every_epochs", "checkpoint_every_seconds", "keep_last", "ema_labels"}
     assert training | once | {"generator_epochs", "autoencoder_epochs", "training_threads"} <= known
     assert {f"autoencoder_{name}" for name in training - once} <= known
     assert {entry.name for entry in fields(PairOptions)} <= known
@@ -61,6 +62,19 @@ def test_options_of_both_trainings(tmp_path):
     assert images.threads == generator.threads == 3
     assert images.checkpoint_every_epochs == generator.checkpoint_every_epochs == 5
     assert (found.validation_share, found.scale_labels) == (0.3, False)
+    found = asked(
+        *(tmp_path, "--preset", "mnist", "--data", tmp_path, "--schedule", "StepLR"),
+        *("--schedule-arguments", '{"step_size": 3}', "--schedule-each", "step"),
+        *("--autoencoder-ema", 0.9, "--autoencoder-optimizer", "adamw", "--clip-norm", 0),
+        *("--autoencoder-clip-norm", 1, "--warmup-steps", 7, "--no-keep-last"),
+    ).preset
+    images, generator = found.autoencoder_training, found.generator_training
+    assert (generator.schedule, generator.schedule_each) == ("StepLR", "step")
+    assert (generator.schedule_arguments, generator.learning_rate_decay) == ({"step_size": 3}, 1.0)
+    assert (generator.clip_norm, images.clip_norm, generator.warmup_steps) == (None, 1.0, 7)
+    assert (images.ema, images.optimizer, generator.ema) == (0.9, "adamw", 0.0)
+    assert not images.keep_last
+    assert not generator.keep_last
     more = ("--preset", "mnist", "--data", tmp_path, "--training-threads", 0)
     assert asked(tmp_path, *more).preset.generator_training.threads is None
 
@@ -73,6 +87,14 @@ def test_a_wrong_value_is_named_as_the_autoencoders(gtn_train, tmp_path):
             ("--autoencoder-schedule", "linear", "--autoencoder-learning-rate-decay", 0.5),
             "--autoencoder-learning-rate-decay must be 1 with --autoencoder-schedule 'linear', "
             "got 0.5",
+        ),
+        (
+            ("--autoencoder-schedule", "fast"),
+            "--autoencoder-schedule must be one of 'exponential',",
+        ),
+        (
+            ("--schedule-arguments", "[1]"),
+            "--schedule-arguments is damaged: it must hold a JSON ob",
         ),
         (("--weight-decay", -1), "--weight-decay must be >= 0, got -1.0"),
         (("--validation-share", 1), "--validation-share must be between 0 and 1, got 1.0"),

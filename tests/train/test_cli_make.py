@@ -12,7 +12,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from command_cases import AUTOENCODER, files, write_folder, write_mnist, write_vectors
+from command_cases import (
+    AUTOENCODER,
+    IMAGE_RUN,
+    files,
+    write_folder,
+    write_mnist,
+    write_vectors,
+)
 
 from gtn_label.cli import console
 from gtn_train.cli.group import cli
@@ -20,7 +27,7 @@ from gtn_train.run.presets import PRESETS
 from gtn_train.sampling import sample
 
 MAKING = ("fit", "autoencoder", "encode", "label", "generator")
-SHOWING = ("sample", "interpolate", "evaluate", "report")
+SHOWING = ("sample", "interpolate", "evaluate", "report", "export")
 
 
 # -------------------------------------------------------------------------------------- its help
@@ -112,9 +119,15 @@ def test_stages_on_stderr_and_the_summary_on_stdout(gtn_train, tmp_path):
 
 def test_an_image_run_uses_tensorboard_if_asked(gtn_train, tmp_path):
     pytest.importorskip("tensorboard")
-    given = ("--preset", "swiss-roll", "--n", 100, "--out", tmp_path / "run")
-    gtn_train.ok("generator", *given, "--generator-epochs", 1, "--tensorboard")
-    assert list((tmp_path / "run" / "generator" / "tensorboard").iterdir())
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    data, out = write_mnist(tmp_path / "data"), tmp_path / "run"
+    given = ("--preset", "mnist", "--data", data, "--out", out, *IMAGE_RUN)
+    gtn_train.ok("generator", *given, "--tensorboard")
+    for stage, picture in (("autoencoder", "reconstructions"), ("generator", "samples")):
+        events = EventAccumulator(str(out / stage / "tensorboard"))
+        events.Reload()
+        assert events.Tags()["images"] == [picture]
 
 
 # --------------------------------------------------------------------------------------- refusals

@@ -39,6 +39,12 @@ CONFIGS = {
         "classes": 5,
     },
     "flow": {"dim": 3, "layers": 3, "width": 4, "steps": 2, "classes": 5},
+    "module": {
+        "network": "networks:Residual",
+        "arguments": {"dim": 3, "width": 4, "classes": 5},
+        "dim": 3,
+        "classes": 5,
+    },
 }
 
 

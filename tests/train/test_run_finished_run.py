@@ -10,7 +10,7 @@ import pytest
 from command_cases import write_mnist
 
 from gtn_train.models import registry
-from gtn_train.run.finished_run import FinishedRun
+from gtn_train.run.finished_run import FinishedRun, load_run
 from gtn_train.run.manifest import StageSpec
 from gtn_train.run.store import RunFolder
 
@@ -124,3 +124,56 @@ def test_latents_that_are_none(vectors, rows):
     finish_again(vectors, "latents")
     with pytest.raises(ValueError, match=r"latents\.npy' must hold latents, float \[n, dim\]"):
         FinishedRun(vectors)
+
+
+def test_a_run_in_use(gtn_train, finished, tmp_path):
+    run = load_run(finished / "images", accelerator="cpu")
+    images = run.sample(5, seed=3)
+    assert (images.shape, images.dtype) == ((5, 1, 8, 8), np.uint8)
+    gtn_train.ok("sample", finished / "images", "--n", 5, "--seed", 3, "--out", tmp_path / "s.npy")
+    assert np.array_equal(images, np.load(tmp_path / "s.npy"))
+    real = run.images().images[:4]
+    latents = run.encode(real)
+    np.testing.assert_allclose(latents, run.latents[:4], rtol=1e-4, atol=1e-5)
+    assert run.decode(latents).shape == real.shape
+    lines = run.interpolate(3, steps=4, seed=1)
+    assert lines.images.shape == (3, 4, 1, 8, 8)
+    between = run.interpolate(between=[(0, 7), (2, 2)], steps=3)
+    assert between.sources.shape == (2, 3, 3)
+    ends = run.matching.sources[np.argsort(run.matching.assignment)[[0, 7]]]
+    np.testing.assert_array_equal(between.sources[0, [0, -1]], ends.astype(np.float32))
+    vectors = load_run(finished / "vectors", accelerator="cpu")
+    assert vectors.sample(7).shape == (7, 3)
+    with pytest.raises(ValueError, match="has no autoencoder: its data are its latents"):
+        vectors.encode(real)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"between": [1, 2]}, ValueError, r"between must be integers \[k, 2\] with k >= 1"),
+        ({"between": [(0.5, 1)]}, ValueError, r"between must be integers"),
+        ({"between": [(0, 99)]}, ValueError, r"between must hold rows in \[0, 60\), got"),
+        ({"between": [(-1, 0)]}, ValueError, r"between must hold rows in \[0, 60\), got"),
+        ({"between": [(0, 1)], "classes": 1}, ValueError, "classes must not be given with between"),
+        ({"classes": 1}, ValueError, "classes needs a run by class, got 1"),
+        ({"n": 0}, ValueError, "n must be >= 1"),
+        ({"steps": 1}, ValueError, "steps must be >= 2"),
+    ],
+)
+def test_lines_that_no_run_has(finished, given, error, message):
+    with pytest.raises(error, match=message):
+        load_run(finished / "images", accelerator="cpu").interpolate(**given)
+
+
+def test_a_run_by_class_in_use(gtn_train, images):
+    gtn_train.ok("fit", "--out", images, "--by-class", "--resume")
+    run = load_run(images, accelerator="cpu")
+    assert run.sample(3, classes=2).shape == run.sample(3).shape == (3, 1, 8, 8)
+    same, other = run.interpolate(2, classes=1), run.interpolate(2)
+    assert same.images.shape == other.images.shape
+    rows = np.flatnonzero(run.classes == run.classes[0])[:2]
+    assert run.interpolate(between=[rows]).latents.shape[0] == 1
+    other = int(np.flatnonzero(run.classes != run.classes[0])[0])
+    with pytest.raises(ValueError, match=rf"between must hold rows of one class .* \[0, {other}\]"):
+        run.interpolate(between=[(0, other)])

@@ -130,6 +130,7 @@ def test_optimal_pairs_make_a_run(gtn_train, images, tmp_path):
 def test_labels_that_follow_the_generator_make_a_run(gtn_train, images):
     given = ("fit", "--out", images, "--labeling", "drift", "--every", 1, "--by-class")
     more = ("--transport-batch", 20, "--round-size", 30, "--learning-rate-decay", 0.5)
+    more += ("--ema", 0.9, "--ema-labels")
     done = gtn_train.ok(*given, *more, "--resume")
     assert "labels followed the generator between rounds of training 2 times" in done.out
     assert "generator: 2 epochs in" in done.err
@@ -138,10 +139,13 @@ def test_labels_that_follow_the_generator_make_a_run(gtn_train, images):
     assert [line["round"] for line in lines] == [0, 1]
     assert "excess" in lines[1]["labels"]
     assert "validation_loss" not in lines[1]
-    for option, value in (("--transport-batch", 9), ("--learning-rate-decay", 0.9)):
+    changes = (("--transport-batch", 9), ("--learning-rate-decay", 0.9), ("--ema", 0.8))
+    for option, value in changes:
         assert f"{option} was" in gtn_train.refused("fit", "--out", images, option, value)
     refusal = gtn_train.refused("fit", "--out", images, "--round-size", 9)
     assert f"'{images / 'generator'}' is no longer valid: --round-size was 30" in refusal
+    refusal = gtn_train.refused("fit", "--out", images, "--labeling", "optimal", "--resume")
+    assert "--ema-labels needs --labeling 'drift'" in refusal
     assert set(gtn_train.ok("fit", "--out", images).stages.values()) == {"reused"}
     gtn_train.ok("report", images)
 
@@ -218,7 +222,7 @@ def test_a_manifest_that_reaches_outside_its_folder(gtn_train, images, tmp_path)
 def test_an_autoencoder_that_was_retrained(gtn_train, images):
     epochs = ("--autoencoder-epochs", 2)
     assert gtn_train.ok("autoencoder", "--out", images, *epochs, "--resume").stages == {
-        "autoencoder": "anew"
+        "autoencoder": "continued"
     }
     refusal = gtn_train.refused("encode", "--out", images)
     assert f"'{images / 'latents'}' is no longer valid: its input 'autoenc" in refusal
@@ -330,3 +334,58 @@ def test_an_unfinished_stage_goes_on_elsewhere(gtn_train, unfinished):
     assert (out / "generator" / "weights.safetensors").read_bytes() == whole
     lines = RunFolder(out / "generator").read_metrics()
     assert [line["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_more_epochs_continue_a_complete_stage(gtn_train, vectors, tmp_path):
+    """The run's three epochs go on to five, which a new run has from the start."""
+    config = json.loads((vectors / "run.json").read_text())
+    decay = ("--learning-rate-decay", 0.9)  # in place of a schedule that ends with the epochs
+    gtn_train.ok("fit", "--out", vectors, *decay, "--resume")
+    refusal = gtn_train.refused("fit", "--out", vectors, "--generator-epochs", 5)
+    assert "is no longer valid: --generator-epochs was 3 and is 5. --resume continues" in refusal
+    done = gtn_train.ok("fit", "--out", vectors, "--generator-epochs", 5, "--resume")
+    assert "generator: continued: options.max_epochs was 3 and is 5" in done.err
+    assert "generator: 5 epochs in" in done.err
+    whole = ("--preset", "vectors", "--data", config["data"], "--out", tmp_path / "whole")
+    gtn_train.ok("fit", *whole, *VECTOR_RUN, *decay, "--generator-epochs", 5)
+    weights = [run / "generator" / "weights.safetensors" for run in (vectors, tmp_path / "whole")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert set(gtn_train.ok("fit", "--out", vectors).stages.values()) == {"reused"}
+    done = gtn_train.ok("fit", "--out", vectors, "--generator-epochs", 4, "--resume")
+    assert "generator: rebuilt: options.max_epochs was 5 and is 4" in done.err
+    (vectors / "generator" / "last.ckpt").unlink()
+    refusal = gtn_train.refused("fit", "--out", vectors, "--generator-epochs", 5)
+    assert "--generator-epochs was 4 and is 5. --resume rebuilds it" in refusal
+
+
+def test_options_of_training_reach_it(gtn_train, vectors):
+    given = ("--optimizer", "adamw", "--weight-decay", 0.1, "--clip-norm", 0.5, "--dropout", 0.1)
+    rate = ("--schedule", "cosine", "--warmup-steps", 3)
+    place = ("--training-threads", 1, "--checkpoint-seconds", 9, "--no-keep-last")
+    gtn_train.ok("fit", "--out", vectors, *given, *rate, *place, "--resume")
+    options = RunFolder(vectors / "generator").read_config()["options"]
+    assert options["optimizer"] == "adamw"
+    assert (options["weight_decay"], options["clip_norm"]) == (0.1, 0.5)
+    assert (options["schedule"], options["warmup_steps"]) == ("cosine", 3)
+    assert (options["threads"], options["checkpoint_every_seconds"]) == (1, 9.0)
+    assert not (vectors / "generator" / "last.ckpt").exists()
+    for option, value in (("--clip-norm", 0), ("--dropout", 0), ("--warmup-steps", 0)):
+        assert f"{option} was" in gtn_train.refused("fit", "--out", vectors, option, value)
+    refusal = gtn_train.refused("fit", "--out", vectors, "--checkpoint-seconds", -1)
+    assert refusal == "--checkpoint-seconds must be a finite number >= 0, got -1.0"
+    assert set(gtn_train.ok("fit", "--out", vectors).stages.values()) == {"reused"}
+
+
+def test_a_network_of_ones_own(gtn_train, vectors):
+    given = ("fit", "--out", vectors, "--generator-class", "networks:Residual")
+    assert "no_such:Net" in gtn_train.refused(*given[:-1], "no_such:Net", "--resume")
+    gtn_train.ok(*given, "--generator-arguments", '{"dim": 3, "width": 5}', "--resume")
+    model = RunFolder(vectors / "generator").read_config()["model"]
+    assert (model["network"], model["arguments"]) == ("networks:Residual", {"dim": 3, "width": 5})
+    gtn_train.ok("sample", vectors, "--n", 3, "--out", vectors / "s.npy")
+    gtn_train.ok("report", vectors)
+    refusal = gtn_train.refused("fit", "--out", vectors, "--generator-arguments", '{"dim": 3}')
+    assert "width of --generator-arguments was 5 and is not given" in refusal
+    refusal = gtn_train.refused(*given, "--generator", "flow")
+    assert "--generator-class is a generator of its own" in refusal
+    gtn_train.ok("fit", "--out", vectors, "--generator", "network", "--resume")

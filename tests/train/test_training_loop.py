@@ -198,7 +198,7 @@ def test_what_a_run_leaves(folder):
         )
         wanted = [fresh.stats(number)["mean_cosine"] for number in (0, 1)]
     files = {file.name for file in folder.path.iterdir()}
-    assert files == {"config.json", "metrics.jsonl", "weights.safetensors"}
+    assert files == {"config.json", "metrics.jsonl", "weights.safetensors", "last.ckpt"}
     lines = folder.read_metrics()
     assert lines == result.history
     assert [line["round"] for line in lines] == [0, 0, 1]

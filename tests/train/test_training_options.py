@@ -22,12 +22,14 @@ from gtn_train.training import (
         ({"learning_rate": "1"}, TypeError, "learning_rate must be a number, got str '1'"),
         ({"weight_decay": -1}, ValueError, "weight_decay must be >= 0, got -1"),
         ({"learning_rate_decay": 1.5}, ValueError, r"learning_rate_decay must be in \(0, 1\]"),
-        ({"schedule": "cosine"}, ValueError, "schedule must be one of 'exponential', 'linear'"),
+        ({"schedule": "step"}, ValueError, "schedule must be one of 'exponential', 'linear'"),
         (
             {"schedule": "linear", "learning_rate_decay": 0.5},
             ValueError,
             "learning_rate_decay must be 1 with schedule 'linear', got 0.5",
         ),
+        ({"ema": 1}, ValueError, r"ema must be in \[0, 1\), got 1"),
+        ({"ema_labels": True}, ValueError, "ema_labels needs ema above 0, got 0"),
         ({"patience": 0}, ValueError, "patience must be >= 1"),
         ({"seed": -1}, ValueError, "seed must be >= 0"),
         ({"precision": "8"}, ValueError, "precision must be one of '32-true', 'bf16-mixed'"),
@@ -53,6 +55,8 @@ def test_options_of_earlier_versions_are_theirs():
     assert "schedule" not in options().config()
     assert options(schedule="linear").config()["schedule"] == "linear"
     assert options(schedule="linear").deciding()["schedule"] == "linear"
+    assert "ema" not in options(ema=0).config()
+    assert options(ema=0.9).deciding()["ema"] == 0.9
 
 
 def test_metrics_are_checked():

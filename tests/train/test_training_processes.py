@@ -31,7 +31,7 @@ def test_two_processes_are_one_within_rounding(tmp_path):
     for (model, result), name in zip(alone, names, strict=True):
         folder = RunFolder(tmp_path / "two" / name)
         files = {file.name for file in folder.path.iterdir()}
-        assert files == {"config.json", "metrics.jsonl", "weights.safetensors"}
+        assert files == {"config.json", "last.ckpt", "metrics.jsonl", "weights.safetensors"}
         assert folder.read_config()["options"]["devices"] == 2
         distributed = load_model(folder.weights).state_dict()
         for key, tensor in model.state_dict().items():
@@ -40,6 +40,7 @@ def test_two_processes_are_one_within_rounding(tmp_path):
             for key in ("train_loss", "validation_loss", "energy distance of 50"):
                 torch.testing.assert_close(line.get(key), wanted.get(key), rtol=1e-5, atol=1e-6)
             assert line.keys() == wanted.keys()
+    assert alone[0][1].stopped == "callback"
     start = cases.generator(batch_norm_layers=0, classes=2).state_dict()
     trained = alone[0][0].state_dict()
     moved = max(float((trained[k] - start[k]).abs().max()) for k in start if k.startswith("net"))

@@ -22,6 +22,8 @@ from gtn_train.training.loop import Diverged
 RUNS = {
     "generator": cases.run_generator,
     "drifting": cases.run_drifting,
+    "average": cases.run_average,
+    "cycle": cases.run_cycle,
     "flow": cases.run_flow,
     "vae": cases.run_vae,
 }

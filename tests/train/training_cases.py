@@ -18,7 +18,13 @@ from gtn_train.evaluation.latent_metric import latent_metric
 from gtn_train.models.registry import make_model
 from gtn_train.pairs import Algorithm1, DriftingPairs, FixedPairs, FreshPairs
 from gtn_train.run.store import RunFolder
-from gtn_train.training import Metric, TrainingOptions, train_autoencoder, train_generator
+from gtn_train.training import (
+    Callback,
+    Metric,
+    TrainingOptions,
+    train_autoencoder,
+    train_generator,
+)
 
 
 def latents(n=96, dim=3):
@@ -38,6 +44,7 @@ def images(n=41, shape=(1, 32, 32), seed=6):
 
 def options(**changes):
     defaults = {"batch_size": 16, "learning_rate": 1e-3, "max_epochs": 6}
+    defaults["checkpoint_every_seconds"] = 0  # tests need checkpoints where they expect them
     return TrainingOptions(**{**defaults, "accelerator": "cpu", "threads": 1, **changes})
 
 
@@ -95,6 +102,48 @@ def run_drifting(folder, *, resume=False, pause=0.0, **changes):
     return model, result
 
 
+def run_average(folder, *, resume=False, pause=0.0, **changes):
+    """Labels that follow the average of the weights, whose validation loss selects the best."""
+
+    model = generator()
+    asked = options(ema=0.9, ema_labels=True, **{"max_epochs": 12, **changes})
+    held_out = FixedPairs(
+        latents(21) - 3, latents(21), latents_sha256=FixedPairs(latents(), latents()).latents_sha256
+    )
+    with DriftingPairs(latents(), every=2, batch=40, seed=3, threads=1) as pairs:
+        result = train_generator(
+            model,
+            pairs,
+            RunFolder(folder),
+            asked,
+            validation=held_out,
+            metric=wiggling(pause),
+            resume=resume,
+        )
+    return model, result
+
+
+def run_cycle(folder, *, resume=False, pause=0.0, **changes):
+    """A schedule of torch that goes on with each step, warm-up, clipped gradients, AdamW."""
+
+    model = generator()
+    asked = options(
+        schedule="OneCycleLR",
+        schedule_arguments={"max_lr": 0.01, "total_steps": 100},
+        schedule_each="step",
+        warmup_steps=20,
+        clip_norm=0.5,
+        optimizer="adamw",
+        weight_decay=0.1,
+        **{"max_epochs": 12, **changes},
+    )
+    rows = pairs(60)
+    result = train_generator(
+        model, rows, RunFolder(folder), asked, metric=wiggling(pause), resume=resume
+    )
+    return model, result
+
+
 def run_flow(folder, *, resume=False, pause=0.0, **changes):
     """A time for each row, on fixed pairs with validation."""
 
@@ -143,9 +192,10 @@ def run_distributed(folder):
             model,
             pairs,
             RunFolder(Path(folder) / "generator"),
-            options(devices=_processes(), max_epochs=4),
+            options(devices=_processes(), max_epochs=4, clip_norm=0.5, ema=0.9),
             validation=held_out,
             metric=Metric("wiggle", wiggle, larger_is_better=True, every=2),
+            callbacks=[_StopAt(3)],
         )
     drifter = generator(batch_norm_layers=0, classes=2)
     with DriftingPairs(latents(45), classes=classes, tolerance=0.0, seed=2) as pairs:
@@ -153,7 +203,7 @@ def run_distributed(folder):
             drifter,
             pairs,
             RunFolder(Path(folder) / "drifting"),
-            options(devices=_processes(), max_epochs=4),
+            options(devices=_processes(), max_epochs=4, ema=0.9, ema_labels=True),
             validation=held_out,
         )
     autoencoder = make_model("vanilla", {"image_shape": [1, 8, 8], "latent_dim": 2}, 1)
@@ -174,6 +224,17 @@ def run_distributed(folder):
         metric=latent_metric(latents(45), latents(21), n=50, classes=classes),
     )
     return (model, first), (autoencoder, second), (drifter, third), (flow, fourth)
+
+
+class _StopAt(Callback):
+    """Stops all processes, of which one alone calls it."""
+
+    def __init__(self, epoch):
+        self._epoch = epoch
+
+    def epoch_end(self, training, figures):
+        if training.epoch == self._epoch:
+            training.stop()
 
 
 def _processes():

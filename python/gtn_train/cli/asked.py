@@ -16,6 +16,7 @@ import click
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 from gtn_label.text import quoted
 
+from ..files import parse_json
 from ..run.paper import as_in_paper
 from ..run.presets import PRETRAINED, TEST_SHARE, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
@@ -29,15 +30,16 @@ _OF_PAIRS = (
     *("tolerance", "transport_batch", "round_size", "by_prices"),
 )
 _OF_PRESET = (
-    *("layers", "width", "batch_norm_layers", "slope", "scale_labels", "stop_by"),
+    *("layers", "width", "batch_norm_layers", "slope", "dropout", "scale_labels", "stop_by"),
     *("generator", "steps", "validation_share"),
 )
+_OF_PACE = ("checkpoint_every_epochs", "checkpoint_every_seconds", "keep_last")
 _OF_AUTOENCODER = ("autoencoder", "latent_dim")
 # The others are options of the run, or have names of their own.
 _OF_TRAINING = tuple(
     {entry.name for entry in fields(TrainingOptions)}
     - {"max_epochs", "seed", "precision", "accelerator", "devices", "threads"}
-    - {"checkpoint_every_epochs"}
+    - {*_OF_PACE}
 )
 
 
@@ -124,9 +126,9 @@ def _start(out: Path, given: dict[str, Any]) -> RunSettings | _Start:
 
 
 def _changed(start: Preset, given: dict[str, Any]) -> Preset:
-    changes = _given(given, _OF_PRESET)
+    changes = _given(given, _OF_PRESET) | _own_class(given)
     if changes.get("generator", start.generator) == "flow":
-        for name in ("batch_norm_layers", "slope"):
+        for name in ("batch_norm_layers", "slope", "dropout"):
             if name in changes:
                 raise click.UsageError(
                     f"--{name.replace('_', '-')} has no meaning with --generator flow."
@@ -184,20 +186,41 @@ def _training(
         changes["max_epochs"] = given[f"{stage}_epochs"]
     if given.get("training_threads") is not None:
         changes["threads"] = given["training_threads"] or None
-    if given.get("checkpoint_every_epochs") is not None:
-        changes["checkpoint_every_epochs"] = given["checkpoint_every_epochs"]
-    if "patience" in changes:
-        changes["patience"] = changes["patience"] or None
-    if changes.get("schedule") == "linear":
+    changes |= _given(given, _OF_PACE)
+    for name in ("patience", "clip_norm"):
+        if name in changes:
+            changes[name] = changes[name] or None
+    if changes.get("schedule", "exponential") != "exponential":
         changes.setdefault("learning_rate_decay", 1.0)
     elif "learning_rate_decay" in changes:
         changes["schedule"] = "exponential"
+    if "schedule_arguments" in changes:
+        option = f"--{prefix}schedule_arguments".replace("_", "-")
+        changes["schedule_arguments"] = parse_json(changes["schedule_arguments"], option)
+    if "schedule" in changes:
+        changes = {"schedule_arguments": {}, "schedule_each": "epoch"} | changes
     try:
         return replace(start, **changes)
     except (ArgumentError, ArgumentTypeError) as error:
         names = tuple(f"{prefix}{name}" for name in error.names)
         rule, got, advice = (text.replace("{", "{" + prefix) for text in error.args[1:])
         raise type(error)(names, rule, got, advice) from None
+
+
+def _own_class(given: dict[str, Any]) -> dict[str, Any]:
+    """Changes of a preset by the options of a user's own network, or by --generator."""
+    place, text = given.get("generator_class"), given.get("generator_arguments")
+    if place is not None and given["generator"] is not None:
+        raise click.UsageError("--generator-class is a generator of its own, without --generator.")
+    arguments = {} if text is None else parse_json(text, "--generator-arguments")
+    if place is not None:
+        found = {"generator": "module", "generator_class": place}
+        return {**found, "generator_arguments": arguments}
+    if text is not None:
+        return {"generator_arguments": arguments}
+    if given.get("generator") is not None:
+        return {"generator_class": None, "generator_arguments": {}}
+    return {}
 
 
 def _data(start: Preset, given: dict[str, Any]) -> DataOptions:

@@ -14,11 +14,13 @@ from gtn_label.cli.console import EXIT_CODES
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..run.presets import PRESETS
+from .export import export_
 from .make import COMMANDS as MAKING
-from .use import COMMANDS as SHOWING
+from .use import COMMANDS
 
 __all__ = ["cli"]
 
+SHOWING = (*COMMANDS, export_)
 
 # Clearer words for a summary that must not change: every run.json of the preset holds it.
 _CLEARER = {

@@ -76,7 +76,7 @@ def _extra_named() -> Iterator[None]:
 
 def _interrupted(words: Sequence[str]) -> str:
     """Say what an interrupted command leaves behind."""
-    if any(word in ("sample", "interpolate", "evaluate", "report") for word in words[:1]):
+    if any(word in ("sample", "interpolate", "evaluate", "report", "export") for word in words[:1]):
         return "; nothing was written"
     named = [
         after if word == "--out" else word.removeprefix("--out=")

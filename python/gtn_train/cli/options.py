@@ -20,7 +20,7 @@ from ..data import SET_NAMES
 from ..evaluation import STOP_BY
 from ..pairs.pair_options import LABELINGS
 from ..run.presets import AUTOENCODER_KINDS, GENERATOR_KINDS, PRESETS
-from ..training.training_options import ACCELERATORS, PRECISIONS, SCHEDULES
+from ..training.training_options import ACCELERATORS, OPTIMIZERS, PRECISIONS
 
 __all__ = ["options_of"]
 
@@ -68,14 +68,49 @@ def _training(declare: Callable[..., Option], of: str, prefix: str, rows: str) -
         ),
         declare(
             f"--{prefix}schedule",
-            type=click.Choice(SCHEDULES),
-            help=f"Decay of the {of}'s learning rate: by a factor, or evenly to 0.",
+            metavar="NAME",
+            help=f"Decay of the {of}'s learning rate: exponential, by that factor; linear, evenly "
+            "to 0; cosine, along half a cosine to 0; or a class of torch.optim.lr_scheduler.",
+        ),
+        declare(
+            f"--{prefix}schedule-arguments",
+            metavar="JSON",
+            help="Arguments of a schedule of torch, as a JSON object.  [default: {}]",
+        ),
+        declare(
+            f"--{prefix}schedule-each",
+            type=click.Choice(("epoch", "step")),
+            help="Pace of a schedule of torch.  [default: epoch]",
+        ),
+        declare(
+            f"--{prefix}warmup-steps",
+            type=_FROM_ZERO,
+            metavar="N",
+            help=f"Steps over which the {of}'s learning rate rises at first.  [default: 0]",
+        ),
+        declare(
+            f"--{prefix}optimizer",
+            type=click.Choice(OPTIMIZERS),
+            help=f"Optimizer of the {of}.  [default: adam]",
         ),
         declare(
             f"--{prefix}weight-decay",
             type=float,
             metavar="X",
-            help=f"Adam's L2 penalty on the {of}'s weights.",
+            help=f"L2 penalty of Adam on the {of}'s weights, or decay of AdamW.",
+        ),
+        declare(
+            f"--{prefix}clip-norm",
+            type=float,
+            metavar="X",
+            help=f"Largest norm of the {of}'s gradient; 0: any.  [default: 0]",
+        ),
+        declare(
+            f"--{prefix}ema",
+            type=float,
+            metavar="X",
+            help=f"Decay of a moving average of the {of}'s weights, which is evaluated and kept "
+            "in their place; 0: none.  [default: 0]",
         ),
         declare(
             f"--{prefix}patience",
@@ -253,9 +288,20 @@ _NEW_PAIRS = [
 _GENERATOR = [
     _generator(
         "--generator",
-        type=click.Choice(GENERATOR_KINDS),
+        type=click.Choice(GENERATOR_KINDS[:2]),
         help="Kind of generator: a network of one pass, or a flow that follows a velocity in a few "
         "steps.  [default: network]",
+    ),
+    _generator(
+        "--generator-class",
+        metavar="PLACE",
+        help="Class of a network of your own in place of --generator, such as nets:MyNet for the "
+        "class MyNet of nets.py. PYTHONPATH must lead to it.",
+    ),
+    _generator(
+        "--generator-arguments",
+        metavar="JSON",
+        help="Arguments of --generator-class, as a JSON object.  [default: {}]",
     ),
     _generator(
         "--steps",
@@ -285,12 +331,23 @@ _GENERATOR = [
         help="Slope of the generator's LeakyReLU below zero; the paper's is 0.5.",
     ),
     _generator(
+        "--dropout",
+        type=float,
+        metavar="X",
+        help="Share of the generator's hidden units that each step leaves out.  [default: 0]",
+    ),
+    _generator(
         "--scale-labels/--no-scale-labels",
         default=None,
         help="Let the network learn labels of mean 0 and deviation 1, or the latents themselves "
         "as in the paper.",
     ),
     *_training(_generator, "generator", "", "Pairs"),
+    _generator(
+        "--ema-labels/--no-ema-labels",
+        default=None,
+        help="Let the labels of --labeling drift follow the average of --ema.",
+    ),
     _generator(
         "--stop-by",
         type=click.Choice(STOP_BY),
@@ -332,7 +389,21 @@ _COMPUTING = [
         "--checkpoint-every-epochs",
         type=_COUNT,
         metavar="N",
-        help="Epochs between two checkpoints of a training.  [default: 1]",
+        help="Least number of epochs between two checkpoints of a training.  [default: 1]",
+    ),
+    _computing(
+        "--checkpoint-seconds",
+        "checkpoint_every_seconds",
+        type=float,
+        metavar="S",
+        help="Least time between two checkpoints of a training, in seconds.  [default: twenty "
+        "times as long as the last one took]",
+    ),
+    _computing(
+        "--keep-last/--no-keep-last",
+        default=None,
+        help="Keep a training's last state in last.ckpt, so that more epochs can follow. The file "
+        "is about four times as large as the weights.  [default: --keep-last]",
     ),
     _computing(
         "--tensorboard", is_flag=True, help="Write TensorBoard's event files beside metrics.jsonl."

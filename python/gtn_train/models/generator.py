@@ -45,6 +45,8 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
     classes : int
         Number of classes of a conditional generator, or 0. The class, one-hot, is appended to the
         source.
+    dropout : float
+        Share of each hidden layer's units that are set to 0 in training, in [0, 1).
 
     Attributes
     ----------
@@ -75,6 +77,7 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
         slope: float = 0.5,
         out_dim: int | None = None,
         classes: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.dim = as_integer(dim, "dim", 1)
@@ -91,24 +94,29 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
                 f"batch_norm_layers must be at most {hidden}, the number of hidden layers, "
                 f"got {batch_norm_layers}"
             )
-        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
-            raise TypeError(f"slope must be a float, got {type(slope).__name__} {slope!r}")
+        for name, value in (("slope", slope), ("dropout", dropout)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{name} must be a float, got {type(value).__name__} {value!r}")
         if not 0 <= slope <= 1:
             raise ValueError(f"slope must be between 0 and 1, got {slope}")
-        self.slope = float(slope)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        self.slope, self.dropout = float(slope), float(dropout)
         modules: list[nn.Module] = []
         into = self.dim + self.classes
         for layer in range(hidden):
             modules += [nn.Linear(into, self.width), nn.LeakyReLU(self.slope)]
             if layer < self.batch_norm_layers:
                 modules.append(nn.BatchNorm1d(self.width))
+            if self.dropout:
+                modules.append(nn.Dropout(self.dropout))
             into = self.width
         self.net = nn.Sequential(*modules, nn.Linear(into, self.out_dim))
         self.register_buffer("label_mean", torch.zeros(self.out_dim))
         self.register_buffer("label_scale", torch.ones(self.out_dim))
 
     def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, in JSON types."""
+        """Return the constructor's arguments, in JSON types, those of earlier versions first."""
         return {
             "dim": self.dim,
             "layers": self.layers,
@@ -117,6 +125,7 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
             "slope": self.slope,
             "out_dim": self.out_dim,
             "classes": self.classes,
+            **({"dropout": self.dropout} if self.dropout else {}),
         }
 
     def forward(self, sources: Tensor, classes: Tensor | None = None) -> Tensor:
@@ -207,6 +216,7 @@ class Generator(nn.Module):  # type: ignore[misc]  # torch has no types here
                 f"classes must have shape ({len(sources)},), one for each source, "
                 f"got {tuple(classes.shape)}"
             )
-        if classes.device.type == "cpu":  # on a GPU each step would wait for the answer
+        # On a GPU each step would wait for the answer, and an exported program has no checks.
+        if classes.device.type == "cpu" and not torch.compiler.is_compiling():
             self.check_classes(classes)
         return torch.cat([sources, F.one_hot(classes, self.classes).to(sources.dtype)], dim=1)

@@ -28,6 +28,7 @@ from ..seeds import derive
 from .autoencoder import PretrainedPair, VanillaAutoencoder
 from .flow import Flow
 from .generator import Generator
+from .module import ModuleGenerator
 from .pretrained import PretrainedAutoencoder
 from .vae import VAETwin, VanillaVAE
 
@@ -42,12 +43,13 @@ __all__ = [
     "weights_sha256",
 ]
 
-KINDS: dict[str, Any] = {
-    model.kind: model
-    for model in (VanillaAutoencoder, VanillaVAE, VAETwin, PretrainedAutoencoder, Generator, Flow)
-}
+_MODELS = (
+    *(VanillaAutoencoder, VanillaVAE, VAETwin, PretrainedAutoencoder),
+    *(Generator, Flow, ModuleGenerator),
+)
+KINDS: dict[str, Any] = {model.kind: model for model in _MODELS}
 AUTOENCODERS = ("vanilla", "vae", "vae-twin", "diffusers")
-GENERATORS = ("generator", "flow")
+GENERATORS = ("generator", "flow", "module")
 
 _METADATA_KEY = "gtn_train"  # one entry: the library that writes files orders several at random
 
@@ -142,6 +144,8 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
+    if model.kind == ModuleGenerator.kind:  # its weights may be tied, which the format refuses
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     about = json.dumps({"kind": model.kind, "config": model.config()}, sort_keys=True)
     content = safetensors.torch.save(tensors, metadata={_METADATA_KEY: about})
     with atomic_file(path) as file:
@@ -185,7 +189,8 @@ def load_model(path: str | os.PathLike[str], expected: str | Collection[str] | N
     accepted = (expected,) if isinstance(expected, str) else expected
     model = _empty_model(shown, metadata, accepted, len(tensors))
     _check_tensors(shown, tensors, model.state_dict())
-    model.to_empty(device="cpu")
+    if model.kind != ModuleGenerator.kind:
+        model.to_empty(device="cpu")
     model.load_state_dict(tensors)
     return model.eval()
 
@@ -219,7 +224,10 @@ def weights_sha256(model: nn.Module) -> str:
 def _empty_model(
     shown: str, metadata: Mapping[str, str], expected: Collection[str] | None, tensors: int
 ) -> Any:
-    """Make the model that the metadata describe, without memory for its weights."""
+    """Make the model that the metadata describe, without memory for its weights.
+
+    A user's network is made whole: it may have buffers that its state dict leaves out.
+    """
     if _METADATA_KEY not in metadata:
         raise ValueError(
             f"{shown} was not written by save_model: its metadata lack {_METADATA_KEY}"
@@ -241,6 +249,8 @@ def _empty_model(
             f"{brief(layers)} layers"
         )
     try:
+        if kind == ModuleGenerator.kind:
+            return make_model(kind, config, 0)
         with torch.device("meta"):
             return build(kind, config)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # sizes beyond bounds

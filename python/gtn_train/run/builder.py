@@ -1,7 +1,8 @@
 """Builder: carries out the verdict on each stage of a run, in one process or several.
 
-A complete stage is reused. A partial one is resumed, and one that is no longer valid is rebuilt,
-only if the caller said so: both would lose what a long computation left. Not here: the verdict
+A complete stage is reused. A partial one is resumed, a training with a later end continued, and a
+stage that is no longer valid rebuilt, only if the caller said so: all would lose what a long
+computation left. Not here: the verdict
 itself (verdict.py), the stages (stages.py).
 """
 
@@ -126,7 +127,8 @@ class Builder:
             return asdict(Manifest.read(folder.manifest))
         if judged.action == "refuse":
             remedy = (
-                "--resume rebuilds it; another --out leaves it as it is"
+                f"--resume {'continues' if judged.continues else 'rebuilds'} it; another --out "
+                "leaves it as it is"
                 if folder.manifest.exists()
                 else f"--resume continues it; to start over, delete {quoted(folder.path)} or "
                 "choose another --out"
@@ -139,6 +141,8 @@ class Builder:
         if judged.action == "rebuild" and judged.why:
             folder.clear()
             self._say(f"{spec.name}: rebuilt: {judged.why}")
+        if judged.action == "resume" and folder.manifest.exists():
+            folder.reopen()  # training goes on to another end, or says why it starts over
         RunFolder(folder.path)
         return None
 

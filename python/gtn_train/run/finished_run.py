@@ -1,4 +1,4 @@
-"""FinishedRun: a run's folder, opened for sampling, interpolation, evaluation or the report.
+"""load_run and FinishedRun: a run's folder, opened for sampling, encoding, export or evaluation.
 
 Opening checks the manifests of all stages by their verdicts: a generator is refused with latents of
 another autoencoder. Not here: building the stages (pipeline.py).
@@ -9,21 +9,32 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gtn_label import Matching
 from gtn_label.arrays import convert
+from gtn_label.checks import as_integer
+from gtn_label.errors import ArgumentError
 from gtn_label.io.files import read_array
 from gtn_label.text import quoted, visible
 
 from ..data import Images, open_images
 from ..files import brief
 from ..models import registry
-from ..pairs.classes import of_latents
+from ..models.autoencoder import decode_all, encode_all
+from ..pairs.classes import as_in_data, of_latents
 from ..pairs.mixture import Mixture
+from ..sampling.interpolation import (
+    STEPS,
+    Interpolation,
+    interpolate,
+    matched_sources,
+    random_ends,
+)
+from ..sampling.sample import sample_images, sample_latents
 from ..training.accelerator import device_of
 from .held_out import HeldOut, hold_out
 from .manifest import Manifest, StageSpec
@@ -31,7 +42,33 @@ from .settings import STAGES, RunSettings
 from .store import RunFolder
 from .verdict import verdict
 
-__all__ = ["FinishedRun"]
+if TYPE_CHECKING:
+    from ..sampling.export import Exported
+
+__all__ = ["FinishedRun", "load_run"]
+
+
+def load_run(out: str | os.PathLike[str], *, accelerator: str = "auto") -> FinishedRun:
+    """Open a finished run, to sample from it and to use its networks.
+
+    Parameters
+    ----------
+    out : path
+        The run's folder.
+    accelerator : {"auto", "cpu", "cuda", "mps"}
+        Device of the models.
+
+    Returns
+    -------
+    FinishedRun
+        With `sample`, `encode`, `decode`, `interpolate`, `export` and `generator`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `FinishedRun`.
+    """
+    return FinishedRun(out, accelerator=accelerator)
 
 
 class FinishedRun:
@@ -87,6 +124,167 @@ class FinishedRun:
         self.mixture = None
         if "mixture.json" in pairs:
             self.mixture = Mixture.load(self.out / "pairs" / "mixture.json")
+
+    def sample(
+        self,
+        n: int = 64,
+        seed: int = 0,
+        *,
+        classes: Any = None,
+        batch_size: int | None = None,
+        progress: bool = False,
+    ) -> NDArray[Any]:
+        """Draw new images, or vectors where the run has no autoencoder.
+
+        They are those of `gtn-train sample --out FILE.npy` with the same n and seed.
+
+        Parameters
+        ----------
+        n, seed, progress
+            As in `sample_latents`.
+        batch_size : int, optional
+            Sources at a time; by default 256 for images, 4,096 for vectors.
+        classes : int or int array [n], optional
+            Class of all samples, or of each, for a run by class; by default as often as in the
+            data.
+
+        Returns
+        -------
+        uint8 [n, c, h, w] or float32 [n, dim]
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `sample_latents`; also if the run has no classes, and some are given.
+        """
+        n = as_integer(n, "n", 1)
+        given: dict[str, Any] = {
+            "classes": self._classes(classes, n, seed),
+            "mixture": self.mixture,
+            "progress": progress,
+            **({} if batch_size is None else {"batch_size": batch_size}),
+        }
+        if self.autoencoder is None:
+            return sample_latents(self.generator, n, seed, **given)
+        return sample_images(self.generator, self.autoencoder, n, seed, **given)
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Map images, uint8 [n, c, h, w], to latents, float32 [n, latent_dim].
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `models.encode_all`; also if the run has no autoencoder.
+        """
+        return encode_all(self._autoencoder(), images)
+
+    def decode(self, latents: NDArray[Any]) -> NDArray[np.uint8]:
+        """Map latents, float [n, latent_dim], to images, uint8 [n, c, h, w].
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `models.decode_all`; also if the run has no autoencoder.
+        """
+        return decode_all(self._autoencoder(), latents)
+
+    def interpolate(
+        self,
+        n: int = 8,
+        *,
+        between: Any = None,
+        steps: int = STEPS,
+        seed: int = 0,
+        classes: Any = None,
+    ) -> Interpolation:
+        """Generate along straight lines between sources (Fig. 8).
+
+        Parameters
+        ----------
+        n : int
+            Number of lines between random sources.
+        between : int array [k, 2], optional
+            Rows of the training data: k lines between the sources matched with them, in place of
+            random ones.
+        steps : int
+            Points of a line, both ends included.
+        seed : int
+            Random seed of the sources.
+        classes : int or int array [n], optional
+            Class of all lines, or of each, for a run by class; by default as often as in the data.
+            Lines `between` rows have those of the rows, and none may be given.
+
+        Returns
+        -------
+        Interpolation
+            With `images` or `latents`, [n, steps, ...].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong type or out of range, or the ends of a line are of two
+            classes.
+        """
+        if between is None:
+            of_line = self._classes(classes, as_integer(n, "n", 1), seed)
+            drawn = {"mixture": self.mixture, "classes": of_line}
+            ends = random_ends(n, self.generator.dim, seed, **drawn)
+        elif classes is not None:
+            raise ArgumentError("classes", "must not be given with {between}, whose rows have them")
+        else:
+            ends, of_line = self._ends(between)
+        return interpolate(self.generator, *ends, self.autoencoder, steps=steps, classes=of_line)
+
+    def export(self, path: str | os.PathLike[str]) -> Exported:
+        """Write ĥ and the decoder as one program: .pt2 for torch.export, .onnx for ONNX.
+
+        The program maps sources, float32 [n, dim], to images, float32 [n, c, h, w] in [-1, 1], or
+        to latents. Its description (`sampling.export`) names the distribution of the sources.
+
+        Raises
+        ------
+        TypeError, ValueError, ImportError, RuntimeError, OSError
+            As `sampling.export.export`.
+        """
+        from ..sampling.export import export
+
+        sources: Any = "N(0, I)"
+        if self.mixture is not None:
+            parts = ("weights", "means", "stds")
+            sources = {name: getattr(self.mixture, name).tolist() for name in parts}
+        return export(self.generator, self.autoencoder, path, about={"sources": sources})
+
+    def _autoencoder(self) -> Any:
+        if self.autoencoder is None:
+            raise ValueError(f"{quoted(self.out)} has no autoencoder: its data are its latents")
+        return self.autoencoder
+
+    def _classes(self, classes: Any, n: int, seed: int) -> Any:
+        if self.classes is None:
+            if classes is not None:
+                raise ArgumentError("classes", "needs a run by class", repr(classes))
+            return None
+        return as_in_data(self.classes, n, seed) if classes is None else classes
+
+    def _ends(self, between: Any) -> tuple[Any, Any]:
+        """Sources matched with rows of the training data, and the classes of their lines."""
+        rows, n = np.asarray(between), len(self.latents)
+        if rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu" or not len(rows):
+            raise ArgumentError(
+                "between",
+                "must be integers [k, 2] with k >= 1",
+                f"{rows.dtype} of shape {rows.shape}",
+            )
+        if rows.min() < 0 or rows.max() >= n:
+            raise ArgumentError("between", f"must hold rows in [0, {n})", str(rows.tolist()))
+        ends = [matched_sources(self.matching, rows[:, side]) for side in (0, 1)]
+        if self.classes is None:
+            return ends, None
+        left, right = self.classes[rows[:, 0]], self.classes[rows[:, 1]]
+        if (left != right).any():
+            pair = rows[left != right][0].tolist()
+            raise ArgumentError("between", "must hold rows of one class on each line", str(pair))
+        return ends, left
 
     def _model(self, stage: str, expected: Any, device: Any) -> Any:
         path = self.out / stage / "weights.safetensors"

@@ -7,15 +7,19 @@ stages themselves (stages.py), their verdicts (verdict.py), reading a complete r
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gtn_label.cli import console
+from gtn_label.errors import ArgumentError
 from gtn_label.text import quoted
 
+from ..models.module import import_network
 from ..training.accelerator import device_of
+from ..training.optimizers import check_schedule
 from ..training.processes import is_first_process
 from . import stages
 from .barrier import Barrier
@@ -120,6 +124,13 @@ def _check_training(ctx: Context, last: str) -> frozenset[str]:
 
     A complete stage of the same precision may have been trained on another machine.
     """
+    if ctx.preset.generator_training.ema_labels and ctx.preset.pairs.labeling != "drift":
+        raise ArgumentError("ema_labels", "needs {labeling} 'drift'")
+    if ctx.preset.generator_class is not None:
+        import_network(ctx.preset.generator_class)
+    for training in (ctx.preset.autoencoder_training, ctx.preset.generator_training):
+        if training is not None:
+            check_schedule(training)
     trained = {"autoencoder"} if ctx.preset.autoencoder_training is not None else set()
     if last in ("generator", "samples"):
         trained.add("generator")
@@ -132,9 +143,12 @@ def _check_training(ctx: Context, last: str) -> frozenset[str]:
         precision = options.get("precision") if isinstance(options, dict) else None
         if precision != ctx.settings.computing.precision:
             ctx.check_trainable()
-    return frozenset(
+    left = frozenset(
         name for name in trained if not RunFolder(ctx.out / name, create=False).manifest.exists()
     )
+    if left and importlib.util.find_spec("lightning_fabric") is None:  # imported late
+        raise ModuleNotFoundError("No module named 'lightning_fabric'", name="lightning_fabric")
+    return left
 
 
 def _run_stages(ctx: Context, last: str) -> None:

@@ -9,17 +9,17 @@ pairs, from the study of labels there. Not here: the stages (stages.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from gtn_label.checks import as_integer, as_number, as_text
+from gtn_label.checks import as_integer
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 
-from ..data import SET_NAMES, SYNTHETIC
 from ..evaluation import OF_IMAGES, STOP_BY
 from ..models.table2 import GENERATORS
 from ..pairs import PairOptions
 from ..training import TrainingOptions
+from .data_options import DataOptions
 from .sections import from_section
 
 __all__ = [
@@ -36,92 +36,8 @@ __all__ = [
 
 AUTOENCODER_KINDS = ("vanilla", "vae", "vae-twin")  # of models.registry, which needs torch
 PRETRAINED = "diffusers"  # the kind that is not trained, with a folder of its own
-GENERATOR_KINDS = ("network", "flow")
+GENERATOR_KINDS = ("network", "flow", "module")
 TEST_SHARE = 0.1  # of a set without test images
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """The data of a run.
-
-    Attributes
-    ----------
-    name : str
-        A name of `gtn_train.data.SET_NAMES`, "vectors" for a file of vectors, or a synthetic set of
-        `gtn_train.data.SYNTHETIC`.
-    size : int or None
-        Height and width of images, for sets of image files.
-    n : int or None
-        Rows of a synthetic set.
-    key : str or None
-        Name of the array, in a file with several.
-    channels : {1, 3} or None
-        Channels of decoded image files; None for 3.
-    test_share : float or None
-        Share of the images that nothing but `evaluate` sees, for sets that may lack test images.
-    """
-
-    name: str
-    size: int | None = None
-    n: int | None = None
-    key: str | None = None
-    channels: int | None = None
-    test_share: float | None = None
-
-    @property
-    def synthetic(self) -> bool:
-        """True if the data are drawn, not read."""
-        return self.name in SYNTHETIC
-
-    @property
-    def images(self) -> bool:
-        """True for images."""
-        return self.name in SET_NAMES
-
-    @property
-    def decoded(self) -> bool:
-        """True for image files, which need a size and are worth a cache."""
-        return self.name in ("celeba", "folder")
-
-    def __post_init__(self) -> None:
-        as_text(self.name, "name")
-        if self.key is not None:
-            as_text(self.key, "key")
-        if not (self.images or self.synthetic or self.name == "vectors"):
-            known = ", ".join((*SET_NAMES, "vectors", *SYNTHETIC))
-            raise ArgumentError("data", f"must be one of {known}", repr(self.name))
-        if self.channels is not None:
-            if not self.decoded:
-                raise ArgumentError(
-                    "channels", "is of image files alone", f"{self.channels!r} for {self.name!r}"
-                )
-            if self.channels not in (1, 3):
-                raise ArgumentError("channels", "must be 1 or 3", repr(self.channels))
-        if self.test_share is not None:
-            if not (self.decoded or self.name == "array"):
-                raise ArgumentError(
-                    "test_share",
-                    "is of sets without test images alone",
-                    f"{self.test_share!r} for {self.name!r}",
-                )
-            share = as_number(self.test_share, "test_share", 0.0)
-            if not 0 < share < 1:
-                raise ArgumentError("test_share", "must be between 0 and 1", repr(share))
-        if self.key is not None and self.name != "vectors":
-            raise ArgumentError("key", "is of vectors alone", f"{self.key!r} for {self.name!r}")
-        for name, least, needed, where in (
-            ("size", 4, self.decoded, "image files"),
-            ("n", 2, self.synthetic, "synthetic sets"),
-        ):
-            value = getattr(self, name)
-            if value is None and needed:
-                raise ArgumentError(name, f"must be given for {self.name!r}", "none")
-            if value is not None:
-                if not needed:
-                    raise ArgumentError(
-                        name, f"is of {where} alone", f"{value!r} for {self.name!r}"
-                    )
-                as_integer(value, name, least)
 
 
 @dataclass(frozen=True)
@@ -142,13 +58,19 @@ class Preset:
     pairs : PairOptions
     layers, width, batch_norm_layers : int
         Size of the generator: see `models.generator.Generator`.
-    generator : {"network", "flow"}
-        ĥ in one pass, or a velocity network that leads to the latents in steps
-        (`models.flow.Flow`), which has neither batch normalisation nor slope.
+    generator : {"network", "flow", "module"}
+        ĥ in one pass, a velocity network that leads to the latents in steps (`models.flow.Flow`),
+        which has neither batch normalisation nor slope, or a class of the user's.
+    generator_class : str or None
+        Place of the user's class, as `models.module.ModuleGenerator` takes it.
+    generator_arguments : dict
+        Arguments of that class.
     steps : int
         Steps of a flow.
     slope : float
         Slope of the generator's LeakyReLU below zero; the paper's is 0.5.
+    dropout : float
+        Share of each hidden layer's units that are set to 0 in training, in [0, 1).
     generator_training : TrainingOptions
     stop_by : str
         Figure that selects the generator's best weights and stops training early, one of
@@ -181,6 +103,9 @@ class Preset:
     slope: float = 0.5
     generator: str = "network"
     steps: int = 4
+    dropout: float = 0.0
+    generator_class: str | None = None
+    generator_arguments: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -218,10 +143,22 @@ class Preset:
             raise ArgumentError(
                 "generator", f"must be one of {', '.join(GENERATOR_KINDS)}", repr(self.generator)
             )
+        if (self.generator_class is not None) != (self.generator == "module"):
+            raise ArgumentError(
+                "generator_class", "goes with {generator} 'module'", repr(self.generator_class)
+            )
+        if self.generator_arguments and self.generator != "module":
+            raise ArgumentError(
+                "generator_arguments", "needs {generator_class}", repr(self.generator_arguments)
+            )
         if as_integer(self.steps, "steps", 1) != 4 and self.generator != "flow":
             raise ArgumentError("steps", "needs {generator} 'flow'", str(self.steps))
         if not 0 <= self.slope <= 1:
             raise ArgumentError("slope", "must be between 0 and 1", repr(self.slope))
+        if not 0 <= self.dropout < 1:
+            raise ArgumentError("dropout", "must be in [0, 1)", repr(self.dropout))
+        if self.dropout and self.generator != "network":
+            raise ArgumentError("dropout", "needs {generator} 'network'", repr(self.dropout))
         if not 0 < self.validation_share < 1:
             raise ArgumentError(
                 "validation_share", "must be between 0 and 1", repr(self.validation_share)
@@ -263,11 +200,15 @@ class Preset:
     @property
     def architecture(self) -> dict[str, Any]:
         """Arguments of the generator's class, but for dimension and classes."""
-        size = {"layers": self.layers, "width": self.width}
+        size: dict[str, Any] = {"layers": self.layers, "width": self.width}
+        if self.generator == "module":
+            arguments = self.generator_arguments
+            return {"network": self.generator_class, "arguments": arguments}
         if self.generator == "flow":
             return {**size, "steps": self.steps}
-        size["batch_norm_layers"] = self.batch_norm_layers
-        return size if self.slope == 0.5 else {**size, "slope": self.slope}
+        found = {**size, "batch_norm_layers": self.batch_norm_layers}
+        rare = {"slope": self.slope, "dropout": self.dropout}
+        return found | {name: value for name, value in rare.items() if value != _FORMER[name]}
 
     def config(self) -> dict[str, Any]:
         """All of it, in JSON types."""
@@ -308,7 +249,10 @@ class Preset:
         return from_section(cls, content, "preset")
 
 
-_FORMER = {"scale_labels": True, "slope": 0.5, "generator": "network", "steps": 4}
+_FORMER = {
+    **{"scale_labels": True, "slope": 0.5, "generator": "network", "steps": 4},
+    **{"dropout": 0.0, "generator_class": None, "generator_arguments": {}},
+}
 _NONE = type(None)
 _KINDS: dict[str, tuple[type, ...]] = {
     "summary": (str,),
@@ -320,6 +264,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "validation_share": (float,),
     "scale_labels": (bool,),
     "slope": (float,),
+    "dropout": (float, int),
+    "generator_class": (str, _NONE),
+    "generator_arguments": (dict,),
 }
 
 

@@ -44,7 +44,7 @@ def from_section(kind: type[Section], content: Any, name: str) -> Section:
     missing = [
         entry.name
         for entry in fields(kind)  # type: ignore[arg-type]
-        if entry.default is MISSING and entry.name not in content
+        if entry.default is entry.default_factory is MISSING and entry.name not in content
     ]
     if missing:
         raise ValueError(f"{shown} lacks {', '.join(missing)}")

@@ -35,8 +35,11 @@ from ..pairs.mixture import Mixture
 from ..pairs.pair_options import one_round
 from ..progress import progress_bar
 from ..report.sheets import sheet_names, write_samples
+from ..sampling.pictures import reconstructions_picture, samples_picture
 from ..seeds import derive
 from ..training import (
+    Callback,
+    ImageGrid,
     Metric,
     TrainingOptions,
     TrainingResult,
@@ -86,8 +89,17 @@ def autoencoder(ctx: Context) -> Any:
         )
         train, validation = images.split(share, ctx.settings.seed)
         _say_plan(ctx, spec.name, console.counted(train.n, "image"), train.n, training)
+        shown = ImageGrid(
+            "reconstructions", reconstructions_picture(validation.images), _every(training)
+        )
         result = train_autoencoder(
-            model, train, folder, training, validation=validation, **ctx.training
+            model,
+            train,
+            folder,
+            training,
+            validation=validation,
+            callbacks=[shown],
+            **ctx.training,
         )
         return _say_trained(ctx, spec.name, result)
 
@@ -122,6 +134,11 @@ def _pretrained(ctx: Context, images: Images) -> Any:
 
     ctx.builder.build(spec, make, check=load)
     return ctx.load_model(name, registry.AUTOENCODERS)
+
+
+def _every(training: TrainingOptions) -> int:
+    """Epochs between two pictures for TensorBoard: about 50 pictures in all."""
+    return max(1, training.max_epochs // 50)
 
 
 def _remove_other_images(decoded: Path | None) -> None:
@@ -324,7 +341,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
     if preset.pairs.labeling == "drift" and preset.stop_by == "loss":
         training = replace(training, patience=None)  # labels that move have no validation loss
     architecture = preset.architecture
-    kind = "flow" if preset.generator == "flow" else "generator"
+    kind = "generator" if preset.generator == "network" else preset.generator
     spec = StageSpec(
         "generator",
         inputs={
@@ -338,7 +355,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
             "stop_by": preset.stop_by,
             "validation_share": preset.validation_share,
             **({} if preset.scale_labels else {"scale_labels": False}),
-            **({"generator": "flow"} if kind == "flow" else {}),
+            **({} if kind == "generator" else {"generator": kind}),
         },
         outputs=_TRAINED,
     )
@@ -359,12 +376,24 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
                 validation=validation,
                 metric=metric,
                 scale_labels=preset.scale_labels,
+                callbacks=_pictures(ctx, autoencoder, pairs, training),
                 **ctx.training,
             )
         return _say_trained(ctx, spec.name, result, metric)
 
     ctx.builder.build(spec, make, together=True, check=ctx.check_trainable)
     return ctx.load_model(spec.name, kind)
+
+
+def _pictures(
+    ctx: Context, autoencoder: Any, pairs: MadePairs, training: TrainingOptions
+) -> list[Callback]:
+    """Samples for TensorBoard, where latents can be seen."""
+    if autoencoder is None:
+        return []
+    seed = derive(ctx.settings.seed, "pictures")
+    draw = samples_picture(autoencoder, seed=seed, classes=pairs.classes, mixture=pairs.mixture)
+    return [ImageGrid("samples", draw, _every(training))]
 
 
 def _rounds(

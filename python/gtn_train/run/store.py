@@ -3,7 +3,8 @@
 - config.json: what a training was asked for, and the versions that ran.
 - metrics.jsonl: one line an epoch.
 - weights.safetensors: the best weights.
-- checkpoint.ckpt: the *checkpoint* of a partial stage; removed when training ends.
+- checkpoint.ckpt: the *checkpoint* of a partial stage.
+- last.ckpt: the same state at the end of training, from which a longer one can go on.
 - stage.json: the *manifest* of a complete stage (manifest.py).
 
 Every file appears whole or not at all; metrics.jsonl alone grows line by line. Not here: whether
@@ -95,6 +96,11 @@ class RunFolder:
         return self.path / "checkpoint.ckpt"
 
     @property
+    def last(self) -> Path:
+        """Path of last.ckpt."""
+        return self.path / "last.ckpt"
+
+    @property
     def manifest(self) -> Path:
         """Path of stage.json."""
         return self.path / "stage.json"
@@ -108,10 +114,23 @@ class RunFolder:
         outputs: list[str] = []
         with contextlib.suppress(FileNotFoundError, ValueError):
             outputs = list(Manifest.read(self.manifest).outputs)
-        for file in (self.manifest, self.checkpoint, self.weights, self.metrics, self.config):
+        training = (self.checkpoint, self.last, self.weights, self.metrics, self.config)
+        for file in (self.manifest, *training):
             file.unlink(missing_ok=True)
         for name in outputs:
             (self.path / name).unlink(missing_ok=True)
+
+    def end(self, *, keep_last: bool) -> None:
+        """Declare a training ended: its checkpoint is kept as last.ckpt, or removed."""
+        if keep_last and self.checkpoint.exists():
+            self.checkpoint.replace(self.last)
+        self.checkpoint.unlink(missing_ok=True)
+
+    def reopen(self) -> None:
+        """Declare an ended training partial again, so that it can go on from last.ckpt."""
+        self.manifest.unlink(missing_ok=True)
+        if self.last.exists() and not self.checkpoint.exists():
+            self.last.replace(self.checkpoint)
 
     def sweep(self) -> None:
         """Remove the half-written temporaries of a process that was killed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gtn_label.text import quoted
@@ -18,20 +18,26 @@ from ..files import brief, file_sha256
 from .manifest import Manifest, StageSpec
 from .store import RunFolder
 
-__all__ = ["TrainingSpec", "Verdict", "verdict"]
+__all__ = ["ENDING", "TrainingSpec", "Verdict", "verdict"]
 
+
+ENDING = ("max_epochs", "patience")  # options that say when a training ends
 
 _MOST_REASONS = 12  # in one message
 
 # Options of a training; the autoencoder's have a prefix.
 _OF_TRAINING = frozenset(
-    ["batch_size", "learning_rate", "learning_rate_decay", "schedule", "patience", "weight_decay"]
+    [
+        *("batch_size", "learning_rate", "learning_rate_decay", "schedule", "patience"),
+        *("ema", "ema_labels", "optimizer", "weight_decay", "clip_norm", "warmup_steps"),
+        *("schedule_arguments", "schedule_each"),
+    ]
 )
 _OPTIONS = _OF_TRAINING | {
     *("set", "n", "key", "seed", "latent_dim", "labeling", "clusters", "order", "cone", "center"),
     *("standardize", "by_class", "every", "layers", "width", "stop_by", "precision"),
     *("tolerance", "transport_batch", "round_size", "by_prices", "batch_norm_layers", "slope"),
-    *("generator", "steps", "validation_share", "scale_labels"),
+    *("generator", "steps", "validation_share", "scale_labels", "dropout"),
 }
 
 
@@ -44,11 +50,14 @@ class Verdict:
     action : {"reuse", "resume", "rebuild", "refuse"}
         "rebuild" without a reason means that the folder holds nothing yet.
     why : str
-        Reason of "rebuild" and "refuse".
+        Reason of "rebuild" and "refuse"; for "resume", how a training's end has moved.
+    continues : bool
+        True for a refusal that would have been "resume" with permission to do so.
     """
 
     action: Literal["reuse", "resume", "rebuild", "refuse"]
     why: str = ""
+    continues: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,15 @@ class TrainingSpec:
     ended : callable () -> bool
         Reads the folder's history and weights, and says if training had come to its end. Raises
         ValueError if they are damaged.
+    passed : callable () -> bool
+        Reads the folder's checkpoint, and says if it is past the end asked for. Raises ValueError
+        if it is damaged.
     """
 
     config: Mapping[str, Any]
     computing: tuple[str, ...]
     ended: Callable[[], bool]
+    passed: Callable[[], bool] = lambda: True
 
 
 def verdict(
@@ -101,9 +114,13 @@ def _of_stage(folder: RunFolder, spec: StageSpec, resume: bool, overwrite: bool)
         why = _listed(_changes(folder, spec))
         if not why:
             return Verdict("reuse")
+        # Training itself knows if its last state is past the new end (_of_training).
+        continues = folder.last.exists() and _ends_otherwise(folder, spec)
+        if continues and resume:
+            return Verdict("resume", why)
         if overwrite:
             return Verdict("rebuild", why)
-        return Verdict("refuse", f"is no longer valid: {why}")
+        return Verdict("refuse", f"is no longer valid: {why}", continues)
     if not (folder.checkpoint.exists() or folder.weights.exists()):
         return Verdict("rebuild")
     return Verdict("resume") if resume else Verdict("refuse", "is unfinished")
@@ -135,6 +152,19 @@ def _changes(folder: RunFolder, spec: StageSpec) -> list[str]:
     return why
 
 
+def _ends_otherwise(folder: RunFolder, spec: StageSpec) -> bool:
+    """True if a complete stage differs from the one asked for in the end of its training alone."""
+    asked = json.loads(json.dumps(dict(spec.options)))
+    try:
+        made = Manifest.read(folder.manifest).options.get("training")
+    except ValueError:
+        return False
+    if not (isinstance(made, dict) and isinstance(asked.get("training"), dict)):
+        return False
+    asked["training"] |= {name: made.get(name) for name in ENDING}
+    return not _changes(folder, replace(spec, options=asked))
+
+
 def _listed(reasons: list[str]) -> str:
     more = len(reasons) - _MOST_REASONS
     shown = [*reasons[:_MOST_REASONS], f"and {more} more"] if more > 1 else reasons
@@ -148,6 +178,10 @@ def _option(stage: str, path: str) -> str:
         return f"--{stage}-epochs"
     if (stage, name) == ("autoencoder", "kind"):
         return "--autoencoder"
+    if path == "network":
+        return "--generator-class"
+    if path.startswith("arguments"):
+        return f"{name} of --generator-arguments"
     if name not in _OPTIONS:
         return path
     of_autoencoder = stage == "autoencoder" and name in _OF_TRAINING
@@ -164,8 +198,8 @@ def _of_training(folder: RunFolder, spec: TrainingSpec, resume: bool, overwrite:
                 f"{quoted(folder.checkpoint)} to start over",
             )
         why = _listed(_other_config(folder, spec))
-        if not why:
-            return Verdict("resume")
+        if not why or _goes_on(folder, spec):
+            return Verdict("resume", why)
         if overwrite:
             return Verdict("rebuild", why)
         return Verdict(
@@ -184,6 +218,8 @@ def _of_training(folder: RunFolder, spec: TrainingSpec, resume: bool, overwrite:
             other = _listed(_other_config(folder, spec))
             if not other and spec.ended():
                 return Verdict("reuse")
+            if other and folder.last.exists() and _goes_on(folder, spec):
+                return Verdict("resume", other)
             why = other or "it had not come to its end"
         except ValueError as error:
             why = f"its files are damaged: {error}"
@@ -194,15 +230,24 @@ def _of_training(folder: RunFolder, spec: TrainingSpec, resume: bool, overwrite:
     return Verdict("rebuild", why) if overwrite else Verdict("refuse", refusal)
 
 
-def _other_config(folder: RunFolder, spec: TrainingSpec) -> list[str]:
+def _goes_on(folder: RunFolder, spec: TrainingSpec) -> bool:
+    """True if a training differs in its end alone, and its last state is not past the new one."""
+    return not _other_config(folder, spec, but_for=ENDING) and not spec.passed()
+
+
+def _other_config(
+    folder: RunFolder, spec: TrainingSpec, but_for: tuple[str, ...] = ()
+) -> list[str]:
     """Say where the folder's training differs from the one asked for."""
     earlier = folder.read_config()
-    earlier.pop("versions", None)
+    for name in ("versions", "continued"):
+        earlier.pop(name, None)
     configs = [earlier, json.loads(json.dumps(dict(spec.config)))]
+    leave_out = {*spec.computing, *but_for}
     for config in configs:
         options = config.get("options")
         if isinstance(options, dict):
-            config["options"] = {k: v for k, v in options.items() if k not in spec.computing}
+            config["options"] = {k: v for k, v in options.items() if k not in leave_out}
     return _differences(*configs)
 
 

@@ -4,17 +4,17 @@ The loop knows a module, a step, batches and a folder. An epoch is a function of
 optimizer at its start, the options and its own number, so that a run that was killed and resumed
 ends with the same bits as an uninterrupted one (on the CPU, with the same number of processes).
 Nothing is read back from the device within an epoch. Not here: models and batches (train.py), best
-weights and early stopping (stopping.py).
+weights and early stopping (stopping.py), learning rates (optimizers.py).
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import torch
 
@@ -24,12 +24,16 @@ from ..files import brief
 from ..run.store import RunFolder
 from ..run.verdict import TrainingSpec, verdict
 from ..seeds import derive
+from .averaging import Average
 from .batches import Batches, bounds, share
-from .checkpoint import FORMAT, NEEDED, read_checkpoint, start_folder
+from .callbacks import Callback, Callbacks, Logger, Training, check_hooks
+from .checkpoint import FORMAT, NEEDED, Pace, continue_folder, read_checkpoint, start_folder
 from .fabric import cpu_threads, seeded
-from .progress import Curves, describe, progress_bar
-from .steps import Step
+from .job import Job, Loss
+from .optimizers import Schedule, check_schedule, make_optimizer
+from .progress import TensorBoard, curve_names, describe, progress_bar
 from .stopping import Best
+from .sums import NotFinite, Sums
 from .training_options import COMPUTING, Metric, TrainingOptions, TrainingResult
 
 __all__ = ["Diverged", "Job", "train"]
@@ -44,42 +48,6 @@ class Diverged(RuntimeError):
     exit_code = 2
 
 
-@dataclass(frozen=True)
-class Job:
-    """A training: the model, its data and its step.
-
-    Attributes
-    ----------
-    stage : str
-        Name in messages.
-    model : torch.nn.Module
-    step : Step
-    batches : Batches
-    validation : Batches or None
-    config : dict
-        Everything beside the options that decides the run, in JSON types.
-    prepare : callable
-        Called before the first epoch, except in a resumed run.
-    save : callable (model, path)
-        Writes the weights.
-    load : callable (path) -> module
-        Reads them.
-    resumable : callable (epoch) -> bool
-        True if a run can be resumed after this epoch: only then is a checkpoint written.
-    """
-
-    stage: str
-    model: Any
-    step: Step
-    batches: Batches
-    validation: Batches | None
-    config: dict[str, Any]
-    prepare: Callable[[], None]
-    save: Callable[[Any, Path], None]
-    load: Callable[[Path], Any]
-    resumable: Callable[[int], bool] = lambda epoch: True
-
-
 def train(
     job: Job,
     folder: RunFolder,
@@ -92,6 +60,8 @@ def train(
     overwrite: bool = False,
     tensorboard: bool,
     say: Callable[[str], None] | None = None,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> TrainingResult:
     """Train until patience or epochs run out; the model then holds its best weights, in eval mode.
 
@@ -109,7 +79,9 @@ def train(
         raise ValueError(
             "patience needs validation data or a metric to go by, and there is neither"
         )
-    run = _Run(job, folder, options, fabric, metric)
+    check_hooks(callbacks, loggers)
+    check_schedule(options)
+    run = _Run(job, folder, options, fabric, metric, callbacks)
     config = {
         "stage": job.stage,
         **job.config,
@@ -117,17 +89,25 @@ def train(
         "metric": None if metric is None else metric.config(),
     }
     ended = _Run(job, folder, options, fabric, metric)
-    spec = TrainingSpec(config, COMPUTING, ended.load_completed)
+
+    @functools.cache
+    def kept() -> dict[str, Any]:
+        return read_checkpoint(folder, lambda path: fabric.load(path, weights_only=True))
+
+    spec = TrainingSpec(
+        config, COMPUTING, ended.load_completed, lambda: run.passed(kept()["history"])
+    )
     judged = verdict(folder, spec, resume=resume, overwrite=overwrite)
     if judged.action == "refuse":
         raise ValueError(judged.why)
     if judged.action == "reuse":
         return ended.result()
     if judged.why and say is not None:
-        say(f"{job.stage}: rebuilt: {judged.why}")
-    state = None
-    if judged.action == "resume":
-        state = read_checkpoint(folder, lambda path: fabric.load(path, weights_only=True))
+        word = "rebuilt" if judged.action == "rebuild" else "continued"
+        moved = options.schedule in ("linear", "cosine") and word == "continued"
+        more = f"; the learning rate now falls until epoch {options.max_epochs}" if moved else ""
+        say(f"{job.stage}: {word}: {judged.why}{more}")
+    state = kept() if judged.action == "resume" else None
     fabric.barrier()  # all have read before one of them writes
     if state is None:
         job.prepare()
@@ -135,23 +115,13 @@ def train(
     if fabric.is_global_zero:
         if state is None:
             start_folder(folder, config)
+        elif judged.why:
+            continue_folder(folder, config, run.epoch)
         folder.sweep()
         folder.write_metrics(run.history)
-    with Curves(folder, run.epoch, wanted=tensorboard and fabric.is_global_zero) as curves:
-        run.to_the_end(curves, show=progress and fabric.is_global_zero)
+    with TensorBoard(folder, run.epoch, wanted=tensorboard and fabric.is_global_zero) as board:
+        run.to_the_end([*board.loggers, *loggers], show=progress and fabric.is_global_zero)
     return run.result()
-
-
-class _Loss(torch.nn.Module):  # type: ignore[misc]
-    """A model and its step as one module, so that autocast and DDP cover the whole step."""
-
-    def __init__(self, model: Any, step: Step) -> None:
-        super().__init__()
-        self.model = model
-        self.step = step
-
-    def forward(self, *batch: Any) -> Any:
-        return self.step(self.model, batch)
 
 
 class _Run:
@@ -164,6 +134,7 @@ class _Run:
         options: TrainingOptions,
         fabric: Any,
         metric: Metric | None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.job, self.folder, self.options = job, folder, options
         self.fabric, self.metric = fabric, metric
@@ -175,12 +146,18 @@ class _Run:
             else bounds(job.validation.n, options.batch_size, processes)
         )
         self.monitored = "validation_loss" if metric is None else metric.name
-        self.best = Best(
-            larger_is_better=metric is not None and metric.larger_is_better,
-            patience=options.patience,
-        )
+        self.best = self.no_best()
+        self.has_evaluations = metric is not None or job.validation is not None
+        self.callbacks = Callbacks(callbacks)
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
+
+    def no_best(self) -> Best:
+        metric = self.metric
+        return Best(
+            larger_is_better=metric is not None and metric.larger_is_better,
+            patience=self.options.patience,
+        )
 
     # ------------------------------------------------------------------------------ state
 
@@ -190,18 +167,26 @@ class _Run:
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model
-        optimizer = _adam(self.fabric.to_device(model), self.options)
-        loss = _Loss(model, self.job.step)
+        optimizer = make_optimizer(self.fabric.to_device(model), self.options)
+        self.schedule = Schedule(self.options, optimizer)
+        loss = Loss(model, self.job.step)
         self.loss, self.optimizer = self.fabric.setup(loss, optimizer)
         if self.fabric.world_size == 1 and self.options.precision == "32-true":
             self.loss = loss  # Fabric's wrapper would do nothing, for 7 % of a small network's step
+        self.average = Average(model, self.options.ema) if self.options.ema else None
+        self.evaluated = model if self.average is None else self.average.model
+        self.job.follow(self.evaluated if self.options.ema_labels else model)
         if state is None:
             return
         try:
             model.load_state_dict(state["model"])
+            if self.average is not None:
+                self.evaluated.load_state_dict(state["average"])
             optimizer.load_state_dict(state["optimizer"])
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             self.best.load_state_dict(state["best"])
+            self.schedule.load_state_dict(state.get("schedule", {}))
+            self.callbacks.load_state_dict(state.get("callbacks", {}))
         except _MISFITS as error:
             raise ValueError(
                 f"checkpoint {quoted(self.folder.checkpoint)} does not fit the model: "
@@ -234,6 +219,15 @@ class _Run:
         self.fabric.to_device(self.job.model).eval()
         return True
 
+    def passed(self, history: list[dict[str, Any]]) -> bool:
+        """True if a run of these options would have ended before the last line of a history."""
+        best, early = self.no_best(), False
+        for line in history[:-1]:
+            if self.monitored in line:
+                best.update(line["epoch"], line[self.monitored], None)
+            early = early or best.exhausted
+        return early or len(history) > self.options.max_epochs
+
     def check_shapes(self, found: dict[str, torch.Tensor]) -> None:
         """Refuse another model's weights, of which torch would copy those that fit."""
         shapes = {name: tensor.shape for name, tensor in found.items()}
@@ -251,12 +245,17 @@ class _Run:
             "best": self.best.state_dict(),
             "history": self.history,
         }
-        self.fabric.save(self.folder.checkpoint, state)
+        if self.average is not None:
+            state["average"] = self.evaluated.state_dict()
+        more = {"schedule": self.schedule.state_dict(), "callbacks": self.callbacks.state_dict()}
+        self.fabric.save(self.folder.checkpoint, state | {k: v for k, v in more.items() if v})
 
     def save_best(self) -> None:
         """Let the model hold its best weights, and write them."""
         if self.best.weights:
             self.model.load_state_dict(self.best.weights)
+        elif self.average is not None:
+            self.model.load_state_dict(self.evaluated.state_dict())
         self.model.eval()
         if self.fabric.is_global_zero:
             self.job.save(self.model, self.folder.weights)
@@ -264,39 +263,88 @@ class _Run:
     def result(self) -> TrainingResult:
         last = self.history[-1]
         evaluated = self.best.value is not None
+        stopped = "patience" if self.best.exhausted else "max_epochs"
+        if self.stopped:
+            stopped = "callback"
         return TrainingResult(
             epochs=self.epoch,
             best_epoch=self.best.epoch if evaluated else self.epoch,
             best_value=self.best.value if self.best.value is not None else last["train_loss"],
             history=self.history,
             seconds=sum(line["seconds"] for line in self.history),
-            stopped="patience" if self.best.exhausted else "max_epochs",
+            stopped=stopped,
         )
 
     # ------------------------------------------------------------------------------ epochs
 
     @property
-    def ended(self) -> bool:
-        return self.epoch >= self.options.max_epochs or self.best.exhausted
+    def stopped(self) -> bool:
+        """True if a callback has ended the run."""
+        return bool(self.history) and "stopped" in self.history[-1]
 
-    def to_the_end(self, curves: Curves, *, show: bool) -> None:
+    @property
+    def ended(self) -> bool:
+        return self.epoch >= self.options.max_epochs or self.best.exhausted or self.stopped
+
+    def to_the_end(self, loggers: list[Logger], *, show: bool) -> None:
         """Run the epochs that are left, and finish the folder."""
-        saved = self.epoch
+        seen = Training(
+            self.job.stage, self.evaluated, self.folder.path, self.options.max_epochs, loggers
+        )
+        pace = Pace(self.options, self.epoch)
+        first, last_resumable = self.fabric.is_global_zero, self.last_resumable()
         with progress_bar(self.job.stage, len(self.cuts), self.epoch, self.options, show) as bar:
+            if first:
+                seen.epoch = self.epoch
+                for callback in self.callbacks:
+                    callback.start(seen)
             while not self.ended:
                 line = self.one_epoch(self.epoch + 1, bar)
                 self.epoch += 1
+                if first:
+                    self.tell(seen, line)
+                if self.agreed(seen.stopped):
+                    line["stopped"] = 1
                 self.history.append(line)
-                curves.add(line)
-                if self.fabric.is_global_zero:
+                if first:
                     self.folder.append_metrics(line)
-                due = self.epoch - saved >= self.options.checkpoint_every_epochs
+                due = self.epoch == last_resumable or self.agreed(pace.due(self.epoch))
                 if due and not self.ended and self.job.resumable(self.epoch):
-                    self.save_checkpoint()
-                    saved = self.epoch
+                    with pace.timed(self.epoch):
+                        self.save_checkpoint()
+        keep = self.options.keep_last
+        if keep and pace.saved != self.epoch and self.job.resumable(self.epoch):
+            self.save_checkpoint()
         self.save_best()
-        if self.fabric.is_global_zero:
-            self.folder.checkpoint.unlink(missing_ok=True)
+        if first:
+            self.folder.end(keep_last=keep)
+            seen.model = self.model
+            for callback in self.callbacks:
+                callback.end(seen)
+
+    def tell(self, seen: Training, line: dict[str, Any]) -> None:
+        """Let callbacks and loggers see an epoch."""
+        seen.epoch = self.epoch
+        self.evaluated.eval()
+        figures = {name: line[name] for name in curve_names(line)}
+        seen.log({**figures, "learning_rate": self.schedule.rate})
+        for callback in self.callbacks:
+            callback.epoch_end(seen, line)
+
+    def last_resumable(self) -> int:
+        """Last epoch that has a checkpoint for a longer run, if the last of all cannot have one."""
+        if not self.options.keep_last:
+            return 0
+        epochs = range(self.options.max_epochs, self.epoch, -1)
+        return next((epoch for epoch in epochs if self.job.resumable(epoch)), 0)
+
+    def agreed(self, value: float) -> float:
+        """A number of process 0, on all processes."""
+        if self.fabric.world_size == 1:
+            return value
+        sent = torch.tensor(float(value), dtype=torch.float64, device=self.fabric.device)
+        torch.distributed.broadcast(sent, src=0)
+        return float(sent.item())
 
     def one_epoch(self, epoch: int, bar: Any) -> dict[str, Any]:
         began = time.perf_counter()
@@ -313,30 +361,38 @@ class _Run:
         ):
             line[self.metric.name] = self.measure(epoch)
         if self.monitored in line:
-            self.best.update(epoch, line[self.monitored], self.model)
+            self.best.update(epoch, line[self.monitored], self.evaluated)
+        chosen_by = self.monitored if self.has_evaluations else "train_loss"
+        self.schedule.after_epoch(line.get(chosen_by))
         if bar is not None:
             bar.set_postfix_str(describe(line, self.options))
         return {**line, "seconds": time.perf_counter() - began, **facts}
 
     def train_epoch(self, epoch: int, bar: Any) -> dict[str, float]:
         options, batches, processes = self.options, self.job.batches, self.fabric.world_size
-        for group in self.optimizer.param_groups:
-            group["lr"] = options.rate(epoch)
         order = torch.randperm(batches.n, generator=_generator(options.seed, "order", epoch))
         noise = _generator(options.seed, "noise", epoch)
         self.model.train()
-        sums = _Sums()
-        for begin, end in self.cuts:
+        sums = Sums(self.cuts)
+        for number, (begin, end) in enumerate(self.cuts, (epoch - 1) * len(self.cuts) + 1):
             batch = self.batch(batches, order, begin, end, noise)
             self.optimizer.zero_grad(set_to_none=True)
             loss, _, figures = self.loss(*batch)
             # DDP averages gradients over processes, whose shares of a batch may differ by a row.
             self.fabric.backward(loss * (processes / (end - begin)))
+            if options.clip_norm is not None:
+                self.fabric.clip_gradients(
+                    self.loss, self.optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
+                )
+            self.schedule.before_step(epoch, number)
             self.optimizer.step()
+            self.schedule.after_step()
+            if self.average is not None:
+                self.average.update(number)
             sums.add(loss, figures)
             if bar is not None:
                 bar.update()
-        return sums.means(self, epoch, "train", self.cuts)
+        return self.means(sums, epoch, "train")
 
     def validate(self, epoch: int) -> dict[str, float]:
         batches = self.job.validation
@@ -345,12 +401,21 @@ class _Run:
         order = torch.arange(batches.n)
         noise = _generator(self.options.seed, "validation")  # the same in every epoch
         self.model.eval()
-        sums = _Sums()
-        with torch.no_grad():
+        sums = Sums(self.validation_cuts)
+        # The average is no module of Fabric's, which sets the precision of its own.
+        precision = contextlib.nullcontext() if self.average is None else self.fabric.autocast()
+        forward = self.loss if self.average is None else Loss(self.evaluated, self.job.step)
+        with torch.no_grad(), precision:
             for begin, end in self.validation_cuts:
-                loss, _, figures = self.loss(*self.batch(batches, order, begin, end, noise))
+                loss, _, figures = forward(*self.batch(batches, order, begin, end, noise))
                 sums.add(loss, figures)
-        return sums.means(self, epoch, "validation", self.validation_cuts)
+        return self.means(sums, epoch, "validation")
+
+    def means(self, sums: Sums, epoch: int, kind: str) -> dict[str, float]:
+        try:
+            return sums.means(self.fabric, kind)
+        except NotFinite as error:
+            self.fail(epoch, f"the {kind} loss of epoch {epoch}, {error}")
 
     def batch(
         self, batches: Batches, order: torch.Tensor, begin: int, end: int, noise: torch.Generator
@@ -368,19 +433,16 @@ class _Run:
         assert self.metric is not None
         found = 0.0
         if self.fabric.is_global_zero:
-            self.model.eval()
+            self.evaluated.eval()
             device, seed = self.fabric.device, derive(self.options.seed, "metric", epoch)
             with seeded(seed, device), torch.no_grad():
-                found = self.metric.measure(self.model)
-        if self.fabric.world_size > 1:
-            sent = torch.tensor(found, dtype=torch.float64, device=self.fabric.device)
-            torch.distributed.broadcast(sent, src=0)
-            found = sent.item()
+                found = self.metric.measure(self.evaluated)
+        found = self.agreed(found)
         if not math.isfinite(found):
             self.fail(epoch, f"the metric {self.metric.name!r} of epoch {epoch} is {found}")
         return found
 
-    def fail(self, epoch: int, what: str) -> None:
+    def fail(self, epoch: int, what: str) -> NoReturn:
         """Raise for a value that is not finite; keep the best weights so far."""
         kept = "nothing was kept"
         if self.folder.checkpoint.exists():
@@ -396,45 +458,5 @@ class _Run:
         )
 
 
-class _Sums:
-    """Sums over the steps of an epoch, left on the device until its end."""
-
-    def __init__(self) -> None:
-        self._losses: list[torch.Tensor] = []
-        self._figures: dict[str, list[torch.Tensor]] = {}
-
-    def add(self, loss: torch.Tensor, figures: dict[str, torch.Tensor]) -> None:
-        self._losses.append(loss.detach())
-        for name, value in figures.items():
-            self._figures.setdefault(name, []).append(value.detach())
-
-    def means(
-        self, run: _Run, epoch: int, kind: str, cuts: list[tuple[int, int]]
-    ) -> dict[str, float]:
-        """Means over rows, of all processes; raises for the first loss that is not finite."""
-        columns = {"loss": self._losses, **self._figures}
-        table = torch.stack([torch.stack(values) for values in columns.values()])
-        if run.fabric.world_size > 1:
-            table = run.fabric.all_reduce(table, reduce_op="sum")
-        table = table.cpu().double()
-        finite = torch.isfinite(table[0])
-        if not bool(finite.all()):
-            step = int(finite.int().argmin())
-            begin, end = cuts[step]
-            value = float(table[0, step]) / (end - begin)
-            run.fail(epoch, f"the {kind} loss of epoch {epoch}, step {step + 1} is {value}")
-        rows = cuts[-1][1]
-        means = (table.sum(dim=1) / rows).tolist()
-        return {f"{kind}_{name}": mean for name, mean in zip(columns, means, strict=True)}
-
-
 def _generator(seed: int, *use: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, *use))
-
-
-def _adam(model: Any, options: TrainingOptions) -> torch.optim.Optimizer:
-    settings = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
-    try:
-        return torch.optim.Adam(model.parameters(), **settings, fused=True)
-    except RuntimeError:  # this torch has no fused kernel for the device
-        return torch.optim.Adam(model.parameters(), **settings)

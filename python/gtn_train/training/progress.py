@@ -7,13 +7,17 @@ always written (run/store.py).
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .. import progress
 from ..run.store import RunFolder
 from .training_options import TrainingOptions
 
-__all__ = ["Curves", "curve_names", "describe", "progress_bar"]
+__all__ = ["TensorBoard", "curve_names", "describe", "progress_bar"]
 
 
 def curve_names(line: dict[str, Any]) -> list[str]:
@@ -42,11 +46,18 @@ def describe(line: dict[str, Any], options: TrainingOptions) -> str:
     return ", ".join([f"epoch {line['epoch']}/{options.max_epochs}", *figures])
 
 
-class Curves:
-    """TensorBoard's files beside metrics.jsonl, on request."""
+class TensorBoard:
+    """TensorBoard's files beside metrics.jsonl, on request.
+
+    Attributes
+    ----------
+    loggers : list of TensorBoard
+        Itself, or nothing if no files are wanted.
+    """
 
     def __init__(self, folder: RunFolder, epoch: int, *, wanted: bool) -> None:
         self._writer: Any = None
+        self.loggers: list[TensorBoard] = []
         if wanted:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -57,14 +68,18 @@ class Curves:
 
             # Hides the events that a killed run wrote after its checkpoint.
             self._writer = SummaryWriter(folder.path / "tensorboard", purge_step=epoch + 1)
+            self.loggers.append(self)
 
-    def add(self, line: dict[str, Any]) -> None:
-        """Write an epoch."""
-        if self._writer is not None:
-            for name in curve_names(line):
-                self._writer.add_scalar(name, line[name], line["epoch"])
+    def log(self, figures: Mapping[str, float], epoch: int) -> None:
+        """Write the figures of an epoch."""
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, epoch)
 
-    def __enter__(self) -> Curves:
+    def log_image(self, name: str, image: NDArray[np.uint8], epoch: int) -> None:
+        """Write an image."""
+        self._writer.add_image(name, image, epoch, dataformats="HWC")
+
+    def __enter__(self) -> TensorBoard:
         return self
 
     def __exit__(self, *error: object) -> None:

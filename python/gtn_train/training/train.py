@@ -5,11 +5,13 @@ Not here: epochs (loop.py), the stages of a run (run/stages.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gtn_label.errors import ArgumentError
 
 from ..data.images import Images
 from ..models import registry
@@ -20,8 +22,10 @@ from ..pairs.drifting import Generate
 from ..run.store import RunFolder
 from ..sampling.sample import generate_latents
 from .batches import ImageBatches, PairBatches, SharedPairs
+from .callbacks import Callback, Logger
 from .fabric import cpu_threads, make_fabric
-from .loop import Diverged, Job, train
+from .job import Job
+from .loop import Diverged, train
 from .steps import Step, autoencoder_step, flow_step, generator_step, vae_step
 from .training_options import Metric, TrainingOptions, TrainingResult
 
@@ -41,6 +45,8 @@ def train_autoencoder(
     overwrite: bool = False,
     tensorboard: bool = False,
     say: Callable[[str], None] | None = None,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> TrainingResult:
     """Train an autoencoder, or a VAE, to reconstruct images.
 
@@ -59,7 +65,8 @@ def train_autoencoder(
         Show a bar with the time left.
     resume : bool
         Continue from the folder's checkpoint, or take over the weights of the same run if it has
-        ended there. Without either the run starts from the beginning.
+        ended there. Without either the run starts from the beginning. With more epochs, fewer, or
+        another patience the run goes on from its last state, unless that is past the new end.
     overwrite : bool
         Start from the beginning even if the folder holds the weights of an ended run that is not
         resumed, or a checkpoint of another run. Both are refused otherwise. Options that set where
@@ -67,7 +74,11 @@ def train_autoencoder(
     tensorboard : bool
         Write event files beside metrics.jsonl; needs the package tensorboard.
     say : callable, optional
-        Takes the reason, if `overwrite` starts a run over.
+        Takes the reason, if `overwrite` starts a run over or `resume` continues one to another end.
+    callbacks : sequence of Callback
+        The user's own code after each epoch.
+    loggers : sequence of Logger
+        Places for figures and images.
 
     Returns
     -------
@@ -98,6 +109,8 @@ def train_autoencoder(
             raise ValueError(
                 f"{name} must have the model's shape {tuple(model.image_shape)}, got {value.shape}"
             )
+    if options.ema_labels:
+        raise ArgumentError("ema_labels", "is for generators")
     variational = isinstance(model, VanillaVAE)
     step: Step = vae_step if variational else autoencoder_step
     noise_dim = model.latent_dim if variational else 0
@@ -129,6 +142,8 @@ def train_autoencoder(
         overwrite=overwrite,
         tensorboard=tensorboard,
         say=say,
+        callbacks=callbacks,
+        loggers=loggers,
     )
 
 
@@ -146,6 +161,8 @@ def train_generator(
     overwrite: bool = False,
     tensorboard: bool = False,
     say: Callable[[str], None] | None = None,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> TrainingResult:
     """Train a generator ĥ to map sources to their labels, or a flow to lead there.
 
@@ -161,7 +178,7 @@ def train_generator(
         Call `generator.set_scale` with the first round's labels, unless the generator has a scale
         already. With False and no scale the loss is the paper's.
 
-    folder, options, metric, progress, resume, overwrite, tensorboard, say
+    folder, options, metric, progress, resume, overwrite, tensorboard, say, callbacks, loggers
         As in `train_autoencoder`, with its errors and notes.
 
     Returns
@@ -201,15 +218,19 @@ def train_generator(
     fabric = make_fabric(options)
     is_flow = isinstance(generator, Flow)
     noise_dim = 1 if is_flow else 0  # a time for each row
-    following = isinstance(pairs, DriftingPairs)
-    if isinstance(pairs, DriftingPairs):
-        pairs.follow(_generating(generator, options))
+    following = pairs if isinstance(pairs, DriftingPairs) else None
+    if options.ema_labels and following is None:
+        raise ArgumentError("ema_labels", "needs labels that follow the generator: DriftingPairs")
     if fabric.world_size > 1:
         pairs = SharedPairs(pairs, fabric.global_rank, fabric.device)
 
     def resumable(epoch: int) -> bool:
         """After a round's last epoch alone, if the next labels need the generator of that time."""
-        return not following or pairs.round_of(epoch + 1) != pairs.round_of(epoch)
+        return following is None or pairs.round_of(epoch + 1) != pairs.round_of(epoch)
+
+    def follow(model: Any) -> None:
+        if following is not None:
+            following.follow(_generating(model, options))
 
     def prepare() -> None:
         unscaled = not bool(generator.label_mean.any()) and bool((generator.label_scale == 1).all())
@@ -233,6 +254,7 @@ def train_generator(
         save=registry.save_model,
         load=registry.load_model,
         resumable=resumable,
+        follow=follow,
     )
     return train(
         job,
@@ -245,6 +267,8 @@ def train_generator(
         overwrite=overwrite,
         tensorboard=tensorboard,
         say=say,
+        callbacks=callbacks,
+        loggers=loggers,
     )
 
 

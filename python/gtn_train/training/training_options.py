@@ -5,24 +5,32 @@ Not here: the model's architecture (`models`), pairs (`pairs`) and images (`data
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gtn_label.checks import as_integer, check_seed
+from gtn_label.checks import as_bool, as_integer, as_number, check_seed
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..files import is_number
 
-__all__ = ["ACCELERATORS", "PRECISIONS", "SCHEDULES", "Metric", "TrainingOptions", "TrainingResult"]
+__all__ = [
+    *("ACCELERATORS", "OPTIMIZERS", "PRECISIONS", "SCHEDULES"),
+    *("Metric", "TrainingOptions", "TrainingResult"),
+]
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
-SCHEDULES = ("exponential", "linear")
+SCHEDULES = ("exponential", "linear", "cosine")
+OPTIMIZERS = ("adam", "adamw")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 # Options that set where and how fast a run computes. A run may be resumed with other values: the
 # result is the same within rounding.
-COMPUTING = ("accelerator", "devices", "threads", "checkpoint_every_epochs")
+COMPUTING = (
+    *("accelerator", "devices", "threads", "checkpoint_every_epochs"),
+    *("checkpoint_every_seconds", "keep_last"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class TrainingOptions:
         Learning rate of Adam, > 0.
     max_epochs : int
     weight_decay : float
-        L2 penalty of Adam, >= 0.
+        L2 penalty of Adam, or decay of AdamW, >= 0.
     learning_rate_decay : float
         Factor on the learning rate after each epoch, in (0, 1].
     patience : int, optional
@@ -55,9 +63,33 @@ class TrainingOptions:
         bits.
     checkpoint_every_epochs : int
         Epochs between checkpoints. A resumed run repeats the epochs after the last one.
-    schedule : {"exponential", "linear"}
+    schedule : str
+        "exponential": `learning_rate_decay` after each epoch; the others need a decay of 1.
         "linear": the learning rate falls by the same amount after each epoch, and would be 0 after
-        the last; it needs a decay of 1.
+        the last. "cosine": it falls along half a cosine to the same end. Or a class of
+        torch.optim.lr_scheduler, such as "OneCycleLR".
+    ema : float
+        Decay of an exponential moving average of the weights (EMA), in [0, 1); 0 for none. The
+        average is evaluated and kept in place of the weights. After t steps its decay is at most
+        (1 + t) / (10 + t).
+    ema_labels : bool
+        Let the labels of `DriftingPairs` follow the average in place of the weights.
+    optimizer : {"adam", "adamw"}
+        "adamw" decays weights apart from the gradient.
+    clip_norm : float, optional
+        Largest norm of the gradient of all weights together, > 0; longer ones are scaled to it.
+    warmup_steps : int
+        Number of steps over which the learning rate rises evenly to that of the schedule.
+    schedule_arguments : dict
+        Arguments of a schedule of torch, in JSON types.
+    schedule_each : {"epoch", "step"}
+        When a schedule of torch goes on. `ReduceLROnPlateau` sees the figure that selects the best
+        weights, or the training loss if there is none.
+    checkpoint_every_seconds : float, optional
+        Least time between two checkpoints; None: twenty times as long as the last one took.
+    keep_last : bool
+        Keep the state of the last epoch beside the weights, about four times as large, so that the
+        run can be continued to more epochs.
 
     Raises
     ------
@@ -83,6 +115,15 @@ class TrainingOptions:
     threads: int | None = None
     checkpoint_every_epochs: int = 1
     schedule: str = "exponential"
+    ema: float = 0.0
+    ema_labels: bool = False
+    optimizer: str = "adam"
+    clip_norm: float | None = None
+    warmup_steps: int = 0
+    schedule_arguments: dict[str, Any] = field(default_factory=dict)
+    schedule_each: str = "epoch"
+    checkpoint_every_seconds: float | None = None
+    keep_last: bool = True
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_epochs", "devices", "checkpoint_every_epochs"):
@@ -99,24 +140,55 @@ class TrainingOptions:
             raise ArgumentError(
                 "learning_rate_decay", "must be in (0, 1]", repr(self.learning_rate_decay)
             )
+        if not 0 <= _number(self.ema, "ema") < 1:
+            raise ArgumentError("ema", "must be in [0, 1)", repr(self.ema))
+        if as_bool(self.ema_labels, "ema_labels") and not self.ema:
+            raise ArgumentError("ema_labels", "needs {ema} above 0", "0")
         for name, known in (
             ("precision", PRECISIONS),
             ("accelerator", ACCELERATORS),
-            ("schedule", SCHEDULES),
+            ("optimizer", OPTIMIZERS),
+            ("schedule_each", ("epoch", "step")),
         ):
             if getattr(self, name) not in known:
                 listed = ", ".join(repr(value) for value in known)
                 raise ArgumentError(name, f"must be one of {listed}", repr(getattr(self, name)))
+        if self.clip_norm is not None and not _number(self.clip_norm, "clip_norm") > 0:
+            raise ArgumentError("clip_norm", "must be > 0", repr(self.clip_norm))
+        as_integer(self.warmup_steps, "warmup_steps", 0)
+        if self.checkpoint_every_seconds is not None:
+            as_number(self.checkpoint_every_seconds, "checkpoint_every_seconds", 0.0)
+        as_bool(self.keep_last, "keep_last")
+        self._check_schedule()
 
-        if self.schedule == "linear" and self.learning_rate_decay != 1:
+    def _check_schedule(self) -> None:
+        own = self.schedule in SCHEDULES
+        # torch, which knows its classes, is not imported here (optimizers.py).
+        if not own and not (isinstance(self.schedule, str) and self.schedule[:1].isupper()):
+            listed = ", ".join(repr(value) for value in SCHEDULES)
+            raise ArgumentError(
+                "schedule",
+                f"must be one of {listed}, or a class of torch.optim.lr_scheduler",
+                repr(self.schedule),
+            )
+        if not isinstance(self.schedule_arguments, dict):
+            raise ArgumentTypeError(
+                "schedule_arguments", "must be a dict", repr(self.schedule_arguments)
+            )
+        for name, plain in (("schedule_arguments", {}), ("schedule_each", "epoch")):
+            if own and getattr(self, name) != plain:
+                raise ArgumentError(
+                    name, "needs a {schedule} of torch.optim.lr_scheduler", repr(self.schedule)
+                )
+        if self.schedule != "exponential" and self.learning_rate_decay != 1:
             raise ArgumentError(
                 "learning_rate_decay",
-                "must be 1 with {schedule} 'linear'",
+                f"must be 1 with {{schedule}} {self.schedule!r}",
                 repr(self.learning_rate_decay),
             )
 
     def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, from 1.
+        """Learning rate of an epoch, from 1, by a schedule that is not torch's, after warm-up.
 
         Examples
         --------
@@ -125,18 +197,29 @@ class TrainingOptions:
         """
         if self.schedule == "linear":
             return self.learning_rate * (1 - (epoch - 1) / self.max_epochs)
+        if self.schedule == "cosine":
+            return self.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / self.max_epochs)) / 2
         return self.learning_rate * self.learning_rate_decay ** (epoch - 1)
 
     def config(self) -> dict[str, Any]:
-        """All options, in JSON types; runs of versions without a schedule stay valid."""
-        found = asdict(self)
-        if self.schedule == "exponential":
-            del found["schedule"]
-        return found
+        """All options, in JSON types; runs of versions that lacked one stay valid."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _LATER or value != _LATER[name]
+        }
 
     def deciding(self) -> dict[str, Any]:
         """Options that decide the result: all except those of place and speed."""
         return {name: value for name, value in self.config().items() if name not in COMPUTING}
+
+
+# Options that earlier versions lacked, with the value that stands for what those did.
+_LATER: dict[str, Any] = {
+    **{"schedule": "exponential", "schedule_arguments": {}, "schedule_each": "epoch"},
+    **{"ema": 0.0, "ema_labels": False, "optimizer": "adam", "clip_norm": None, "warmup_steps": 0},
+    **{"checkpoint_every_seconds": None, "keep_last": True},
+}
 
 
 def _number(value: Any, name: str) -> float:
@@ -218,7 +301,7 @@ class Metric:
 
 
 # The other entries in a line of metrics.jsonl.
-_RESERVED = ("epoch", "train_loss", "validation_loss", "seconds", "round", "labels")
+_RESERVED = ("epoch", "train_loss", "validation_loss", "seconds", "round", "labels", "stopped")
 
 
 @dataclass(frozen=True)
@@ -237,7 +320,7 @@ class TrainingResult:
         The lines of metrics.jsonl.
     seconds : float
         Seconds of all epochs.
-    stopped : {"patience", "max_epochs"}
+    stopped : {"patience", "callback", "max_epochs"}
         Reason of the end.
     """
 

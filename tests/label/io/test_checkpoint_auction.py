@@ -18,11 +18,11 @@ import pytest
 import engine
 from command import listing
 from datasets import make
-from gtn_label import Matching, match, match_optimal
+from gtn_label import Matching, _core, match, match_optimal
 from gtn_label.arrays.on_disk import FileChangedError
 from gtn_label.io import checkpoint
 from gtn_label.io.checkpoint import Checkpoint, read_npz, write_npz
-from gtn_label.io.checkpoint_content import progress_of
+from gtn_label.io.checkpoint_content import AuctionContent, PrefixContent, progress_of
 
 SLOW = {"backend": "cpu:scalar", "threads": 1}
 COUNTS = ("phases", "rounds", "bids", "distinct_latents")
@@ -174,6 +174,15 @@ def stopped(tmp_path: Path, content: bytes) -> Path:
 def continued(path: Path, **other: Any) -> Matching:
     options = {"latents": ROWS, "sources": FEWER, "groups": GROUPS, "tolerance": 0.0, **other}
     return match_optimal(checkpoint=path, **options)
+
+
+def test_a_state_tells_if_sources_have_latents(stopped: Path) -> None:
+    state = AuctionContent(_core.OptimalState(keeps=True), 4000)
+    assert not state.decided(0)
+    state.restore(read_npz(stopped)[0])
+    assert state.decided(0)
+    prefix = PrefixContent(np.full(9, -1), 9)
+    assert (prefix.decided(0), prefix.decided(1)) == (False, True)
 
 
 @pytest.mark.parametrize(
