@@ -172,6 +172,8 @@ def test_a_run_on_its_latents(gtn_train, tmp_path, monkeypatch):
     gtn_train.ok("sample", out, "--n", 4, "--out", "s.npy")
     assert np.load("s.npy").shape == (4, 3, 16, 16)
     gtn_train.ok("evaluate", out, "--extractor", "none")
+    refusal = gtn_train.refused("export", out, "--out", "m.pt2")
+    assert refusal.startswith("the decoder of diffusers cannot be exported: ")
     gtn_train.ok("report", out)
     assert "autoencoder" in (out / "report.html").read_text()
 
