@@ -323,7 +323,8 @@ def test_an_interrupted_generator_goes_on(
     before = files(runs / "rounds")
     assert "generator/checkpoint.ckpt" in before
     _, err = gtn_train(*RESUMED["rounds"])
-    assert [line.split(": ")[1] for line in err] == ["latents", "pairs", "generator"]
+    said = dict.fromkeys(line.split(": ")[1] for line in err)  # a training's plan and its end
+    assert list(said) == ["latents", "pairs", "generator"]
     after = files(runs / "rounds")
     assert "generator/checkpoint.ckpt" not in after
     # Finished stages and the epochs before the kill are as they were: nothing was rebuilt.

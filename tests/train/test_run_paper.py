@@ -18,7 +18,8 @@ from gtn_train.run.store import RunFolder
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_has_the_papers_network_and_no_decay(name):
     found = as_in_paper(name)
-    others = {"two-squares": "uniform", "vectors": "mnist", "fashion-mnist": "mnist"}
+    others = {"two-squares": "uniform"}
+    others |= dict.fromkeys(("vectors", "fashion-mnist", "small-folder"), "mnist")
     row = GENERATORS[others.get(name, name)]
     sizes = (found.layers, found.width, found.batch_norm_layers)
     assert sizes == (row.layers, row.width, row.batch_norm_layers)
