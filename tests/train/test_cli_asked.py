@@ -34,8 +34,9 @@ def test_every_hyper_parameter_has_an_option():
     known = names_of_options()
     of_run = {"seed", "precision", "accelerator", "devices", "threads"}
     training = {entry.name for entry in fields(TrainingOptions)} - of_run - {"max_epochs"}
+    training.remove("checkpoint_every_epochs")  # the command's are due by time
     # One option for both trainings, or of labels.
-    once = {"checkpoint_every_epochs", "checkpoint_every_seconds", "keep_last", "ema_labels"}
+    once = {"checkpoint_every_seconds", "keep_last", "ema_labels"}
     assert training | once | {"generator_epochs", "autoencoder_epochs", "training_threads"} <= known
     assert {f"autoencoder_{name}" for name in training - once} <= known
     assert {entry.name for entry in fields(PairOptions)} <= known
@@ -52,15 +53,15 @@ def test_options_of_both_trainings(tmp_path):
         *("--autoencoder-batch-size", 64, "--autoencoder-learning-rate", 0.01),
         *("--autoencoder-schedule", "linear", "--autoencoder-patience", 0),
         *("--autoencoder-weight-decay", 0, "--weight-decay", 0.1, "--training-threads", 3),
-        *("--checkpoint-every-epochs", 5, "--validation-share", 0.3, "--no-scale-labels"),
+        *("--checkpoint-seconds", 5, "--validation-share", 0.3, "--no-scale-labels"),
     ).preset
     images, generator = found.autoencoder_training, found.generator_training
     assert found.autoencoder == "vae"
     assert (images.batch_size, images.learning_rate, images.schedule) == (64, 0.01, "linear")
     assert (images.patience, images.weight_decay, images.learning_rate_decay) == (None, 0.0, 1.0)
-    assert (generator.batch_size, generator.weight_decay) == (128, 0.1)
+    assert (generator.batch_size, generator.weight_decay) == (256, 0.1)
     assert images.threads == generator.threads == 3
-    assert images.checkpoint_every_epochs == generator.checkpoint_every_epochs == 5
+    assert images.checkpoint_every_seconds == generator.checkpoint_every_seconds == 5
     assert (found.validation_share, found.scale_labels) == (0.3, False)
     found = asked(
         *(tmp_path, "--preset", "mnist", "--data", tmp_path, "--schedule", "StepLR"),

@@ -33,13 +33,13 @@ _OF_PRESET = (
     *("layers", "width", "batch_norm_layers", "slope", "dropout", "scale_labels", "stop_by"),
     *("generator", "steps", "validation_share"),
 )
-_OF_PACE = ("checkpoint_every_epochs", "checkpoint_every_seconds", "keep_last")
+_OF_PACE = ("checkpoint_every_seconds", "keep_last")
 _OF_AUTOENCODER = ("autoencoder", "latent_dim")
 # The others are options of the run, or have names of their own.
 _OF_TRAINING = tuple(
     {entry.name for entry in fields(TrainingOptions)}
     - {"max_epochs", "seed", "precision", "accelerator", "devices", "threads"}
-    - {*_OF_PACE}
+    - {"checkpoint_every_epochs", *_OF_PACE}
 )
 
 

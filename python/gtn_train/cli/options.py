@@ -387,12 +387,6 @@ _COMPUTING = [
         help="CPU threads for training; 0: torch's own number. Presets of small networks have 1.",
     ),
     _computing(
-        "--checkpoint-every-epochs",
-        type=_COUNT,
-        metavar="N",
-        help="Least number of epochs between two checkpoints of a training.  [default: 1]",
-    ),
-    _computing(
         "--checkpoint-seconds",
         "checkpoint_every_seconds",
         type=float,
