@@ -180,6 +180,7 @@ def test_a_finished_run_is_reused(runs: Path, gtn_train: Command, name: str) -> 
     there = () if DATA_OF[name] is None else ("--data", str(DATA_OF[name]))
     _, lines = gtn_train("fit", "--out", name, "--resume", *there)
     made = [stage for stage in STAGES if (runs / name / stage).exists()]
+    assert lines.pop(0).startswith("gtn-train: run: preset ")
     assert len(lines) == len(made), lines
     for line, stage in zip(lines, made, strict=True):
         assert line.startswith(f"gtn-train: {stage}: ")
@@ -324,7 +325,7 @@ def test_an_interrupted_generator_goes_on(
     assert "generator/checkpoint.ckpt" in before
     _, err = gtn_train(*RESUMED["rounds"])
     said = dict.fromkeys(line.split(": ")[1] for line in err)  # a training's plan and its end
-    assert list(said) == ["latents", "pairs", "generator"]
+    assert list(said) == ["run", "latents", "pairs", "generator"]
     after = files(runs / "rounds")
     assert "generator/checkpoint.ckpt" not in after
     # Finished stages and the epochs before the kill are as they were: nothing was rebuilt.

@@ -92,7 +92,7 @@ def test_a_precision_that_a_gpu_lacks_is_refused(monkeypatch):
 def test_the_command_warns_before_it_works(gtn_train, tmp_path):
     data, out = write_mnist(tmp_path / "data"), tmp_path / "run"
     given = ("--preset", "mnist", "--data", data, "--out", out, *IMAGE_RUN)
-    first, *_ = gtn_train.ok("fit", *given).err.splitlines()
+    _, first, *_ = gtn_train.ok("fit", *given).err.splitlines()
     assert first.startswith("gtn-train: warning: --autoencoder-batch-size is 128, and the ")
     assert "warning" not in gtn_train.ok("fit", *given).err, "nothing is left to train"
     again = gtn_train.ok("fit", *given[:4], "--out", tmp_path / "q", *IMAGE_RUN, "--quiet")

@@ -13,6 +13,7 @@ import click
 
 from gtn_label.cli import console
 from gtn_label.cli.sections import SectionedCommand
+from gtn_label.text import quoted
 
 from ..run.settings import STAGES
 from ..training.processes import is_first_process
@@ -80,12 +81,15 @@ def _make(stage: str, given: dict[str, Any]) -> list[str]:
     out: Path = given["out"]
     quiet = given["quiet"]
     settings = settings_of(out, given)
-    with console.held():
-        from ..run.pipeline import run_pipeline
 
     def say(line: str) -> None:
         if not quiet:
             console.say("gtn-train", line)
+
+    if is_first_process():  # at once: torch takes seconds to import
+        say(f"run: preset {settings.preset_name!r}, seed {settings.seed}, in {quoted(out)}")
+    with console.held():
+        from ..run.pipeline import run_pipeline
 
     run_pipeline(
         out,

@@ -400,7 +400,7 @@ PRESETS: dict[str, Preset] = {
         **_generator("celeba", max_epochs=1000, patience=300),
     ),
     # Few images have few latents: rounds of many sources make enough steps of them. Measured on 400
-    # faces (docs/reproduction.md), where smaller networks and fixed pairs were worse.
+    # faces (docs/reproduction.md), where new pairs by Algorithm 1 shrank the norms.
     "small-folder": Preset(
         summary="a folder of a few hundred images, 64 x 64, 16 latent dimensions; minutes on a CPU",
         data=DataOptions("folder", size=64, test_share=TEST_SHARE),
