@@ -274,7 +274,7 @@ def tables(folder: Path) -> str:
         ]
         order = ["floor", "Gaussian", "mixture of 10", *KINDS]
         for kind in sorted(dict.fromkeys(run["kind"] for run in runs), key=order.index):
-            some = [run for run in runs if run["kind"] == kind]
+            some = sorted((run for run in runs if run["kind"] == kind), key=lambda run: run["seed"])
             distances = " ".join(f"{run['energy_distance']:.5f}" for run in some)
             cells = [kind, distances]
             for name, digits in MEANS.items():

@@ -222,7 +222,10 @@ def found_in(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
         content = read(file)
         title = f"{content['data']}, n = {content['runs'][0]['n']:,}"
         by_kind = {
-            kind: [run for run in content["runs"] if run["pairs"] == kind]
+            kind: sorted(
+                (run for run in content["runs"] if run["pairs"] == kind),
+                key=lambda run: run["seed"],
+            )
             for kind in dict.fromkeys([*PAIRS, *(run["pairs"] for run in content["runs"])])
         }
         result[title] = {kind: runs for kind, runs in by_kind.items() if runs}
