@@ -33,7 +33,7 @@ def test_batches_larger_than_the_rows_and_a_dozen_steps():
         "--autoencoder-batch-size is 128, and the autoencoder has 80 rows: every epoch is one step",
         "the autoencoder trains for 12 steps in all, hardly a training: raise "
         "--autoencoder-epochs or lower --autoencoder-batch-size",
-        "--batch-size is 128, and the generator has 80 rows: every epoch is one step",
+        "--batch-size is 256, and the generator has 80 rows: every epoch is one step",
     ]
     assert about_steps(mnist, 100, ("generator",)) == lines[2:]
     assert about_steps(mnist, 100, ()) == []
