@@ -295,7 +295,11 @@ float PriceFloor::rest_of_group(size_t level, int64_t group) {
   return round_down(least - std::fabs(least) * 1e-15);
 }
 
-void PriceFloor::lift(int64_t slot, const double* price) {
+void PriceFloor::lift(int32_t position, double before, const double* price) {
+  int64_t slot = position / kLeafLatents;
+  // Most prices do not lie on the floor. Its rest is rounded down.
+  const auto least = static_cast<double>(rest(levels_.size() - 1, slot));
+  if (before - on_floor_[position] > least + std::fabs(least) * 0x1p-22) return;
   float now = rest_of_leaf(slot, price);
   for (size_t level = levels_.size(); level-- > 0;) {
     float& known = rest(level, slot);

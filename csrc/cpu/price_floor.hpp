@@ -24,9 +24,9 @@ class PriceFloor {
 
   // Fits all boxes to prices by position (DirectionTree::position).
   void fit(const std::vector<double>& price, Parallel& parallel);
-  // Prices of a leaf rose: lifts what lies below it, and below the boxes above as far as that
-  // changes them.
-  void lift(int64_t slot, const double* price);
+  // The price of a position rose from `before`. Lifts what lies below its leaf, whose prices are
+  // `price`, and below the boxes above as far as that changes them.
+  void lift(int32_t position, double before, const double* price);
 
   // What TreeKernel::far_boxes reads of a group:
   // [dim][centre, half, slope][16], then [curvature, 1 / curvature, rest][16].

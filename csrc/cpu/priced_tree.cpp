@@ -119,11 +119,10 @@ void PricedTree::Walk::score(int64_t slot) {
   const DirectionTree::Leaf& leaf = tree.leaf(slot);
   ++seen;
   const double base = product(row_.data(), leaf.centre(), tree.dim());
-  const float bar =
-      round_down(threshold_ - base + owner_.least_of_leaf_[slot] - 1.125 * leaf.error);
+  const float bar = round_down(threshold_ - base + owner_.base_[slot] - 1.125 * leaf.error);
   const int64_t first = slot * kLeafLatents;
   const int32_t hits =
-      owner_.kernel_.priced_hits(tree.offsets(slot), owner_.above_least_.data() + first,
+      owner_.kernel_.priced_hits(tree.offsets(slot), owner_.above_base_.data() + first,
                                  point_.data(), tree.dim(), leaf.live, bar, products_, places_);
   for (int32_t h = 0; h < hits; ++h) {
     const int32_t lane = places_[h];
@@ -155,42 +154,44 @@ PricedTree::PricedTree(const Scorer& scorer, const ScoreGrid& grid, const Distin
       unit_(scorer.latents().length * scorer.sources().length),
       tree_(scorer, free_, parallel),
       price_(tree_.leaf_count() * kLeafLatents, 0.0),
-      least_of_leaf_(tree_.leaf_count(), 0.0),
-      above_least_(price_.size(), 0.0f),
+      base_(tree_.leaf_count(), 0.0),
+      above_base_(price_.size(), 0.0f),
       floor_(tree_),
       guesses_(scorer.sources(), grid) {
   for (LatentId id = 0; id < distinct.count(); ++id) {
     price_[tree_.position(id)] = cosine(prices.of(id));
   }
-  for (int64_t slot = 0; slot < tree_.leaf_count(); ++slot) set_least(slot);
-  floor_.fit(price_, parallel);
+  fit();
   for (int t = 0; t < parallel.threads(); ++t) walks_.push_back(std::make_unique<Walk>(*this));
 }
 
 PricedTree::~PricedTree() = default;
 
-// Prices of a leaf, in parts that float32 resolves.
-void PricedTree::set_least(int64_t slot) {
-  const DirectionTree::Leaf& leaf = tree_.leaf(slot);
-  const double* prices = price_.data() + slot * kLeafLatents;
-  const double least = *std::min_element(prices, prices + leaf.live);
-  least_of_leaf_[slot] = least;
-  float* above = above_least_.data() + slot * kLeafLatents;
-  for (int32_t lane = 0; lane < leaf.live; ++lane) above[lane] = round_down(prices[lane] - least);
+float PricedTree::above_base(int64_t position) const {
+  return round_down(price_[position] - base_[position / kLeafLatents]);
+}
+
+// Fits what bounds prices to them.
+void PricedTree::fit() {
+  for (int64_t slot = 0; slot < tree_.leaf_count(); ++slot) {
+    const int64_t first = slot * kLeafLatents, live = tree_.leaf(slot).live;
+    base_[slot] = *std::min_element(&price_[first], &price_[first] + live);
+    for (int64_t at = first; at < first + live; ++at) above_base_[at] = above_base(at);
+  }
+  floor_.fit(price_, parallel_);
+  raised_ = 0;
 }
 
 void PricedTree::raised(std::span<const LatentId> ids) {
   for (const LatentId id : ids) {
     const int32_t position = tree_.position(id);
-    const int64_t slot = position / kLeafLatents;
+    const double before = price_[position];
     price_[position] = cosine(prices_.of(id));
-    set_least(slot);
-    floor_.lift(slot, price_.data() + slot * kLeafLatents);
+    above_base_[position] = above_base(position);
+    floor_.lift(position, before, &price_[position / kLeafLatents * kLeafLatents]);
   }
   raised_ += std::ssize(ids);
-  if (raised_ < tree_.live()) return;
-  floor_.fit(price_, parallel_);
-  raised_ = 0;
+  if (raised_ >= tree_.live()) fit();
 }
 
 // A value that the listed latents reach for another source.

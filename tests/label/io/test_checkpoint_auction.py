@@ -223,8 +223,9 @@ def test_the_checkpoint_of_the_other_verb_is_refused(stopped: Path, tmp_path: Pa
 
 
 def test_another_schedule_is_refused(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "SCHEDULE", checkpoint.SCHEDULE + 1)
-    with pytest.raises(ValueError, match="it follows numeric contract 1, this is 2"):
+    now = checkpoint.SCHEDULE
+    monkeypatch.setattr(checkpoint, "SCHEDULE", now + 1)
+    with pytest.raises(ValueError, match=f"it follows numeric contract {now}, this is {now + 1}"):
         continued(stopped)
 
 
