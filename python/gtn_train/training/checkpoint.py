@@ -85,7 +85,7 @@ def read_checkpoint(folder: RunFolder, load: Callable[[Path], dict[str, Any]]) -
     ValueError
         If the file is damaged.
     """
-    path = folder.checkpoint if folder.checkpoint.exists() else folder.last
+    path = folder.state
     damaged = f"checkpoint {quoted(path)} is damaged; delete it to start over"
     try:
         with warnings.catch_warnings():
