@@ -109,6 +109,14 @@ KINDS: dict[str, Kind] = {
     "drift, rounds of 20,000, linear decay": Kind(
         drift={"batch": 1000, "size": 20_000}, decay="linear", rounds=3
     ),
+    "drift, 3 layers of 512, slope 0.5, linear decay": Kind(
+        drift={"batch": 1000},
+        decay="linear",
+        network={"layers": 3, "width": 512, "slope": 0.5},
+    ),
+    "drift, 4 layers of 256, slope 0.5, linear decay": Kind(
+        drift={"batch": 1000}, decay="linear", network={"layers": 4, "slope": 0.5}
+    ),
     "drift, rounds of 20,000, cosine decay": Kind(
         drift={"batch": 1000, "size": 20_000}, decay="cosine", rounds=3
     ),
