@@ -46,6 +46,8 @@ def test_pairs_are_the_papers():
 def test_a_changed_preset_keeps_its_data_and_autoencoder():
     found = as_in_paper("mnist", preset("mnist", latent_dim=8))
     assert found.latent_dim == 8
+    of_a_flow = preset("mnist", generator="flow", steps=8)
+    assert as_in_paper("mnist", of_a_flow) == as_in_paper("mnist")
 
 
 def test_a_run_as_in_the_paper(gtn_train, tmp_path):

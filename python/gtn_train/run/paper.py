@@ -81,6 +81,7 @@ def as_in_paper(name: str, start: Preset | None = None) -> Preset:
         slope=0.5,
         dropout=0.0,
         generator="network",
+        steps=4,  # of no flow
         generator_class=None,
         generator_arguments={},
     )
