@@ -3,11 +3,11 @@
 One network (MNIST's of Table 2: 7 layers of 50, batch normalisation; --width for latents of many
 dimensions) takes the same number of steps with each kind of pairs, one line of `PAIRS` each. The
 measures of a trained generator are the spread of its norms over that of the data (1 is right; a
-generator that learnt the mean radius is near 0), its energy distance to fresh data, and the figures
-of its labels. Latents are divided by the root of their mean variance first, so that data sets
-compare. A finished run of images (--run) adds FD-Lite0 of decoded samples. Each data set has one
-file of numbers, written after each run; runs in the file are not repeated. Torch has one thread,
-which is fastest for a network this small.
+generator that learnt the mean radius is near 0), the same ratio of the mean norms, its energy
+distance to fresh data, and the figures of its labels. Latents are divided by the root of their mean
+variance first, so that data sets compare. A finished run of images (--run) adds FD-Lite0 of decoded
+samples. Each data set has one file of numbers, written after each run; runs in the file are not
+repeated. Torch has one thread, which is fastest for a network this small.
 """
 
 from __future__ import annotations
@@ -20,38 +20,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from study import (
-    Trained,
-    circumstances,
-    finite,
-    network_of,
-    options_of,
-    read,
-    train,
-    training_of,
-    write_figure,
-    write_numbers,
-)
+from latent_sets import DATA, Given, Runs, data_sets, options_of_latents, split
+from study import Trained, finite, network_of, read, train, training_of, write_figure
 
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.io.atomic import atomic_file
 from gtn_label.quality import norms, spearman
-from gtn_train.data import open_vectors
-from gtn_train.evaluation.extractors import lite0
-from gtn_train.evaluation.images import extract, frechet_distance
 from gtn_train.evaluation.latents import energy_distance, norm_statistics
-from gtn_train.models.autoencoder import decode_all
 from gtn_train.pairs import Algorithm1, Labeled, Labeling, Optimal
 from gtn_train.pairs.labelings import standardized
 from gtn_train.pairs.rows import cosines_of
-from gtn_train.run.finished_run import FinishedRun
 from gtn_train.run.paper import as_in_paper
 from gtn_train.seeds import derive, random_numbers
 
 Rows = npt.NDArray[Any]
-
-N_TEST = 10_000
-N_IMAGES = 1_000
 
 
 class Random:
@@ -166,77 +148,6 @@ PAIRS: dict[str, Kind] = {
 }
 
 
-def gaussian(dim: int) -> Callable[[int, int], Rows]:
-    """Give a sampler of N(0, I)."""
-    return lambda n, seed: random_numbers(seed, "gaussian", dim).standard_normal((n, dim))
-
-
-def clustered(dim: int) -> Callable[[int, int], Rows]:
-    """Give a sampler of ten clusters of different widths, the same for all seeds."""
-    fixed = random_numbers(5, "clusters", dim)
-    centres = 3 * fixed.standard_normal((10, dim)) + 2
-    widths = np.exp(0.5 * fixed.standard_normal((10, dim)))
-
-    def sample(n: int, seed: int) -> Rows:
-        chance = random_numbers(seed, "clustered", dim)
-        which = chance.integers(10, size=n)
-        return centres[which] + widths[which] * chance.standard_normal((n, dim))
-
-    return sample
-
-
-DATA: dict[str, Callable[[int, int], Rows]] = {
-    "gaussian-2": gaussian(2),
-    "gaussian-5": gaussian(5),
-    "clustered-2": clustered(2),
-    "clustered-5": clustered(5),
-    "clustered-32": clustered(32),
-}
-
-
-class Decoded:
-    """Samples as images: FD-Lite0 of a thousand of them against test images of a run.
-
-    Parameters
-    ----------
-    run : path
-        A finished run of gtn-train, whose autoencoder decodes.
-    seed : int
-        Random seed of the choice of test images.
-    """
-
-    def __init__(self, run: Path, seed: int) -> None:
-        finished = FinishedRun(run, accelerator="cpu")
-        self.latents = np.asarray(finished.latents)
-        self._autoencoder = finished.autoencoder
-        self._network = lite0()
-        real = finished.images("test").images
-        chosen = random_numbers(seed, "test images").permutation(len(real))[:N_IMAGES]
-        self._real = extract(real[np.sort(chosen)], self._network).features
-
-    def distance(self, latents: Rows) -> float:
-        """FD-Lite0 of the first thousand latents, decoded."""
-        images = decode_all(self._autoencoder, latents[:N_IMAGES])
-        return frechet_distance(extract(images, self._network).features, self._real)
-
-
-def split(data: str, n: int, seed: int, rows: Rows | None) -> tuple[Rows, Rows, Rows]:
-    """Training rows, and two samples of fresh rows: one to compare with, one for the floor.
-
-    Given rows are shuffled; a fifth of them, at most 2 x 10,000, are the fresh ones.
-    """
-    if rows is None:
-        sample = DATA[data]
-        return (
-            sample(n, derive(seed, "train")),
-            sample(N_TEST, derive(seed, "test")),
-            sample(N_TEST, derive(seed, "floor")),
-        )
-    rows = rows[random_numbers(seed, "split").permutation(len(rows))]
-    half = min(N_TEST, len(rows) // 10)
-    return rows[2 * half :][:n], rows[:half], rows[half : 2 * half]
-
-
 def scale_of(rows: Rows) -> float:
     """Root of the mean variance of the columns."""
     return float(np.sqrt(rows.var(axis=0).mean()))
@@ -248,9 +159,11 @@ def measures(trained: Trained, test: Rows, seed: int) -> dict[str, float]:
     scale = scale_of(test)
     labels = standardized(trained.labels).astype(np.float32)
     learnt = trained.learnability
+    norms_found = norm_statistics(generated, test, center=True)
     return finite(
         {
-            "spread": norm_statistics(generated, test, center=True)["spread"],
+            "spread": norms_found["spread"],
+            "norm_ratio": norms_found["mean ratio"],
             "energy_distance": energy_distance(generated / scale, test / scale),
             "train_loss": trained.history[-1]["train_loss"],
             "learnability": 0.0 if learnt is None else learnt,
@@ -264,28 +177,14 @@ def measures(trained: Trained, test: Rows, seed: int) -> dict[str, float]:
 
 def main() -> None:
     """Run the study of one data set, or draw the figure of all."""
-    parser = options_of(__doc__)
-    parser.add_argument("--data", choices=[*DATA], action="append", help="default: all")
-    parser.add_argument("--latents", type=Path, help="a .npy of latents to study instead")
-    parser.add_argument("--run", type=Path, help="a finished run of images to study instead")
-    parser.add_argument(
-        "--name", default="latents", help="name of either in the results (%(default)s)"
-    )
+    parser = options_of_latents(__doc__, DATA, width=50, seeds=2, features="lite0")
     parser.add_argument("--pairs", choices=[*PAIRS], action="append", help="default: all")
-    parser.add_argument("--n", type=int, default=10_000, help="training rows (%(default)s)")
     parser.add_argument("--epochs", type=int, default=40, help="epochs of training (%(default)s)")
-    parser.add_argument(
-        "--width", type=int, default=50, help="units in each hidden layer (%(default)s)"
-    )
-    parser.add_argument(
-        "--seeds", type=int, default=2, help="number of seeds, from --seed on (%(default)s)"
-    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.quick:
         asked.n, asked.epochs, asked.seeds = 400, 2, 1
-    names = [asked.name] if asked.latents or asked.run else asked.data or [*DATA]
-    for data in names:
+    for data in data_sets(asked):
         study(data, asked)
     write_figure(asked.out / "label_study.png", picture(asked.out))
     with atomic_file(asked.out / "label_study.md") as file:
@@ -299,35 +198,21 @@ def study(data: str, asked: Any) -> None:
         as_in_paper("mnist"), 0, asked.epochs, learning_rate=1e-3, learning_rate_decay=0.95
     )
     settings = {"n": asked.n, "epochs": asked.epochs, "network": network}
-    file = asked.out / f"label_study_{data.replace('-', '_')}_{asked.n}.json"
-    known = read(file)
-    runs = known.get("runs", []) if known.get("settings") == settings else []
-    decoded = Decoded(asked.run, asked.seed) if asked.run else None
-    given = decoded.latents if decoded else open_vectors(asked.latents) if asked.latents else None
+    runs = Runs("label_study", data, asked, settings, "pairs")
+    given = Given(asked)
     for seed in range(asked.seed, asked.seed + asked.seeds):
-        names = [
-            name
-            for name in asked.pairs or PAIRS
-            if not any((run["pairs"], run["seed"]) == (name, seed) for run in runs)
-        ]
-        rows, test, other = split(data, asked.n, seed, given)
+        names = [name for name in asked.pairs or PAIRS if not runs.has(name, seed)]
+        rows, test, other = split(data, asked.n, seed, given.rows)
         scale = scale_of(test)
         floor = finite({"floor": energy_distance(other / scale, test / scale)})
-        if decoded:
-            floor |= finite({"fd_lite0_floor": decoded.distance(other)})
+        floor |= {f"{name}_floor": value for name, value in given.distance(other).items()}
         for name in names:
             kind = PAIRS[name]
             own = replace(options, seed=seed)
             trained = train(rows, kind.of_seed(seed), network, own, every=kind.every, seed=seed)
-            about = {"n": len(rows), "rounds": trained.rounds}
             found = measures(trained, test, seed)
-            if decoded:
-                generated = trained.sample(len(test), seed)
-                found |= finite({"fd_lite0": decoded.distance(generated)})
-            runs.append({"pairs": name, "seed": seed, **found, **floor, **about})
-            content = {"study": "label_study", "data": data, "settings": settings, "runs": runs}
-            write_numbers(file, {**content, **circumstances()})
-            print(data, runs[-1], flush=True)
+            found |= given.distance(trained.sample(len(test), seed))
+            runs.add(name, seed, **found, **floor, n=len(rows), rounds=trained.rounds)
 
 
 def found_in(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
@@ -337,7 +222,10 @@ def found_in(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
         content = read(file)
         title = f"{content['data']}, n = {content['runs'][0]['n']:,}"
         by_kind = {
-            kind: [run for run in content["runs"] if run["pairs"] == kind]
+            kind: sorted(
+                (run for run in content["runs"] if run["pairs"] == kind),
+                key=lambda run: run["seed"],
+            )
             for kind in dict.fromkeys([*PAIRS, *(run["pairs"] for run in content["runs"])])
         }
         result[title] = {kind: runs for kind, runs in by_kind.items() if runs}
@@ -394,14 +282,16 @@ def tables(folder: Path) -> str:
             "",
             f"Floor, between two samples of the data: {floor}.",
             "",
-            "| pairs | spread | energy distance, each seed | R² | cosine | norm corr. "
-            f"| labeling s | training s |{' FD-Lite0, each seed |' if images else ''}",
-            f"|---|---|---|---|---|---|---|---|{'---|' if images else ''}",
+            "| pairs | spread | norm ratio | energy distance, each seed | R² | cosine "
+            f"| norm corr. | labeling s | training s |{' FD-Lite0, each seed |' if images else ''}",
+            f"|---|---|---|---|---|---|---|---|---|{'---|' if images else ''}",
         ]
         for name, runs in kinds.items():
             distances = " ".join(f"{run['energy_distance']:.4f}" for run in runs)
+            known = [run for run in runs if "norm_ratio" in run]  # the first runs had none
+            ratio = f"{mean(known, 'norm_ratio'):.2f}" if known else ""
             lines.append(
-                f"| {name} | {mean(runs, 'spread'):.2f} | {distances} "
+                f"| {name} | {mean(runs, 'spread'):.2f} | {ratio} | {distances} "
                 f"| {mean(runs, 'learnability'):.3f} | {mean(runs, 'mean_cosine'):.3f} "
                 f"| {mean(runs, 'norm_correlation'):.2f} | {mean(runs, 'labeling_seconds'):.1f} "
                 f"| {mean(runs, 'training_seconds'):.1f} |"

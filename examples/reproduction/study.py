@@ -43,6 +43,7 @@ __all__ = [
     "finite",
     "network_of",
     "options_of",
+    "quick",
     "read",
     "sample_of",
     "train",
@@ -183,13 +184,15 @@ def train(
     return Trained(generator, *first, learnability, rounds, seconds, result.seconds, result.history)
 
 
-def network_of(preset: Preset) -> dict[str, int]:
-    """Layers, width and batch normalisation of a preset's generator."""
-    return {
-        "layers": preset.layers,
-        "width": preset.width,
-        "batch_norm_layers": preset.batch_norm_layers,
-    }
+def network_of(preset: Preset) -> dict[str, Any]:
+    """Layers, width, batch normalisation and slope of a preset's generator."""
+    return preset.architecture
+
+
+def quick(preset: Preset) -> Preset:
+    """Let a preset's generator train for two epochs."""
+    training = replace(preset.generator_training, max_epochs=2)
+    return replace(preset, generator_training=training)
 
 
 def training_of(

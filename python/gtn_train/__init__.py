@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         FixedPairs,
         FreshPairs,
         Optimal,
+        OptimalClusters,
         Quantile,
     )
     from .run.finished_run import FinishedRun, load_run
@@ -49,6 +50,7 @@ __all__ = [
     "Logger",
     "ModuleGenerator",
     "Optimal",
+    "OptimalClusters",
     "Quantile",
     "RunFolder",
     "TrainingOptions",
@@ -75,6 +77,7 @@ __getattr__, __dir__ = lazy_names(
         "Logger": "training.callbacks",
         "ModuleGenerator": "models.module",
         "Optimal": "pairs.optimal",
+        "OptimalClusters": "pairs.optimal",
         "Quantile": "pairs.labelings",
         "RunFolder": "run.store",
         "TrainingOptions": "training.training_options",

@@ -10,11 +10,14 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from forked import Forked, run_script
+
+from gtn_train.evaluation.latents import energy_distance
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ROOT / "examples" / "reproduction"
@@ -31,7 +34,7 @@ def load(monkeypatch):
         return importlib.import_module(name)
 
     yield load
-    for name in (*loaded, "study", "squares", "diffusion", "label_study"):
+    for name in (*loaded, "study", "squares", "diffusion", "latent_sets", "own_features"):
         sys.modules.pop(name, None)
 
 
@@ -127,11 +130,31 @@ def test_the_study_of_drift_measures_each_kind_and_does_not_repeat_itself(tmp_pa
 
 def test_the_study_of_drift_holds_rows_out(load):
     study = load("drift_study")
-    rows, test = study.held_out("mine", 1000, 3, np.arange(100, dtype=np.float32)[:, None])
+    given = SimpleNamespace(rows=np.arange(100, dtype=np.float32)[:, None], decoded=None)
+    rows, test = study.held_out("mine", 1000, 3, given)
     assert (len(rows), len(test)) == (80, 20)
     assert sorted(np.concatenate([rows, test])[:, 0]) == list(range(100))
-    rows, test = study.held_out("two-squares", 50, 3, None)
+    given.decoded = SimpleNamespace(test=given.rows[:7] + 200)
+    rows, test = study.held_out("mine", 30, 3, given)
+    assert (len(rows), rows.max() < 100, test.tolist()) == (30, True, given.decoded.test.tolist())
+    rows, test = study.held_out("two-squares", 50, 3, SimpleNamespace(rows=None, decoded=None))
     assert (rows.shape, test.shape) == ((50, 2), (study.N_SAMPLES, 2))
+
+
+def test_a_set_of_its_own_features_is_told_apart(load, tmp_path):
+    torch.manual_seed(0)
+    own, labels = load("own_features"), np.arange(600) % 2
+    pixels = np.random.default_rng(0).integers(0, 60, (600, 1, 8, 8)).astype(np.uint8)
+    pixels[labels == 1, :, 4:] += 150
+    images = own.Images("mine", pixels, labels.astype(np.int64), ("a", "b"))
+    state = torch.get_rng_state()
+    network = own.own_features(images, tmp_path / "own.pt")
+    assert torch.equal(state, torch.get_rng_state())
+    features, logits = network(torch.from_numpy(pixels).expand(-1, 3, -1, -1))
+    assert features.shape == (600, 64)
+    assert np.array_equal(logits.argmax(1), labels)
+    again = own.own_features(images, tmp_path / "own.pt")
+    assert again.key == network.key
 
 
 def test_densities_are_fitted_with_full_covariances(load):
@@ -145,7 +168,7 @@ def test_densities_are_fitted_with_full_covariances(load):
 
 
 def test_given_rows_are_in_one_part_only(load):
-    study = load("label_study")
+    study = load("latent_sets")
     parts = study.split("mine", 1000, 3, np.arange(100, dtype=np.float32)[:, None])
     assert [len(part) for part in parts] == [80, 10, 10]
     assert sorted(np.concatenate(parts)[:, 0]) == list(range(100))
@@ -196,6 +219,10 @@ def test_a_point_of_the_roll_is_measured_by_the_nearest_one(load):
     assert away["within_1.5"] == 1
     assert study.of_parameters(theta[:, None])["inside"] == 1
     assert study.of_parameters(theta[:, None] + 3 * math.pi)["inside"] < 0.02
+    assert abs(study.of_parameters(theta[:, None])["energy_distance"]) < 0.002
+    some = theta[:900, None] - 1  # the first of them below the range
+    wanted = energy_distance(some, np.linspace(1.5 * math.pi, 4.5 * math.pi, 2000)[:, None])
+    assert study.energy_to_uniform(some) == pytest.approx(wanted, abs=0.005)
 
 
 def test_the_diffusion_schedule_is_the_cosine_one(load):

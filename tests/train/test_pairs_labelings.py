@@ -244,7 +244,8 @@ def test_options_make_fixed_or_fresh_pairs():
         ({"center": 1}, "center must be a bool, got 1"),
         ({"by_class": "yes"}, "by_class must be a bool, got 'yes'"),
         ({"labeling": "clusters"}, "clusters must be >= [12], got 0"),
-        ({"clusters": 2}, "clusters needs labeling 'clusters', got 2"),
+        ({"clusters": 2}, "clusters needs labeling 'clusters' or 'optimal', got 'algorithm1'"),
+        ({"labeling": "optimal", "clusters": 1}, "clusters must be 0 or >= 2, got 1"),
         (
             {"labeling": "quantile", "standardize": True},
             "standardize needs labeling 'algorithm1' or 'clusters' or 'optimal' or 'drift', got",

@@ -10,7 +10,14 @@ import pytest
 import gtn_train.pairs.optimal as optimal_module
 from gtn_label import match_optimal
 from gtn_label.arrays.sources import draw_sources
-from gtn_train.pairs import DriftingPairs, FreshPairs, Optimal, PairOptions
+from gtn_train.pairs import (
+    Clusters,
+    DriftingPairs,
+    FreshPairs,
+    Optimal,
+    OptimalClusters,
+    PairOptions,
+)
 from gtn_train.pairs.pair_options import one_round
 from gtn_train.pairs.rows import cosines_of
 from gtn_train.seeds import derive
@@ -116,6 +123,30 @@ def test_batches_are_matched_alone():
     assert not np.array_equal(made.assignment, whole.assignment)
 
 
+@pytest.mark.parametrize("standardize", [True, False])
+def test_clusters_are_transported_alone(standardize):
+    latents = np.concatenate([rows(), rows(seed=2) * np.float32(3) + 50])
+    common = {"standardize": standardize, "by_class": True}
+    options = PairOptions("optimal", clusters=2, tolerance=0.0, **common)
+    made = options.labeling_of(latents, 4).label(latents, 7)
+    labeling = Clusters(latents, 2, seed=derive(4, "clusters"), **common)
+    wanted = labeling.label(latents, 7)
+    assert np.array_equal(made.sources, wanted.sources)
+    assert np.array_equal(made.classes, wanted.classes)
+    for one in (0, 1):
+        inside = np.flatnonzero(made.classes == one)
+        seen, sources = latents[inside].astype(np.float64), made.sources[inside]
+        if standardize:
+            seen = (seen - seen.mean(0)) / seen.std(0)
+            sources = draw_sources(120, 3, derive(7, "sources"))[inside]
+        alone = match_optimal(seen, sources, tolerance=0)
+        assert np.array_equal(made.assignment[inside], inside[alone.assignment])
+        assert np.allclose(made.cosine[inside], alone.cosine, rtol=1e-5)
+    batches = OptimalClusters(latents, 2, batch=20, tolerance=0.0).label(latents, 7)
+    assert sorted(batches.assignment) == list(range(120))
+    assert batches.classes is None
+
+
 def test_progress_counts_all_classes(monkeypatch):
     real, heard = optimal_module.match_optimal, []
 
@@ -174,6 +205,10 @@ def test_options_make_it():
         (
             {"labeling": "optimal", "every": 1, "by_prices": True, "transport_batch": 9},
             "by_prices needs transport_batch 0, got 9",
+        ),
+        (
+            {"labeling": "optimal", "every": 1, "by_prices": True, "clusters": 2},
+            "by_prices needs clusters 0, got 2",
         ),
         ({"labeling": "drift"}, "labeling 'drift' needs every >= 1, got 0"),
         ({"labeling": "drift", "every": 1, "round_size": -1}, "round_size must be >= 0, got -1"),

@@ -75,10 +75,10 @@ def test_everything_is_used_again(gtn_train, images, tmp_path):
 @pytest.mark.parametrize(
     ("options", "first", "why"),
     [
-        (("--width", 9), "generator", "--width was 50 and is 9"),
+        (("--width", 9), "generator", f"--width was {PRESETS['mnist'].width} and is 9"),
         (("--learning-rate", 0.1), "generator", "--learning-rate was 0.001 and is 0.1"),
-        (("--every", 2), "generator", "--every was 0 and is 2"),
-        (("--cone", 2), "pairs", f"--cone was {PRESETS['mnist'].pairs.cone} and is 2"),
+        (("--slope", 0.2), "generator", "--slope was 0.1 and is 0.2"),
+        (("--tolerance", 0.1), "pairs", "--tolerance was 0.01 and is 0.1"),
         (("--latent-dim", 2), "autoencoder", "--latent-dim was 3 and is 2"),
         (("--seed", 1), "autoencoder", "--seed was 0 and is 1"),
     ],
@@ -118,7 +118,7 @@ def test_another_labeling_leaves_nothing_of_the_first(gtn_train, tmp_path):
 
 
 def test_optimal_pairs_make_a_run(gtn_train, images, tmp_path):
-    given = ("fit", "--out", images, "--labeling", "optimal", "--tolerance", 0.01, "--by-class")
+    given = ("fit", "--out", images, "--labeling", "optimal", "--transport-batch", 0, "--by-class")
     gtn_train.ok(*given, "--every", 1, "--by-prices", "--resume")
     refusal = gtn_train.refused("fit", "--out", images, "--tolerance", 0.1)
     assert "--tolerance was 0.01 and is 0.1" in refusal

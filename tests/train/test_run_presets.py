@@ -10,6 +10,7 @@ import pytest
 from gtn_train.data import SET_NAMES, SETS, SYNTHETIC
 from gtn_train.models.table2 import GENERATORS
 from gtn_train.pairs import PairOptions
+from gtn_train.run.paper import as_in_paper
 from gtn_train.run.presets import PRESETS, DataOptions, Preset, preset
 
 
@@ -24,7 +25,7 @@ def test_names_of_sets_are_the_sets():
     assert not {*SET_NAMES, "vectors"} & set(SYNTHETIC)
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", ["swiss-roll", "celeba", "hap", "cifar10"])
 def test_generators_are_table_2s(name):
     found, row = PRESETS[name], GENERATORS[name]
     assert (found.layers, found.width, found.batch_norm_layers) == (
@@ -51,7 +52,7 @@ def test_an_unknown_preset():
         preset("mnits")
 
 
-MNIST, ROLL = PRESETS["mnist"], PRESETS["swiss-roll"]
+MNIST, ROLL = as_in_paper("mnist"), PRESETS["swiss-roll"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .fixed import FixedPairs
     from .fresh import FreshPairs
     from .labelings import Algorithm1, Clusters, Labeled, Labeling, Quantile
-    from .optimal import Optimal
+    from .optimal import Optimal, OptimalClusters
     from .rows import PairRows, Pairs
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Labeled",
     "Labeling",
     "Optimal",
+    "OptimalClusters",
     "PairOptions",
     "PairRows",
     "Pairs",
@@ -50,6 +51,7 @@ __getattr__, __dir__ = lazy_names(
         "Labeling": "labelings",
         "Quantile": "labelings",
         "Optimal": "optimal",
+        "OptimalClusters": "optimal",
         "PairRows": "rows",
         "Pairs": "rows",
     },

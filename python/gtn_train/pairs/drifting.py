@@ -27,8 +27,7 @@ from gtn_label.checks import as_bool, as_integer, as_number, check_seed
 from gtn_label.threads import check_threads
 
 from ..seeds import derive
-from .labelings import as_classes, standardized
-from .mixture import divisors
+from .labelings import as_classes, standardization
 from .optimal import Draw, draw, transport
 from .rows import Closing, Floats, PairRows, as_tensors, cosines_of, float_rows, measure
 
@@ -109,9 +108,8 @@ class DriftingPairs(Closing):
         self._seen = read.rows
         self._mean, self._divisor = np.zeros(self.dim), np.ones(self.dim)
         if self._standardize:
-            self._seen = standardized(read.rows)
-            self._mean = read.rows.mean(axis=0, dtype=np.float64)
-            self._divisor = divisors(self._mean, read.rows.std(axis=0, dtype=np.float64))
+            self._mean, self._divisor = standardization(read.rows)
+            self._seen = self._standard(read.rows)
         self._generate: Generate | None = None
         self._current: tuple[int, PairRows] | None = None
         self._stats: dict[int, dict[str, Any]] = {}

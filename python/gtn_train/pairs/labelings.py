@@ -281,19 +281,12 @@ class Clusters:
 
     def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
         """Draw mean + deviation · z for each latent's cluster, and match within clusters."""
-        latents = convert.as_rows(latents, "latents").rows
-        self.check(latents)
-        n, dim = latents.shape
-        z = draw_sources(n, dim, derive(seed, "sources"))
-        sources = self.mixture.around(self._clusters, z)
-        seen, seen_sources = latents, sources
+        latents, sources, seen, seen_sources = self._drawn(latents, seed)
         if self._standardize:
-            seen = self.mixture.frames(self._clusters, latents)
             # Members of a cluster without any spread are equal: any direction will do.
             no_spread = np.isinf(divisors(self.mixture.means, self.mixture.stds))
             seen[no_spread[self._clusters].all(axis=1)] = 1
             directed(seen)
-            seen_sources = z
         matching = match(
             seen,
             seen_sources,
@@ -303,6 +296,17 @@ class Clusters:
             **self._means,
         )
         return _labeled(matching, sources, self._clusters if self.conditional else None)
+
+    def _drawn(self, latents: Rows, seed: int) -> tuple[Rows, NDArray[np.float32], Rows, Rows]:
+        """Check the latents, draw their sources, and give both as they are matched."""
+        latents = convert.as_rows(latents, "latents").rows
+        self.check(latents)
+        n, dim = latents.shape
+        z = draw_sources(n, dim, derive(seed, "sources"))
+        sources = self.mixture.around(self._clusters, z)
+        if self._standardize:
+            return latents, sources, self.mixture.frames(self._clusters, latents), z
+        return latents, sources, latents, sources
 
 
 def _labeled(matching: Any, sources: Any, classes: NDArray[np.int64] | None) -> Labeled:
@@ -329,11 +333,28 @@ def as_classes(classes: Any) -> NDArray[np.int64]:
 
 
 def standardized(latents: Rows) -> NDArray[np.float64]:
-    """Scale each column to mean 0 and deviation 1 (over n, in float64); constant ones to 0.
+    """Scale each column to mean 0 and deviation 1, as `standardization` measures them.
 
     Parameters
     ----------
     latents : [n, dim]
+    """
+    mean, divisor = standardization(latents)
+    found: NDArray[np.float64] = (latents - mean) / divisor
+    return found
+
+
+def standardization(latents: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Measure the mean and the deviation (over n, in float64) of each column.
+
+    Parameters
+    ----------
+    latents : [n, dim]
+
+    Returns
+    -------
+    mean, divisor : float64 [dim]
+        The divisor of a constant column is infinity.
 
     Raises
     ------
@@ -348,8 +369,7 @@ def standardized(latents: Rows) -> NDArray[np.float64]:
             f"{np.isfinite(scale).argmin()} has values too large for one"
         )
     mean = latents.mean(axis=0, dtype=np.float64)
-    centred: NDArray[np.float64] = latents - mean
-    return centred / divisors(mean, scale)
+    return mean, divisors(mean, scale)
 
 
 def directed(rows: Rows) -> Rows:

@@ -1,8 +1,8 @@
-"""Optimal: optimal transport of sources to latents, through `gtn_label.match_optimal`.
+"""Optimal transport of sources to latents, through `gtn_label.match_optimal`.
 
-Transport is of all rows at once, class by class, or batch by batch. Further rounds are matched
-anew, or take their labels by the prices of one matching. Not here: the labelings of the papers
-(labelings.py), labels that follow the generator (drifting.py).
+Transport is of all rows at once, class by class, cluster by cluster, or batch by batch. Further
+rounds are matched anew, or take their labels by the prices of one matching. Not here: the labelings
+of the papers (labelings.py), labels that follow the generator (drifting.py).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from gtn_label.match_options import DEFAULT_TOLERANCE
 from gtn_label.threads import check_threads
 
 from ..seeds import derive, random_numbers
-from .labelings import Labeled, Progress, Rows, as_classes, standardized
+from .labelings import Clusters, Labeled, Progress, Rows, as_classes, standardized
 from .rows import cosines_of
 
-__all__ = ["Optimal", "draw", "transport"]
+__all__ = ["Optimal", "OptimalClusters", "draw", "transport"]
 
 Classes: TypeAlias = NDArray[np.int64]
 Indices: TypeAlias = NDArray[np.int64]
@@ -148,6 +148,74 @@ class Optimal:
             drawn = draw(latents.shape, self._prices_of, self._classes)
             self._solved = sha256, self._transport(seen, drawn, progress)[1]
         return self._solved[1]
+
+
+class OptimalClusters(Clusters):
+    """Optimal transport within the clusters of the latents: Fig. 9 without Algorithm 1.
+
+    Parameters
+    ----------
+    latents, n_clusters, seed, by_class
+        As in `Clusters`.
+    tolerance, batch, threads
+        As in `Optimal`.
+    standardize : bool
+        Measure distances within a cluster from its mean, in units of its standard deviations.
+
+    Raises
+    ------
+    ImportError, TypeError, ValueError
+        As `Clusters` and `Optimal`.
+
+    Examples
+    --------
+    >>> latents = np.array([[5.0, 0.1], [5.1, 0.2], [-5.0, 0.1], [-5.2, 0.0]])
+    >>> OptimalClusters(latents, 2).label(latents, seed=3).sources.shape
+    (4, 2)
+    """
+
+    def __init__(
+        self,
+        latents: Rows,
+        n_clusters: int = 2,
+        *,
+        seed: int = 0,
+        tolerance: float = DEFAULT_TOLERANCE,
+        standardize: bool = False,
+        by_class: bool = False,
+        batch: int = 0,
+        threads: int | None = None,
+    ) -> None:
+        self._tolerance = as_number(tolerance, "tolerance", 0.0)
+        self._batch = as_integer(batch, "batch", 0)
+        self._threads = threads
+        common: dict[str, Any] = {"standardize": standardize, "by_class": by_class}
+        super().__init__(latents, n_clusters, seed=seed, threads=threads, **common)
+
+    def config(self) -> dict[str, Any]:
+        """Options of the clustering and the transport."""
+        found = {**super().config(), "labeling": "optimal", "tolerance": self._tolerance}
+        del found["order"], found["cone"]
+        return {**found, "batch": self._batch}
+
+    def label(self, latents: Rows, seed: int, progress: Progress | None = None) -> Labeled:
+        """Draw mean + deviation · z for each latent's cluster, and match within clusters."""
+        latents, sources, seen, seen_sources = self._drawn(latents, seed)
+        rows = np.arange(len(latents))
+        if self._batch:
+            rows = random_numbers(seed, "rows").permutation(rows)
+        drawn = Draw(rows, seen_sources, self._clusters[rows], self._clusters)
+        assignment = transport(
+            seen,
+            seen_sources,
+            drawn.parts(self._batch),
+            tolerance=self._tolerance,
+            threads=self._threads,
+            progress=progress,
+        )[0]
+        cosine = cosines_of(seen_sources, np.asarray(seen[assignment], np.float32))
+        classes = self._clusters if self.conditional else None
+        return Labeled(sources, assignment, cosine, classes, "cpu")
 
 
 @dataclass(frozen=True)

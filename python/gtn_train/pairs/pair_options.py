@@ -46,10 +46,11 @@ class PairOptions:
     standardize : bool
         The last four as in `Algorithm1`, `Clusters`, `Optimal` and `DriftingPairs`.
     clusters : int
-        Number of clusters, >= 2, for the labeling "clusters"; 0 for the others.
+        Number of clusters, >= 2, for the labeling "clusters", or for "optimal" within clusters
+        (`OptimalClusters`); 0 for all rows together.
     by_class : bool
-        Match within classes, for a conditional generator. The classes are the clusters with the
-        labeling "clusters", and the data's with "algorithm1", "optimal" and "drift".
+        Match within classes, for a conditional generator. The classes are the clusters if there
+        are any, and the data's otherwise.
     every : int
         Number of epochs in a round of pairs; 0: one round for all epochs, as the authors have it.
         The labeling "drift" has rounds, and needs at least 1.
@@ -100,11 +101,11 @@ class PairOptions:
         for name in ("center", "standardize", "by_class", "by_prices"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(name, "must be a bool", repr(getattr(self, name)))
-        if self.labeling == "clusters":
-            as_integer(self.clusters, "clusters", 2)
-        elif as_integer(self.clusters, "clusters", 0):
-            raise ArgumentError("clusters", "needs {labeling} 'clusters'", str(self.clusters))
+        as_integer(self.clusters, "clusters", 2 if self.labeling == "clusters" else 0)
+        if self.clusters == 1:
+            raise ArgumentError("clusters", "must be 0 or >= 2", "1")
         for name, known in (
+            ("clusters", ("clusters", "optimal")),
             ("center", ("algorithm1",)),
             ("standardize", ("algorithm1", "clusters", "optimal", "drift")),
             ("by_class", ("algorithm1", "clusters", "optimal", "drift")),
@@ -127,6 +128,8 @@ class PairOptions:
             )
         if self.by_prices and not self.every:
             raise ArgumentError("by_prices", "needs {every} >= 1", "0")
+        if self.by_prices and self.clusters:
+            raise ArgumentError("by_prices", "needs {clusters} 0", str(self.clusters))
         if self.by_prices and self.transport_batch:
             raise ArgumentError("by_prices", "needs {transport_batch} 0", str(self.transport_batch))
         if self.labeling == "drift" and not self.every:
@@ -147,7 +150,7 @@ class PairOptions:
     @property
     def needs_classes(self) -> bool:
         """True if the data must have classes."""
-        return self.by_class and self.labeling in ("algorithm1", *_TRANSPORT)
+        return self.by_class and not self.clusters
 
     def relabeled(self, labeling: str) -> PairOptions:
         """Change to another labeling, and keep the options that it has too.
@@ -169,7 +172,7 @@ class PairOptions:
         if labeling != "quantile":
             kept["standardize"] = self.standardize
         if labeling == "clusters":
-            kept["clusters"] = 2
+            kept["clusters"] = self.clusters or 2
         if labeling in _TRANSPORT and self.labeling in _TRANSPORT:
             kept |= {"tolerance": self.tolerance, "transport_batch": self.transport_batch}
         if labeling == "drift":
@@ -184,7 +187,7 @@ class PairOptions:
         Parameters
         ----------
         latents : array_like [m, dim]
-            Read by "clusters" alone.
+            Read alone for clusters.
         seed : int
         classes : int [m], optional
             Required if `needs_classes`, and refused otherwise.
@@ -196,29 +199,22 @@ class PairOptions:
             )
             raise ValueError(f"classes: pairs {missing} (by_class={self.by_class})")
         from .labelings import Algorithm1, Clusters, Quantile
-        from .optimal import Optimal
+        from .optimal import Optimal, OptimalClusters
 
         if self.labeling == "quantile":
             return Quantile()
+        common: dict[str, Any] = {"standardize": self.standardize, "threads": threads}
         if self.labeling in _TRANSPORT:
-            return Optimal(
-                tolerance=self.tolerance,
-                standardize=self.standardize,
-                classes=classes,
-                batch=self.transport_batch,
-                prices_of=derive(seed, "round", 0) if self.by_prices else None,
-                threads=threads,
-            )
-        common: dict[str, Any] = {
-            "order": self.order,
-            "cone": self.cone,
-            "standardize": self.standardize,
-            "threads": threads,
-        }
-        if self.labeling == "clusters":
+            common |= {"tolerance": self.tolerance, "batch": self.transport_batch}
+        else:
+            common |= {"order": self.order, "cone": self.cone}
+        if self.clusters:
+            kind = OptimalClusters if self.labeling == "optimal" else Clusters
             found = derive(seed, "clusters")
-            by_class = self.by_class
-            return Clusters(latents, self.clusters, seed=found, by_class=by_class, **common)
+            return kind(latents, self.clusters, seed=found, by_class=self.by_class, **common)
+        if self.labeling in _TRANSPORT:
+            prices_of = derive(seed, "round", 0) if self.by_prices else None
+            return Optimal(classes=classes, prices_of=prices_of, **common)
         return Algorithm1(center=self.center, classes=classes, **common)
 
     def make(

@@ -65,5 +65,5 @@ def trains_on_all(preset: Preset) -> bool:
     New rounds leave those out if the energy distance to them stops the training. Clusters are found
     among all latents, and their rounds keep all.
     """
-    leaves_out = preset.stop_by == "energy" and preset.pairs.labeling != "clusters"
+    leaves_out = preset.stop_by == "energy" and not preset.pairs.clusters
     return preset.pairs.every > 0 and not leaves_out
