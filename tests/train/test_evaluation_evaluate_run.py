@@ -85,6 +85,11 @@ def test_the_default_needs_no_download_and_says_how_long_it_takes(images, few, m
     assert re.fullmatch(said[best], lines[0])
 
 
+def test_latents_have_a_bar(vectors, few, capsys, terminal):
+    evaluate_run(FinishedRun(vectors), progress=True)
+    assert "latents: 100%" in capsys.readouterr().err
+
+
 def test_too_few_images_have_no_figures_of_a_network(images, few):
     lines = []
     found = evaluate_run(FinishedRun(images), "lite0", n=4, say=lines.append)

@@ -28,6 +28,7 @@ from ..files import read_json
 from ..models.autoencoder import decode_all, encode_all
 from ..models.flow import Flow
 from ..pairs.classes import as_in_data
+from ..progress import progress_bar
 from ..report import figures
 from ..run.finished_run import FinishedRun
 from ..run.manifest import versions
@@ -128,15 +129,20 @@ def evaluate_run(
         if network is not None and n < LEAST:
             say(f"figures of images need {LEAST} images of each kind, and there are {n}: left out")
             network = None
-    generated = _sampled(run, run.generator, n_latents, seed)
-    real = Real.of_run(run, test, seed)
-    baselines = {
-        name: draw(real.training, max(n_latents, n or 0), derive(seed, "baseline", name))
-        for name, draw in BASELINES.items()
-    }
-    methods = {GENERATOR: generated, **_by_steps(run, n_latents, seed), **baselines}
-    table, copies = compare(methods, real, seed)
-    found: dict[str, Any] = {"latents": _latents(run, generated, real)}
+    baselines: dict[str, NDArray[Any]] = {}
+    with progress_bar(progress, total=len(BASELINES) + 3, desc="latents", unit=" parts") as bar:
+        generated = _sampled(run, run.generator, n_latents, seed)
+        real = Real.of_run(run, test, seed)
+        bar.update()
+        for name, draw in BASELINES.items():
+            rows = max(n_latents, n or 0)
+            baselines[name] = draw(real.training, rows, derive(seed, "baseline", name))
+            bar.update()
+        methods = {GENERATOR: generated, **_by_steps(run, n_latents, seed), **baselines}
+        table, copies = compare(methods, real, seed)
+        bar.update()
+        found: dict[str, Any] = {"latents": _latents(run, generated, real)}
+        bar.update()
     if training is not None:
         assert n is not None
         found |= _images(run, network, training, test, n, baselines, seed, progress, say)
