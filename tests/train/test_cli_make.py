@@ -237,7 +237,7 @@ def test_too_few_images_or_vectors_leave_nothing(gtn_train, tmp_path):
     (data / "cats" / "000.png").unlink()
     write_vectors(tmp_path / "v.npy", n=1)
     for preset, given, least in (
-        ("hap", data / "cats", 3),
+        ("hap", data / "cats", 2),
         ("vectors", tmp_path / "v.npy", 2),
     ):
         out = ("--data", given, "--out", tmp_path / "run")

@@ -25,7 +25,7 @@ def test_names_of_sets_are_the_sets():
     assert not {*SET_NAMES, "vectors"} & set(SYNTHETIC)
 
 
-@pytest.mark.parametrize("name", ["swiss-roll", "celeba", "hap", "cifar10"])
+@pytest.mark.parametrize("name", ["swiss-roll"])
 def test_generators_are_table_2s(name):
     found, row = PRESETS[name], GENERATORS[name]
     assert (found.layers, found.width, found.batch_norm_layers) == (

@@ -1,9 +1,9 @@
 """Whole runs by name: data, autoencoder, pairs and generator, as `gtn-train fit --preset` has them.
 
-Architectures, batch sizes and first learning rates of the autoencoder and of ĥ are the papers'
-(Table 2 of the GTN paper and its appendix F) unless a line says otherwise; when training stops and
-how the learning rate decays is this project's choice, as docs/reproduction.md lists it, and so are
-pairs, from the study of labels there. Not here: the stages (stages.py).
+Architectures, batch sizes and first learning rates of autoencoders are the papers' (appendix F of
+the GTN paper) unless a line says otherwise. Pairs, generators and the end of training are what the
+studies in docs/reproduction.md found best; paper.py has the paper's. Not here: the stages
+(stages.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from gtn_label.checks import as_integer
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..evaluation import OF_IMAGES, STOP_BY
-from ..models.table2 import GENERATORS
 from ..pairs import PairOptions
 from ..training import TrainingOptions
 from .data_options import DataOptions
@@ -270,28 +269,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-SMALL_WIDTH = 100  # up to which torch's threads cost more than they bring
-
-
-def _generator(
-    name: str, max_epochs: int, patience: int | None, decay: float = 1.0
-) -> dict[str, Any]:
-    row = GENERATORS[name]
-    return {
-        "layers": row.layers,
-        "width": row.width,
-        "batch_norm_layers": row.batch_norm_layers,
-        "generator_training": TrainingOptions(
-            batch_size=row.batch_size,
-            learning_rate=row.learning_rate,
-            learning_rate_decay=decay,
-            max_epochs=max_epochs,
-            patience=patience,
-            threads=1 if row.width <= SMALL_WIDTH else None,
-        ),
-    }
-
-
 def _vanilla(
     latent_dim: int, batch_size: int, learning_rate: float, max_epochs: int
 ) -> dict[str, Any]:
@@ -308,30 +285,30 @@ def _vanilla(
     }
 
 
-# Measured at 2 and 5 dimensions (docs/reproduction.md): large norms first and a small cone keep the
-# spread of norms that Algorithm 1 loses, at a lower energy distance than its own.
-_FEW_DIMENSIONS = PairOptions(order="norm_desc", cone=8, standardize=True)
-# Measured at 128 dimensions on one set: a smaller cone, and fixed pairs, which beat fresh ones at
-# equal steps by far.
-_MANY_DIMENSIONS = PairOptions(order="norm_desc", cone=4, standardize=True)
-# Measured at 24 and 32 dimensions (docs/reproduction.md): labels that follow the generator, and a
-# network whose LeakyReLU bends more than the paper's. Labels are noisy, so the learning rate falls
-# to 0.
+# Measured at 5 to 128 dimensions (docs/reproduction.md): labels that follow the generator. They are
+# noisy, so the learning rate falls to 0.
 _FOLLOWING = PairOptions(
     labeling="drift", every=3, tolerance=1e-2, transport_batch=1000, standardize=True
 )
+_FOLLOWING_TRAINING = TrainingOptions(
+    batch_size=256, learning_rate=1e-3, max_epochs=90, schedule="linear", threads=1
+)
+# At 5 to 32 dimensions a LeakyReLU that bends more than the paper's is better.
 _FOLLOWER: dict[str, Any] = {
+    "pairs": _FOLLOWING,
     "layers": 7,
     "width": 256,
     "batch_norm_layers": 0,
     "slope": 0.1,
-    "generator_training": TrainingOptions(
-        batch_size=256,
-        learning_rate=1e-3,
-        max_epochs=90,
-        schedule="linear",
-        threads=1,
-    ),
+    "generator_training": _FOLLOWING_TRAINING,
+}
+# At 128 dimensions the deep network cannot follow. A wide and shallow one does.
+_WIDE_FOLLOWER: dict[str, Any] = {
+    **_FOLLOWER,
+    "layers": 3,
+    "width": 512,
+    "slope": 0.5,
+    "generator_training": replace(_FOLLOWING_TRAINING, threads=None),
 }
 
 # Measured on both sets of the plane (docs/reproduction.md): optimal transport leaves no hollow. Its
@@ -357,7 +334,12 @@ PRESETS: dict[str, Preset] = {
         summary="θ of the swiss roll from N(0, 1), by quantile labels (Fig. 3A)",
         data=DataOptions("swiss-roll", n=50_000),
         pairs=PairOptions(labeling="quantile", every=0),
-        **_generator("swiss-roll", max_epochs=60, patience=None),
+        layers=4,  # Table 2's
+        width=6,
+        batch_norm_layers=0,
+        generator_training=TrainingOptions(
+            batch_size=250, learning_rate=1e-3, max_epochs=60, threads=1
+        ),
     ),
     "uniform": Preset(
         summary="the uniform square from N(0, I) (Fig. 3B)",
@@ -375,36 +357,31 @@ PRESETS: dict[str, Preset] = {
     "vectors": Preset(
         summary="any file of vectors, such as latents of an autoencoder of yours",
         data=DataOptions("vectors"),
-        pairs=_FOLLOWING,
         **_FOLLOWER,
     ),
     "mnist": Preset(
         summary="MNIST, 5 latent dimensions (Fig. 6)",
         data=DataOptions("mnist"),
-        pairs=_FOLLOWING,
         **_vanilla(5, batch_size=128, learning_rate=1e-3, max_epochs=12),
         **_FOLLOWER,
     ),
     "fashion-mnist": Preset(
         summary="Fashion-MNIST, as MNIST, with 10 latent dimensions",
         data=DataOptions("fashion-mnist"),
-        pairs=_FEW_DIMENSIONS,
         **_vanilla(10, batch_size=128, learning_rate=1e-3, max_epochs=12),
-        **_generator("mnist", max_epochs=60, patience=10, decay=0.95),
+        **_FOLLOWER,
     ),
     "celeba": Preset(
         summary="CelebA, 64 x 64, 100 latent dimensions (Fig. 1, Table 3); wants a GPU",
         data=DataOptions("celeba", size=64, test_share=TEST_SHARE),
-        pairs=_MANY_DIMENSIONS,
         **_vanilla(100, batch_size=200, learning_rate=1e-4, max_epochs=100),
-        **_generator("celeba", max_epochs=1000, patience=300),
+        **_WIDE_FOLLOWER,
     ),
     # Few images have few latents: rounds of many sources make enough steps of them. Measured on 400
     # faces (docs/reproduction.md), where new pairs by Algorithm 1 shrank the norms.
     "small-folder": Preset(
         summary="a folder of a few hundred images, 64 x 64, 16 latent dimensions; minutes on a CPU",
         data=DataOptions("folder", size=64, test_share=TEST_SHARE),
-        pairs=replace(_FOLLOWING, round_size=2_000),
         autoencoder="vanilla",
         latent_dim=16,
         autoencoder_training=TrainingOptions(
@@ -414,19 +391,17 @@ PRESETS: dict[str, Preset] = {
             max_epochs=100,
             patience=10,
         ),
-        **_FOLLOWER,
+        **{**_FOLLOWER, "pairs": replace(_FOLLOWING, round_size=2_000)},
     ),
     "hap": Preset(
         summary="a folder of images such as Hands and Palm, 64 x 64 (Table 3); wants a GPU",
         data=DataOptions("folder", size=64, test_share=TEST_SHARE),
-        pairs=_MANY_DIMENSIONS,
         **_vanilla(100, batch_size=200, learning_rate=1e-4, max_epochs=300),
-        **_generator("hap", max_epochs=1000, patience=300),
+        **_WIDE_FOLLOWER,
     ),
     "cifar10": Preset(
         summary="CIFAR-10, 128 latent dimensions of the VAE's twin (Table 1); wants a GPU",
         data=DataOptions("cifar10"),
-        pairs=_MANY_DIMENSIONS,
         autoencoder="vae-twin",
         latent_dim=128,
         autoencoder_training=TrainingOptions(
@@ -436,7 +411,7 @@ PRESETS: dict[str, Preset] = {
             max_epochs=100,
             patience=10,
         ),
-        **_generator("cifar10", max_epochs=1000, patience=300),
+        **_WIDE_FOLLOWER,
     ),
 }
 
