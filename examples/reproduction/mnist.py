@@ -49,7 +49,10 @@ def main() -> None:
         ],
     }
     seconds = {name: round(stage.seconds, 1) for name, stage in run.stages.items()}
-    history = {name: run.folder(name).read_metrics()[-1] for name in ("autoencoder", "generator")}
+    metrics = {name: run.folder(name).read_metrics() for name in ("autoencoder", "generator")}
+    rounds = [line for line in metrics["generator"] if "labels" in line]
+    labels = {line["round"]: line["labels"]["seconds"] for line in rounds}
+    labeling = seconds["pairs"] + sum(labels.values())
     write_numbers(
         asked.out / "mnist.json",
         {
@@ -58,8 +61,9 @@ def main() -> None:
             "results": found,
             "fd_own": {name: own.distance(rows)["fd_own"] for name, rows in models.items()},
             "seconds": seconds,
-            "labeling_share": seconds["pairs"] / sum(seconds.values()),
-            "last_epochs": history,
+            "labeling_seconds": round(labeling, 1),
+            "labeling_share": labeling / sum(seconds.values()),
+            "last_epochs": {name: lines[-1] for name, lines in metrics.items()},
             "wall_seconds": round(time.perf_counter() - began, 1),
             **circumstances(),
         },
