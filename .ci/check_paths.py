@@ -19,7 +19,7 @@ ENDINGS = "cff|cpp|h|hpp|json|md|npy|png|py|pyi|toml|txt|yaml|yml"
 NAMED = re.compile(rf"`((?:[\w.*-]+/)+[\w.*-]*|[\w.*-]+\.(?:{ENDINGS}))`")
 LINKED = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 # Written by commands that the documents show, so not in the tree.
-PRODUCTS = frozenset({"labels.png", "latents.npy", "my_latents.npy", "codes.npy"})
+PRODUCTS = frozenset({"labels.png", "latents.npy", "my_latents.npy", "codes.npy", "run.json"})
 
 
 def exists(path: str, document: Path) -> bool:

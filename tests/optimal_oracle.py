@@ -20,9 +20,10 @@ CUT_PHASES = 6
 CUT_PHASES_SAMPLED = 3
 FEWEST_BIDDERS = 64
 HOPE = 1.6  # a phase may be the last if all sources could miss so many times the tolerance
+ROOM = 0.9999  # of the tolerance; the rest is for the rounding of scores
 LIKELY_COST = 0.75  # of the scale, until more is known
 EVERY = 4  # row is in the sample that first prices come from
-SAMPLE_FROM = 4096  # rows, in at most SAMPLE_DIMS dimensions
+SAMPLE_FROM = 2048  # rows, in at most SAMPLE_DIMS dimensions
 SAMPLE_DIMS = 16
 FIRST_BITS = 4  # by which the first epsilon then is smaller
 SAMPLE_BITS = 6  # by which the sample's last one is
@@ -122,8 +123,9 @@ def integers(sides: Sides) -> Integers:
     start = on_grid(firsts, q)
     least = int(start.min())
     spread = wide = sides.spread
-    if n < m:  # prices go as far as first prices are apart
-        ranked = firsts[ranks_of(x)]
+    if n < m:  # prices go as far as latents differ for the mean source
+        dear = firsts - oracle.dots(x, oracle.pad(sides.source_mean[None, :]))
+        ranked = dear[ranks_of(x)]
         middle = block_sum(ranked) / m
         wide = max(wide, block_sum(np.abs(ranked - middle)) / m)
     epsilon = max(1, math.floor(math.ldexp(wide / sides.latents.shape[1], q))) * factor
@@ -277,15 +279,23 @@ class Auction:
         done = 0
         while True:
             done += 1
-            enough = self.m * float(self.epsilon) <= HOPE * (tolerance * self.cost)
+            enough = float(self.epsilon) <= self.widest_epsilon(tolerance)
             last = self.epsilon == 1
             self.phase(0 if last or enough or done > cut_phases else self.n >> CUT_BITS)
             self.cost = self.likely_cost()
             if last or enough:
                 self.measure()
-                if last or self.gap <= tolerance * (self.moment - self.primal):
+                if last or self.gap <= ROOM * tolerance * (self.moment - self.primal):
                     return
-            self.epsilon = max(1, self.epsilon >> RATIO_BITS)
+            widest = self.widest_epsilon(tolerance)
+            following = max(1, self.epsilon >> RATIO_BITS)
+            if widest < float(self.epsilon):  # not past where the run may end
+                following = max(following, int(widest))
+            self.epsilon = following
+
+    def widest_epsilon(self, tolerance: float) -> float:
+        """With which a phase may be the last."""
+        return HOPE * (tolerance * self.cost) / self.m
 
     def run_coarsely(self, last: int) -> None:
         while True:
@@ -318,6 +328,9 @@ class Auction:
         return loser
 
     def drop_unhappy(self) -> None:
+        for k, members in enumerate(self.slots):
+            for slot in members:
+                slot[0] = int(self.price[k])
         best = (self.scores - self.price).max(axis=1)
         for i in np.flatnonzero(self.holds >= 0):
             k = self.holds[i]

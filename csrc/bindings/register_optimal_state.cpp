@@ -86,7 +86,8 @@ void register_optimal_state(py::module_& m) {
       .def_property_readonly("stage",
                              [](const PyOptimalState& s) {
                                const Stage t = s.snapshots.stage();
-                               return py::make_tuple(t.group, t.groups, t.phase, t.phases, t.gap);
+                               return py::make_tuple(t.group, t.groups, t.phase, t.phases, t.gap,
+                                                     t.sampled);
                              })
       .def_property_readonly("steps", [](const PyOptimalState& s) { return s.snapshots.steps(); });
 }

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "core/exact_sum.hpp"
 #include "core/stats.hpp"
 
 namespace gtn {
@@ -17,8 +18,8 @@ constexpr int kRatioBits = 2;  // epsilon falls by so many bits a phase
 // prices to move by many epsilons.
 constexpr int kCutBits = 8;
 constexpr int64_t kFewestBidders = 64;
-// A phase may be the last if all sources together could miss so many times the tolerance.
-constexpr double kHope = 1.6;
+constexpr double kHope = 1.6;     // see widest_epsilon
+constexpr double kRoom = 0.9999;  // of the tolerance: the rest is for the rounding of scores
 
 // Rounds with fewer bidders are over before other threads have woken.
 constexpr int64_t kBiddersWorthSharing = 512;
@@ -179,6 +180,9 @@ void Auction::choose(std::span<const int32_t> sources, bool second_too,
 
 // Sources that would gain more than epsilon by another latent give theirs up.
 void Auction::drop_unhappy() {
+  // Who is content with the least price of equal latents has to be so when that has risen to the
+  // price of the own one.
+  prices_.level_members();
   std::vector<int32_t> placed;
   waiting_.clear();
   for (int32_t i = 0; i < std::ssize(holds_); ++i) {
@@ -306,8 +310,18 @@ void Auction::measure() {
   measured_epsilon_ = epsilon_;
 }
 
+// The largest epsilon with which a phase may be the last: all sources together could miss kHope
+// times the tolerance. They end within epsilon of their best, and about half of that on average.
+double Auction::widest_epsilon() const {
+  return kHope * (goal_.tolerance * cost_) / static_cast<double>(distinct_.latents());
+}
+
+// Epsilon falls by kRatioBits, but not past where the run may end.
 void Auction::begin_next_phase() {
-  epsilon_ = std::max<int64_t>(1, epsilon_ >> kRatioBits);
+  const double widest = widest_epsilon();
+  int64_t next = std::max<int64_t>(1, epsilon_ >> kRatioBits);
+  if (widest < static_cast<double>(epsilon_)) next = std::max(next, static_cast<int64_t>(widest));
+  epsilon_ = next;
   bidders_ = 0;
 }
 
@@ -319,30 +333,29 @@ void Auction::run(int64_t epsilon, const Goal& goal, FunctionRef<void(int64_t)> 
     cost_ = goal.cost;
   }
   for (;; begin_next_phase()) {
-    // Sources end within epsilon of their best, and about half of that on average.
-    const bool enough = static_cast<double>(distinct_.latents()) * static_cast<double>(epsilon_) <=
-                        kHope * (goal.tolerance * cost_);
+    const bool enough = static_cast<double>(epsilon_) <= widest_epsilon();
     const bool last = epsilon_ == 1;
     const int64_t earlier = phases_ - (bidders_ > 0);
     const bool cut = !last && !enough && earlier < goal.cut_phases;
     phase(cut ? n >> kCutBits : 0, on_round);
     if (last || enough) {
       measure();
-      if (last || gap_ <= goal.tolerance * (goal.moment - primal_)) return;
+      if (last || gap_ <= kRoom * goal.tolerance * (goal.moment - primal_)) return;
     }
     if (goal.tolerance > 0.0) cost_ = likely_cost(goal.moment);
   }
 }
 
 double Auction::likely_cost(double moment) const {
-  double primal = 0.0;
+  ExactSum primal;
   int64_t held = 0;
   for (int32_t i = 0; i < std::ssize(holds_); ++i) {
     if (holds_[i] < 0) continue;
-    primal += static_cast<double>(exact_score(i, holds_[i]) - prices_.at_start(holds_[i]));
+    primal.add(exact_score(i, holds_[i]) - prices_.at_start(holds_[i]));
     ++held;
   }
-  return moment - primal * static_cast<double>(std::ssize(holds_)) / static_cast<double>(held);
+  return moment -
+         primal.rounded() * static_cast<double>(std::ssize(holds_)) / static_cast<double>(held);
 }
 
 void Auction::run_coarsely(int64_t epsilon, int64_t last) {
@@ -361,8 +374,7 @@ double Auction::relative_gap() const {
 int64_t Auction::phases_expected() const {
   const double widest = measured_epsilon_ > 0 ? goal_.tolerance * (goal_.moment - primal_) / gap_ *
                                                     static_cast<double>(measured_epsilon_)
-                                              : kHope * goal_.tolerance * cost_ /
-                                                    static_cast<double>(distinct_.latents());
+                                              : widest_epsilon();
   int64_t phases = phase_in_progress();
   for (int64_t e = epsilon_; e > 1 && static_cast<double>(e) > widest; e >>= kRatioBits) ++phases;
   return phases;

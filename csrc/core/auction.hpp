@@ -99,6 +99,7 @@ class Auction {
   void place_spares();
   void phase(int64_t limit, FunctionRef<void(int64_t)> on_round);
   void measure();
+  double widest_epsilon() const;
   void begin_next_phase();
 
   const Scorer& scorer_;

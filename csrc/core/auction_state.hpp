@@ -63,6 +63,7 @@ struct Stage {
   int64_t group = 0, groups = 0;  // in progress, from 1; 0 before the first and after the last
   int64_t phase = 0, phases = 0;  // of the group: in progress, and about how many there will be
   double gap = -1.0;              // relative, as last measured in this group; negative: not yet
+  int64_t sampled = 0;            // sources of the sample whose phase that is; 0: no sample
 };
 
 // A run that can be asked where it stands, on its calling thread.

@@ -19,6 +19,12 @@ constexpr int kSampleBits = 6;  // and so many the sample's last
 constexpr int64_t kAtOnce = 1 << 16;  // sources for which lists are kept at a time
 constexpr int64_t kDepth = 8;         // of lists that only have to certify the best
 
+// Empties a Sampling, also when an error ends the sample.
+struct Emptied {
+  Sampling& told;
+  ~Emptied() { told = {}; }
+};
+
 void subtract_least(std::vector<int64_t>& values) {
   const int64_t least = *std::min_element(values.begin(), values.end());
   for (int64_t& v : values) v -= least;
@@ -44,7 +50,7 @@ void for_each_favourite(const Scorer& scorer, const ScoreGrid& grid,
 
 void sample_first_prices(const TransportRows& rows, const GroupRows& group,
                          TransportGroup& integers, const PricedBackend& backend, int64_t depth,
-                         int64_t from, Parallel& parallel, AuctionStats& stats) {
+                         int64_t from, Parallel& parallel, AuctionStats& stats, Sampling& told) {
   const int64_t n = std::ssize(group.sources), dim = rows.latents.dim;
   if (n < from || n < std::ssize(group.latents) || dim > kMostDims) return;
   GroupRows sampled;
@@ -52,17 +58,23 @@ void sample_first_prices(const TransportRows& rows, const GroupRows& group,
     sampled.sources.push_back(group.sources[i]);
     sampled.latents.push_back(group.latents[i]);
   }
+  const Emptied emptied{told};
+  const Sampling idle{std::ssize(sampled.sources), nullptr};
+  told = idle;
   // What each of its sources has at the prices that suit the sample.
   std::vector<int64_t> values;
   {
     TransportGroup sample(rows, sampled, parallel);
     const int64_t last = std::max<int64_t>(1, sample.epsilon >> kSampleBits);
-    sample_first_prices(rows, sampled, sample, backend, depth, from, parallel, stats);
+    sample_first_prices(rows, sampled, sample, backend, depth, from, parallel, stats, told);
+    told = idle;
     Prices prices(sample.distinct, sample.first_prices);
     ExactPricedScan exact(sample.scorer, sample.grid, sample.distinct, prices, parallel);
     const auto search = backend(sample.scorer, sample.grid, sample.distinct, prices, parallel);
     Auction auction(sample.scorer, sample.grid, sample.distinct, sampled.sources, prices, *search,
                     exact, depth, parallel, stats);
+    const Emptied stopped{told};  // before the auction is gone
+    told = {idle.sources, &auction};
     auction.run_coarsely(sample.epsilon, last);
     if (sample.scale > 0.0) {
       integers.cost = auction.likely_cost(sample.moment) / sample.scale * integers.scale;
@@ -71,6 +83,7 @@ void sample_first_prices(const TransportRows& rows, const GroupRows& group,
       values.push_back(integers.grid.of(sample.grid.real(value)));
     }
   }
+  told = idle;
   subtract_least(values);
 
   // The price of a latent: the most that a source of the sample would pay for it. For this search

@@ -16,6 +16,15 @@
 namespace gtn {
 namespace {
 
+bool all_equal(const Rows& rows, const std::vector<int32_t>& which) {
+  std::vector<double> first(rows.dim), row(rows.dim);
+  widen_row(rows, which.front(), first.data());
+  return std::ranges::all_of(which, [&](int32_t r) {
+    widen_row(rows, r, row.data());
+    return row == first;
+  });
+}
+
 class Transport {
  public:
   Transport(const OptimalInput& in, const PricedBackend& backend, const OptimalOutput& out,
@@ -33,6 +42,7 @@ class Transport {
   void solve(const TransportRows& rows, const GroupRows& group);
   void solve_line(const TransportRows& rows, const GroupRows& group);
   void set_cosines(const TransportRows& rows);
+  bool all_cost_the_same(const GroupRows& group) const;
 
   const OptimalInput& in_;
   const PricedBackend& backend_;
@@ -88,6 +98,13 @@ void Transport::set_cosines(const TransportRows& rows) {
   });
 }
 
+// Where all rows of a side are equal, and as many as on the other side, every assignment costs the
+// same. The gap is 0 then, which needs no prices and has no rounding.
+bool Transport::all_cost_the_same(const GroupRows& group) const {
+  return group.sources.size() == group.latents.size() &&
+         (all_equal(in_.latents, group.latents) || all_equal(in_.sources, group.sources));
+}
+
 // One dimension: both sides sorted, ties by row. A price's difference to the next is the distance
 // of the latents times the mean of their sources, between which the next is the better one.
 void Transport::solve_line(const TransportRows& transport, const GroupRows& group) {
@@ -102,13 +119,16 @@ void Transport::solve_line(const TransportRows& transport, const GroupRows& grou
     return pairs;
   };
   const auto x = sorted(transport.latents, group.latents), y = sorted(in_.sources, group.sources);
+  const bool exact = all_cost_the_same(group);
   double price = 0.0;
   for (size_t i = 0; i < x.size(); ++i) {
     if (i > 0) {
       const double rate = 0.5 * (y[i - 1].first + y[i].first);
       price += rate * (x[i].first - x[i - 1].first);
       const double size = std::fabs(rate) * (x[i].first - x[i - 1].first);
-      stats_.rounding += (std::fabs(price) + size) * 0x1p-50 * static_cast<double>(x.size());
+      if (!exact) {
+        stats_.rounding += (std::fabs(price) + size) * 0x1p-50 * static_cast<double>(x.size());
+      }
     }
     out_.assignment[y[i].second] = x[i].second;
     out_.prices[x[i].second] = price;
@@ -120,7 +140,7 @@ void Transport::solve_line(const TransportRows& transport, const GroupRows& grou
 void Transport::solve(const TransportRows& rows, const GroupRows& group) {
   TransportGroup integers(rows, group, parallel_);
   sample_first_prices(rows, group, integers, backend_, in_.depth, in_.sample_from, parallel_,
-                      stats_.auction);
+                      stats_.auction, state_.sampling());
   const DistinctLatents& distinct = integers.distinct;
   const ScoreGrid& grid = integers.grid;
   Prices prices(distinct, std::move(integers.first_prices));
@@ -143,9 +163,11 @@ void Transport::solve(const TransportRows& rows, const GroupRows& group) {
     });
   }
   placed_ = before + std::ssize(group.sources);
-  const double factor = static_cast<double>(grid.factor());
-  stats_.gap += std::ldexp(auction.gap() / factor, -grid.exponent());
-  stats_.rounding += integers.rounding;
+  if (!all_cost_the_same(group)) {
+    const double factor = static_cast<double>(grid.factor());
+    stats_.gap += std::ldexp(auction.gap() / factor, -grid.exponent());
+    stats_.rounding += integers.rounding;
+  }
   stats_.distinct += distinct.count();
 }
 

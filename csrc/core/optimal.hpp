@@ -22,7 +22,7 @@ struct OptimalInput {
   int64_t depth = 64;  // latents that a source's list holds
   // Rows of a group from which first prices come from a sample. Part of the contract: tests alone
   // ask for another.
-  int64_t sample_from = 4096;
+  int64_t sample_from = 2048;
   int threads = 1;
   const ExactKernels* kernels = &exact_portable;
   const OptimalState* resumed = nullptr;  // of an earlier run over the same input

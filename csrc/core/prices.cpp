@@ -50,6 +50,15 @@ void Prices::release(LatentId id, int32_t owner) {
   }
 }
 
+void Prices::level_members() {
+  if (first_.empty()) return;
+  for (LatentId id = 0; id < count(); ++id) {
+    const auto first = slots_.begin() + begin(id), last = slots_.begin() + end(id);
+    for (auto slot = first; slot != last; ++slot) slot->price = least_[id];
+    std::make_heap(first, last, dearer);
+  }
+}
+
 void Prices::owners(LatentId id, FunctionRef<void(Rank, int32_t)> visit) const {
   for (int64_t s = begin(id); s < end(id); ++s) {
     visit(distinct_.member(id, slots_[s].member), slots_[s].owner);

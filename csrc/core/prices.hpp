@@ -43,6 +43,8 @@ class Prices {
   // Takes it back at the price of now.
   void take_from_spare(LatentId id);
   void release(LatentId id, int32_t owner);
+  // Sets all members of each id to the least price among them.
+  void level_members();
   // Calls visit(rank, owner) for each member of an id.
   void owners(LatentId id, FunctionRef<void(Rank rank, int32_t owner)> visit) const;
   // Calls visit(rank, price, owner) for each member of every id.

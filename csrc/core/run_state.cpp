@@ -117,6 +117,9 @@ Stage RunState::stage() const {
     s.phase = at_work_->auction.phase_in_progress();
     s.phases = at_work_->auction.phases_expected();
     s.gap = at_work_->auction.relative_gap();
+  } else if (sampling_.sources > 0) {
+    s.sampled = sampling_.sources;
+    if (sampling_.auction != nullptr) s.phase = sampling_.auction->phase_in_progress();
   }
   return s;
 }

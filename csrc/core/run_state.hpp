@@ -6,6 +6,7 @@
 #include <span>
 
 #include "core/auction_state.hpp"
+#include "core/first_prices.hpp"
 #include "core/function_ref.hpp"
 #include "core/optimal.hpp"
 
@@ -29,6 +30,8 @@ class RunState final : public Followed {
   // Runs the auction of a group by `work`, from where an earlier run left it.
   void follow(const GroupRows& group, const DistinctLatents& distinct, Auction& auction,
               FunctionRef<void()> work);
+  // To be told of the sample that makes a group's first prices.
+  Sampling& sampling() { return sampling_; }
   // The output has what the group holds.
   void solved();
   // The run has ended, perhaps by an error: snapshots keep its last state.
@@ -55,6 +58,7 @@ class RunState final : public Followed {
   bool pending_ = false;  // an auction of the earlier run has not been taken over yet
   bool ended_ = false;
   OptimalState solved_;  // counts alone
+  Sampling sampling_;
   std::optional<AtWork> at_work_;
 };
 

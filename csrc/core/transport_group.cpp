@@ -5,6 +5,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "core/exact_sum.hpp"
 #include "core/norms.hpp"
 #include "core/order.hpp"
 
@@ -69,6 +70,22 @@ std::vector<double> first_costs(const TransportRows& rows, const GroupRows& grou
     const LatentRow row = distinct.row(id);
     const bool shifted = !left || !rows.center;
     costs[id] = (left ? 0.5 * rows.xx[row] : 0.0) + (shifted ? with_shift.score(row, 1.0, 0) : 0.0);
+  }
+  return costs;
+}
+
+// What a latent costs before any bid, less its score for the mean source.
+std::vector<double> costs_for_mean_source(const TransportRows& rows, const Scorer& scorer,
+                                          const DistinctLatents& distinct,
+                                          const std::vector<double>& firsts) {
+  Rows mean = rows.sources;
+  mean.data = rows.source_mean.data();
+  mean.dtype = DType::f64;
+  mean.count = 1;
+  const Scorer with_mean(scorer.latents(), mean, rows.kernels);
+  std::vector<double> costs(firsts.size());
+  for (LatentId id = 0; id < distinct.count(); ++id) {
+    costs[id] = firsts[id] - with_mean.score(distinct.row(id), 1.0, 0);
   }
   return costs;
 }
@@ -155,12 +172,12 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
       std::sqrt(block_sum(n, [&](int64_t i) { return rows.yy_centred[group.sources[i]]; }) /
                 static_cast<double>(n));
   const auto on_grid = [&](double v) { return std::ldexp(v, grid.exponent()); };
-  // Where latents are left over, prices go as far as first prices are apart.
+  // Where latents are left over, prices go as far as latents differ for the mean source.
   double wide = spread;
   if (n < m) {
-    const double middle =
-        block_sum(m, [&](int64_t j) { return firsts[j]; }) / static_cast<double>(m);
-    wide = std::max(wide, block_sum(m, [&](int64_t j) { return std::fabs(firsts[j] - middle); }) /
+    const std::vector<double> dear = costs_for_mean_source(rows, scorer, distinct, firsts);
+    const double middle = block_sum(m, [&](int64_t j) { return dear[j]; }) / static_cast<double>(m);
+    wide = std::max(wide, block_sum(m, [&](int64_t j) { return std::fabs(dear[j] - middle); }) /
                               static_cast<double>(m));
   }
   const double first = std::floor(on_grid(wide / static_cast<double>(rows.latents.dim)));
@@ -179,9 +196,11 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
 }
 
 void TransportGroup::set_first_prices(std::vector<int64_t> prices) {
+  ExactSum fall;
   for (LatentId id = 0; id < distinct.count(); ++id) {
-    moment += static_cast<double>(first_prices[id] - prices[id]) * distinct.members(id);
+    fall.add(first_prices[id] - prices[id], distinct.members(id));
   }
+  moment += fall.rounded();
   first_prices = std::move(prices);
 }
 

@@ -65,7 +65,9 @@ void PricedTree::Walk::run(SourceRow source, double guess, int64_t depth, Candid
     point_[k] = static_cast<float>(row_[k]);
     sum += std::fabs(row_[k]);
   }
-  // No coordinate of a latent is above 1. The source, each product and each addition are rounded.
+  // No coordinate of a latent is above 1. The source, each difference to a slope, each product and
+  // each addition are rounded.
+  sum += owner_.floor_.steepness();
   slack_ = sum * static_cast<double>(row_.size() + 8) * 0x1p-23;
   threshold_ = guess;
   visit(0, 0);
@@ -92,9 +94,8 @@ void PricedTree::Walk::visit(size_t level, int64_t group) {
   // A value is a difference to a price, which is rounded as well.
   const float bar = std::max(
       round_down(threshold_ - 2.0 * slack_ - std::fabs(threshold_) * 0x1p-22), kNoEmptyBox);
-  uint32_t far = owner_.kernel_.far_boxes(tree.group(level, group),
-                                          owner_.least_[level].data() + group * kGroupBoxes,
-                                          point_.data(), tree.dim(), bar, values);
+  uint32_t far = owner_.kernel_.far_boxes(owner_.floor_.group(level, group), point_.data(),
+                                          tree.dim(), bar, values);
   // The furthest first: the sooner the threshold rises, the more is skipped.
   int32_t children[kGroupBoxes];
   int count = 0;
@@ -118,11 +119,10 @@ void PricedTree::Walk::score(int64_t slot) {
   const DirectionTree::Leaf& leaf = tree.leaf(slot);
   ++seen;
   const double base = product(row_.data(), leaf.centre(), tree.dim());
-  const float bar =
-      round_down(threshold_ - base + owner_.least_of_leaf_[slot] - 1.125 * leaf.error);
+  const float bar = round_down(threshold_ - base + owner_.base_[slot] - 1.125 * leaf.error);
   const int64_t first = slot * kLeafLatents;
   const int32_t hits =
-      owner_.kernel_.priced_hits(tree.offsets(slot), owner_.above_least_.data() + first,
+      owner_.kernel_.priced_hits(tree.offsets(slot), owner_.above_base_.data() + first,
                                  point_.data(), tree.dim(), leaf.live, bar, products_, places_);
   for (int32_t h = 0; h < hits; ++h) {
     const int32_t lane = places_[h];
@@ -154,49 +154,44 @@ PricedTree::PricedTree(const Scorer& scorer, const ScoreGrid& grid, const Distin
       unit_(scorer.latents().length * scorer.sources().length),
       tree_(scorer, free_, parallel),
       price_(tree_.leaf_count() * kLeafLatents, 0.0),
-      least_of_leaf_(tree_.leaf_count(), 0.0),
-      above_least_(price_.size(), 0.0f),
+      base_(tree_.leaf_count(), 0.0),
+      above_base_(price_.size(), 0.0f),
+      floor_(tree_),
       guesses_(scorer.sources(), grid) {
-  for (size_t level = 0; level < tree_.levels(); ++level) {
-    least_.emplace_back(tree_.groups(level) * kGroupBoxes, kFar);
-  }
   for (LatentId id = 0; id < distinct.count(); ++id) {
     price_[tree_.position(id)] = cosine(prices.of(id));
   }
-  for (int64_t slot = 0; slot < tree_.leaf_count(); ++slot) lift(slot);
+  fit();
   for (int t = 0; t < parallel.threads(); ++t) walks_.push_back(std::make_unique<Walk>(*this));
 }
 
 PricedTree::~PricedTree() = default;
 
-// Sets the least price of a leaf, and of the boxes above it as far as that changes them.
-void PricedTree::lift(int64_t slot) {
-  const DirectionTree::Leaf& leaf = tree_.leaf(slot);
-  const double* prices = price_.data() + slot * kLeafLatents;
-  double least = std::numeric_limits<double>::infinity();
-  for (int32_t lane = 0; lane < leaf.live; ++lane) least = std::min(least, prices[lane]);
-  if (leaf.live > 0) {
-    least_of_leaf_[slot] = least;
-    float* above = above_least_.data() + slot * kLeafLatents;
-    for (int32_t lane = 0; lane < leaf.live; ++lane) above[lane] = round_down(prices[lane] - least);
+float PricedTree::above_base(int64_t position) const {
+  return round_down(price_[position] - base_[position / kLeafLatents]);
+}
+
+// Fits what bounds prices to them.
+void PricedTree::fit() {
+  for (int64_t slot = 0; slot < tree_.leaf_count(); ++slot) {
+    const int64_t first = slot * kLeafLatents, live = tree_.leaf(slot).live;
+    base_[slot] = *std::min_element(&price_[first], &price_[first] + live);
+    for (int64_t at = first; at < first + live; ++at) above_base_[at] = above_base(at);
   }
-  float now = leaf.live > 0 ? round_down(least) : kFar;
-  for (size_t level = tree_.levels(); level-- > 0;) {
-    float& known = least_[level][slot];
-    if (known == now) return;
-    known = now;
-    slot /= kGroupBoxes;
-    const float* group = least_[level].data() + slot * kGroupBoxes;
-    now = *std::min_element(group, group + kGroupBoxes);
-  }
+  floor_.fit(price_, parallel_);
+  raised_ = 0;
 }
 
 void PricedTree::raised(std::span<const LatentId> ids) {
   for (const LatentId id : ids) {
     const int32_t position = tree_.position(id);
+    const double before = price_[position];
     price_[position] = cosine(prices_.of(id));
-    lift(position / kLeafLatents);
+    above_base_[position] = above_base(position);
+    floor_.lift(position, before, &price_[position / kLeafLatents * kLeafLatents]);
   }
+  raised_ += std::ssize(ids);
+  if (raised_ >= tree_.live()) fit();
 }
 
 // A value that the listed latents reach for another source.

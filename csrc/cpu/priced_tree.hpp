@@ -9,6 +9,7 @@
 
 #include "core/optimal.hpp"
 #include "cpu/direction_tree.hpp"
+#include "cpu/price_floor.hpp"
 #include "cpu/priced_guesses.hpp"
 
 namespace gtn {
@@ -31,7 +32,9 @@ class PricedTree final : public PricedSearch {
  private:
   class Walk;  // one source's way through the tree
   double cosine(int64_t price) const { return grid_.real(price) / unit_; }
-  void lift(int64_t slot);
+  // What float32 resolves of a price.
+  float above_base(int64_t position) const;
+  void fit();
   double sure_value(SourceRow source, const PricedList& list) const;
 
   const Scorer& scorer_;
@@ -42,11 +45,12 @@ class PricedTree final : public PricedSearch {
   FreeLatents free_;  // all of them
   double unit_;       // score of a cosine of 1
   DirectionTree tree_;
-  // In cosines: by position; the least of a leaf; by position what they are above that, rounded
-  // down; and the least below each slot of each level, the root's first.
-  std::vector<double> price_, least_of_leaf_;
-  std::vector<float> above_least_;
-  std::vector<std::vector<float>> least_;
+  // In cosines: by position; the least of a leaf when last fitted; and by position what they are
+  // above that, rounded down.
+  std::vector<double> price_, base_;
+  std::vector<float> above_base_;
+  PriceFloor floor_;
+  int64_t raised_ = 0;  // prices since the floor was fitted
   PricedGuesses guesses_;
   std::vector<std::unique_ptr<Walk>> walks_;  // by thread
 };

@@ -67,17 +67,35 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
   return hits_of<false>(offsets, nullptr, point, dim, live, least, products, places);
 }
 
-uint32_t far_boxes(const float* boxes, const float* prices, const float* point, int64_t dim,
-                   float least, float* values) {
+struct Bend {
+  explicit Bend(const float* lanes)
+      : half(_mm256_mul_ps(_mm256_set1_ps(0.5f), _mm256_loadu_ps(lanes))),
+        reciprocal(_mm256_loadu_ps(lanes + kGroupBoxes)) {}
+  __m256 half, reciprocal;
+};
+
+inline __m256 reach(__m256 sum, const float* lanes, __m256 p, const Bend& bend) {
+  const __m256 d = _mm256_andnot_ps(_mm256_set1_ps(-0.0f),
+                                    _mm256_sub_ps(p, _mm256_loadu_ps(lanes + 2 * kGroupBoxes)));
+  const __m256 t =
+      _mm256_min_ps(_mm256_mul_ps(d, bend.reciprocal), _mm256_loadu_ps(lanes + kGroupBoxes));
+  sum = _mm256_fmadd_ps(p, _mm256_loadu_ps(lanes), sum);
+  return _mm256_fmadd_ps(t, _mm256_fnmadd_ps(bend.half, t, d), sum);
+}
+
+uint32_t far_boxes(const float* group, const float* point, int64_t dim, float least,
+                   float* values) {
+  const float* tail = group + 3 * dim * kGroupBoxes;
+  const float* rest = tail + 2 * kGroupBoxes;
+  const Bend low_bend(tail), high_bend(tail + 8);
   __m256 a = _mm256_setzero_ps(), b = a;
-  for (int64_t k = 0; k < dim; ++k, boxes += 2 * kGroupBoxes) {
+  for (int64_t k = 0; k < dim; ++k, group += 3 * kGroupBoxes) {
     const __m256 p = _mm256_set1_ps(point[k]);
-    const float* side = point[k] < 0.0f ? boxes : boxes + kGroupBoxes;
-    a = _mm256_fmadd_ps(_mm256_loadu_ps(side), p, a);
-    b = _mm256_fmadd_ps(_mm256_loadu_ps(side + 8), p, b);
+    a = reach(a, group, p, low_bend);
+    b = reach(b, group + 8, p, high_bend);
   }
-  a = _mm256_sub_ps(a, _mm256_loadu_ps(prices));
-  b = _mm256_sub_ps(b, _mm256_loadu_ps(prices + 8));
+  a = _mm256_sub_ps(a, _mm256_loadu_ps(rest));
+  b = _mm256_sub_ps(b, _mm256_loadu_ps(rest + 8));
   _mm256_storeu_ps(values, a);
   _mm256_storeu_ps(values + 8, b);
   const __m256 bar = _mm256_set1_ps(least);

@@ -66,14 +66,23 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
   return hits_of<false>(offsets, offsets, point, dim, live, least, products, places);
 }
 
-uint32_t far_boxes(const float* boxes, const float* prices, const float* point, int64_t dim,
-                   float least, float* values) {
+uint32_t far_boxes(const float* group, const float* point, int64_t dim, float least,
+                   float* values) {
+  const float* tail = group + 3 * dim * kGroupBoxes;
+  const __m512 half_bend = _mm512_mul_ps(_mm512_set1_ps(0.5f), _mm512_loadu_ps(tail));
+  const __m512 reciprocal = _mm512_loadu_ps(tail + kGroupBoxes);
+  const __mmask16 all = 0xffff;
   __m512 sum = _mm512_setzero_ps();
-  for (int64_t k = 0; k < dim; ++k, boxes += 2 * kGroupBoxes) {
-    const float* side = point[k] < 0.0f ? boxes : boxes + kGroupBoxes;
-    sum = _mm512_fmadd_ps(_mm512_loadu_ps(side), _mm512_set1_ps(point[k]), sum);
+  for (int64_t k = 0; k < dim; ++k, group += 3 * kGroupBoxes) {
+    const __m512 p = _mm512_set1_ps(point[k]);
+    const __m512 off = _mm512_sub_ps(p, _mm512_loadu_ps(group + 2 * kGroupBoxes));
+    const __m512 d = _mm512_abs_ps(off);
+    const __m512 t = _mm512_maskz_min_ps(all, _mm512_mul_ps(d, reciprocal),
+                                         _mm512_loadu_ps(group + kGroupBoxes));
+    sum = _mm512_fmadd_ps(p, _mm512_loadu_ps(group), sum);
+    sum = _mm512_fmadd_ps(t, _mm512_fnmadd_ps(half_bend, t, d), sum);
   }
-  sum = _mm512_sub_ps(sum, _mm512_loadu_ps(prices));
+  sum = _mm512_sub_ps(sum, _mm512_loadu_ps(tail + 2 * kGroupBoxes));
   _mm512_storeu_ps(values, sum);
   return _mm512_cmp_ps_mask(sum, _mm512_set1_ps(least), _CMP_GE_OQ);
 }

@@ -52,17 +52,25 @@ int32_t leaf_hits(const float* offsets, const float* point, int64_t dim, int32_t
   return hits_of<false>(offsets, nullptr, point, dim, live, least, products, places);
 }
 
-uint32_t far_boxes(const float* boxes, const float* prices, const float* point, int64_t dim,
-                   float least, float* values) {
+uint32_t far_boxes(const float* group, const float* point, int64_t dim, float least,
+                   float* values) {
   float sum[kGroupBoxes] = {};
-  for (int64_t k = 0; k < dim; ++k, boxes += 2 * kGroupBoxes) {
+  const float* bend = group + 3 * dim * kGroupBoxes;
+  const float* reciprocal = bend + kGroupBoxes;
+  const float* rest = reciprocal + kGroupBoxes;
+  for (int64_t k = 0; k < dim; ++k, group += 3 * kGroupBoxes) {
     const float p = point[k];
-    const float* side = p < 0.0f ? boxes : boxes + kGroupBoxes;
-    for (int lane = 0; lane < kGroupBoxes; ++lane) sum[lane] += p * side[lane];
+    for (int lane = 0; lane < kGroupBoxes; ++lane) {
+      const float off = p - group[2 * kGroupBoxes + lane];
+      const float d = off < 0.0f ? -off : off;
+      const float top = d * reciprocal[lane], half = group[kGroupBoxes + lane];
+      const float t = top < half ? top : half;
+      sum[lane] += p * group[lane] + t * (d - 0.5f * bend[lane] * t);
+    }
   }
   uint32_t far = 0;
   for (int lane = 0; lane < kGroupBoxes; ++lane) {
-    values[lane] = sum[lane] - prices[lane];
+    values[lane] = sum[lane] - rest[lane];
     far |= static_cast<uint32_t>(values[lane] >= least) << lane;
   }
   return far;

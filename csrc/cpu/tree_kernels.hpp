@@ -19,11 +19,11 @@ struct TreeKernel {
   // least `least`; writes products and places (with room for 64 + 16) and returns their number.
   int32_t (*leaf_hits)(const float* offsets, const float* point, int64_t dim, int32_t live,
                        float least, float* products, int32_t* places);
-  // The same loops where latents have prices. Writes the largest inner product with a point of each
-  // of the 16 boxes, less the box's price; returns a bit for each that is at least `least`. The
-  // price of an empty box is infinite.
-  uint32_t (*far_boxes)(const float* boxes, const float* prices, const float* point, int64_t dim,
-                        float least, float* values);
+  // The same loops where latents have prices. Writes the most that a latent of each of 16 boxes
+  // gives a point by its bound (price_floor.hpp); returns a bit for each that is at least `least`.
+  // The rest of an empty box is infinite.
+  uint32_t (*far_boxes)(const float* group, const float* point, int64_t dim, float least,
+                        float* values);
   // leaf_hits for products less prices [64]; writes the products.
   int32_t (*priced_hits)(const float* offsets, const float* prices, const float* point, int64_t dim,
                          int32_t live, float least, float* products, int32_t* places);

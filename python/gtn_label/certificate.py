@@ -1,7 +1,7 @@
 """The certificate of optimal transport: prices prove that no assignment costs much less.
 
-Here: the gap that the engine found, in the units of the rows (`certify`), the same gap computed
-anew from prices (`duality_gap`), and sums by the contract. Not here: the auction
+Here: a gap in the units of the rows (`certify`), the gap computed anew from prices
+(`duality_gap`), and sums by the contract. Not here: the auction
 (csrc/core/auction.hpp).
 """
 
@@ -10,19 +10,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core
 
-__all__ = ["Transport", "certify", "cosines", "duality_gap", "lane_sums"]
+__all__ = [
+    "Center",
+    "PriceError",
+    "Transport",
+    "certify",
+    "cosines",
+    "duality_gap",
+    "lane_sums",
+]
 
 _BLOCK_VALUES = 1 << 17  # values of a block of rows in float64
 _LANES = 8  # accumulators of the contract's dot product
 _MEAN_BLOCK = 1024  # rows that its column mean adds up at a time
 _EPSILON = float(np.finfo(np.float64).eps)
+# The auction's prices end at 2^60 (kLargestPrice), and its scores at 2^53, on a grid of their size.
+_MOST_SPREAD = 2048.0
 
 Groups = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None
 
@@ -45,12 +55,40 @@ class Transport:
         return cls(np.asarray(content["prices"]), **figures)
 
 
-@dataclass(frozen=True)
-class _Sums:
+class Center(NamedTuple):
+    """Holds what is subtracted from the latents: their column mean by the contract, or 0.
+
+    The contract's mean is rounded. `rest` is what that leaves out.
+    """
+
+    mean: npt.NDArray[np.float64]
+    rest: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, latents: npt.NDArray[Any], center: bool) -> Center:
+        """Compute it; 0 without `center`."""
+        if not center:
+            return cls(*np.zeros((2, latents.shape[1])))
+        mean = _mean(latents)
+        return cls(mean, _mean(latents, less=mean))
+
+    def gap(self, latents: npt.NDArray[Any], n: int) -> float:
+        """Return by how much the rest may change D - P.
+
+        Only the choice of the latents depends on it: nothing changes where all are taken.
+        """
+        if n == len(latents) or not self.rest.any():
+            return 0.0
+        longest = math.sqrt(_largest_square(latents, np.arange(len(latents)), self.mean))
+        return 2.0 * n * longest * float(np.linalg.norm(self.rest))
+
+
+class _Sums(NamedTuple):
     """Holds what the gap of one group is compared with, and its sum of squared distances."""
 
     reference: float
     squared: float
+    equal: bool  # every source is its label
 
 
 def certify(
@@ -58,31 +96,33 @@ def certify(
     sources: npt.NDArray[Any],
     assignment: npt.NDArray[np.int64],
     prices: npt.NDArray[np.float64],
-    found: dict[str, Any],
-    center: bool,
+    gap: float,
+    center: Center,
     groups: Groups,
 ) -> Transport:
-    """Put the engine's duality gap into squared distances and into a relative gap.
+    """Put a duality gap into squared distances and into a relative gap.
 
     Parameters
     ----------
     latents, sources : [m, dim], [n, dim]
     assignment, prices
         Of the engine.
-    found : dict
-        Its record: "gap" is D - P, "rounding" by how much that may be wrong.
-    center, groups
+    gap : float
+        D - P, with its rounding.
+    center
+        What `Center.of` found.
+    groups
         As in `match_optimal`.
     """
     n = len(sources)
-    mean = _mean(latents) if center else np.zeros(latents.shape[1])
     parts = [
-        _sums(latents, sources, of_sources, of_latents, assignment, mean)
+        _sums(latents, sources, of_sources, of_latents, assignment, center)
         for of_sources, of_latents in _rows_of(groups, n, len(latents))
     ]
+    if all(part.equal for part in parts):  # no assignment costs less than nothing
+        return Transport(prices, gap=0.0, cost=0.0, lower_bound=0.0)
     squared = math.fsum(part.squared for part in parts)
     reference = math.fsum(part.reference for part in parts)
-    gap = found["gap"] + found["rounding"]
     return Transport(
         prices=prices,
         gap=gap / reference if gap < reference else float(gap > 0.0),
@@ -96,7 +136,7 @@ def duality_gap(
     sources: npt.NDArray[Any],
     assignment: npt.NDArray[np.int64],
     prices: npt.NDArray[np.float64],
-    center: bool,
+    center: Center,
     groups: Groups,
     threads: int,
     poll: Any,
@@ -112,6 +152,7 @@ def duality_gap(
     latents, sources, assignment, center, groups
         As in `certify`.
     prices : float64 [m]
+        Finite.
     threads
         Number of CPU threads.
     poll
@@ -121,51 +162,102 @@ def duality_gap(
     -------
     gap, rounding : float
         In units of <source, latent>.
+
+    Raises
+    ------
+    PriceError
+        If prices are further apart than those of a run can be. Their rounding would hide any gap.
     """
-    gaps, roundings = [], []
+    gaps, roundings = [], [center.gap(latents, len(sources))]
     middle = _mean(latents)
-    shift = middle if center else np.zeros(latents.shape[1])
+    beyond = middle - center.mean
     step = max(1, _BLOCK_VALUES // latents.shape[1])
     for of_sources, of_latents in _rows_of(groups, len(sources), len(latents)):
+        n, m = len(of_sources), len(of_latents)
+        if n == m and (_all_equal(latents, of_latents) or _all_equal(sources, of_sources)):
+            continue  # every assignment costs the same
+        longest = math.sqrt(_largest_square(latents, of_latents, middle))
+        size = longest * math.sqrt(_largest_square(sources, of_sources))
+        if n < m:
+            size += longest * (longest + 2.0 * float(np.linalg.norm(beyond)))
+        given = prices[of_latents]
+        spread = _spread(given, size)
+        # A constant added to all prices of a group proves the same.
+        price = given - (0.5 * given.min() + 0.5 * given.max())
         whole = groups is None
-        best = of_latents[
-            _core.assign_rows(
-                latents if whole else np.ascontiguousarray(latents[of_latents]),
-                sources if whole else np.ascontiguousarray(sources[of_sources]),
-                np.ascontiguousarray(prices[of_latents]),
-                instruction_set="auto",
-                threads=threads,
-                poll=poll,
-            )
-        ]
-        own = assignment[of_sources]
-        longest_x = longest_y = 0.0
-        for begin in range(0, len(of_sources), step):
+        best = _core.assign_rows(
+            latents if whole else np.ascontiguousarray(latents[of_latents]),
+            sources if whole else np.ascontiguousarray(sources[of_sources]),
+            price,
+            instruction_set="auto",
+            threads=threads,
+            poll=poll,
+        )
+        own = np.searchsorted(of_latents, assignment[of_sources])
+        for begin in range(0, n, step):
             some = slice(begin, begin + step)
             y = sources[of_sources[some]].astype(np.float64)
             values = []
             for rows in (best[some], own[some]):
-                x = latents[rows].astype(np.float64) - middle
-                longest_x = max(longest_x, float((x * x).sum(axis=1).max()))
-                values.append((y * x).sum(axis=1) - prices[rows])
-            longest_y = max(longest_y, float((y * y).sum(axis=1).max()))
-            gaps += [float(v) for v in values[0] - values[1]]
-        n, m = len(of_sources), len(of_latents)
+                x = latents[of_latents[rows]].astype(np.float64) - middle
+                values.append((y * x).sum(axis=1) - price[rows])
+            gaps += (values[0] - values[1]).tolist()
         if n < m:
             costs = np.empty(m)
             for begin in range(0, m, step):
                 some = slice(begin, begin + step)
                 x = latents[of_latents[some]].astype(np.float64) - middle
-                squares = (x * x).sum(axis=1)
-                longest_x = max(longest_x, float(squares.max()))
-                costs[some] = prices[of_latents[some]] - 0.5 * squares - x @ (middle - shift)
-            paid = costs[np.searchsorted(of_latents, own)]
-            gaps.append(math.fsum(np.partition(costs, m - n)[m - n :]) - math.fsum(paid))
-        size = math.sqrt(longest_x) * math.sqrt(longest_y) + float(np.abs(prices[of_latents]).max())
-        if n < m:
-            size += float(np.abs(costs).max()) + longest_x
-        roundings.append(4.0 * n * (latents.shape[1] + 8) * _EPSILON * size)
+                costs[some] = price[some] - 0.5 * (x * x).sum(axis=1) - x @ beyond
+            gaps.append(math.fsum(np.partition(costs, m - n)[m - n :]) - math.fsum(costs[own]))
+        # Two values a source, from dot products; prices on the grid of the search, and their sums.
+        roundings.append(n * _EPSILON * (4.0 * (latents.shape[1] + 10) * size + 16.0 * spread))
     return math.fsum(gaps), math.fsum(roundings)
+
+
+class PriceError(ValueError):
+    """Prices are not those of a run; `expected` and `found` say why."""
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(expected, found)
+        self.expected, self.found = expected, found
+
+
+def _spread(prices: npt.NDArray[np.float64], size: float) -> float:
+    """Return how far prices are apart, or raise PriceError if no run leaves them so."""
+    bad = np.flatnonzero(~np.isfinite(prices))
+    if len(bad):
+        raise PriceError("finite prices", f"{prices[bad[0]]}")
+    most = _MOST_SPREAD * (size if size > 0.0 else 1.0)
+    half = 0.5 * float(prices.max()) - 0.5 * float(prices.min())
+    if not half <= 0.5 * most:
+        raise PriceError(
+            f"prices at most {most:.3g} apart", f"{prices.min():.3g} to {prices.max():.3g}"
+        )
+    return 2.0 * half
+
+
+def _all_equal(rows: npt.NDArray[Any], which: npt.NDArray[np.int64]) -> bool:
+    """Return True if some rows are equal to the first of them."""
+    step = max(1, _BLOCK_VALUES // rows.shape[1])
+    first = rows[which[0]]
+    return all(
+        bool((rows[which[begin : begin + step]] == first).all())
+        for begin in range(0, len(which), step)
+    )
+
+
+def _largest_square(
+    rows: npt.NDArray[Any],
+    which: npt.NDArray[np.int64],
+    less: npt.NDArray[np.float64] | float = 0.0,
+) -> float:
+    """Return the largest squared norm of some rows, less a mean."""
+    largest = 0.0
+    step = max(1, _BLOCK_VALUES // rows.shape[1])
+    for begin in range(0, len(which), step):
+        x = rows[which[begin : begin + step]].astype(np.float64) - less
+        largest = max(largest, float((x * x).sum(axis=1).max()))
+    return largest
 
 
 def _rows_of(
@@ -185,7 +277,7 @@ def _sums(
     of_sources: npt.NDArray[np.int64],
     of_latents: npt.NDArray[np.int64],
     assignment: npt.NDArray[np.int64],
-    mean: npt.NDArray[np.float64],
+    center: Center,
 ) -> _Sums:
     n, m = len(of_sources), len(of_latents)
     x_mean, y_mean = _mean(latents, of_latents), _mean(sources, of_sources)
@@ -194,22 +286,25 @@ def _sums(
     products: list[float] = []
     x_spread: list[float] = []
     y_spread: list[float] = []
+    equal = not center.mean.any()  # else the difference is rounded
     step = max(1, _BLOCK_VALUES // latents.shape[1])
     for begin in range(0, n, step):
         rows = of_sources[begin : begin + step]
         y = sources[rows].astype(np.float64)
         x = latents[assignment[rows]].astype(np.float64)
-        squared += lane_sums((y - (x - mean)) ** 2).tolist()
+        apart = (y - (x - center.mean)) + center.rest
+        equal = equal and not apart.any()
+        squared += lane_sums(apart**2).tolist()
         y -= y_mean
         products += lane_sums(y * (x - x_mean)).tolist()
         y_spread += lane_sums(y * y).tolist()
     if n < m:
-        return _Sums(math.fsum(squared) / 2, math.fsum(squared))
+        return _Sums(math.fsum(squared) / 2, math.fsum(squared), equal)
     for begin in range(0, m, step):
         x = latents[of_latents[begin : begin + step]].astype(np.float64) - x_mean
         x_spread += lane_sums(x * x).tolist()
     moment = math.sqrt(math.fsum(x_spread)) * math.sqrt(math.fsum(y_spread))
-    return _Sums(moment - math.fsum(products), math.fsum(squared))
+    return _Sums(moment - math.fsum(products), math.fsum(squared), equal)
 
 
 def lane_sums(products: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -245,14 +340,16 @@ def cosines(
 
 
 def _mean(
-    rows: npt.NDArray[Any], which: npt.NDArray[np.int64] | None = None
+    rows: npt.NDArray[Any],
+    which: npt.NDArray[np.int64] | None = None,
+    less: npt.NDArray[np.float64] | float = 0.0,
 ) -> npt.NDArray[np.float64]:
     """Return the column means by the contract: blocks of rows, added up one row after the other."""
     count = len(rows) if which is None else len(which)
     total = np.zeros(rows.shape[1])
     for begin in range(0, count, _MEAN_BLOCK):
         some = slice(begin, begin + _MEAN_BLOCK)
-        block = rows[some if which is None else which[some]].astype(np.float64)
+        block = rows[some if which is None else which[some]].astype(np.float64) - less
         total = total + block.cumsum(axis=0)[-1]
     mean: npt.NDArray[np.float64] = total / count
     return mean

@@ -23,7 +23,7 @@ from .arrays.row_blocks import RowsLike
 from .arrays.sources import check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
 from .backend.names import resolve
-from .certificate import certify
+from .certificate import Center, certify
 from .checks import as_number
 from .errors import ArgumentError, too_many_sources
 from .match_options import DEFAULT_TOLERANCE, MatchOptions
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
 
 _DEPTH = 64  # latents that a source's list holds
-_DEPTH_IN_FEW = 32  # in few dimensions, where a tree makes short lists cheap
-_FEW_DIMS = 16
+_DEPTHS_IN_FEW = {8: 16, 16: 32}  # in so many dimensions at most: a tree makes short lists cheap
+_TREE_DIMS = max(_DEPTHS_IN_FEW)
 _LEAST_DEPTH = 8
 _BYTES_A_LISTED = 12
 _AT_ONCE = 4096  # sources searched at a time
@@ -74,9 +74,10 @@ def match_optimal(
     seed : int or numpy.random.Generator
         As in `match`.
     tolerance : float
-        Relative gap at which the run may stop: `gap` of the result is at most this. 0 asks for the
-        optimum: then the gap is 0, up to the rounding of float64. Where the least cost is within
-        rounding of 0 the run ends with the optimum, and `gap` is 1.
+        Relative gap at which the run may stop: `gap` of the result is at most this, but for the
+        bound of the rounding that `gap` contains. Where rounding alone keeps `gap` above the
+        tolerance, as with 0, the run ends with an optimum on the grid of its scores, and `gap` is
+        that bound, some 1e-12. Where the least cost is within rounding of 0 but not 0, `gap` is 1.
     center : bool
         Subtract the latents' column mean before distances are taken. With n = m this changes
         `cost`, but no pair, up to rounding.
@@ -88,7 +89,8 @@ def match_optimal(
         As in `match`.
     progress
         As in `match`; `done` counts the sources that hold a latent, and falls when a phase begins.
-        The bar shows the phase, about how many there will be, and the gap once one is measured.
+        The bar shows the phase, about how many there will be, and the gap once one is measured;
+        before the first phase, the phases of a sample that makes first prices.
     memory : int or str, optional
         As in `match`. Little memory makes the lists of the sources shorter and the run longer.
     checkpoint : path, optional
@@ -216,8 +218,10 @@ def _run(
             state=state,
             poll=in_turn(check, save, bar),
         )
+        around = Center.of(latent_rows.rows, options.center)
+        gap = found["gap"] + found["rounding"] + around.gap(latent_rows.rows, n)
         transport = certify(
-            latent_rows.rows, source_rows.rows, assignment, prices, found, options.center, labels
+            latent_rows.rows, source_rows.rows, assignment, prices, gap, around, labels
         )
         if check is not None:
             check()
@@ -301,13 +305,13 @@ def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 def _depth(memory: int, n: int, m: int, dim: int, saves: bool) -> int:
     """Return the length of the lists that a budget (0: none) has room for; it changes no result."""
-    most = _DEPTH_IN_FEW if dim <= _FEW_DIMS else _DEPTH
+    most = next((depth for few, depth in _DEPTHS_IN_FEW.items() if dim <= few), _DEPTH)
     if memory == 0:
         return most
     # Prices, owners, norms and ranks; codes, or a tree, of float32 at most; the state in a save.
     fixed = 100 * m + 80 * n + (4 * dim + 30) * m + (40 * (n + m) if saves else 0)
-    if dim <= _FEW_DIMS:  # first prices of a sample
-        fixed += 8 * dim * m
+    if dim <= _TREE_DIMS:  # first prices of a sample, and what lies below prices in a tree
+        fixed += 8 * dim * m + 10 * m + (dim + 4) ** 2 * m // 7
     listed = _BYTES_A_LISTED * n + _BYTES_FOUND * min(n, _AT_ONCE)
     depth = (memory - fixed) // listed
     if depth < _LEAST_DEPTH:

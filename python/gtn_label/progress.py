@@ -17,8 +17,9 @@ from .errors import ArgumentTypeError
 from .text import visible
 
 ProgressCallback: TypeAlias = Callable[[int, int, float | None], object]
-# Group and groups, phase and expected phases, relative gap (negative if none was measured).
-Stage: TypeAlias = tuple[int, int, int, int, float]
+# Group and groups, phase and expected phases, relative gap (negative if none was measured), and the
+# number of sources of the sample whose phase that is (0: no sample).
+Stage: TypeAlias = tuple[int, int, int, int, float, int]
 
 
 def progress_bar(show: bool, *, total: int, desc: str = "", **options: Any) -> Any:
@@ -169,7 +170,8 @@ class PhaseProgress(Progress):
     Parameters
     ----------
     target, total
-        As for `Progress`. A callable gets None for `seconds_left` in the first phase of a group.
+        As for `Progress`. A callable gets None for `seconds_left` until a source holds a latent,
+        and in the first of several groups.
     stage : callable
         Returns what `_core.OptimalState.stage` does.
     """
@@ -177,15 +179,19 @@ class PhaseProgress(Progress):
     # A phase takes about this share of the time of the one before: 0.4 to 0.9 in runs of 20,000 to
     # 50,000 rows in 5 to 64 dimensions.
     _SHARE = 0.6
+    # A phase that takes longer than that is expected to take this share of its time again.
+    _LONGER = 0.25
 
     def __init__(
         self, target: bool | ProgressCallback | None, total: int, stage: Callable[[], Stage]
     ) -> None:
         super().__init__(target, total, total)
         self._stage = stage
-        self._place = (0, 0)  # group and phase
+        self._place = (0, 0)  # group, and phase of the whole group
         self._since = self._began  # when that phase began to be seen
         self._last: float | None = None  # seconds of the phase before
+        self._solved: tuple[float, int] | None = None  # when a group began to be seen; sources then
+        self._first = (self._began, 0)  # the same of the first group
 
     def __enter__(self) -> PhaseProgress:
         if self._target is True:
@@ -195,38 +201,70 @@ class PhaseProgress(Progress):
 
     def __call__(self, done: int) -> None:
         """Report that `done` sources hold a latent; the number falls when a phase begins."""
-        group, groups, phase, phases, gap = self._stage()
-        now = time.perf_counter()
-        if (group, phase) != self._place:
-            seen = phase - self._place[1] if group == self._place[0] else 0
-            known = seen > 0 and self._place[1] > 0
-            self._last = (now - self._since) / seen if known else None
-            self._place, self._since = (group, phase), now
-        left = self._left(now, group, groups, phase, phases)
+        now, stage = time.perf_counter(), self._stage()
+        group, _, phase, _, _, sampled = stage
+        self._follow(now, group, 0 if sampled else phase, done)
+        left = self._left(now, stage, done)
         if self._bar is not None:
             self._bar.n = done
-            self._bar.set_postfix_str(_stage_text(group, groups, phase, phases, gap, left))
+            self._bar.set_postfix_str(_stage_text(stage, left))
         elif callable(self._target):
             self._target(done, self._total, left)
 
-    def _left(self, now: float, group: int, groups: int, phase: int, phases: int) -> float | None:
-        """Estimate the seconds left from the phase before; None where nothing is known."""
-        if self._last is None or group != groups:
+    def _follow(self, now: float, group: int, phase: int, done: int) -> None:
+        """Note when phases and groups begin."""
+        if (group, phase) == self._place:
+            return
+        if group != self._place[0]:
+            if self._place[0] == 0:
+                self._first = (now, done)
+            else:
+                self._solved = (now, done)
+        seen = phase - self._place[1] if group == self._place[0] else 0
+        known = seen > 0 and self._place[1] > 0
+        self._last = (now - self._since) / seen if known else None
+        self._place, self._since = (group, phase), now
+
+    def _left(self, now: float, stage: Stage, done: int) -> float | None:
+        """Estimate the seconds left, roughly; None where nothing is known."""
+        group, groups, phase, phases, _, sampled = stage
+        spent = now - self._since
+        if group < groups or (groups > 1 and self._last is None):
+            return self._left_of_groups(now)
+        if self._last is not None:
+            whole = self._last * self._SHARE
+            phase_left = max(whole - spent, self._LONGER * spent)
+        elif phase == 1 and sampled == 0 and done > 0:
+            whole = spent * self._total / done
+            phase_left = whole - spent
+        else:
             return None
-        expected = [self._last * self._SHARE**at for at in range(1, phases - phase + 2)]
-        return max(0.0, expected[0] - (now - self._since)) + sum(expected[1:])
+        return phase_left + whole * sum(self._SHARE**at for at in range(1, phases - phase + 1))
+
+    def _left_of_groups(self, now: float) -> float | None:
+        """Estimate from the groups that are solved."""
+        if self._solved is None or self._solved[1] <= self._first[1]:
+            return None
+        rate = (self._solved[0] - self._first[0]) / (self._solved[1] - self._first[1])
+        spent = now - self._solved[0]
+        return max(rate * (self._total - self._solved[1]) - spent, self._LONGER * spent)
 
 
-def _stage_text(
-    group: int, groups: int, phase: int, phases: int, gap: float, left: float | None
-) -> str:
+def _stage_text(stage: Stage, left: float | None) -> str:
     """Say in words where an auction stands."""
-    if phase == 0:
+    group, groups, phase, phases, gap, sampled = stage
+    if phase == 0 and sampled == 0:
         return ""
+    if sampled > 0:
+        place = f"sample of {sampled:,} sources" + (f", phase {phase}" if phase > 0 else "")
+    else:
+        place = f"phase {phase}" + (
+            f" of about {phases}" if phase < phases else ", likely the last"
+        )
     return ", ".join(
         [
             *([f"group {group:,} of {groups:,}"] if groups > 1 else []),
-            f"phase {phase} of about {phases}",
+            place,
             *([f"gap {gap:.1e}"] if gap >= 0 else []),
             *([f"about {left:.0f} s left"] if left is not None and left >= 1 else []),
         ]

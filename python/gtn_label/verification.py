@@ -25,7 +25,7 @@ from .arrays.sources import redraw
 from .arrays.to_caller import Given, given
 from .backend.engines import make_engine
 from .backend.names import resolve
-from .certificate import certify, cosines, duality_gap, lane_sums
+from .certificate import Center, PriceError, certify, cosines, duality_gap, lane_sums
 from .checks import as_integer
 from .errors import ArgumentError
 from .match_options import MatchOptions
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Verification", "VerificationError", "verify"]
 
 _BLOCK_BYTES = 4 << 20
-_RELATIVE = 1e-9  # rounding of sums over all rows
+_RELATIVE = 1e-12  # rounding of a few sums, which are made without any
 
 Labels = npt.NDArray[np.int64]
 
@@ -368,18 +368,17 @@ def _check_certificate(problem: _Problem, matching: Matching, options: MatchOpti
     n = len(problem.assignment)
     rule = "a cosine must be the contract's, to the bit"
     _check_equal(rule, cosines(*rows, center), problem.cosine)
+    around = Center.of(problem.latents, center)
+    threads = check_threads(options.threads)
     with Progress(options.progress, n, len(problem.latents)) as bar:
-        gap, rounding = duality_gap(
-            *rows,
-            stated.prices,
-            center,
-            problem.groups,
-            check_threads(options.threads),
-            bar,
-        )
+        try:
+            gap, rounding = duality_gap(*rows, stated.prices, around, problem.groups, threads, bar)
+        except PriceError as error:
+            rule = "the prices must be such as a run leaves"
+            raise VerificationError(rule, None, error.expected, error.found) from None
     # The least that the figures can be, as this sum has rounding of its own.
     least = max(0.0, gap - rounding)
-    found = certify(*rows, stated.prices, {"gap": least, "rounding": 0.0}, center, problem.groups)
+    found = certify(*rows, stated.prices, least, around, problem.groups)
     slack = _RELATIVE * (found.cost + 2.0 * rounding / n)
     if not abs(stated.cost - found.cost) <= slack:
         rule = "the cost must be the mean squared distance of the pairs"

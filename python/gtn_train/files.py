@@ -25,6 +25,7 @@ __all__ = [
     "is_number",
     "parse_json",
     "read_json",
+    "read_toml",
     "save_array",
     "write_json",
 ]
@@ -64,6 +65,20 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises ValueError if the file is damaged."""
     return parse_json(path.read_bytes(), quoted(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises ValueError if the file is damaged, and below Python 3.11."""
+    if sys.version_info < (3, 11):
+        raise ValueError(f"{quoted(path)}: TOML needs Python 3.11; write the file as JSON")
+    import tomllib
+
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+        _check_levels(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{quoted(path)} is damaged: {brief(error)}") from None
+    return content
 
 
 def parse_json(text: str | bytes, shown: str) -> dict[str, Any]:

@@ -92,8 +92,8 @@ double cost(const Problem& p, const std::vector<int64_t>& assignment) {
 
 TEST_CASE("optimal transport: every search finds the pairs of exact scans") {
   using Shape = std::array<int64_t, 3>;
-  for (const auto& [n, m, dim] :
-       {Shape{300, 300, 2}, Shape{200, 300, 3}, Shape{300, 300, 19}, Shape{150, 170, 40}}) {
+  for (const auto& [n, m, dim] : {Shape{300, 300, 2}, Shape{200, 300, 3}, Shape{300, 300, 19},
+                                  Shape{150, 170, 40}, Shape{1500, 1500, 3}}) {
     const Problem p = problem(n, m, dim);
     const Solved expected = solve(p, &exact, 16, 1);
     std::vector<int64_t> taken = expected.assignment;

@@ -92,28 +92,34 @@ TEST_CASE("loops of a tree with prices give the values of plain sums") {
   constexpr float kFar = std::numeric_limits<float>::infinity();
   for (const gtn::TreeKernel* kernel : tree_kernels()) {
     for (const size_t dim : {1, 2, 3, 5, 8, 16}) {
-      std::vector<float> point(dim), prices(64), boxes(dim * 32), w(dim * 64);
-      for (std::vector<float>* values : {&point, &prices, &w}) {
+      std::vector<float> point(dim), prices(64), group((dim + 1) * 48), w(dim * 64);
+      for (std::vector<float>* values : {&point, &prices, &w, &group}) {
         for (float& v : *values) v = uniform();
       }
-      for (size_t at = 0; at < boxes.size(); ++at) {
-        const float v = uniform();
-        boxes[at] = at % 16 == 7 ? kFar : at % 32 < 16 ? v : boxes[at - 16] + std::fabs(v);
+      float* const tail = group.data() + dim * 48;
+      for (size_t lane = 0; lane < 16; ++lane) {
+        for (size_t k = 0; k < dim; ++k) {
+          float& half = group[k * 48 + 16 + lane];
+          half = std::fabs(half);
+        }
+        tail[lane] = std::ldexp(1.5f + tail[lane], static_cast<int>(lane) - 8);
+        tail[16 + lane] = 1.0f / tail[lane];
       }
-      std::vector<float> box_prices(prices.begin(), prices.begin() + 16);
-      box_prices[7] = kFar;
+      tail[32 + 7] = kFar;
       const auto d = static_cast<int64_t>(dim);
       float values[16];
-      const uint32_t far =
-          kernel->far_boxes(boxes.data(), box_prices.data(), point.data(), d, 0.1f, values);
+      const uint32_t far = kernel->far_boxes(group.data(), point.data(), d, 0.1f, values);
       CHECK((far >> 7 & 1) == 0);
       for (size_t lane = 0; lane < 16; ++lane) {
         if (lane == 7) continue;
-        double most = -static_cast<double>(box_prices[lane]);
+        double most = -static_cast<double>(tail[32 + lane]);
+        const double bend = tail[lane];
         for (size_t k = 0; k < dim; ++k) {
-          const double p = point[k];
-          most += std::max(p * static_cast<double>(boxes[k * 32 + lane]),
-                           p * static_cast<double>(boxes[k * 32 + 16 + lane]));
+          const float* own = group.data() + k * 48 + lane;
+          const double slope = static_cast<double>(point[k]) - static_cast<double>(own[32]);
+          const double half = own[16], top = std::clamp(slope / bend, -half, half);
+          most += static_cast<double>(point[k]) * static_cast<double>(own[0]);
+          most += top * slope - 0.5 * bend * top * top;
         }
         CHECK((far >> lane & 1) == (values[lane] >= 0.1f));
         CHECK(static_cast<double>(values[lane]) == doctest::Approx(most).epsilon(1e-5));

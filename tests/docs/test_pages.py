@@ -35,6 +35,16 @@ def test_options_pages_name_every_option_of_the_command() -> None:
     assert missing == {"--help", "--version"}
 
 
+def test_pages_name_every_option_of_gtn_train() -> None:
+    from gtn_train.cli.group import cli
+
+    text = page("docs/training_options.md")
+    commands = cli.commands.values()
+    options = {max(p.opts, key=len) for c in commands for p in c.params if p.opts[0][0] == "-"}
+    assert "--autoencoder-patience" in options
+    assert {name for name in options if not re.search(rf"`{name}[` ]", text)} == set()
+
+
 @pytest.mark.parametrize("function", [gtn_label.match, gtn_label.match_approx])
 def test_options_pages_name_every_argument(function: object) -> None:
     text = page("docs/options.md", "docs/faiss.md")

@@ -115,7 +115,8 @@ def training_checkpoint_seeds() -> dict[str, bytes]:
 
 def read_training_checkpoint(path: Path) -> Any:
     from gtn_train.run.store import RunFolder
-    from gtn_train.training.checkpoint import AtomicCheckpoints, read_checkpoint
+    from gtn_train.training.atomic_checkpoints import AtomicCheckpoints
+    from gtn_train.training.checkpoint import read_checkpoint
 
     plugin = AtomicCheckpoints()
     folder = RunFolder(path.parent, create=False)

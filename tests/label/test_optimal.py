@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -93,8 +94,69 @@ def test_a_set_matched_to_itself_costs_nothing():
     for tolerance in (0.0, 1e-3):
         found = match_optimal(rows, rows, tolerance=tolerance)
         assert found.assignment.tolist() == list(range(50))
-        # Nothing is left of the cost but rounding, and relative to that the gap is all.
-        assert (found.cost, found.lower_bound, found.gap) == (0.0, 0.0, 1.0)
+        assert (found.cost, found.lower_bound, found.gap) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_a_cost_within_rounding_of_nothing_has_no_gap(share):
+    rows = np.random.default_rng(3).normal(size=(50, 4))
+    sources = rows[: int(50 * share)] + 1e-9
+    found = match_optimal(rows, sources, tolerance=1e-3)
+    assert found.assignment.tolist() == list(range(len(sources)))
+    assert 0.0 == found.lower_bound < found.cost
+    assert found.gap == 1.0
+
+
+ONE, OTHER = np.full((9, 3), 0.1), np.random.default_rng(19).normal(size=(9, 3))
+SAME_COST = {
+    "one row": (OTHER[:1], OTHER[1:2], None),
+    "equal latents": (ONE, OTHER, None),
+    "equal sources": (OTHER, ONE, None),
+    "equal sources on a line": (OTHER[:, :1], ONE[:, :1], None),
+    "groups of one": (OTHER, OTHER[::-1] + 2.0, (np.arange(9), np.arange(9)[::-1].copy())),
+    "far and equal": (1e9 + ONE, OTHER, None),
+}
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("name", SAME_COST)
+def test_where_every_assignment_costs_the_same_the_gap_is_0(name, center):
+    latents, sources, groups = SAME_COST[name]
+    for tolerance in (0, 1e-3):
+        found = match_optimal(latents, sources, tolerance=tolerance, groups=groups, center=center)
+        assert found.gap == 0.0
+        assert found.lower_bound == found.cost > 0.0
+        assert found.verify(latents, groups=groups).choices == len(sources)
+
+
+def test_a_group_of_equal_rows_adds_no_rounding():
+    # The first group has large scores, whose rounding is large beside the other group's cost.
+    rng = np.random.default_rng(20)
+    latents, sources = rng.normal(size=(40, 3)), rng.normal(size=(40, 3))
+    latents[:20] = 1e9
+    sources[:20] = 1e9 * np.concatenate([sources[:10], -sources[:10]])
+    groups = (np.arange(40) // 20,) * 2
+    found = match_optimal(latents, sources, tolerance=0, groups=groups)
+    assert found.gap < 1e-2
+    found.verify(latents, groups=groups)
+
+
+@pytest.mark.parametrize("n", [50, 30])
+def test_the_mean_of_far_latents_is_subtracted_in_full(n):
+    rng = np.random.default_rng(21)
+    latents, sources = 1e8 + rng.normal(size=(50, 3)), rng.normal(size=(n, 3))
+    found = match_optimal(latents, sources, tolerance=0, center=True)
+    mean = [sum(map(Fraction, column)) / 50 for column in latents.T.tolist()]
+    exact = sum(
+        (Fraction(y) - Fraction(x) + middle) ** 2
+        for source, row in zip(sources, found.assignment, strict=True)
+        for y, x, middle in zip(source.tolist(), latents[row].tolist(), mean, strict=True)
+    )
+    assert found.cost == pytest.approx(float(exact / n), rel=1e-14)
+    assert found.lower_bound <= found.cost
+    # Which latents are best depends on the mean where some are left over.
+    assert found.gap < (1e-11 if n == 50 else 1e-5)
+    assert found.verify(latents, sources).choices == n
 
 
 @pytest.mark.parametrize("share", [1.0, 0.6])
@@ -127,6 +189,7 @@ PRICE_WARS = {
         1e6 + rng.normal(size=(60, 4)),
         rng.normal(size=(40, 4)),
     ),
+    "far sources, fewer": lambda rng: (rng.normal(size=(60, 4)), 1e6 + rng.normal(size=(40, 4))),
     "both far": lambda rng: (1e6 + rng.normal(size=(60, 4)), 1e6 + rng.normal(size=(60, 4))),
     "long latents, fewer sources": lambda rng: (
         1e15 * rng.normal(size=(50, 4)),
@@ -168,6 +231,17 @@ def test_equal_latents(value, share):
     assert np.isfinite(found.cosine).all()
     if value == 0.0:
         assert not found.cosine.any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_optimum_of_equal_latents_is_proved(seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(90, 8)).astype(np.float32)
+    latents = rows[rng.integers(90, size=450)]
+    sources = rng.normal(size=(450, 8)).astype(np.float32)
+    m = match_optimal(latents, sources, tolerance=0)
+    assert m.gap <= 1e-10
+    assert m.cost == pytest.approx(best_cost(latents, sources), rel=1e-12)
 
 
 def test_zero_rows_are_rows_like_others():
@@ -309,7 +383,7 @@ def test_other_backends_are_refused(backend):
 
 def test_little_memory_makes_lists_short():
     rng = np.random.default_rng(16)
-    latents, sources = rng.normal(size=(900, 6)), rng.normal(size=(700, 6))
+    latents, sources = rng.normal(size=(900, 12)), rng.normal(size=(700, 12))
     found = match_optimal(latents, sources, threads=1)
     depths = [found.stats["depth"]]
     for memory in (3_000_000, 2_000_000, 1_300_000):

@@ -27,7 +27,7 @@ OPTIONS = {
     "tolerance": (0.0, 1e-3, 1e-1),
     "depth": (2, 8, 64),
     "threads": (1, 2, 7),
-    "sample_from": (16, 4096),
+    "sample_from": (16, optimal_oracle.SAMPLE_FROM),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -421,6 +422,40 @@ class TestOptimal:
         m = match_optimal(LATENTS, rows(n, seed=6), tolerance=0.2)
         with pytest.raises(VerificationError, match=rule):
             loaded(m, tmp_path / "x.npz", **changed(m)).verify(LATENTS)
+
+    @pytest.mark.parametrize(
+        ("forged", "rule"),
+        [
+            # Prices of that size have lost the digits that prove a gap.
+            (lambda p: p + 1e15, "the gap must not be below the one"),
+            (lambda p: p + 1e300, "the gap must not be below the one"),
+            (lambda p: p * 1e15, "the prices must be such as a run leaves: expected prices at "),
+            (lambda p: np.where(np.arange(60) % 4 < 2, 8e307, -8e307), "found -8e+307 to 8e+307"),
+            (lambda p: p - 1e5 * np.eye(60)[5], "the prices must be such as a run leaves"),
+            (lambda p: p * 0.0, "the gap must not be below the one"),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["coarse", "coarse and fewer", "groups"])
+    def test_forged_prices(self, tmp_path, name, forged, rule):
+        options = OPTIMAL[name] | {"tolerance": 0.2}
+        m = match_optimal(LATENTS, **options)
+        lie = {"gap": 0.0, "lower_bound": m.cost}
+        back = loaded(m, tmp_path / "x.npz", prices=forged(m.prices), **lie)
+        with pytest.raises(VerificationError, match=re.escape(rule)):
+            back.verify(LATENTS, groups=options.get("groups"))
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    def test_prices_that_are_no_numbers(self, bad):
+        m = match_optimal(LATENTS)
+        m._prices = m._transport.prices.copy()
+        m._transport.prices[7] = bad
+        with pytest.raises(VerificationError, match=f"expected finite prices, found {bad}"):
+            m.verify(LATENTS)
+
+    def test_a_constant_added_to_all_prices_changes_nothing(self, tmp_path):
+        m = match_optimal(LATENTS, tolerance=0.2)
+        for constant in (-1024.0, 64.0):  # no digit is lost
+            loaded(m, tmp_path / "x.npz", prices=m.prices + constant).verify(LATENTS)
 
     def test_other_pairs(self, tmp_path):
         m = match_optimal(LATENTS, rows(40, seed=6), tolerance=0)

@@ -36,6 +36,8 @@ class Done:
         found = {}
         for line in self.err.splitlines():
             _, name, what = line.split(": ", 2)
+            if name in ("run", "warning") or " an epoch, up to " in what:  # a training's plan
+                continue
             word = {"complete, reused": "reused"}.get(what, "made")
             if what.startswith("rebuilt"):
                 word = "anew"

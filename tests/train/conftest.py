@@ -23,6 +23,12 @@ def one_thread():
 
 
 @pytest.fixture
+def terminal(monkeypatch):
+    """Let stderr count as a terminal, which has bars; elsewhere there are lines (progress.py)."""
+    monkeypatch.setattr("gtn_train.progress.console.is_terminal", lambda stream: True)
+
+
+@pytest.fixture
 def folder(tmp_path):
     """The folder of one training."""
     from gtn_train.run.store import RunFolder

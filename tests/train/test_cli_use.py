@@ -167,6 +167,32 @@ def test_lines_between_training_images(gtn_train, images, tmp_path):
     assert np.abs(found[:, [0, 2]].reshape(4, 1, 8, 8) - ends).max() <= 1
 
 
+def test_a_sheet_shows_the_real_images_and_their_reconstructions_at_both_ends(
+    gtn_train, images, tmp_path
+):
+    from gtn_train.models.autoencoder import decode_all
+    from gtn_train.run.finished_run import FinishedRun
+
+    out = tmp_path / "lines.png"
+    gtn_train.ok("interpolate", images, "--between", 5, 7, "--steps", 3, "--out", out)
+    run = FinishedRun(images)
+    real = run.images().images[[5, 7], 0]
+    again = decode_all(run.autoencoder, run.latents[[5, 7]])[:, 0]
+    with Image.open(out) as sheet:
+        assert sheet.size == (7 * 10 + 2, 10 + 2)
+        shown = np.asarray(sheet.convert("L"))
+    tiles = [shown[2:10, 2 + 10 * place : 10 + 10 * place] for place in range(7)]
+    for place, wanted in ((0, real[0]), (1, again[0]), (5, again[1]), (6, real[1])):
+        np.testing.assert_array_equal(tiles[place], wanted)
+    settings = json.loads((images / "run.json").read_text())
+    settings["data"] = str(tmp_path / "gone")
+    (images / "run.json").write_text(json.dumps(settings))
+    done = gtn_train.ok("interpolate", images, "--between", 5, 7, "--steps", 3, "--out", out)
+    assert done.err.startswith("gtn-train: warning: the sheet has no real images: mnist needs ")
+    with Image.open(out) as sheet:
+        assert sheet.size == (5 * 10 + 2, 10 + 2)
+
+
 def test_lines_of_vectors(gtn_train, vectors, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     gtn_train.ok("interpolate", vectors, "--steps", 5)
@@ -205,7 +231,11 @@ def test_evaluate_prints_a_table_or_json(gtn_train, images, tmp_path, moments):
     done = gtn_train.ok(*given, "--json")
     found = json.loads(done.out)
     said = [f"gtn-train: warning: {line}" for line in found["warnings"]]
-    assert done.err.splitlines() == said
+    plan, *lines = done.err.splitlines()
+    assert re.fullmatch(
+        r"gtn-train: Moments: features of 70 images, about .+ on this machine", plan
+    )
+    assert lines == said
     assert said, "a generator of two epochs is worse than a Gaussian"
     kept = json.loads((images / "evaluation" / "lite0.json").read_text())
     assert found == {name: kept[name] for name in found}
@@ -224,7 +254,7 @@ def test_inception_that_cannot_be_fetched(gtn_train, images, monkeypatch):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(torch_fidelity.utils, "create_feature_extractor", offline)
-    refusal = gtn_train.refused("evaluate", images)
+    refusal = gtn_train.refused("evaluate", images, "--extractor", "inception")
     assert "Inception's weights are not here and could not be downloaded (no network)" in refusal
     assert not (images / "evaluation").exists()
 
@@ -233,6 +263,9 @@ def test_a_report_of_images(gtn_train, images, tmp_path, moments):
     assert gtn_train.ok("report", images).out == f"wrote {images / 'report.html'}\n"
     first = (images / "report.html").read_text()
     assert "Not evaluated yet" in first
+    words = re.sub(r"<[^>]*>", " ", first)
+    assert re.search(r"Parameters\s+autoencoder\s+[\d,]+\s+generator\s+[\d,]+", words)
+    assert re.search(r"norms\.mean ratio\s+[\d.]+\s+norms\.spread\s+[\d.]+", words)
     gtn_train.ok("evaluate", images, "--extractor", "lite0", "--n", 10)
     page = tmp_path / "page.html"
     gtn_train.ok("report", images, "--out", page)
@@ -242,13 +275,13 @@ def test_a_report_of_images(gtn_train, images, tmp_path, moments):
         "Not evaluated",
         "N = 10, by Moments",
         "Warning: the generator is worse than one Gaussian",
-        "Compared: FD-Moments",
+        "Compared with simple models of the latents",
+        '<th scope="col">FD-Moments</th>',
         "training rows with noise (a copy)",
         "10 generated against 10 test images",
         'alt="Samples"',
         'alt="Samples nearest to a training row, above its image"',
-        'alt="autoencoder: loss"',
-        'alt="generator: loss"',
+        'alt="autoencoder, generator"',
         "rounds of pairs",
         "generator_training.learning_rate",
     ):
@@ -290,3 +323,12 @@ def test_a_report_of_vectors(gtn_train, vectors):
     assert "energy distance" in text
     refusal = gtn_train.refused("report", vectors, "--out", vectors / "page.txt")
     assert "--out must end in .html, and is '" in refusal
+
+
+def test_a_swiss_roll_is_drawn_as_one(gtn_train, tmp_path):
+    out = tmp_path / "run"
+    given = ("--preset", "swiss-roll", "--n", 60, "--generator-epochs", 1, "--out", out)
+    gtn_train.ok("fit", *given)
+    assert (out / "samples" / "roll.png").read_bytes().startswith(b"\x89PNG")
+    gtn_train.ok("report", out)
+    assert 'alt="On the roll"' in (out / "report.html").read_text()

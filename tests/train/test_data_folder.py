@@ -278,7 +278,7 @@ def test_interrupted(tmp_path, monkeypatch) -> None:
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_progress(tmp_path, capsys) -> None:
+def test_progress(tmp_path, capsys, terminal) -> None:
     write(tmp_path, "0.png", "1.png")
     open_images("folder", tmp_path, size=8)
     assert capsys.readouterr() == ("", "")

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from gtn_train.data import SETS, open_images
+from gtn_train.data.sets import NoTestSplit
 from gtn_train.data.vision import torchvision
 
 RNG = np.random.default_rng(0)
@@ -278,6 +279,40 @@ def test_array(tmp_path, shape, wanted) -> None:
     if shape[-1] == 3:
         values = values.transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(images.images, values.reshape(5, *wanted))
+
+
+def test_some_images_are_kept_for_tests(tmp_path) -> None:
+    values = RNG.integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "faces.npy", values)
+    (tmp_path / "files").mkdir()
+    for number, image in enumerate(values):
+        folder = tmp_path / "files" / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number:02}.png")
+    given = {"size": 8, "channels": 1}
+    for name, root, more in (("array", "faces.npy", {}), ("folder", "files", given)):
+        both = [
+            open_images(name, tmp_path / root, split=split, test_share=0.2, **more)
+            for split in ("train", "test")
+        ]
+        assert [part.n for part in both] == [32, 8]
+        rows = np.concatenate([part.images[:, 0] for part in both])
+        assert {row.tobytes() for row in rows} == {row.tobytes() for row in values}
+        assert name == "array" or both[1].classes == ("a", "b")
+    folder = tmp_path / "files"
+    for part, split in zip(both, ("train", "test"), strict=True):
+        again = open_images("folder", folder, split=split, test_share=0.2, **given)
+        np.testing.assert_array_equal(again.labels, part.labels)
+        means = {values[n].tobytes(): n % 2 for n in range(40)}
+        assert [means[image.tobytes()] for image in part.images] == part.labels.tolist()
+    np.save(tmp_path / "few.npy", values[:9])
+    assert open_images("array", tmp_path / "few.npy", test_share=0.2).n == 9
+    with pytest.raises(NoTestSplit, match="has too few images to keep some for tests"):
+        open_images("array", tmp_path / "few.npy", split="test", test_share=0.2)
+    with pytest.raises(ValueError, match=r"test_share must be between 0 and 1, got 1\.0"):
+        open_images("array", tmp_path / "faces.npy", test_share=1.0)
+    with pytest.raises(ValueError, match=r"test_share has no meaning for 'mnist', got 0\.1"):
+        open_images("mnist", tmp_path, test_share=0.1)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,10 @@ def test_losing_to_a_gaussian_is_said():
         "the generator is worse than one Gaussian fitted to the same latents: "
         "energy distance / √d 0.058 against 0.0024"
     ]
+    table[FLOOR] = {ENERGY: -0.05}
+    assert len(worse_than_gaussian(table)) == 1
+    table[FLOOR] = {ENERGY: -0.06}
+    assert worse_than_gaussian(table) == [], "within the noise of so few rows"
     table[GENERATOR][ENERGY] = float("nan")
     assert worse_than_gaussian(table) == []
 

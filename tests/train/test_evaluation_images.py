@@ -177,7 +177,7 @@ def test_features_that_are_not_finite_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_is_a_bar_or_nothing(capsys):
+def test_progress_is_a_bar_or_nothing(capsys, terminal):
     extract(images(3), Moments())
     assert capsys.readouterr() == ("", "")
     extract(images(3), Moments(), progress=True)

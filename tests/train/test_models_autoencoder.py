@@ -257,7 +257,7 @@ def test_another_shape_than_promised_is_refused() -> None:
         decode_all(wrong, np.zeros((2, 4)))
 
 
-def test_progress(capsys) -> None:
+def test_progress(capsys, terminal) -> None:
     latents = encode_all(model(), pixels())
     assert capsys.readouterr() == ("", "")
     encode_all(model(), pixels(), progress=True)

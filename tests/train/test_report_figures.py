@@ -84,6 +84,26 @@ def test_curves_in_panels_with_gaps_and_a_mark():
     assert [text.get_text() for text in loss.get_legend().get_texts()] == ["train", "validation"]
 
 
+def test_curves_of_several_trainings_in_one_picture():
+    rows = [{"epoch": e, "train_loss": 1.0 + e, "validation_loss": 2.0, "IS": 3.0} for e in (1, 2)]
+    figure = figures.learning_curves({"autoencoder": rows[:1], "generator": rows})
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == [
+        f"{stage}: {about}" for stage in ("autoencoder", "generator") for about in ("loss", "IS")
+    ]
+    assert [len(axes.lines) for axes in figure.axes] == [2, 1, 2, 1]
+    assert list(figure.axes[2].lines[0].get_ydata()) == [2.0, 3.0]
+    with pytest.raises(ValueError, match="histories must have rows with numbers"):
+        figures.learning_curves({"generator": []})
+
+
+def test_a_png_becomes_its_image_again():
+    image = figures.grid(images(3))
+    np.testing.assert_array_equal(figures.decode(figures.encode(image)), image)
+    with pytest.raises(ValueError, match="a picture is damaged: "):
+        figures.decode(b"no png")
+
+
 def test_no_history_is_an_error():
     for history in ([], [{"epoch": 1, "stage": "x", "best": True}]):
         with pytest.raises(ValueError, match="history must have rows with numbers"):

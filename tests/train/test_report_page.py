@@ -96,7 +96,7 @@ def test_the_page_needs_nothing_else_and_runs_nothing(page):
     tags = Reader(text).tags
     assert not [tag for tag, _ in tags if tag in ("script", "link", "iframe", "object")]
     addresses = [a[key] for _, a in tags for key in ("src", "href", "srcset") if key in a]
-    assert len(addresses) == 7
+    assert len(addresses) == 6
     assert all(address.startswith("data:image/png;base64,") for address in addresses)
     assert "http" not in re.sub(r"http-equiv|base64,[^\"]*", "", text)
     assert "url(" not in text
@@ -117,16 +117,29 @@ def test_pictures_are_their_bytes(page):
 
 
 def test_small_images_are_enlarged_by_whole_numbers():
-    for size, factor in ((8, 4), (150, 3), (400, 1)):
+    for size, factor in ((8, 4), (150, 4), (400, 3), (600, 2), (700, 1)):
         text = render(Contents("x", grids={"one": images(1, size=size)}))
         assert f'class="pixels" width="{(size + 4) * factor}"' in text
 
 
-def test_training_and_validation_share_a_picture():
+def test_all_learning_curves_are_one_picture():
     rows = [{"epoch": 1, "train_loss": 2.0, "validation_loss": 3.0, "IS": 1.5, "seconds": 1.0}]
-    tags = Reader(render(Contents("x", curves={"autoencoder": rows}))).tags
+    curves = {"autoencoder": rows, "generator": rows, "no numbers": [{"epoch": 1}]}
+    tags = Reader(render(Contents("x", curves=curves))).tags
     captions = [a["alt"] for tag, a in tags if tag == "img"]
-    assert captions == ["autoencoder: loss", "autoencoder: IS"]
+    assert captions == ["autoencoder, generator"]
+
+
+def test_methods_are_compared_in_one_table():
+    table = {"generator": {"mean norm ratio": 0.98, "spread": 0.75}, "floor": {"spread": None}}
+    reader = Reader(render(Contents("x", comparison=table)))
+    words = [word for word in reader.words if word]
+    begin = words.index("mean norm ratio")
+    assert words[begin:] == [
+        *("mean norm ratio", "spread"),
+        *("generator", "0.98", "0.75"),
+        *("floor", "–", "–"),
+    ]
 
 
 def test_the_same_contents_make_the_same_page():
@@ -185,7 +198,7 @@ def test_a_browser_shows_all_images_and_complains_of_nothing(browse, page, tmp_p
         found = json.loads(
             Reader(shown).tags[[t for t, _ in Reader(shown).tags].index("body")][1]["data-found"]
         )
-        assert len(found["images"]) == 7
+        assert len(found["images"]) == 6
         for complete, natural, drawn in found["images"]:
             assert complete
             assert natural > 0

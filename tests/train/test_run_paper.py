@@ -18,7 +18,8 @@ from gtn_train.run.store import RunFolder
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_has_the_papers_network_and_no_decay(name):
     found = as_in_paper(name)
-    others = {"two-squares": "uniform", "vectors": "mnist", "fashion-mnist": "mnist"}
+    others = {"two-squares": "uniform"}
+    others |= dict.fromkeys(("vectors", "fashion-mnist", "small-folder"), "mnist")
     row = GENERATORS[others.get(name, name)]
     sizes = (found.layers, found.width, found.batch_norm_layers)
     assert sizes == (row.layers, row.width, row.batch_norm_layers)
@@ -45,6 +46,8 @@ def test_pairs_are_the_papers():
 def test_a_changed_preset_keeps_its_data_and_autoencoder():
     found = as_in_paper("mnist", preset("mnist", latent_dim=8))
     assert found.latent_dim == 8
+    of_a_flow = preset("mnist", generator="flow", steps=8)
+    assert as_in_paper("mnist", of_a_flow) == as_in_paper("mnist")
 
 
 def test_a_run_as_in_the_paper(gtn_train, tmp_path):

@@ -44,9 +44,11 @@ def complete(folder):
         ("generator", {"training": {"max_epochs": 3}}, "--generator-epochs was 2 and is 3"),
         ("autoencoder", {"training": {"max_epochs": 3}}, "--autoencoder-epochs was 2 and is 3"),
         ("generator", {"training": {"batch_size": 3}}, "--batch-size was 2 and is 3"),
-        ("autoencoder", {"training": {"batch_size": 3}}, "training.batch_size was 2 and is 3"),
+        ("autoencoder", {"training": {"batch_size": 3}}, "--autoencoder-batch-size was 2 and is 3"),
+        ("autoencoder", {"kind": 3}, "--autoencoder was 2 and is 3"),
         ("generator", {"pairs": {"by_class": 3}}, "--by-class was 2 and is 3"),
-        ("generator", {"validation_share": 3}, "validation_share was 2 and is 3"),
+        ("generator", {"validation_share": 3}, "--validation-share was 2 and is 3"),
+        ("generator", {"stranger": 3}, "stranger was 2 and is 3"),
     ],
 )
 def test_options_are_spelled_as_the_command_has_them(tmp_path, stage, options, why):

@@ -167,7 +167,7 @@ def test_errors(error, message, call):
         call(Affine(2))
 
 
-def test_progress_is_a_bar_or_nothing(capsys):
+def test_progress_is_a_bar_or_nothing(capsys, terminal):
     sample_latents(Affine(2), 5, 0)
     assert capsys.readouterr() == ("", "")
     sample_latents(Affine(2), 5, 0, progress=True)

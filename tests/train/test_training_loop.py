@@ -237,7 +237,7 @@ def test_nothing_global_is_changed(folder, capfd):
     assert not out + err
 
 
-def test_progress_is_shown_on_request(folder, capfd):
+def test_progress_is_shown_on_request(folder, capfd, terminal):
     train_generator(generator(), pairs(), folder, options(max_epochs=2), progress=True)
     err = capfd.readouterr().err
     assert "generator 100%" in err

@@ -105,6 +105,8 @@ class Run:
             return f"--checkpoint {quoted(path)} could not be written: {error.strerror or error}"
         finally:
             self.checkpoint.release()
+        if not self.checkpoint.has_decisions:
+            return f"{quoted(path)} holds no decision yet, and the same command begins anew"
         return f"{quoted(path)} holds what was decided, and the same command continues"
 
     def _check_outputs(self) -> None:

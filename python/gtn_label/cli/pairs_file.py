@@ -18,6 +18,7 @@ from ..arrays.on_disk import Files, checked
 from ..arrays.row_blocks import TakenRows
 from ..arrays.sources import redraw
 from ..arrays.to_caller import Given, given
+from ..errors import ArgumentError, ArgumentTypeError
 from ..io.atomic import worded
 from ..io.files import write_pairs
 from ..result import Matching
@@ -26,7 +27,7 @@ from .console import EXIT_DIFFERENT, Refused, format_bytes, format_seconds, json
 from .job import Run
 from .options import Options
 from .streams import pairs_target
-from .summary import plain
+from .summary import certificate, certificate_rows, plain
 
 __all__ = ["PairsFile"]
 
@@ -38,6 +39,7 @@ _DRAWN = (
     "optimal",
     "quantile",
 )  # methods whose sources `draw_sources` drew
+_OF_META = frozenset(["order", "cone", "center"])  # arguments of a run that its file repeats
 
 
 class PairsFile(Run):
@@ -82,8 +84,17 @@ class PairsFile(Run):
                 )
             except VerificationError as error:
                 raise Refused(f"--verify {quoted(self._path)}: {error}", EXIT_DIFFERENT) from None
-        found = {"version": __version__, "pairs": str(self._path), "holds": True}
+            except (ArgumentError, ArgumentTypeError) as error:
+                if not _OF_META.issuperset(error.names):
+                    raise
+                message = f"--verify {quoted(self._path)} has a meta that no run writes: {error}"
+                raise ValueError(message) from None
+            except ValueError as error:
+                raise ValueError(f"--verify {quoted(self._path)}: {error}") from None
+        found: dict[str, Any] = {"version": __version__, "pairs": str(self._path), "holds": True}
         found |= record._asdict()
+        if pairs.gap is not None:
+            found["optimal"] = certificate(pairs)
         if options.json:
             return json_text(found, default=plain)
         if options.quiet:
@@ -95,6 +106,8 @@ class PairsFile(Run):
             for name, value in record._asdict().items()
             if name != "seconds" and value != ""
         ]
+        if pairs.gap is not None:
+            rows[-1:-1] = certificate_rows(found["optimal"], of_run=False)
         return table(rows)
 
     def _apply(self) -> list[str]:

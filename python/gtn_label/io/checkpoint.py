@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["CONTRACT", "Checkpoint", "fingerprint"]
 
 CONTRACT = 1  # version of the numeric contract: a prefix decided under another one is no prefix
-SCHEDULE = 1  # version of the contract of optimal transport (docs/optimal.md)
+SCHEDULE = 2  # version of the contract of optimal transport (docs/optimal.md)
 FORMAT = "gtn-label checkpoint"
 EVERY = 30.0  # seconds between two saves
 _TAIL_BYTES = 1 << 16  # the end of a file, which holds the meta and the zip directory
@@ -394,6 +394,11 @@ class Checkpoint:
     def described(self) -> str:
         """Say how far the run has come, as the end of a sentence on its interruption."""
         return self._content.described(self.done)
+
+    @property
+    def has_decisions(self) -> bool:
+        """True if some source has a latent."""
+        return self._content.decided(self.done)
 
     @property
     def removed(self) -> bool:

@@ -41,6 +41,9 @@ class Content(Protocol):
     def roll_back(self) -> None:
         """Return to what `restore` took over."""
 
+    def decided(self, progress: int) -> bool:
+        """Return True if some source has a latent."""
+
     def described(self, progress: int) -> str:
         """Say in a message how far a run has come."""
 
@@ -92,6 +95,10 @@ class PrefixContent:
     def roll_back(self) -> None:
         """Do nothing: entries of the earlier run are as they were."""
 
+    def decided(self, progress: int) -> bool:
+        """Return True if some source has a latent."""
+        return progress > 0
+
     def described(self, progress: int) -> str:
         """Count the sources."""
         return f"at {progress:,} of {self.total:,} sources"
@@ -141,6 +148,10 @@ class AuctionContent:
     def roll_back(self) -> None:
         """Save what `restore` took over, from now on."""
         self._rolled_back = True
+
+    def decided(self, progress: int) -> bool:
+        """Return True if some source has a latent; in the first search none has."""
+        return bool((self.arrays(progress)["holds"] >= 0).any())
 
     def described(self, progress: int) -> str:
         """Count the rounds."""

@@ -20,7 +20,8 @@ ROWS = ("sources", "labels")
 CONTRACT = 1  # version of the numeric contract, where a file names one
 LARGEST_ROW = 2**31 - 1  # the engine's limit of latents
 LARGEST_COSINE = 1 + 1e-12  # rounding takes a cosine a little above 1
-_CERTIFIED = ("gap", "cost", "lower_bound")  # figures of optimal transport, in the meta
+_CERTIFIED = ("tolerance", "gap", "cost", "lower_bound")  # of optimal transport, in the meta
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 def check_pairs(arrays: Mapping[str, RowsLike], meta: Mapping[str, Any], shown: str) -> None:
@@ -40,6 +41,9 @@ def check_pairs(arrays: Mapping[str, RowsLike], meta: Mapping[str, Any], shown: 
     dtypes = {"assignment": np.int64, "cosine": np.float64}
     if optimal:
         dtypes["prices"] = np.float64
+    elif "prices" in arrays:
+        method = meta.get("method", "")
+        raise refuse(f"it has 'prices', and its meta the method {method!r:.60}, not 'optimal'")
     for name, dtype in dtypes.items():
         if name not in arrays:
             raise refuse(f"it has no {name!r}")
@@ -146,7 +150,10 @@ def _check_prices(prices: Array, largest: int, meta: Mapping[str, Any], refuse: 
     bad = np.flatnonzero(~np.isfinite(prices))
     if len(bad):
         raise refuse(f"'prices' must be finite, and row {bad[0]} is {prices[bad[0]]}")
+    least, most = float(prices.min()), float(prices.max())
+    if most - least > _LARGEST:
+        raise refuse(f"'prices' must differ by a finite number, and are {least:g} to {most:g}")
     for name in _CERTIFIED:
         value: Any = meta.get(name)
-        if type(value) not in (int, float) or not 0 <= value < float("inf"):
+        if type(value) not in (int, float) or not 0 <= value <= _LARGEST:
             raise refuse(f"its meta has the {name} {value!r:.60}, and must have a number >= 0")

@@ -1,11 +1,10 @@
 """The commands that make a run: `fit` and each of its stages alone.
 
-Not here: their options (options.py), the stages (run/stages.py).
+Not here: their options (options.py, asked.py), the stages (run/stages.py).
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,13 @@ from typing import Any
 import click
 
 from gtn_label.cli import console
+from gtn_label.cli.sections import SectionedCommand
+from gtn_label.text import quoted
 
 from ..run.settings import STAGES
 from ..training.processes import is_first_process
-from .options import options_of, settings_of
+from .asked import settings_of
+from .options import options_of
 
 __all__ = ["COMMANDS"]
 
@@ -34,7 +36,8 @@ def _command(name: str, stage: str, summary: str, more: str) -> click.Command:
     for option in reversed(options_of(stage)):
         decorated = option(decorated)
     text = "\n\n".join((summary, more, _LEFT_OUT.format(name=name)))
-    return click.command(name, help=text, short_help=summary)(decorated)
+    command = click.command(name, cls=SectionedCommand, help=text, short_help=summary)
+    return command(decorated)
 
 
 COMMANDS = [
@@ -78,19 +81,22 @@ def _make(stage: str, given: dict[str, Any]) -> list[str]:
     out: Path = given["out"]
     quiet = given["quiet"]
     settings = settings_of(out, given)
-    with console.held():
-        from ..run.pipeline import run_pipeline
 
     def say(line: str) -> None:
         if not quiet:
             console.say("gtn-train", line)
+
+    if is_first_process():  # at once: torch takes seconds to import
+        say(f"run: preset {settings.preset_name!r}, seed {settings.seed}, in {quoted(out)}")
+    with console.held():
+        from ..run.pipeline import run_pipeline
 
     run_pipeline(
         out,
         settings,
         stage,
         say=say,
-        progress=not quiet and console.is_terminal(sys.stderr),
+        progress=not quiet,
         resume=given["resume"],
         tensorboard=given["tensorboard"],
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from gtn_label.cli import console
 from gtn_label.cli.sections import Integer
@@ -117,7 +117,7 @@ def sample(
     given: dict[str, Any] = {
         "classes": classes,
         "mixture": finished.mixture,
-        "progress": console.is_terminal(sys.stderr),
+        "progress": True,
     }
     if finished.autoencoder is None:
         save_array(out, sample_latents(finished.generator, n, seed, **given))
@@ -153,7 +153,8 @@ def sample(
     multiple=True,
     metavar="I J",
     help="Draw a line between the sources matched with training images I and J (rows from 0), "
-    "instead of random lines; may be repeated.",
+    "instead of random lines; may be repeated. A sheet shows each image and its reconstruction "
+    "before its end of the line.",
 )
 @click.option(
     "--steps",
@@ -201,10 +202,14 @@ def interpolate_(
         finished.autoencoder,
         steps=steps,
         classes=classes,
-        progress=console.is_terminal(sys.stderr),
+        progress=True,
     )
     if out.suffix.lower() == ".npy":
         save_array(out, found.latents if found.images is None else found.images)
+    elif between:
+        images = _with_ends(finished, found.images, np.array(between))
+        columns = images.shape[1]
+        figures.write(out, figures.grid(images.reshape(-1, *images.shape[2:]), columns=columns))
     else:
         figures.write(out, found.grid())
     return [f"{console.counted(len(ends[0]), 'line')} of {steps} points in {out}"]
@@ -215,36 +220,37 @@ def interpolate_(
 @click.option(
     "--extractor",
     type=click.Choice(EXTRACTORS),
-    default="inception",
-    show_default=True,
-    help="Network for FID and Inception Score. lite0 works offline; its figures are no FID, and "
-    "carry its name. none skips them. Vectors need no network.",
+    help="Network for FID and Inception Score. Figures of lite0 are no FID, and carry its name. "
+    "none skips them. Vectors need no network.  [default: inception if its weights are here, else "
+    "lite0 if it is installed, else none]",
 )
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
-    help="File of Inception's weights, in torch-fidelity's format; downloaded by default.",
+    help="File of Inception's weights, in torch-fidelity's format. Without it, --extractor "
+    "inception downloads them.",
 )
 @click.option(
     "--n",
     type=_COUNT,
     metavar="N",
-    help="Images of each kind, or generated vectors.  [default: 10,000, or all images if fewer]",
+    help="Images of each kind, or generated vectors.  [default: 10,000, or as many images as the "
+    "data have]",
 )
 @_SEED
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @_ACCELERATOR
 def evaluate(
     run: Path,
-    extractor: str,
+    extractor: str | None,
     weights: Path | None,
     n: int | None,
     seed: int,
     as_json: bool,
     accelerator: str,
 ) -> list[str]:
-    """Measure a finished RUN against its data.
+    """Measure a finished RUN against its data; nothing is downloaded by default.
 
     Images are compared with the test images or, if a set has none, with the training images; the
     line `data` says which. The table at the end has the same figures of simple models of the
@@ -252,7 +258,7 @@ def evaluate(
     last line is what real data reach. A flow is measured at 1, 2, 4, 8 and 32 steps as well. The
     figures also go to RUN/evaluation/EXTRACTOR.json, and from there into the report.
     """
-    if weights is not None and extractor != "inception":
+    if weights is not None and extractor not in (None, "inception"):
         raise click.UsageError(f"--weights needs --extractor inception, got {extractor}.")
     finished = _open(run, accelerator)
     with console.held():
@@ -264,10 +270,11 @@ def evaluate(
         weights=weights,
         n=n,
         seed=seed,
-        progress=console.is_terminal(sys.stderr),
+        progress=True,
+        say=_said,
     )
     for line in found.pop("warnings") if not as_json else found["warnings"]:
-        console.say("gtn-train", f"warning: {line}")
+        _said(f"warning: {line}")
     if as_json:
         return console.json_text(found, indent=2)
     table = found.pop("comparison")
@@ -295,6 +302,10 @@ def report_(run: Path, out: Path | None) -> list[str]:
 
 
 COMMANDS = [sample, interpolate_, evaluate, report_]
+
+
+def _said(line: str) -> None:
+    console.say("gtn-train", line)
 
 
 def _open(run: Path, accelerator: str) -> FinishedRun:
@@ -358,6 +369,27 @@ def _matched(
                 f"{i} is of class {one}, {j} of class {other}"
             )
     return ends, np.asarray(left)
+
+
+def _with_ends(finished: FinishedRun, images: Any, rows: NDArray[np.int64]) -> Any:
+    """Put real images and their reconstructions at both ends of lines [k, steps, c, h, w].
+
+    Where the data are no longer there, reconstructions stand alone.
+    """
+    from ..models.autoencoder import decode_all
+
+    real = None
+    try:
+        real = finished.images().images
+    except FileNotFoundError as error:
+        _said(f"warning: the sheet has no real images: {error}")
+    ends = []
+    for side in (0, 1):
+        chosen = rows[:, side]
+        shown = [] if real is None else [np.asarray(real[chosen])]
+        shown.append(decode_all(finished.autoencoder, finished.latents[chosen]))
+        ends.append(np.stack(shown, axis=1))
+    return np.concatenate([ends[0], images, ends[1][:, ::-1]], axis=1)
 
 
 def _columns(table: dict[str, dict[str, Any]]) -> list[str]:

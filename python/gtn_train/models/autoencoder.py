@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from gtn_label.arrays import convert
 from gtn_label.checks import as_integer
-from gtn_label.progress import progress_bar
 
 from ..data.images import check_images, refuse_non_finite, to_bytes, to_model
+from ..progress import progress_bar
 
 __all__ = [
     "Autoencoder",

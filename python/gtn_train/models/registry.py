@@ -29,6 +29,7 @@ from .autoencoder import PretrainedPair, VanillaAutoencoder
 from .flow import Flow
 from .generator import Generator
 from .module import ModuleGenerator
+from .pretrained import PretrainedAutoencoder
 from .vae import VAETwin, VanillaVAE
 
 __all__ = [
@@ -42,9 +43,12 @@ __all__ = [
     "weights_sha256",
 ]
 
-_MODELS = (VanillaAutoencoder, VanillaVAE, VAETwin, Generator, Flow, ModuleGenerator)
+_MODELS = (
+    *(VanillaAutoencoder, VanillaVAE, VAETwin, PretrainedAutoencoder),
+    *(Generator, Flow, ModuleGenerator),
+)
 KINDS: dict[str, Any] = {model.kind: model for model in _MODELS}
-AUTOENCODERS = ("vanilla", "vae", "vae-twin")
+AUTOENCODERS = ("vanilla", "vae", "vae-twin", "diffusers")
 GENERATORS = ("generator", "flow", "module")
 
 _METADATA_KEY = "gtn_train"  # one entry: the library that writes files orders several at random
@@ -194,7 +198,8 @@ def load_model(path: str | os.PathLike[str], expected: str | Collection[str] | N
 def weights_sha256(model: nn.Module) -> str:
     """Hash a model's weights: SHA-256 of names, dtypes, shapes and bytes of its state dict.
 
-    Sorted by name; equal on every device.
+    Sorted by name; equal on every device. A pretrained autoencoder's configuration is hashed too:
+    its scaling factor is no weight.
 
     Raises
     ------
@@ -211,6 +216,8 @@ def weights_sha256(model: nn.Module) -> str:
         tensor = state[name].detach().cpu().contiguous()
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    if isinstance(model, PretrainedAutoencoder):
+        digest.update(json.dumps(model.config(), sort_keys=True).encode())
     return digest.hexdigest()
 
 

@@ -22,7 +22,17 @@ import numpy.typing as npt
 from gtn_label.io.atomic import atomic_file
 from gtn_label.text import quoted
 
-__all__ = ["curve_names", "curves", "encode", "grid", "histograms", "scatter", "write"]
+__all__ = [
+    "curve_names",
+    "curves",
+    "decode",
+    "encode",
+    "grid",
+    "histograms",
+    "learning_curves",
+    "scatter",
+    "write",
+]
 
 SUFFIXES = (".png", ".pdf", ".svg")
 PADDING = 2  # white pixels around each image of a grid
@@ -99,44 +109,86 @@ def curves(
     ValueError
         If there is nothing to draw.
     """
-    from matplotlib.ticker import MaxNLocator
-
     if panels is None:
         panels = {name: (name,) for name in curve_names(history, x=x)}
     if not history or not panels:
         raise ValueError("history must have rows with numbers to draw, got none")
     figure, all_axes = _panels(len(panels))
     for axes, (title, names_shown) in zip(all_axes, panels.items(), strict=True):
-        lowest = math.inf
-        for name, colour in zip(names_shown, _colours(len(names_shown)), strict=True):
-            points = [
-                (row[x], row[name])
-                for row in history
-                if _number(row.get(x)) and _number(row.get(name))
-            ]
-            if not points:
-                continue
-            epochs, values = zip(*points, strict=True)
-            lowest = min(lowest, *values)
-            axes.plot(
-                epochs,
-                values,
-                color=colour,
-                label=name,
-                linewidth=1.5,
-                marker="o" if len(points) < 30 else None,
-                markersize=3,
-            )
-        if mark is not None:
-            axes.axvline(mark, color="0.6", linewidth=1, linestyle="--")
-        if 0 < lowest < math.inf:
-            axes.set_yscale("log")
-        axes.set(xlabel=x, title=title)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        if len(names_shown) > 1:
-            axes.legend(frameon=False, fontsize=8)
+        _draw_curves(axes, history, names_shown, x, mark)
+        axes.set(title=title)
     return figure
+
+
+def learning_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
+    """Draw the curves of several trainings in one picture.
+
+    Parameters
+    ----------
+    histories : dict of sequence of dict
+        By stage; each as `curves` takes it. Names with the same word after their first underscore
+        share a panel: train_loss and validation_loss are both "loss".
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw.
+    """
+    panels: dict[tuple[str, str], list[str]] = {}
+    for stage, history in histories.items():
+        for name in curve_names(history):
+            about = name.split("_", 1)[1] if "_" in name else name
+            panels.setdefault((stage, about), []).append(name)
+    if not panels:
+        raise ValueError("histories must have rows with numbers to draw, got none")
+    figure, all_axes = _panels(len(panels))
+    for axes, ((stage, about), names) in zip(all_axes, panels.items(), strict=True):
+        _draw_curves(axes, histories[stage], names, "epoch", None)
+        axes.set(title=f"{stage}: {about}")
+    return figure
+
+
+def _draw_curves(
+    axes: Any,
+    history: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    x: str,
+    mark: float | None,
+) -> None:
+    """Draw the numbers of some names into one panel, on a logarithmic scale if all are above 0."""
+    from matplotlib.ticker import MaxNLocator
+
+    lowest = math.inf
+    for name, colour in zip(names, _colours(len(names)), strict=True):
+        points = [
+            (row[x], row[name]) for row in history if _number(row.get(x)) and _number(row.get(name))
+        ]
+        if not points:
+            continue
+        epochs, values = zip(*points, strict=True)
+        lowest = min(lowest, *values)
+        axes.plot(
+            epochs,
+            values,
+            color=colour,
+            label=name,
+            linewidth=1.5,
+            marker="o" if len(points) < 30 else None,
+            markersize=3,
+        )
+    if mark is not None:
+        axes.axvline(mark, color="0.6", linewidth=1, linestyle="--")
+    if 0 < lowest < math.inf:
+        axes.set_yscale("log")
+    axes.set(xlabel=x)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if len(names) > 1:
+        axes.legend(frameon=False, fontsize=8)
 
 
 def curve_names(history: Sequence[Mapping[str, Any]], *, x: str = "epoch") -> list[str]:
@@ -252,6 +304,23 @@ def encode(picture: Any, file_format: str = "png") -> bytes:
     with mpl.rc_context({"svg.hashsalt": "gtn-train"}):
         picture.savefig(buffer, format=file_format, dpi=110, metadata=metadata)
     return buffer.getvalue()
+
+
+def decode(content: bytes) -> npt.NDArray[np.uint8]:
+    """Turn the bytes of a PNG file into an image, uint8 [3, height, width].
+
+    Raises
+    ------
+    ValueError
+        If they are no such file.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    except (OSError, SyntaxError) as error:  # Pillow's, for what it cannot read
+        raise ValueError(f"a picture is damaged: {error}") from None
 
 
 def write(path: str | os.PathLike[str], picture: Any) -> None:

@@ -25,7 +25,7 @@ from . import figures
 __all__ = ["Contents", "render", "write_report"]
 
 TEMPLATE = "page.html.j2"
-GRID_WIDTH = 480  # to which small images are enlarged
+SHEET_WIDTH = 1240  # to which small images are enlarged: the page is a little wider
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Contents:
         [c, height, width] such as `Interpolation.grid` gives.
     labels : dict
         Statistics of the labels by name.
+    comparison : dict of dict
+        Figures of several methods, by method and then by figure: one table with a line a method.
     tables : dict of dict
         Further tables by caption, such as norm statistics or the check for copies.
     config, versions, hashes : dict
@@ -63,6 +65,7 @@ class Contents:
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     pictures: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
+    comparison: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
@@ -88,11 +91,8 @@ def render(contents: Contents) -> str:
     )
     template = environment.from_string(files(__package__).joinpath(TEMPLATE).read_text("utf-8"))
     grids = [(caption, figures.grid(images)) for caption, images in contents.grids.items()]
-    curves = [
-        (f"{stage}: {title}", figures.curves(rows, {title: names}))
-        for stage, rows in contents.curves.items()
-        for title, names in _panels(rows).items()
-    ]
+    shown = {stage: rows for stage, rows in contents.curves.items() if figures.curve_names(rows)}
+    curves = [(", ".join(shown), figures.learning_curves(shown))] if shown else []
     page: str = template.render(
         title=contents.title,
         summary=contents.summary,
@@ -103,14 +103,15 @@ def render(contents: Contents) -> str:
             if table
         ],
         picture_sections=[
-            (heading, [(caption, *_picture(picture)) for caption, picture in shown])
-            for heading, shown in (
+            (heading, [(caption, *_picture(picture)) for caption, picture in pictures])
+            for heading, pictures in (
                 ("Images", grids),
                 ("Learning curves", curves),
                 ("Figures", list(contents.pictures.items())),
             )
-            if shown
+            if pictures
         ],
+        comparison=_comparison(contents.comparison),
         provenance=[
             (heading, _rows(table))
             for heading, table in (
@@ -149,12 +150,14 @@ def _metrics(row: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
     return f"N = {_text(row['n'])}, by {row['extractor']}", _rows(rest)
 
 
-def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Names that share a picture: train_loss and validation_loss are both "loss"."""
-    panels: dict[str, list[str]] = {}
-    for name in figures.curve_names(history):
-        panels.setdefault(name.split("_", 1)[1] if "_" in name else name, []).append(name)
-    return panels
+def _comparison(
+    table: Mapping[str, Mapping[str, Any]],
+) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Headings of the columns, and each method with its figures as text."""
+    names = list(dict.fromkeys(name for row in table.values() for name in row))
+    return names, [
+        (method, [_text(row.get(name)) for name in names]) for method, row in table.items()
+    ]
 
 
 def _rows(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -187,5 +190,5 @@ def _picture(picture: Any) -> tuple[str, int | None]:
     content = picture if isinstance(picture, bytes) else figures.encode(picture)
     width = None
     if isinstance(picture, np.ndarray):
-        width = picture.shape[2] * max(1, min(4, GRID_WIDTH // picture.shape[2]))
+        width = picture.shape[2] * max(1, min(4, SHEET_WIDTH // picture.shape[2]))
     return base64.b64encode(content).decode(), width

@@ -8,18 +8,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gtn_label.io.files import read_array
+
 from ..evaluation.evaluate_run import kept
+from ..evaluation.latents import norm_statistics
 from ..models import registry
 from ..run.finished_run import FinishedRun
 from ..run.settings import RunSettings
+from . import figures
 from .page import Contents, write_report
 
 __all__ = ["report_run"]
 
-_SHEETS = {
+_SHEETS = {  # of images, which are enlarged
     "Samples": "samples.png",
     "Real images (odd places) and their reconstructions": "reconstructions.png",
     "Lines between random sources": "interpolation.png",
+}
+_PLOTS = {
+    "On the roll": "roll.png",
     "Generated and real": "scatter.png",
     "Distances of latents from the real mean": "norms.png",
 }
@@ -65,12 +72,13 @@ def report_run(run: FinishedRun, path: Path) -> None:
     if compared:
         copies = run.out / "evaluation" / f"copies-{compared[-1]}.png"
         if copies.exists():
-            sheets["Samples nearest to a training row, above its image"] = copies.read_bytes()
+            nearest = figures.decode(copies.read_bytes())
+            sheets["Samples nearest to a training row, above its image"] = nearest
     seconds = {name: f"{stage.seconds:.1f} s" for name, stage in run.stages.items()}
     curves: dict[str, Any] = {
         name: run.folder(name).read_metrics()
         for name in ("autoencoder", "generator")
-        if name in run.stages
+        if name in run.stages and run.folder(name).metrics.exists()
     }
     settings = run.settings
     write_report(
@@ -89,7 +97,13 @@ def report_run(run: FinishedRun, path: Path) -> None:
             curves=curves,
             pictures=sheets,
             labels=_labels(curves["generator"]),
-            tables={**_tables(measured), "Seconds": seconds},
+            comparison=_comparison(measured),
+            tables={
+                "Parameters": _parameters(run),
+                **({} if measured else _norms(run, sheets)),
+                **_tables(measured),
+                "Seconds": seconds,
+            },
             config={**_asked(settings), "data path": settings.data},
             versions=run.stages["generator"].versions,
             hashes={name: stage.outputs for name, stage in run.stages.items()},
@@ -114,23 +128,49 @@ def _sheets(run: FinishedRun) -> dict[str, Any]:
         return {}
     folder = run.folder("samples").path
     return {
-        caption: (folder / name).read_bytes()
-        for caption, name in _SHEETS.items()
+        caption: figures.decode(content) if name in _SHEETS.values() else content
+        for caption, name in {**_SHEETS, **_PLOTS}.items()
         if name in stage.outputs and (folder / name).exists()
+        for content in [(folder / name).read_bytes()]
     }
 
 
+def _parameters(run: FinishedRun) -> dict[str, int]:
+    """Count the parameters of each model."""
+    models = {"autoencoder": run.autoencoder, "generator": run.generator}
+    return {
+        name: sum(weight.numel() for weight in model.parameters())
+        for name, model in models.items()
+        if model is not None
+    }
+
+
+def _norms(run: FinishedRun, sheets: dict[str, Any]) -> dict[str, Any]:
+    """Mean and spread of norms of a run that has not been evaluated, from its samples."""
+    drawn = run.folder("samples").path / "latents.npy"
+    if not sheets or not drawn.exists():
+        return {}
+    found = norm_statistics(read_array(drawn), run.latents, center=True)
+    return {"Latents": {"norms": found}}
+
+
 def _tables(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Figures of latents, and one table of methods for each figure, from the newest file."""
+    """Figures of latents, and the check for copies, from the newest file."""
     tables: dict[str, Any] = {}
     for found in measured.values():
         tables["Latents"] = found["latents"]
         if "copies" in found:
             tables["Copies of training rows"] = found["copies"]
-        for method, figures in found.get("comparison", {}).items():
-            for name, value in figures.items():
-                tables.setdefault(f"Compared: {name}", {})[method] = value
     return tables
+
+
+def _comparison(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Figures of all methods; the newest file's where several have one."""
+    table: dict[str, dict[str, Any]] = {}
+    for found in measured.values():
+        for method, row in found.get("comparison", {}).items():
+            table.setdefault(method, {}).update(row)
+    return table
 
 
 def _labels(history: list[dict[str, Any]]) -> dict[str, Any]:

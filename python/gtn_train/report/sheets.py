@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data import swiss_roll_points
 from ..files import save_array
 from ..models.autoencoder import decode_all, encode_all
 from ..pairs.classes import as_in_data, in_turn
@@ -39,6 +40,7 @@ def write_samples(
     classes: NDArray[np.int64] | None,
     mixture: Mixture | None,
     seed: int,
+    roll: bool = False,
 ) -> None:
     """Write samples and sheets into a folder, as the files that `sheet_names` lists.
 
@@ -56,6 +58,8 @@ def write_samples(
     mixture : Mixture or None
         Distribution of the sources; None for N(0, I).
     seed : int
+    roll : bool
+        Draw latents, which are θ, on the swiss roll too.
     """
     drawn = None if classes is None else as_in_data(classes, LATENTS, seed)
     generated = sample_latents(generator, LATENTS, seed, classes=drawn, mixture=mixture)
@@ -70,6 +74,11 @@ def write_samples(
     }
     if latents.shape[1] <= 2:
         pictures["scatter.png"] = figures.scatter({"generated": generated, "real": latents})
+    if roll:
+        thetas = {"generated": generated[:, 0], "real": np.asarray(latents[:, 0])}
+        pictures["roll.png"] = figures.scatter(
+            {name: swiss_roll_points(theta) for name, theta in thetas.items()}, colours=thetas
+        )
     if autoencoder is not None and images is not None:
         columns = None if classes is None else sheet_columns(classes)
         n_shown = SHEET if columns is None else SHEET - SHEET % columns
@@ -90,7 +99,7 @@ def write_samples(
         figures.write(folder / name, picture)
 
 
-def sheet_names(dim: int, *, of_images: bool) -> tuple[str, ...]:
+def sheet_names(dim: int, *, of_images: bool, roll: bool = False) -> tuple[str, ...]:
     """Names of the files that `write_samples` makes.
 
     Parameters
@@ -99,9 +108,12 @@ def sheet_names(dim: int, *, of_images: bool) -> tuple[str, ...]:
         Dimension of the latents.
     of_images : bool
         True if the latents are decoded to images.
+    roll : bool
+        As in `write_samples`.
     """
     images = ("interpolation.png", "reconstructions.png", "samples.png") if of_images else ()
-    return ("latents.npy", "norms.png", *images, *(("scatter.png",) if dim <= 2 else ()))
+    plots = (*(("roll.png",) if roll else ()), *(("scatter.png",) if dim <= 2 else ()))
+    return ("latents.npy", "norms.png", *images, *plots)
 
 
 def sheet_columns(classes: NDArray[np.int64]) -> int | None:

@@ -15,6 +15,7 @@ from gtn_label.text import quoted
 from ..evaluation import OF_IMAGES
 from ..models import registry
 from ..training.accelerator import check_trainable
+from . import doubts
 from .builder import Builder
 from .presets import Preset
 from .settings import RunSettings
@@ -44,6 +45,8 @@ class Context:
         Arguments that `train_autoencoder` and `train_generator` have in common.
     images : Images or None
         The training images; None for vectors.
+    trained : frozenset of str
+        Stages that this call is to train: asked for, and not complete.
     extractor : callable or None
         Feature extractor for early stopping, if the generator stops by a figure of its images.
     """
@@ -56,6 +59,7 @@ class Context:
     progress: bool
     training: dict[str, Any]
     images: Images | None = None
+    trained: frozenset[str] = frozenset()
     extractor: Any = None
 
     @property
@@ -69,6 +73,20 @@ class Context:
         if self.images is None or not self.preset.pairs.needs_classes:
             return None
         return self.images.labels
+
+    def check_rows(self, rows: Any) -> None:
+        """Refuse data that leave too few rows for training, and warn of what looks odd."""
+        n = len(rows)
+        self.check_count(n)
+        lines = doubts.about_steps(self.preset, n, self.trained)
+        if self.images is None and not self.preset.data.synthetic and "generator" in self.trained:
+            lines += doubts.about_dimension(rows, None)
+        if self.images is not None and "autoencoder" in self.trained:
+            lines += doubts.about_dimension(rows, self.preset.latent_dim)
+        if self.trained:
+            lines += doubts.about_precision(self.device, self.settings.computing.precision)
+        for line in lines:
+            self.say(f"warning: {line}")
 
     def check_count(self, n: int) -> None:
         """Refuse data that leave too few rows for training once some are held out."""

@@ -352,6 +352,8 @@ class FinishedRun:
             str(self.settings.data),
             split=split,
             size=data.size,
+            channels=data.channels,
+            test_share=data.test_share,
             cache=self.out / "images" if data.decoded else None,
         )
         wanted = self.stages["latents"].inputs.get("images")

@@ -24,6 +24,7 @@ _PAIRS = {
 _ROWS = {  # of Table 2, where the preset's own name is none
     "two-squares": "uniform",  # the paper names no network for Fig. 9
     "vectors": "mnist",
+    "small-folder": "mnist",
     "fashion-mnist": "mnist",
 }
 _BY_SCORE = ("celeba", "hap", "cifar10")  # the paper says so of the first two
@@ -80,6 +81,7 @@ def as_in_paper(name: str, start: Preset | None = None) -> Preset:
         slope=0.5,
         dropout=0.0,
         generator="network",
+        steps=4,  # of no flow
         generator_class=None,
         generator_arguments={},
     )

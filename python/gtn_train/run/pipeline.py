@@ -7,6 +7,7 @@ stages themselves (stages.py), their verdicts (verdict.py), reading a complete r
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +106,7 @@ def run_pipeline(
                 },
             )
             if first:
-                _check_training(ctx, last)
+                ctx.trained = _check_training(ctx, last)
             complete = RunFolder(out / "generator", create=False).manifest.exists()
             if last in ("generator", "samples") and not complete:
                 ctx.load_extractor()  # fail early, before hours of training
@@ -116,8 +117,10 @@ def run_pipeline(
             _note_moved_data(out, settings)
 
 
-def _check_training(ctx: Context, last: str) -> None:
+def _check_training(ctx: Context, last: str) -> frozenset[str]:
     """Refuse a stage that cannot be trained on this device before anything is built or cleared.
+
+    Return the stages that are to be trained, and not complete.
 
     A complete stage of the same precision may have been trained on another machine.
     """
@@ -128,7 +131,7 @@ def _check_training(ctx: Context, last: str) -> None:
     for training in (ctx.preset.autoencoder_training, ctx.preset.generator_training):
         if training is not None:
             check_schedule(training)
-    trained = {"autoencoder"} if ctx.preset.autoencoder is not None else set()
+    trained = {"autoencoder"} if ctx.preset.autoencoder_training is not None else set()
     if last in ("generator", "samples"):
         trained.add("generator")
     for name in trained:
@@ -140,6 +143,12 @@ def _check_training(ctx: Context, last: str) -> None:
         precision = options.get("precision") if isinstance(options, dict) else None
         if precision != ctx.settings.computing.precision:
             ctx.check_trainable()
+    left = frozenset(
+        name for name in trained if not RunFolder(ctx.out / name, create=False).manifest.exists()
+    )
+    if left and importlib.util.find_spec("lightning_fabric") is None:  # imported late
+        raise ModuleNotFoundError("No module named 'lightning_fabric'", name="lightning_fabric")
+    return left
 
 
 def _run_stages(ctx: Context, last: str) -> None:
@@ -171,12 +180,15 @@ def _open_images(ctx: Context, barrier: Barrier) -> Images:
             data.name,
             str(ctx.settings.data),
             size=data.size,
+            channels=data.channels,
+            test_share=data.test_share,
             cache=cache if data.decoded else None,
             progress=ctx.progress,
         )
 
     images = barrier.first(open_them) or open_them()
-    ctx.check_count(images.n)
+    ctx.images = images
+    ctx.check_rows(images.images)
     if ctx.preset.pairs.needs_classes and images.labels is None:
         raise ValueError(
             f"pairs by class need classes, and the images of {quoted(ctx.settings.data)} have "

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from gtn_label.checks import as_integer, check_seed
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 from gtn_label.io.atomic import atomic_file
 from gtn_label.text import quoted
 
-from ..files import brief, read_json
+from ..files import brief, read_json, read_toml
 from ..training import TrainingOptions
 from ..training.training_options import ACCELERATORS, PRECISIONS
-from .presets import Preset
+from .presets import PRESETS, PRETRAINED, Preset
 from .sections import from_section
 
 __all__ = ["RUN_FILE", "STAGES", "Computing", "RunSettings"]
@@ -83,6 +85,8 @@ class RunSettings:
         File or folder; None for a synthetic set.
     seed : int
     computing : Computing
+    pretrained : str or None
+        Folder of diffusers' AutoencoderKL, for a preset whose autoencoder is that.
 
     Raises
     ------
@@ -95,6 +99,7 @@ class RunSettings:
     data: str | None
     seed: int = 0
     computing: Computing = Computing()
+    pretrained: str | None = None
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -103,8 +108,15 @@ class RunSettings:
                 raise ArgumentTypeError(
                     name, f"must be a {kind.__name__}", repr(getattr(self, name))
                 )
-        if not isinstance(self.data, (str, type(None))):
-            raise ArgumentTypeError("data", "must be a path as str", repr(self.data))
+        for name in ("data", "pretrained"):
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise ArgumentTypeError(name, "must be a path as str", repr(getattr(self, name)))
+        if (self.pretrained is None) == (self.preset.autoencoder == PRETRAINED):
+            raise ArgumentError(
+                "pretrained",
+                f"must name a folder for the autoencoder {PRETRAINED!r} alone",
+                repr(self.pretrained),
+            )
         if self.preset.data.synthetic and self.data is not None:
             raise ArgumentError(
                 "data",
@@ -145,6 +157,8 @@ class RunSettings:
             ) from None
         with atomic_file(out / RUN_FILE) as file:
             content = {**asdict(self), "preset": self.preset.config()}
+            if self.pretrained is None:  # as in runs of versions without one
+                del content["pretrained"]
             file.write(json.dumps(content, indent=2).encode() + b"\n")
 
     @classmethod
@@ -163,7 +177,43 @@ class RunSettings:
             raise FileNotFoundError(
                 f"{quoted(out)} holds no run of gtn-train: it has no {RUN_FILE}"
             )
-        content = read_json(path)
+        return cls._from_content(read_json(path), path)
+
+    @classmethod
+    def read_config(cls, path: str | os.PathLike[str]) -> RunSettings:
+        """Read a file of settings: a run's run.json, or JSON or TOML with some of its fields.
+
+        `preset_name` is needed. Fields that are missing below "preset" are those of the preset of
+        that name, unless the section has a `summary`, as that of every run.json has. A relative
+        path of `data` is one from the file's own folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, or a value is none that a run can have.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"config must be a file, and {quoted(path)} is not one")
+        content = read_toml(path) if path.suffix.lower() == ".toml" else read_json(path)
+        name = content.get("preset_name")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise ValueError(
+                f"preset_name of {quoted(path)} must be one of {', '.join(PRESETS)}, got "
+                f"{brief(repr(name))}"
+            )
+        section = content.get("preset", {})
+        if isinstance(section, Mapping) and "summary" not in section:
+            content["preset"] = _merged(PRESETS[name].config(), section)
+        for place in ("data", "pretrained"):
+            if isinstance(content.get(place), str):
+                content[place] = os.fspath((path.parent / content[place]).absolute())
+        return cls._from_content({"data": None, **content}, path)
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any], path: Path) -> RunSettings:
         try:
             if "preset" in content:
                 content["preset"] = Preset.from_config(content["preset"])
@@ -172,3 +222,13 @@ class RunSettings:
             return from_section(cls, content, "")
         except (TypeError, ValueError) as error:
             raise ValueError(f"{quoted(path)} is damaged: {brief(error)}") from None
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Put changes into nested sections."""
+    merged = {**base, **changes}
+    for name, value in changes.items():
+        before = base.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            merged[name] = _merged(before, value)
+    return merged

@@ -21,18 +21,19 @@ from gtn_label.arrays import convert
 from gtn_label.cli import console
 from gtn_label.errors import ArgumentError
 from gtn_label.io.files import read_array, write_pairs
-from gtn_label.progress import progress_bar
 from gtn_label.text import quoted
 
-from ..data import SYNTHETIC, open_vectors
+from ..data import SYNTHETIC, Images, open_vectors
 from ..evaluation.latent_metric import latent_metric
 from ..files import file_sha256, save_array
 from ..models import registry
 from ..models.autoencoder import encode_all
+from ..models.pretrained import PretrainedAutoencoder, pretrained_sha256
 from ..pairs import Clusters, DriftingPairs, FixedPairs, FreshPairs, Labeling
 from ..pairs.classes import of_latents, read_made
 from ..pairs.mixture import Mixture
 from ..pairs.pair_options import one_round
+from ..progress import progress_bar
 from ..report.sheets import sheet_names, write_samples
 from ..sampling.pictures import reconstructions_picture, samples_picture
 from ..seeds import derive
@@ -61,8 +62,10 @@ _TRAINED = ("config.json", "metrics.jsonl", "weights.safetensors")  # outputs of
 def autoencoder(ctx: Context) -> Any:
     """Train the autoencoder and load its best weights; None where the data are the latents."""
     preset, images = ctx.preset, ctx.images
-    if preset.autoencoder is None or preset.autoencoder_training is None or images is None:
+    if preset.autoencoder is None or images is None:
         return None
+    if preset.autoencoder_training is None:
+        return _pretrained(ctx, images)
     kind, share = preset.autoencoder, preset.validation_share
     training = ctx.settings.training(preset.autoencoder_training)
     spec = StageSpec(
@@ -85,6 +88,7 @@ def autoencoder(ctx: Context) -> Any:
             derive(ctx.settings.seed, "autoencoder"),
         )
         train, validation = images.split(share, ctx.settings.seed)
+        _say_plan(ctx, spec.name, console.counted(train.n, "image"), train.n, training)
         shown = ImageGrid(
             "reconstructions", reconstructions_picture(validation.images), _every(training)
         )
@@ -103,6 +107,35 @@ def autoencoder(ctx: Context) -> Any:
     return ctx.load_model(spec.name, registry.AUTOENCODERS)
 
 
+def _pretrained(ctx: Context, images: Images) -> Any:
+    """Copy a pretrained autoencoder into the run, which then needs its folder no more."""
+    name, source = "autoencoder", str(ctx.settings.pretrained)
+    made = RunFolder(ctx.out / name, create=False).read_manifest()
+    if made is not None and not Path(source).exists():
+        found = made.inputs.get("pretrained", "")
+    else:
+        found = pretrained_sha256(source)
+    shape = list(images.shape)
+    options = {"kind": ctx.preset.autoencoder, "image_shape": shape}
+    spec = StageSpec(name, {"pretrained": found}, options, ("weights.safetensors",))
+
+    loaded: list[PretrainedAutoencoder] = []
+
+    def load() -> None:
+        loaded.append(PretrainedAutoencoder.from_folder(source, shape))
+
+    def make(folder: RunFolder) -> float:
+        _remove_other_images(ctx.builder.decoded)
+        model = loaded.pop()
+        registry.save_model(model, folder.weights)
+        latent = " x ".join(map(str, model.latent_shape))
+        ctx.say(f"{name}: from {quoted(source)}, latents {latent} = {model.latent_dim}")
+        return 0.0
+
+    ctx.builder.build(spec, make, check=load)
+    return ctx.load_model(name, registry.AUTOENCODERS)
+
+
 def _every(training: TrainingOptions) -> int:
     """Epochs between two pictures for TensorBoard: about 50 pictures in all."""
     return max(1, training.max_epochs // 50)
@@ -113,6 +146,13 @@ def _remove_other_images(decoded: Path | None) -> None:
     if decoded is not None:
         for other in set(decoded.parent.glob("images-*.npy")) - {decoded}:
             other.unlink()
+
+
+def _say_plan(ctx: Context, stage: str, data: str, n: int, training: TrainingOptions) -> None:
+    """Say what a training is about to do, so that a log begins before its first epoch ends."""
+    steps = console.counted(-(-n // training.batch_size), "step")
+    epochs = console.counted(training.max_epochs, "epoch")
+    ctx.say(f"{stage}: {data}, {steps} an epoch, up to {epochs}, on {ctx.device.type}")
 
 
 def _say_trained(
@@ -174,10 +214,10 @@ def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
         return lambda: encode_all(autoencoder, pixels, progress=ctx.progress)
     if data.synthetic:
         n = data.n or 0
-        ctx.check_count(n)
+        ctx.check_rows(range(n))
         return lambda: SYNTHETIC[data.name](n, seed)
     rows = open_vectors(str(ctx.settings.data), data.key)
-    ctx.check_count(len(rows))
+    ctx.check_rows(rows)
     labeling = ctx.preset.pairs.labeling
     if labeling == "quantile" and rows.shape[1] != 1:
         raise ValueError(
@@ -326,6 +366,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
         model = registry.make_model(kind, config, derive(seed, "generator"))
         metric = _metric(ctx, autoencoder, latents, pairs)
         rounds, validation = _rounds(ctx, latents, pairs)
+        _say_plan(ctx, spec.name, console.counted(rounds.n, "pair"), rounds.n, training)
         with rounds:
             result = train_generator(
                 model,
@@ -417,11 +458,12 @@ def samples(
     inputs = {"generator": registry.weights_sha256(generator)}
     if autoencoder is not None:
         inputs["autoencoder"] = registry.weights_sha256(autoencoder)
+    roll = ctx.preset.data.name == "swiss-roll"
     spec = StageSpec(
         "samples",
         inputs,
         options={"seed": ctx.settings.seed},
-        outputs=sheet_names(latents.shape[1], of_images=autoencoder is not None),
+        outputs=sheet_names(latents.shape[1], of_images=autoencoder is not None, roll=roll),
     )
 
     def make(folder: RunFolder) -> float:
@@ -434,6 +476,7 @@ def samples(
             classes=pairs.classes,
             mixture=pairs.mixture,
             seed=derive(ctx.settings.seed, "samples"),
+            roll=roll,
         )
         return 0.0
 

@@ -101,6 +101,11 @@ class RunFolder:
         return self.path / "last.ckpt"
 
     @property
+    def state(self) -> Path:
+        """Path of the state to go on from: the checkpoint, or that of an ended training."""
+        return self.checkpoint if self.checkpoint.exists() else self.last
+
+    @property
     def manifest(self) -> Path:
         """Path of stage.json."""
         return self.path / "stage.json"

@@ -25,17 +25,19 @@ ENDING = ("max_epochs", "patience")  # options that say when a training ends
 
 _MOST_REASONS = 12  # in one message
 
-_OF_GENERATOR = frozenset(
+# Options of a training; the autoencoder's have a prefix.
+_OF_TRAINING = frozenset(
     [
         *("batch_size", "learning_rate", "learning_rate_decay", "schedule", "patience"),
         *("ema", "ema_labels", "optimizer", "weight_decay", "clip_norm", "warmup_steps"),
+        *("schedule_arguments", "schedule_each"),
     ]
 )
-_OPTIONS = _OF_GENERATOR | {
+_OPTIONS = _OF_TRAINING | {
     *("set", "n", "key", "seed", "latent_dim", "labeling", "clusters", "order", "cone", "center"),
     *("standardize", "by_class", "every", "layers", "width", "stop_by", "precision"),
     *("tolerance", "transport_batch", "round_size", "by_prices", "batch_norm_layers", "slope"),
-    *("generator", "steps", "dropout"),
+    *("generator", "steps", "validation_share", "scale_labels", "dropout"),
 }
 
 
@@ -174,13 +176,16 @@ def _option(stage: str, path: str) -> str:
     name = path.rpartition(".")[2]
     if name == "max_epochs":
         return f"--{stage}-epochs"
+    if (stage, name) == ("autoencoder", "kind"):
+        return "--autoencoder"
     if path == "network":
         return "--generator-class"
     if path.startswith("arguments"):
         return f"{name} of --generator-arguments"
-    if name not in _OPTIONS or (stage == "autoencoder" and name in _OF_GENERATOR):
+    if name not in _OPTIONS:
         return path
-    return f"--{name.replace('_', '-')}"
+    of_autoencoder = stage == "autoencoder" and name in _OF_TRAINING
+    return f"--{'autoencoder-' if of_autoencoder else ''}{name.replace('_', '-')}"
 
 
 def _of_training(folder: RunFolder, spec: TrainingSpec, resume: bool, overwrite: bool) -> Verdict:

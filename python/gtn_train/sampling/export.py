@@ -27,6 +27,7 @@ from gtn_label.io.atomic import atomic_file, check_target
 from gtn_label.text import quoted
 
 from ..files import brief
+from ..models.pretrained import PretrainedAutoencoder
 from ..seeds import random_numbers
 
 __all__ = ["SUFFIXES", "Exported", "export"]
@@ -104,7 +105,8 @@ def export(
     Raises
     ------
     ValueError
-        If the name has another ending, or torch cannot export the model.
+        If the name has another ending, or torch cannot export the model. It cannot export
+        diffusers' decoder.
     ImportError
         If a package of the extra `onnx` is missing.
     RuntimeError
@@ -116,6 +118,12 @@ def export(
     if target.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{quoted(target)} must end in {' or '.join(SUFFIXES)}")
     check_target(target, "path")
+    if isinstance(autoencoder, PretrainedAutoencoder):
+        raise ValueError(
+            "the decoder of diffusers cannot be exported: its code depends on the number of "
+            "images; gtn_train.sampling.export.export(run.generator, None, path) writes the "
+            "generator alone"
+        )
     whole = copy.deepcopy(_Whole(generator, autoencoder)).cpu().eval()
     with torch.no_grad():
         example = _inputs(generator, 3)

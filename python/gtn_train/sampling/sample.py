@@ -18,12 +18,12 @@ import torch
 from gtn_label.arrays import convert
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.checks import as_integer, check_seed
-from gtn_label.progress import progress_bar
 
 from ..data.images import refuse_non_finite
 from ..models.autoencoder import decode_all, evaluating
 from ..models.generator import Generator
 from ..pairs.mixture import Mixture
+from ..progress import progress_bar
 from ..seeds import derive
 
 __all__ = ["generate_latents", "sample_images", "sample_latents", "sampling_seed"]

@@ -59,6 +59,12 @@ def check_trainable(device: torch.device, precision: str, devices: int) -> None:
         raise ArgumentError(
             "precision", "'16-mixed' needs a GPU", advice="on the CPU use 'bf16-mixed'"
         )
+    if precision == "bf16-mixed" and device.type == "cuda" and not _has_bf16():
+        raise ArgumentError(
+            "precision",
+            "'bf16-mixed' needs a GPU of compute capability 8.0",
+            advice="on this GPU use '16-mixed'",
+        )
     here = processes_here()
     if devices != here:
         raise ValueError(
@@ -66,3 +72,8 @@ def check_trainable(device: torch.device, precision: str, devices: int) -> None:
             f"there {'is 1' if here == 1 else f'are {here}'}; start the program by "
             f"torchrun --nproc-per-node {devices}"
         )
+
+
+def _has_bf16() -> bool:
+    """Return True if the GPU has instructions for bfloat16, which torch imitates elsewhere."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))

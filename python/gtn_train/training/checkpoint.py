@@ -1,26 +1,20 @@
 """Checkpoints: the file that an interrupted training continues from.
 
-Fabric decides which process writes and what a module's state is. The file is written here, under a
-temporary name and renamed, and read without unpickling anything but tensors and plain values. Not
-here: the content of the state (loop.py), the validity of a checkpoint (run/verdict.py).
+Fabric decides which process writes and what a module's state is. The file is read without
+unpickling anything but tensors and plain values. Not here: writing it (atomic_checkpoints.py), the
+content of the state (loop.py), the validity of a checkpoint (run/verdict.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import io
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-
-from gtn_label.io.atomic import atomic_file
 from gtn_label.text import quoted
 
 from ..files import brief
@@ -29,7 +23,7 @@ from ..run.store import RunFolder, fault_of_line
 from .training_options import TrainingOptions
 
 __all__ = [
-    *("FORMAT", "NEEDED", "AtomicCheckpoints", "Pace"),
+    *("FORMAT", "NEEDED", "Pace"),
     *("continue_folder", "read_checkpoint", "start_folder"),
 ]
 
@@ -43,19 +37,6 @@ _PARTS = {
 }
 _MORE_PARTS = {"average": dict, "schedule": dict, "callbacks": dict}  # of some runs alone
 NEEDED = {"epoch", "train_loss", "seconds"}  # in each line of a history
-
-
-class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
-    """Fabric's files, whole or not at all: an OSError names the file, and the old one stays."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        """Write a checkpoint."""
-        buffer = io.BytesIO()  # torch.save turns an OSError into one about its own zip file
-        torch.save(checkpoint, buffer)
-        with atomic_file(path) as file:
-            file.write(buffer.getbuffer())
 
 
 class Pace:
@@ -104,7 +85,7 @@ def read_checkpoint(folder: RunFolder, load: Callable[[Path], dict[str, Any]]) -
     ValueError
         If the file is damaged.
     """
-    path = folder.checkpoint if folder.checkpoint.exists() else folder.last
+    path = folder.state
     damaged = f"checkpoint {quoted(path)} is damaged; delete it to start over"
     try:
         with warnings.catch_warnings():

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
+
+from gtn_label.cli import console
 
 from .accelerator import check_trainable, device_of
-from .checkpoint import AtomicCheckpoints
 from .processes import leave_group, processes, processes_here
 from .training_options import TrainingOptions
 
@@ -33,6 +33,11 @@ def make_fabric(options: TrainingOptions) -> Any:
     """
     device = device_of(options.accelerator)
     check_trainable(device, options.precision, options.devices)
+    with console.held():  # as long as torch itself: only a training waits for it
+        from lightning_fabric import Fabric
+
+        from .atomic_checkpoints import AtomicCheckpoints
+
     everywhere, here = processes(), processes_here()
     with _quiet():
         fabric = Fabric(

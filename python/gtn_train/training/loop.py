@@ -107,13 +107,16 @@ def train(
         moved = options.schedule in ("linear", "cosine") and word == "continued"
         more = f"; the learning rate now falls until epoch {options.max_epochs}" if moved else ""
         say(f"{job.stage}: {word}: {judged.why}{more}")
-    state = kept() if judged.action == "resume" else None
+    resumed = judged.action == "resume"
+    state = kept() if resumed else None
     fabric.barrier()  # all have read before one of them writes
-    if state is None:
+    if not resumed:
         job.prepare()
     run.set_up(state)
+    state = None  # as large as the optimizer
+    kept.cache_clear()
     if fabric.is_global_zero:
-        if state is None:
+        if not resumed:
             start_folder(folder, config)
         elif judged.why:
             continue_folder(folder, config, run.epoch)
@@ -189,8 +192,7 @@ class _Run:
             self.callbacks.load_state_dict(state.get("callbacks", {}))
         except _MISFITS as error:
             raise ValueError(
-                f"checkpoint {quoted(self.folder.checkpoint)} does not fit the model: "
-                f"{brief(error)}"
+                f"checkpoint {quoted(self.folder.state)} does not fit the model: {brief(error)}"
             ) from None
         self.epoch, self.history = state["epoch"], state["history"]
 

@@ -1,6 +1,7 @@
-"""Watching a run: a bar with the time left, and TensorBoard's curves, both on request.
+"""Watching a training: its bar with the time left, and TensorBoard's curves, both on request.
 
-Not here: metrics.jsonl, which is always written (run/store.py).
+Not here: bars of other work, lines in a log (progress.py of the package), metrics.jsonl, which is
+always written (run/store.py).
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtn_label import progress
-
+from .. import progress
 from ..run.store import RunFolder
 from .training_options import TrainingOptions
 
@@ -29,13 +29,15 @@ def progress_bar(stage: str, steps: int, epoch: int, options: TrainingOptions, s
     """Show progress over all epochs with the time left, or nothing."""
     if not show:
         return contextlib.nullcontext()
-    return progress.progress_bar(
+    bar = progress.progress_bar(
         True,
         desc=stage,
         total=options.max_epochs * steps,
         initial=epoch * steps,
         bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
     )
+    bar.set_postfix_str(f"epoch {min(epoch + 1, options.max_epochs)}/{options.max_epochs}")
+    return bar
 
 
 def describe(line: dict[str, Any], options: TrainingOptions) -> str:

@@ -358,8 +358,9 @@ def test_signals_stop_an_auction(tmp_path: Path, name: str, code: int) -> None:
         process.wait()
     assert (process.returncode, stdout) == (code, "")
     assert re.fullmatch(
-        r"interrupted after [\d,]+ rounds of bids; 'run\.ckpt' holds what was decided, "
-        r"and the same command continues",
+        r"interrupted after (0 rounds of bids; 'run\.ckpt' holds no decision yet, and the same "
+        r"command begins anew|[\d,]+ rounds of bids; 'run\.ckpt' holds what was decided, and the "
+        r"same command continues)",
         one_line(stderr),
     ), stderr
     assert listing(tmp_path) == ["latents.npy", "run.ckpt"]

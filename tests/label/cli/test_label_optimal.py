@@ -10,6 +10,7 @@ import pytest
 import command
 from datasets import make
 from gtn_label import Matching, match_optimal
+from gtn_label.io import files
 
 
 @pytest.fixture
@@ -60,6 +61,55 @@ def test_the_file_is_that_of_python(folder, out):
     assert optimal["bids"] == found.stats["bids"]
     assert (figures["order"], figures["cone"], figures["last_decile_cosine"]) == (None, None, None)
     assert Matching.load(folder / out).gap == found.gap
+
+
+def test_summary_tells_of_a_gap_that_is_rounding(folder):
+    arguments = ("latents.npy", "-o", "p.npz", "--optimal", "--tolerance", "1e-15")
+    lines = dict(line.split("  ", 1) for line in ran(*arguments, cwd=folder).splitlines())
+    gap = match_optimal(np.load(folder / "latents.npy"), tolerance=1e-15).gap
+    assert 1e-15 < gap < 1e-9
+    told = f"{gap:.2g} (certified; above the tolerance 1e-15 by rounding alone)"
+    assert lines["gap"].strip() == told
+    shown = ran("latents.npy", "--verify", "p.npz", cwd=folder)
+    assert f"{gap:.2g} (certified; tolerance 1e-15)" in shown
+
+
+def test_verify_tells_the_certificate(folder):
+    told = ran("latents.npy", "-o", "p.npz", "--optimal", cwd=folder).splitlines()
+    shown = ran("latents.npy", "--verify", "p.npz", cwd=folder).splitlines()
+    certified = [line.split() for line in told if line.startswith(("cost", "lower", "gap"))]
+    assert [line.split() for line in shown[-4:-1]] == certified
+    assert len(certified) == 3
+    found = json.loads(ran("latents.npy", "--verify", "p.npz", "--json", cwd=folder))
+    m = Matching.load(folder / "p.npz")
+    assert found["optimal"] == {
+        "tolerance": 1e-3,
+        "cost": m.cost,
+        "lower_bound": m.lower_bound,
+        "gap": m.gap,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "dropped", "message"),
+    [
+        ({"method": "match"}, "", "it has 'prices', and its meta the method 'match'"),
+        ({"method": "match"}, "prices", "has a meta that no run writes: order must be one of"),
+        ({"center": "x"}, "", "has a meta that no run writes: center must be a bool, got str 'x'"),
+        ({}, "prices", "is not a file of pairs: it has no 'prices'"),
+        ({"method": "sorted"}, "prices", "verify() knows results of match,"),
+        ({"tolerance": -1}, "", "its meta has the tolerance -1"),
+    ],
+)
+def test_a_file_that_was_edited_is_named(folder, changed, dropped, message):
+    match_optimal(np.load(folder / "latents.npy")).save(folder / "p.npz")
+    arrays, meta = files.read_pairs(folder / "p.npz")
+    arrays.pop(dropped, None)
+    files.write_pairs(folder / "p.npz", arrays, meta | changed)
+    done = command.gtn_label("latents.npy", "--verify", "p.npz", cwd=folder)
+    assert done.returncode == 2
+    assert command.one_line(done.stderr).startswith("error: --verify 'p.npz'")
+    assert message in command.one_line(done.stderr)
 
 
 def test_other_runs_say_nothing_of_it(folder):

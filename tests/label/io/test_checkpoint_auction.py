@@ -18,11 +18,11 @@ import pytest
 import engine
 from command import listing
 from datasets import make
-from gtn_label import Matching, match, match_optimal
+from gtn_label import Matching, _core, match, match_optimal
 from gtn_label.arrays.on_disk import FileChangedError
 from gtn_label.io import checkpoint
 from gtn_label.io.checkpoint import Checkpoint, read_npz, write_npz
-from gtn_label.io.checkpoint_content import progress_of
+from gtn_label.io.checkpoint_content import AuctionContent, PrefixContent, progress_of
 
 SLOW = {"backend": "cpu:scalar", "threads": 1}
 COUNTS = ("phases", "rounds", "bids", "distinct_latents")
@@ -176,6 +176,15 @@ def continued(path: Path, **other: Any) -> Matching:
     return match_optimal(checkpoint=path, **options)
 
 
+def test_a_state_tells_if_sources_have_latents(stopped: Path) -> None:
+    state = AuctionContent(_core.OptimalState(keeps=True), 4000)
+    assert not state.decided(0)
+    state.restore(read_npz(stopped)[0])
+    assert state.decided(0)
+    prefix = PrefixContent(np.full(9, -1), 9)
+    assert (prefix.decided(0), prefix.decided(1)) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("other", "difference"),
     [
@@ -214,8 +223,9 @@ def test_the_checkpoint_of_the_other_verb_is_refused(stopped: Path, tmp_path: Pa
 
 
 def test_another_schedule_is_refused(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "SCHEDULE", checkpoint.SCHEDULE + 1)
-    with pytest.raises(ValueError, match="it follows numeric contract 1, this is 2"):
+    now = checkpoint.SCHEDULE
+    monkeypatch.setattr(checkpoint, "SCHEDULE", now + 1)
+    with pytest.raises(ValueError, match=f"it follows numeric contract {now}, this is {now + 1}"):
         continued(stopped)
 
 

@@ -102,7 +102,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 # Of optimal transport: eight latents, and the figures that its meta has.
 PRICES = np.linspace(-1, 1, 8)
-CERTIFIED = {"method": "optimal", "gap": 1e-3, "cost": 2.0, "lower_bound": 1}
+CERTIFIED = {"method": "optimal", "tolerance": 0, "gap": 1e-3, "cost": 2.0, "lower_bound": 1}
 WRONG |= {
     "no prices": (sound(), CERTIFIED, "it has no 'prices'"),
     "few prices": (
@@ -124,7 +124,7 @@ WRONG |= {
     "2-D prices": (changed(prices=PRICES[:, None]), CERTIFIED, r"is float64 of shape \(8, 1\)"),
     "no gap": (
         changed(prices=PRICES),
-        {"method": "optimal"},
+        {"method": "optimal", "tolerance": 0.1},
         "the gap None, and must have a number",
     ),
     "negative cost": (changed(prices=PRICES), CERTIFIED | {"cost": -1.0}, r"has the cost -1\.0"),
@@ -133,7 +133,27 @@ WRONG |= {
         CERTIFIED | {"lower_bound": "1"},
         "has the lower_bound '1'",
     ),
-    "prices of another method": (changed(prices=PRICES), {"method": "match"}, "rows are"),
+    "prices far apart": (
+        changed(prices=np.array([-1e308, 1e308] * 4)),
+        CERTIFIED,
+        r"'prices' must differ by a finite number, and are -1e\+308 to 1e\+308",
+    ),
+    "huge gap": (changed(prices=PRICES), CERTIFIED | {"gap": 10**400}, "has the gap 1000"),
+    "negative tolerance": (
+        changed(prices=PRICES),
+        CERTIFIED | {"tolerance": -1},
+        "has the tolerance -1, and must have a number >= 0",
+    ),
+    "tolerance of text": (
+        changed(prices=PRICES),
+        CERTIFIED | {"tolerance": "x"},
+        "has the tolerance 'x'",
+    ),
+    "prices of another method": (
+        changed(prices=PRICES[:6]),
+        {"method": "match"},
+        "it has 'prices', and its meta the method 'match', not 'optimal'",
+    ),
 }
 
 
