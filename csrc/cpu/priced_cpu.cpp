@@ -150,7 +150,8 @@ void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<con
   const int64_t most_tiles = Scan::most_sources(int64_t{4} * codes_->steps()) / kernel.tile_sources;
   int64_t groups = std::max(ceil_div(tiles, most_tiles), kGroupsPerThread * threads);
   groups = std::min(tiles, ceil_div(groups, threads) * threads);
-  int64_t parts = groups < threads ? ceil_div(2 * threads, groups) : 1;
+  // Few codes are scanned before another thread has woken.
+  int64_t parts = groups < threads && !cheap_alone() ? ceil_div(2 * threads, groups) : 1;
   parts = std::clamp<int64_t>(parts, 1, std::max<int64_t>(1, live / (4 * kPanelLatents)));
   std::vector<CandidateList> found(rows.size());
   for (CandidateList& list : found) list.outside = -kInfinity;
