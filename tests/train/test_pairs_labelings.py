@@ -282,4 +282,8 @@ def test_another_labeling_keeps_what_it_has():
         "clusters", order="norm_desc", cone=4, clusters=2, every=3
     )
     assert start.relabeled("quantile") == PairOptions("quantile", every=3)
+    by_cluster = PairOptions("optimal", clusters=2, by_class=True)
+    assert by_cluster.relabeled("clusters").by_class
+    assert not by_cluster.relabeled("algorithm1").by_class
+    assert PairOptions(by_class=True).relabeled("optimal").by_class
     assert start.relabeled("clusters").relabeled("algorithm1").clusters == 0

@@ -173,6 +173,9 @@ class PairOptions:
             kept["standardize"] = self.standardize
         if labeling == "clusters":
             kept["clusters"] = self.clusters or 2
+        # Classes are either those of the data or found clusters.
+        if labeling != "quantile" and bool(self.clusters) == (labeling == "clusters"):
+            kept["by_class"] = self.by_class
         if labeling in _TRANSPORT and self.labeling in _TRANSPORT:
             kept |= {"tolerance": self.tolerance, "transport_batch": self.transport_batch}
         if labeling == "drift":
