@@ -406,8 +406,8 @@ class Matching:
         """Return the latent that further sources take at these prices, int64 [n].
 
         Source y takes the latent of largest <y, x_j> - p_j, ties by the lower norm, then row: the
-        semi-discrete transport map. Not one-to-one: fresh sources from the same distribution get
-        each latent about equally often, at the cost of one search.
+        semi-discrete transport map, at the cost of one search. Not one-to-one: some latents get
+        several times the fresh sources that others get, more so with few sources in the run.
 
         Parameters
         ----------
