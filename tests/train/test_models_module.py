@@ -67,11 +67,26 @@ def test_it_is_trained_resumed_and_recorded(folder, tmp_path):
         (Residual, {"dim": nn.ReLU}, TypeError, "arguments must be in JSON types"),
         (Residual, [3], TypeError, "arguments must be a mapping, got list"),
         (Narrow, {"dim": 3}, ValueError, r"networks:Narrow must give \(2, 3\), and gave \(2, 2\)"),
+        (
+            *(Residual, {"dim": 5}, ValueError),
+            r"network must map \(2, 3\) to \(2, 3\), got networks:Residual .*; mat1 and mat2 shapes",
+        ),
     ],
 )
 def test_what_is_no_network(network, arguments, error, message):
     with pytest.raises(error, match=message):
         ModuleGenerator(network, arguments, dim=3)
+
+
+def test_a_network_by_class_is_told_what_it_must_take():
+    message = (
+        r"network must map \(2, 5\) \(source 3, class one-hot 2\) to \(2, 3\), "
+        r"got networks:Residual with arguments {'dim': 3}"
+    )
+    with pytest.raises(ValueError, match=message):
+        ModuleGenerator(Residual, {"dim": 3}, dim=3, classes=2)
+    fits = ModuleGenerator(Residual, {"dim": 3, "classes": 2}, dim=3, classes=2)
+    assert fits(torch.zeros(4, 3), torch.tensor([0, 1, 0, 1])).shape == (4, 3)
 
 
 def test_a_class_within_a_function_has_no_place():

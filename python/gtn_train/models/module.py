@@ -1,4 +1,4 @@
-"""A user's own network as the generator: any `nn.Module` from [n, dim] to [n, dim].
+"""A user's own network as the generator: any `nn.Module` from [n, dim + classes] to [n, dim].
 
 A file of weights names the network's class by its module, and its arguments. Loading the file
 imports that module, and makes nothing but an `nn.Module`. Not here: the paper's network
@@ -45,8 +45,8 @@ class ModuleGenerator(Generator):
     Raises
     ------
     TypeError, ValueError
-        If the class cannot be imported, is no `nn.Module`, refuses its arguments, or maps two
-        sources to another shape than [2, dim].
+        If the class cannot be imported, is no `nn.Module`, refuses its arguments, or does not
+        map [2, dim + classes] to [2, dim].
 
     Examples
     --------
@@ -109,9 +109,20 @@ class ModuleGenerator(Generator):
     def _check(self) -> None:
         from .autoencoder import evaluating
 
-        with torch.no_grad(), evaluating(self):
-            sources = torch.zeros(2, self.dim)
-            self.normalized(sources, torch.zeros(2, dtype=torch.int64) if self.classes else None)
+        sources = torch.zeros(2, self.dim)
+        classes = torch.zeros(2, dtype=torch.int64) if self.classes else None
+        try:
+            with torch.no_grad(), evaluating(self):
+                self.normalized(sources, classes)
+        except Exception as error:  # the user's code may raise anything
+            given, wanted = self.dim + self.classes, (2, self.dim)
+            of = f" (source {self.dim}, class one-hot {self.classes})" if self.classes else ""
+            raise ArgumentError(
+                "network",
+                f"must map {(2, given)}{of} to {wanted}",
+                f"{self.network} with arguments {brief(repr(self.arguments))}",
+                brief(error),
+            ) from error
 
 
 def import_network(place: str) -> Any:
