@@ -67,6 +67,7 @@ def test_it_is_trained_resumed_and_recorded(folder, tmp_path):
         (Residual, {"dim": nn.ReLU}, TypeError, "arguments must be in JSON types"),
         (Residual, [3], TypeError, "arguments must be a mapping, got list"),
         (Narrow, {"dim": 3}, ValueError, r"networks:Narrow must give \(2, 3\), and gave \(2, 2\)"),
+        (nn.Identity, {}, ValueError, "network must have weights to train, got 'torch.nn.modules"),
         (
             *(Residual, {"dim": 5}, ValueError),
             r"network must map \(2, 3\) to \(2, 3\), got networks:Residual .*; mat1 and mat2 shapes",

@@ -45,8 +45,8 @@ class ModuleGenerator(Generator):
     Raises
     ------
     TypeError, ValueError
-        If the class cannot be imported, is no `nn.Module`, refuses its arguments, or does not
-        map [2, dim + classes] to [2, dim].
+        If the class cannot be imported, is no `nn.Module`, refuses its arguments, has no weights to
+        train, or does not map [2, dim + classes] to [2, dim].
 
     Examples
     --------
@@ -81,6 +81,8 @@ class ModuleGenerator(Generator):
         self.batch_norm_layers = sum(
             isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.net.modules()
         )
+        if not any(weights.requires_grad for weights in self.net.parameters()):
+            raise ArgumentError("network", "must have weights to train", repr(self.network))
         self._check()
 
     def config(self) -> dict[str, Any]:
