@@ -70,7 +70,7 @@ def test_it_is_trained_resumed_and_recorded(folder, tmp_path):
         (nn.Identity, {}, ValueError, "network must have weights to train, got 'torch.nn.modules"),
         (
             *(Residual, {"dim": 5}, ValueError),
-            r"network must map \(2, 3\) to \(2, 3\), got networks:Residual .*; mat1 and mat2 shapes",
+            r"network must map \(2, 3\) to \(2, 3\), got networks:Residual .*; mat1 and mat2",
         ),
     ],
 )
@@ -96,6 +96,18 @@ def test_a_class_within_a_function_has_no_place():
 
     with pytest.raises(ValueError, match="network must be a class at the top of its module"):
         ModuleGenerator(Inner, {"in_features": 3, "out_features": 3}, dim=3)
+
+
+def test_a_file_whose_class_is_missing(tmp_path):
+    about = {"kind": "module", "config": {"network": "no_nets:Two", "arguments": {}, "dim": 3}}
+    path = tmp_path / "m.safetensors"
+    safetensors.torch.save_file({"x": torch.zeros(1)}, path, {"gtn_train": json.dumps(about)})
+    message = (
+        r"^class 'no_nets:Two' cannot be imported, and '.*m\.safetensors' needs it: "
+        "No module named 'no_nets': PYTHONPATH must lead to its module$"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_model(path)
 
 
 def test_a_file_that_names_no_network(tmp_path):

@@ -21,7 +21,11 @@ from gtn_label.errors import ArgumentError, ArgumentTypeError
 from ..files import brief
 from .generator import Generator
 
-__all__ = ["ModuleGenerator", "import_network"]
+__all__ = ["MissingNetwork", "ModuleGenerator", "import_network"]
+
+
+class MissingNetwork(ArgumentError):
+    """The class of a network cannot be imported."""
 
 
 class ModuleGenerator(Generator):
@@ -147,7 +151,8 @@ def import_network(place: str) -> Any:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ArgumentError("network", rule, brief(repr(place)), brief(error)) from None
+        hint = ": PYTHONPATH must lead to its module" if isinstance(error, ImportError) else ""
+        raise MissingNetwork("network", rule, brief(repr(place)), brief(error) + hint) from None
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ArgumentError("network", "must be derived from torch.nn.Module", brief(repr(place)))
     return found
