@@ -354,6 +354,7 @@ class FinishedRun:
             size=data.size,
             channels=data.channels,
             test_share=data.test_share,
+            key=data.key,
             cache=self.out / "images" if data.decoded else None,
         )
         wanted = self.stages["latents"].inputs.get("images")

@@ -182,6 +182,7 @@ def _open_images(ctx: Context, barrier: Barrier) -> Images:
             size=data.size,
             channels=data.channels,
             test_share=data.test_share,
+            key=data.key,
             cache=cache if data.decoded else None,
             progress=ctx.progress,
         )
