@@ -7,7 +7,7 @@ import json
 import pytest
 import safetensors.torch
 import torch
-from networks import Narrow, Residual
+from networks import Even, Narrow, Residual
 from torch import nn
 from training_cases import options, pairs, same
 
@@ -64,6 +64,7 @@ def test_it_is_trained_resumed_and_recorded(folder, tmp_path):
         ("subprocess:Popen", {"args": "ls"}, ValueError, "must be derived from torch.nn.Module"),
         ("networks:function", {}, ValueError, "must be derived from torch.nn.Module"),
         (Residual, {"width": 3}, ValueError, "arguments must be those of networks:Residual, got"),
+        (Even, {"dim": 3}, ValueError, "arguments must be those of networks:Even, .*; dim must be"),
         (Residual, {"dim": nn.ReLU}, TypeError, "arguments must be in JSON types"),
         (Residual, [3], TypeError, "arguments must be a mapping, got list"),
         (Narrow, {"dim": 3}, ValueError, r"networks:Narrow must give \(2, 3\), and gave \(2, 2\)"),

@@ -75,7 +75,7 @@ class ModuleGenerator(Generator):
         self.arguments = _in_json(arguments)
         try:
             self.net = kind(**self.arguments)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # the user's code may raise anything
             raise ArgumentError(
                 "arguments",
                 f"must be those of {self.network}",
@@ -120,7 +120,7 @@ class ModuleGenerator(Generator):
         try:
             with torch.no_grad(), evaluating(self):
                 self.normalized(sources, classes)
-        except Exception as error:  # the user's code may raise anything
+        except Exception as error:
             given, wanted = self.dim + self.classes, (2, self.dim)
             of = f" (source {self.dim}, class one-hot {self.classes})" if self.classes else ""
             raise ArgumentError(
@@ -150,7 +150,7 @@ def import_network(place: str) -> Any:
         raise ArgumentError("network", rule, brief(repr(place)))
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the user's module may raise anything
         hint = ": PYTHONPATH must lead to its module" if isinstance(error, ImportError) else ""
         raise MissingNetwork("network", rule, brief(repr(place)), brief(error) + hint) from None
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
