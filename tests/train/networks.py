@@ -32,5 +32,13 @@ class Narrow(nn.Linear):
         super().__init__(dim, dim - 1)
 
 
+class Even(nn.Linear):
+    """A network that asserts something of its arguments, as some of torch do."""
+
+    def __init__(self, dim):
+        assert dim % 2 == 0, "dim must be even"
+        super().__init__(dim, dim)
+
+
 def function():
     return nn.Linear(3, 3)

@@ -155,7 +155,7 @@ def test_unknown_words(gtn_train, tmp_path):
         (("--preset", "mnist", "--data", "."), "mnist needs train-images-idx3-ubyte and"),
         (("--preset", "cifar10", "--data", "."), "cifar10 needs data_batch_1"),
         (("--preset", "hap", "--data", "."), "holds no image: looked there and in its subfolders"),
-        (("--preset", "vectors", "--data", "."), "'.*': Is a directory"),
+        (("--preset", "vectors", "--data", "."), "must be a file, and is a folder"),
         (("--preset", "vectors", "--data", "mine.txt"), "mine.txt"),
         (("--preset", "swiss-roll", "--data", "."), "--data has no meaning for the synthetic set"),
         (("--preset", "swiss-roll", "--latent-dim", 4), "--latent-dim needs an autoencoder"),

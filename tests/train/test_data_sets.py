@@ -48,6 +48,7 @@ def write_idx(folder: Path, prefix: str = "train", suffix: str = "", n: int = 7)
         ("mnist", {"split": "valid"}, ValueError, "split must be 'train' or 'test', got 'valid'"),
         ("mnist", {"size": 32}, ValueError, "size has no meaning for 'mnist', got 32"),
         ("array", {"channels": 3}, ValueError, "channels has no meaning for 'array', got 3"),
+        ("mnist", {"key": "a"}, ValueError, "key has no meaning for 'mnist', got 'a'"),
         ("folder", {}, ValueError, "size is needed for 'folder'"),
         ("folder", {"size": 3}, ValueError, "size must be >= 4, got 3"),
         ("folder", {"size": 8.0}, TypeError, r"size must be an int, got float 8\.0"),
@@ -279,6 +280,15 @@ def test_array(tmp_path, shape, wanted) -> None:
     if shape[-1] == 3:
         values = values.transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(images.images, values.reshape(5, *wanted))
+
+
+def test_one_array_of_several(tmp_path) -> None:
+    values = RNG.integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "faces.npz", a=values, b=255 - values)
+    images = open_images("array", tmp_path / "faces.npz", key="b")
+    np.testing.assert_array_equal(images.images[:, 0], 255 - values)
+    with pytest.raises(ValueError, match="key is needed"):
+        open_images("array", tmp_path / "faces.npz")
 
 
 def test_some_images_are_kept_for_tests(tmp_path) -> None:

@@ -111,6 +111,8 @@ def test_vectors(tmp_path) -> None:
 def test_bad_vectors_are_refused(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"vectors '.*none.npy' does not exist"):
         open_vectors(tmp_path / "none.npy")
+    with pytest.raises(ValueError, match=r"vectors '.*' must be a file, and is a folder"):
+        open_vectors(tmp_path)
     np.save(tmp_path / "flat.npy", np.zeros(3))
     with pytest.raises(ValueError, match=r"vectors '.*flat.npy' must be 2-D"):
         open_vectors(tmp_path / "flat.npy")

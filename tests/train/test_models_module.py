@@ -7,7 +7,7 @@ import json
 import pytest
 import safetensors.torch
 import torch
-from networks import Narrow, Residual
+from networks import Even, Narrow, Residual
 from torch import nn
 from training_cases import options, pairs, same
 
@@ -64,14 +64,31 @@ def test_it_is_trained_resumed_and_recorded(folder, tmp_path):
         ("subprocess:Popen", {"args": "ls"}, ValueError, "must be derived from torch.nn.Module"),
         ("networks:function", {}, ValueError, "must be derived from torch.nn.Module"),
         (Residual, {"width": 3}, ValueError, "arguments must be those of networks:Residual, got"),
+        (Even, {"dim": 3}, ValueError, "arguments must be those of networks:Even, .*; dim must be"),
         (Residual, {"dim": nn.ReLU}, TypeError, "arguments must be in JSON types"),
         (Residual, [3], TypeError, "arguments must be a mapping, got list"),
         (Narrow, {"dim": 3}, ValueError, r"networks:Narrow must give \(2, 3\), and gave \(2, 2\)"),
+        (nn.Identity, {}, ValueError, "network must have weights to train, got 'torch.nn.modules"),
+        (
+            *(Residual, {"dim": 5}, ValueError),
+            r"network must map \(2, 3\) to \(2, 3\), got networks:Residual .*; mat1 and mat2",
+        ),
     ],
 )
 def test_what_is_no_network(network, arguments, error, message):
     with pytest.raises(error, match=message):
         ModuleGenerator(network, arguments, dim=3)
+
+
+def test_a_network_by_class_is_told_what_it_must_take():
+    message = (
+        r"network must map \(2, 5\) \(source 3, class one-hot 2\) to \(2, 3\), "
+        r"got networks:Residual with arguments {'dim': 3}"
+    )
+    with pytest.raises(ValueError, match=message):
+        ModuleGenerator(Residual, {"dim": 3}, dim=3, classes=2)
+    fits = ModuleGenerator(Residual, {"dim": 3, "classes": 2}, dim=3, classes=2)
+    assert fits(torch.zeros(4, 3), torch.tensor([0, 1, 0, 1])).shape == (4, 3)
 
 
 def test_a_class_within_a_function_has_no_place():
@@ -80,6 +97,18 @@ def test_a_class_within_a_function_has_no_place():
 
     with pytest.raises(ValueError, match="network must be a class at the top of its module"):
         ModuleGenerator(Inner, {"in_features": 3, "out_features": 3}, dim=3)
+
+
+def test_a_file_whose_class_is_missing(tmp_path):
+    about = {"kind": "module", "config": {"network": "no_nets:Two", "arguments": {}, "dim": 3}}
+    path = tmp_path / "m.safetensors"
+    safetensors.torch.save_file({"x": torch.zeros(1)}, path, {"gtn_train": json.dumps(about)})
+    message = (
+        r"^class 'no_nets:Two' cannot be imported, and '.*m\.safetensors' needs it: "
+        "No module named 'no_nets': PYTHONPATH must lead to its module$"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_model(path)
 
 
 def test_a_file_that_names_no_network(tmp_path):

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from command_cases import write_mnist
 
 from gtn_train.models import registry
@@ -135,7 +136,12 @@ def test_a_run_in_use(gtn_train, finished, tmp_path):
     real = run.images().images[:4]
     latents = run.encode(real)
     np.testing.assert_allclose(latents, run.latents[:4], rtol=1e-4, atol=1e-5)
-    assert run.decode(latents).shape == real.shape
+    decoded = run.decode(latents)
+    assert decoded.shape == real.shape
+    assert np.array_equal(run.encode(torch.from_numpy(np.array(real))), latents)
+    assert np.array_equal(run.decode(torch.from_numpy(latents)), decoded)
+    shown = f"FinishedRun({str(finished / 'images')!r}): mnist, 60 latents of dimension 3"
+    assert repr(run) == shown
     lines = run.interpolate(3, steps=4, seed=1)
     assert lines.images.shape == (3, 4, 1, 8, 8)
     between = run.interpolate(between=[(0, 7), (2, 2)], steps=3)

@@ -389,3 +389,11 @@ def test_a_network_of_ones_own(gtn_train, vectors):
     refusal = gtn_train.refused(*given, "--generator", "flow")
     assert "--generator-class is a generator of its own" in refusal
     gtn_train.ok("fit", "--out", vectors, "--generator", "network", "--resume")
+
+
+def test_a_network_of_ones_own_is_tried_before_the_autoencoder(gtn_train, finished, tmp_path):
+    given = ("--preset", "mnist", "--data", finished / "mnist", *IMAGE_RUN)
+    own = ("--generator-class", "networks:Residual", "--generator-arguments", '{"dim": 7}')
+    refusal = gtn_train.refused("fit", "--out", tmp_path / "run", *given, *own)
+    assert "network must map (2, 3) to (2, 3), got networks:Residual" in refusal
+    assert not (tmp_path / "run" / "autoencoder").exists()

@@ -102,6 +102,7 @@ def test_what_no_run_can_have(start, changes, message):
         (("uniform",), "n must be given for 'uniform', got none"),
         (("mnist", 64), "size is of image files alone, got 64 for 'mnist'"),
         (("vectors", None, 5), "n is of synthetic sets alone, got 5 for 'vectors'"),
+        (("mnist", None, None, "a"), "key is of 'vectors' and 'array' alone, got 'a' for 'mnist'"),
         (("folder", 3), "size must be >= 4, got 3"),
     ],
 )

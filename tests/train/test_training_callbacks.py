@@ -145,6 +145,22 @@ def test_tensorboard_has_images(folder):
     assert [event.step for event in events.Scalars("learning_rate")] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("picture", "error", "found"),
+    [
+        (None, TypeError, "NoneType"),
+        (np.zeros((4, 6, 3)), TypeError, "float64"),
+        (np.zeros((3, 4, 6), np.uint8), ValueError, r"shape \(3, 4, 6\)"),
+    ],
+)
+def test_what_is_no_picture(folder, picture, error, found):
+    grid = ImageGrid("sheet", lambda model: picture)
+    given = {"callbacks": [grid], "loggers": [Kept()]}
+    message = rf"draw of the picture 'sheet' must give uint8 \[height, width, 3\], got {found}"
+    with pytest.raises(error, match=message):
+        train_generator(generator(), pairs(), folder, options(max_epochs=1), **given)
+
+
 def test_pictures_are_drawn_for_loggers_alone(folder):
     grid = ImageGrid("sheet", lambda model: pytest.fail("nobody looks"))
     train_generator(generator(), pairs(), folder, options(max_epochs=1), callbacks=[grid])

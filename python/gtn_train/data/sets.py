@@ -53,6 +53,7 @@ class _Request:
     size: int | None
     channels: int | None
     test_share: float | None
+    key: str | None
     cache: str | os.PathLike[str] | Cache | None
     progress: bool
 
@@ -65,6 +66,7 @@ def open_images(
     size: int | None = None,
     channels: int | None = None,
     test_share: float | None = None,
+    key: str | None = None,
     cache: str | os.PathLike[str] | Cache | None = None,
     progress: bool = False,
 ) -> Images:
@@ -83,7 +85,8 @@ def open_images(
           (which has no test split); centre crop 148, resized to `size`, 64 by default.
         - "folder": all images in ROOT and its subfolders, which are the classes if all images lie
           in them. The shorter side is resized to `size`, and the centre kept.
-        - "array": ROOT is a .npy of uint8, [n, h, w], [n, h, w, c] or [n, c, h, w], c = 1 or 3.
+        - "array": ROOT is a .npy, .npz, .safetensors or .pt of uint8, [n, h, w], [n, h, w, c] or
+          [n, c, h, w], c = 1 or 3.
     root : path
         Place of the files.
     split : {"train", "test"}
@@ -95,6 +98,8 @@ def open_images(
     test_share : float, optional
         Share of the images that make the test split of "folder", "array" and a "celeba" of images
         alone; between 0 and 1. The choice is always the same. Fewer than 10 images are not split.
+    key : str, optional
+        For "array": name of the array, in a file with several.
     cache : path or folder.Cache, optional
         A folder in which decoded images of "celeba" and "folder" are kept; they are then
         memory-mapped. Other sets need none.
@@ -124,6 +129,8 @@ def open_images(
         for option, value in (("size", size), ("channels", channels)):
             if value is not None:
                 raise ValueError(f"{option} has no meaning for '{name}', got {value!r}")
+    if key is not None and name != "array":
+        raise ValueError(f"key has no meaning for '{name}', got {key!r}")
     if size is not None:
         size = as_integer(size, "size", 4)
     if channels not in (None, 1, 3):
@@ -133,7 +140,7 @@ def open_images(
             raise ValueError(f"test_share has no meaning for '{name}', got {test_share!r}")
         if not 0 < test_share < 1:
             raise ValueError(f"test_share must be between 0 and 1, got {test_share!r}")
-    asked = _Request(name, Path(root), split, size, channels, test_share, cache, progress)
+    asked = _Request(name, Path(root), split, size, channels, test_share, key, cache, progress)
     return SETS[name](asked)
 
 
@@ -304,7 +311,7 @@ def _open_folder(request: _Request) -> Images:
 
 def _open_array(request: _Request) -> Images:
     _refuse_missing_split(request)
-    pixels = read_array(request.root, name="root")
+    pixels = read_array(request.root, request.key, name="root")
     shown = f"root {quoted(request.root)}"
     if pixels.dtype != np.uint8:
         raise TypeError(f"{shown} must hold uint8, and holds {pixels.dtype}")

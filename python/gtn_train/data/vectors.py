@@ -6,6 +6,7 @@ Not here: file formats and damaged files (`gtn_label.io.files`).
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -39,9 +40,14 @@ def open_vectors(path: str | os.PathLike[str], key: str | None = None) -> npt.ND
     TypeError
         If its elements are not real numbers.
     ValueError
-        If it is damaged, is not 2-D, or holds NaN or infinity.
+        If it is a folder, is damaged, is not 2-D, or holds NaN or infinity.
     """
     name = f"vectors {quoted(path)}"
+    if Path(path).is_dir():
+        raise ValueError(
+            f"{name} must be a file, and is a folder; the preset 'small-folder' takes a folder of "
+            "images"
+        )
     rows = convert.as_rows(read_array(path, key, name="vectors"), name).rows
     convert.refuse_non_finite(rows, name)
     return rows

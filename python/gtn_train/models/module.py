@@ -1,4 +1,4 @@
-"""A user's own network as the generator: any `nn.Module` from [n, dim] to [n, dim].
+"""A user's own network as the generator: any `nn.Module` from [n, dim + classes] to [n, dim].
 
 A file of weights names the network's class by its module, and its arguments. Loading the file
 imports that module, and makes nothing but an `nn.Module`. Not here: the paper's network
@@ -21,7 +21,11 @@ from gtn_label.errors import ArgumentError, ArgumentTypeError
 from ..files import brief
 from .generator import Generator
 
-__all__ = ["ModuleGenerator", "import_network"]
+__all__ = ["MissingNetwork", "ModuleGenerator", "import_network"]
+
+
+class MissingNetwork(ArgumentError):
+    """The class of a network cannot be imported."""
 
 
 class ModuleGenerator(Generator):
@@ -45,8 +49,8 @@ class ModuleGenerator(Generator):
     Raises
     ------
     TypeError, ValueError
-        If the class cannot be imported, is no `nn.Module`, refuses its arguments, or maps two
-        sources to another shape than [2, dim].
+        If the class cannot be imported, is no `nn.Module`, refuses its arguments, has no weights to
+        train, or does not map [2, dim + classes] to [2, dim].
 
     Examples
     --------
@@ -71,7 +75,7 @@ class ModuleGenerator(Generator):
         self.arguments = _in_json(arguments)
         try:
             self.net = kind(**self.arguments)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # the user's code may raise anything
             raise ArgumentError(
                 "arguments",
                 f"must be those of {self.network}",
@@ -81,6 +85,8 @@ class ModuleGenerator(Generator):
         self.batch_norm_layers = sum(
             isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.net.modules()
         )
+        if not any(weights.requires_grad for weights in self.net.parameters()):
+            raise ArgumentError("network", "must have weights to train", repr(self.network))
         self._check()
 
     def config(self) -> dict[str, Any]:
@@ -109,9 +115,20 @@ class ModuleGenerator(Generator):
     def _check(self) -> None:
         from .autoencoder import evaluating
 
-        with torch.no_grad(), evaluating(self):
-            sources = torch.zeros(2, self.dim)
-            self.normalized(sources, torch.zeros(2, dtype=torch.int64) if self.classes else None)
+        sources = torch.zeros(2, self.dim)
+        classes = torch.zeros(2, dtype=torch.int64) if self.classes else None
+        try:
+            with torch.no_grad(), evaluating(self):
+                self.normalized(sources, classes)
+        except Exception as error:
+            given, wanted = self.dim + self.classes, (2, self.dim)
+            of = f" (source {self.dim}, class one-hot {self.classes})" if self.classes else ""
+            raise ArgumentError(
+                "network",
+                f"must map {(2, given)}{of} to {wanted}",
+                f"{self.network} with arguments {brief(repr(self.arguments))}",
+                brief(error),
+            ) from error
 
 
 def import_network(place: str) -> Any:
@@ -133,8 +150,9 @@ def import_network(place: str) -> Any:
         raise ArgumentError("network", rule, brief(repr(place)))
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ArgumentError("network", rule, brief(repr(place)), brief(error)) from None
+    except Exception as error:  # the user's module may raise anything
+        hint = ": PYTHONPATH must lead to its module" if isinstance(error, ImportError) else ""
+        raise MissingNetwork("network", rule, brief(repr(place)), brief(error) + hint) from None
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ArgumentError("network", "must be derived from torch.nn.Module", brief(repr(place)))
     return found

@@ -28,7 +28,7 @@ from ..seeds import derive
 from .autoencoder import PretrainedPair, VanillaAutoencoder
 from .flow import Flow
 from .generator import Generator
-from .module import ModuleGenerator
+from .module import MissingNetwork, ModuleGenerator
 from .pretrained import PretrainedAutoencoder
 from .vae import VAETwin, VanillaVAE
 
@@ -253,6 +253,10 @@ def _empty_model(
             return make_model(kind, config, 0)
         with torch.device("meta"):
             return build(kind, config)
+    except MissingNetwork as error:
+        raise ValueError(
+            f"class {error.got} cannot be imported, and {shown} needs it: {error.advice}"
+        ) from None
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # sizes beyond bounds
         raise ValueError(f"{shown} has metadata of no model: {brief(error)}") from None
 

@@ -29,7 +29,7 @@ class DataOptions:
     n : int or None
         Rows of a synthetic set.
     key : str or None
-        Name of the array, in a file with several.
+        Name of the array, in a file of vectors or images with several.
     channels : {1, 3} or None
         Channels of decoded image files; None for 3.
     test_share : float or None
@@ -82,8 +82,10 @@ class DataOptions:
             share = as_number(self.test_share, "test_share", 0.0)
             if not 0 < share < 1:
                 raise ArgumentError("test_share", "must be between 0 and 1", repr(share))
-        if self.key is not None and self.name != "vectors":
-            raise ArgumentError("key", "is of vectors alone", f"{self.key!r} for {self.name!r}")
+        if self.key is not None and self.name not in ("vectors", "array"):
+            raise ArgumentError(
+                "key", "is of 'vectors' and 'array' alone", f"{self.key!r} for {self.name!r}"
+            )
         for name, least, needed, where in (
             ("size", 4, self.decoded, "image files"),
             ("n", 2, self.synthetic, "synthetic sets"),

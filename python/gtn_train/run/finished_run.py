@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gtn_label import Matching
@@ -125,6 +126,13 @@ class FinishedRun:
         if "mixture.json" in pairs:
             self.mixture = Mixture.load(self.out / "pairs" / "mixture.json")
 
+    def __repr__(self) -> str:
+        n, dim = self.latents.shape
+        return (
+            f"FinishedRun({str(self.out)!r}): {self.settings.preset.data.name}, {n:,} latents of "
+            f"dimension {dim}"
+        )
+
     def sample(
         self,
         n: int = 64,
@@ -168,25 +176,29 @@ class FinishedRun:
             return sample_latents(self.generator, n, seed, **given)
         return sample_images(self.generator, self.autoencoder, n, seed, **given)
 
-    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode(self, images: Any) -> NDArray[np.float32]:
         """Map images, uint8 [n, c, h, w], to latents, float32 [n, latent_dim].
+
+        An array or a tensor of torch on any device will do.
 
         Raises
         ------
         TypeError, ValueError
             As `models.encode_all`; also if the run has no autoencoder.
         """
-        return encode_all(self._autoencoder(), images)
+        return encode_all(self._autoencoder(), _as_array(images))
 
-    def decode(self, latents: NDArray[Any]) -> NDArray[np.uint8]:
+    def decode(self, latents: Any) -> NDArray[np.uint8]:
         """Map latents, float [n, latent_dim], to images, uint8 [n, c, h, w].
+
+        An array or a tensor of torch on any device will do.
 
         Raises
         ------
         TypeError, ValueError
             As `models.decode_all`; also if the run has no autoencoder.
         """
-        return decode_all(self._autoencoder(), latents)
+        return decode_all(self._autoencoder(), _as_array(latents))
 
     def interpolate(
         self,
@@ -354,6 +366,7 @@ class FinishedRun:
             size=data.size,
             channels=data.channels,
             test_share=data.test_share,
+            key=data.key,
             cache=self.out / "images" if data.decoded else None,
         )
         wanted = self.stages["latents"].inputs.get("images")
@@ -376,3 +389,7 @@ class FinishedRun:
     def folder(self, name: str) -> RunFolder:
         """Folder of a stage."""
         return RunFolder(self.out / name, create=False)
+
+
+def _as_array(values: Any) -> Any:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values

@@ -143,12 +143,23 @@ def _check_training(ctx: Context, last: str) -> frozenset[str]:
         precision = options.get("precision") if isinstance(options, dict) else None
         if precision != ctx.settings.computing.precision:
             ctx.check_trainable()
+    _try_own_network(ctx)
     left = frozenset(
         name for name in trained if not RunFolder(ctx.out / name, create=False).manifest.exists()
     )
     if left and importlib.util.find_spec("lightning_fabric") is None:  # imported late
         raise ModuleNotFoundError("No module named 'lightning_fabric'", name="lightning_fabric")
     return left
+
+
+def _try_own_network(ctx: Context) -> None:
+    """Fail early: the autoencoder may train for hours before the generator's stage."""
+    preset = ctx.preset
+    if preset.generator_class is not None and preset.latent_dim and not preset.pairs.by_class:
+        from ..models.registry import make_model  # here: torch is the first package to be missed
+
+        config = {"dim": preset.latent_dim, **preset.architecture}
+        make_model("module", config, ctx.settings.seed)
 
 
 def _run_stages(ctx: Context, last: str) -> None:
@@ -182,6 +193,7 @@ def _open_images(ctx: Context, barrier: Barrier) -> Images:
             size=data.size,
             channels=data.channels,
             test_share=data.test_share,
+            key=data.key,
             cache=cache if data.decoded else None,
             progress=ctx.progress,
         )

@@ -187,10 +187,10 @@ def latents(ctx: Context, autoencoder: Any) -> NDArray[Any]:
             outputs.append("classes.npy")
     elif data.synthetic:
         options = {"set": data.name, "n": data.n, "seed": ctx.settings.seed}
-    else:
+    make_rows = _checked_rows(ctx, autoencoder)
+    if images is None and not data.synthetic:
         inputs["data"] = file_sha256(str(ctx.settings.data))
         options = {"key": data.key}
-    make_rows = _checked_rows(ctx, autoencoder)
 
     def make(folder: RunFolder) -> float:
         rows = make_rows()

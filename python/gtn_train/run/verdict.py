@@ -221,6 +221,7 @@ def _of_training(folder: RunFolder, spec: TrainingSpec, resume: bool, overwrite:
             if other and folder.last.exists() and _goes_on(folder, spec):
                 return Verdict("resume", other)
             why = other or "it had not come to its end"
+            refusal += f" ({why})"
         except ValueError as error:
             why = f"its files are damaged: {error}"
             refusal = (

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtn_label.checks import as_integer
-from gtn_label.errors import ArgumentTypeError
+from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["Callback", "Callbacks", "ImageGrid", "Logger", "Training", "check_hooks"]
 
@@ -134,6 +134,11 @@ class ImageGrid(Callback):
     every : int
         Epochs between two pictures. The first epoch has one too.
 
+    Raises
+    ------
+    TypeError, ValueError
+        After an epoch, if the picture has another shape or dtype.
+
     Examples
     --------
     >>> grid = ImageGrid("black", lambda model: np.zeros((8, 8, 3), np.uint8), every=5)
@@ -146,7 +151,19 @@ class ImageGrid(Callback):
     def epoch_end(self, training: Training, figures: Mapping[str, Any]) -> None:
         """Draw and send the picture, if any logger wants it."""
         if training.loggers and (training.epoch == 1 or training.epoch % self.every == 0):
-            training.log_image(self.name, self.draw(training.model))
+            picture = self.draw(training.model)
+            _check_picture(self.name, picture)
+            training.log_image(self.name, picture)
+
+
+def _check_picture(name: str, picture: Any) -> None:
+    rule = f"of the picture {name!r} must give uint8 [height, width, 3]"
+    if not isinstance(picture, np.ndarray):
+        raise ArgumentTypeError("draw", rule, type(picture).__name__)
+    if picture.dtype != np.uint8:
+        raise ArgumentTypeError("draw", rule, str(picture.dtype))
+    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise ArgumentError("draw", rule, f"shape {picture.shape}")
 
 
 class Callbacks:
