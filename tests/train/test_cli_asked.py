@@ -97,6 +97,7 @@ def test_a_wrong_value_is_named_as_the_autoencoders(gtn_train, tmp_path):
             ("--schedule-arguments", "[1]"),
             "--schedule-arguments is damaged: it must hold a JSON ob",
         ),
+        (("--training-threads", 5000), "--training-threads must be <= 1024, got 5000"),
         (("--weight-decay", -1), "--weight-decay must be >= 0, got -1.0"),
         (("--validation-share", 1), "--validation-share must be between 0 and 1, got 1.0"),
         (("--channels", 1), "--channels is of image files alone, got 1 for 'mnist'"),

@@ -36,6 +36,7 @@ from gtn_train.training import (
         ({"accelerator": "tpu"}, ValueError, "accelerator must be one of 'auto', 'cpu'"),
         ({"devices": 0}, ValueError, "devices must be >= 1"),
         ({"threads": 0}, ValueError, "threads must be >= 1"),
+        ({"threads": 1025}, ValueError, "threads must be <= 1024, got 1025"),
         ({"checkpoint_every_epochs": 0}, ValueError, "checkpoint_every_epochs must be >= 1"),
     ],
 )

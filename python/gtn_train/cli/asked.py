@@ -202,7 +202,8 @@ def _training(
     try:
         return replace(start, **changes)
     except (ArgumentError, ArgumentTypeError) as error:
-        names = tuple(f"{prefix}{name}" for name in error.names)
+        once = {"threads": "training_threads"}  # one option for both trainings
+        names = tuple(once.get(name, f"{prefix}{name}") for name in error.names)
         rule, got, advice = (text.replace("{", "{" + prefix) for text in error.args[1:])
         raise type(error)(names, rule, got, advice) from None
 

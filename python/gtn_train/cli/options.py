@@ -384,7 +384,8 @@ _COMPUTING = [
         "--training-threads",
         type=_FROM_ZERO,
         metavar="N",
-        help="CPU threads for training; 0: torch's own number. Presets of small networks have 1.",
+        help="CPU threads for training, at most 1024; 0: torch's own number. Presets of small "
+        "networks have 1.",
     ),
     _computing(
         "--checkpoint-seconds",
