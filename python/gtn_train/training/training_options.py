@@ -183,6 +183,13 @@ class TrainingOptions:
                 raise ArgumentError(
                     name, "needs a {schedule} of torch.optim.lr_scheduler", repr(self.schedule)
                 )
+        if self.schedule == "ReduceLROnPlateau" and self.schedule_each != "epoch":
+            raise ArgumentError(
+                "schedule_each",
+                "must be 'epoch' with {schedule} ReduceLROnPlateau, which waits for a figure of "
+                "an epoch",
+                repr(self.schedule_each),
+            )
         if self.schedule != "exponential" and self.learning_rate_decay != 1:
             raise ArgumentError(
                 "learning_rate_decay",
