@@ -46,6 +46,24 @@ def test_a_round_of_drift_counts_its_own_rows():
     assert about_steps(vectors, 100, BOTH) == []
 
 
+def test_a_warm_up_of_more_than_half_the_training():
+    mnist = preset("mnist")
+    training = mnist.generator_training
+    for steps, warned in ((8460, 0), (100_000, 1)):  # of 16,920
+        lines = about_steps(
+            replace(mnist, generator_training=replace(training, warmup_steps=steps)), 60_000, BOTH
+        )
+        assert len(lines) == warned
+    assert lines == [
+        "--warmup-steps is 100,000, and the generator trains for 16,920 steps in all: lower it"
+    ]
+    images = replace(mnist.autoencoder_training, warmup_steps=9_000)
+    (line,) = about_steps(replace(mnist, autoencoder_training=images), 60_000, BOTH)
+    assert line.startswith(
+        "--autoencoder-warmup-steps is 9,000, and the autoencoder trains for 4,5"
+    )
+
+
 @pytest.mark.parametrize(("dim", "among"), [(2, 30), (6, 30)])
 def test_the_estimate_is_that_of_scikit_dimension(dim, among):
     rows = curved(800, dim, among)

@@ -26,7 +26,7 @@ LEAST_ROWS = 50
 
 
 def about_steps(preset: Preset, n: int, stages: Collection[str]) -> list[str]:
-    """Warn of batches larger than the rows, and of a dozen steps in all.
+    """Warn of batches larger than the rows, a dozen steps in all, and a warm-up above half of them.
 
     Parameters
     ----------
@@ -54,6 +54,11 @@ def about_steps(preset: Preset, n: int, stages: Collection[str]) -> list[str]:
             found.append(
                 f"the {stage} trains for {steps} steps in all, hardly a training: raise "
                 f"--{stage}-epochs or lower {batch}"
+            )
+        if options.warmup_steps > steps / 2:
+            found.append(
+                f"{batch.replace('batch-size', 'warmup-steps')} is {options.warmup_steps:,}, and "
+                f"the {stage} trains for {steps:,} steps in all: lower it"
             )
     return found
 
