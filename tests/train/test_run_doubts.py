@@ -86,6 +86,16 @@ def test_dimensions_far_above_those_that_data_vary_along():
     assert line.startswith("the vectors have 64 dimensions and vary along about 3 (TwoNN of 400)")
 
 
+def test_more_dimensions_than_rows():
+    images = np.zeros((40, 3, 4, 4), np.uint8)
+    assert about_dimension(images, 40) == []
+    assert about_dimension(images, 400) == [
+        "--latent-dim is 400, and there are 40 images: choose fewer latent dimensions"
+    ]
+    (line,) = about_dimension(curved(40, 3, 64), None)
+    assert line == "the 40 vectors have 64 dimensions, more than there are vectors"
+
+
 def test_a_precision_that_a_cpu_imitates(monkeypatch):
     assert about_precision(CPU, "32-true") == []
     assert about_precision(torch.device("meta"), "bf16-mixed") == []

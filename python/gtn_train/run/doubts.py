@@ -73,7 +73,7 @@ def _steps(options: TrainingOptions, rows: int) -> int:
 
 
 def about_dimension(rows: NDArray[Any], latent_dim: int | None) -> list[str]:
-    """Warn of latents of many more dimensions than data vary along.
+    """Warn of latents of more dimensions than there are rows, or of many more than data vary along.
 
     Parameters
     ----------
@@ -82,9 +82,14 @@ def about_dimension(rows: NDArray[Any], latent_dim: int | None) -> list[str]:
     latent_dim : int or None
         Dimension of the latents; None if the vectors are the latents.
     """
-    chosen = random_numbers(0, "doubts").permutation(len(rows))[:MOST_ROWS]
+    n = len(rows)
+    chosen = random_numbers(0, "doubts").permutation(n)[:MOST_ROWS]
     some = np.asarray(rows[np.sort(chosen)], np.float32).reshape(len(chosen), -1)
     dim = some.shape[1] if latent_dim is None else latent_dim
+    if dim > n:
+        if latent_dim is None:
+            return [f"the {n} vectors have {dim} dimensions, more than there are vectors"]
+        return [f"--latent-dim is {dim}, and there are {n} images: choose fewer latent dimensions"]
     intrinsic = two_nn(some)
     if intrinsic is None or dim <= FAR_ABOVE * max(intrinsic, 1.0):
         return []
