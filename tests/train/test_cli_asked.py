@@ -109,6 +109,16 @@ def test_a_wrong_value_is_named_as_the_autoencoders(gtn_train, tmp_path):
     assert "--autoencoder-patience needs an autoencoder, and the preset has none." in refusal
 
 
+@pytest.mark.parametrize(
+    "option", ["layers", "width", "batch-norm-layers", "slope", "dropout", "steps"]
+)
+def test_sizes_of_other_generators_are_refused_with_a_class(tmp_path, option):
+    given = ("--preset", "vectors", "--data", write_vectors(tmp_path / "v.npy"), f"--{option}")
+    words = (*given, 0 if option == "dropout" else 1, "--generator-class", "networks:Residual")
+    with pytest.raises(click.UsageError, match=f"--{option} has no meaning with --generator-class"):
+        asked(tmp_path, *words)
+
+
 def test_channels_and_test_images_of_a_folder(gtn_train, tmp_path):
     data, out = write_folder(tmp_path / "faces", n=30), tmp_path / "run"
     given = ("--preset", "hap", "--data", data, "--size", 8, "--channels", 1, "--test-share", 0.2)

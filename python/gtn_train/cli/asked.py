@@ -33,6 +33,11 @@ _OF_PRESET = (
     *("layers", "width", "batch_norm_layers", "slope", "dropout", "scale_labels", "stop_by"),
     *("generator", "steps", "validation_share"),
 )
+# Options that a kind of generator has no use for.
+_OTHERS_OWN = {
+    "flow": ("batch_norm_layers", "slope", "dropout"),
+    "module": ("layers", "width", "batch_norm_layers", "slope", "dropout", "steps"),
+}
 _OF_PACE = ("checkpoint_every_seconds", "keep_last")
 _OF_AUTOENCODER = ("autoencoder", "latent_dim")
 # The others are options of the run, or have names of their own.
@@ -127,18 +132,17 @@ def _start(out: Path, given: dict[str, Any]) -> RunSettings | _Start:
 
 def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     changes = _given(given, _OF_PRESET) | _own_class(given)
-    if changes.get("generator", start.generator) == "flow":
-        for name in ("batch_norm_layers", "slope", "dropout"):
-            if name in changes:
-                raise click.UsageError(
-                    f"--{name.replace('_', '-')} has no meaning with --generator flow."
-                )
+    kind = changes.get("generator", start.generator)
+    for name in _OTHERS_OWN.get(kind, ()):
+        if name in changes:
+            shown = "--generator-class" if kind == "module" else f"--generator {kind}"
+            raise click.UsageError(f"--{name.replace('_', '-')} has no meaning with {shown}.")
     if "layers" in changes and "batch_norm_layers" not in changes:
         changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)
     changes["pairs"] = replace(pairs, **_given(given, _OF_PAIRS))
     training = start.generator_training
-    if changes.get("generator", start.generator) == "flow" != start.generator:
+    if kind == "flow" != start.generator:
         # Its first samples are nearly Gaussian, and pass for good.
         training = replace(training, patience=None)
     changes["generator_training"] = _training(training, given, "generator", "")

@@ -297,7 +297,8 @@ _GENERATOR = [
         "--generator-class",
         metavar="PLACE",
         help="Class of a network of your own in place of --generator, such as nets:MyNet for the "
-        "class MyNet of nets.py. PYTHONPATH must lead to it.",
+        "class MyNet of nets.py. PYTHONPATH must lead to it. --generator-arguments alone set its "
+        "size.",
     ),
     _generator(
         "--generator-arguments",
