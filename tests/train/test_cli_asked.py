@@ -95,7 +95,7 @@ def test_a_wrong_value_is_named_as_the_autoencoders(gtn_train, tmp_path):
         ),
         (
             ("--schedule-arguments", "[1]"),
-            "--schedule-arguments is damaged: it must hold a JSON ob",
+            "--schedule-arguments is not valid: it must hold a JSON ob",
         ),
         (("--training-threads", 5000), "--training-threads must be <= 1024, got 5000"),
         (("--weight-decay", -1), "--weight-decay must be >= 0, got -1.0"),
@@ -178,10 +178,12 @@ def test_toml_with_some_fields(gtn_train, tmp_path, monkeypatch):
     assert preset.generator_training.max_epochs == 2
     config.write_text(TOML + "batch = 3\n")
     refusal = gtn_train.refused("fit", "--config", config, "--out", tmp_path / "run")
-    assert "mine.toml' is damaged: preset.generator_training has no field batch" in refusal
+    assert "mine.toml' is not valid: preset.generator_training has no field batch; " in refusal
+    assert "its fields are batch_size, learning_rate," in refusal
+    assert refusal.endswith("checkpoint_every_seconds, keep_last")
     config.write_text("preset_name = ")
     refusal = gtn_train.refused("fit", "--config", config, "--out", tmp_path / "run")
-    assert "mine.toml' is damaged: Invalid value" in refusal
+    assert "mine.toml' is not valid: Invalid value" in refusal
     assert not (tmp_path / "run").exists()
 
 
@@ -193,6 +195,9 @@ def test_what_no_file_of_settings_may_be(gtn_train, vectors, tmp_path):
         "fit", "--config", vectors / "run.json", "--preset", "vectors", *out
     )
     assert "--config has a preset already: leave --preset out." in refusal
+    (tmp_path / "c.json").write_text('{"preset_name": "swiss-roll"')
+    refusal = gtn_train.refused("fit", "--config", tmp_path / "c.json", *out)
+    assert "c.json' is not valid: Expecting ',' delimiter" in refusal
     (tmp_path / "c.json").write_text('{"preset_name": "swiss-roll"}')
     refusal = gtn_train.refused("fit", "--config", tmp_path / "c.json", "--out", vectors)
     assert "holds a run of preset 'vectors', and --config has 'swiss-roll'" in refusal

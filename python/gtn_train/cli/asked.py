@@ -16,7 +16,7 @@ import click
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 from gtn_label.text import quoted
 
-from ..files import parse_json
+from ..files import INVALID, parse_json
 from ..run.paper import as_in_paper
 from ..run.presets import PRETRAINED, TEST_SHARE, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
@@ -64,7 +64,7 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
     FileNotFoundError
         If the data do not exist.
     ValueError
-        If the options do not fit together, or a file of settings is damaged.
+        If the options do not fit together, or a file of settings is not valid.
     """
     start = _start(out, given)
     name, data = start.preset_name, start.data
@@ -200,7 +200,7 @@ def _training(
         changes["schedule"] = "exponential"
     if "schedule_arguments" in changes:
         option = f"--{prefix}schedule_arguments".replace("_", "-")
-        changes["schedule_arguments"] = parse_json(changes["schedule_arguments"], option)
+        changes["schedule_arguments"] = parse_json(changes["schedule_arguments"], option, INVALID)
     if "schedule" in changes:
         changes = {"schedule_arguments": {}, "schedule_each": "epoch"} | changes
     try:
@@ -217,7 +217,7 @@ def _own_class(given: dict[str, Any]) -> dict[str, Any]:
     place, text = given.get("generator_class"), given.get("generator_arguments")
     if place is not None and given["generator"] is not None:
         raise click.UsageError("--generator-class is a generator of its own, without --generator.")
-    arguments = {} if text is None else parse_json(text, "--generator-arguments")
+    arguments = {} if text is None else parse_json(text, "--generator-arguments", INVALID)
     if place is not None:
         found = {"generator": "module", "generator_class": place}
         return {**found, "generator_arguments": arguments}
