@@ -10,7 +10,13 @@ import torch
 from command_cases import IMAGE_RUN, write_mnist, write_vectors
 
 from gtn_train.evaluation.latents import intrinsic_dimension
-from gtn_train.run.doubts import about_dimension, about_precision, about_steps, two_nn
+from gtn_train.run.doubts import (
+    about_dimension,
+    about_equal_rows,
+    about_precision,
+    about_steps,
+    two_nn,
+)
 from gtn_train.run.presets import preset
 from gtn_train.training import accelerator
 
@@ -94,6 +100,14 @@ def test_more_dimensions_than_rows():
     ]
     (line,) = about_dimension(curved(40, 3, 64), None)
     assert line == "the 40 vectors have 64 dimensions, more than there are vectors"
+
+
+def test_rows_that_are_all_equal():
+    rows = np.zeros((50, 4), np.float32)
+    line = "all 50 rows of the data are equal: there is nothing to learn"
+    assert about_equal_rows(rows) == [line]
+    rows[-1, -1] = 1
+    assert about_equal_rows(rows) == []
 
 
 def test_a_precision_that_a_cpu_imitates(monkeypatch):

@@ -84,6 +84,7 @@ class Context:
         if self.images is not None and "autoencoder" in self.trained:
             lines += doubts.about_dimension(rows, self.preset.latent_dim)
         if self.trained:
+            lines += doubts.about_equal_rows(rows)
             lines += doubts.about_precision(self.device, self.settings.computing.precision)
         for line in lines:
             self.say(f"warning: {line}")

@@ -17,7 +17,7 @@ from ..seeds import random_numbers
 from ..training.training_options import TrainingOptions
 from .presets import Preset
 
-__all__ = ["about_dimension", "about_precision", "about_steps", "two_nn"]
+__all__ = ["about_dimension", "about_equal_rows", "about_precision", "about_steps", "two_nn"]
 
 FEW_STEPS = 12
 FAR_ABOVE = 8  # times the intrinsic dimension: 128 for CIFAR-10 (25) is below
@@ -97,6 +97,19 @@ def about_dimension(rows: NDArray[Any], latent_dim: int | None) -> list[str]:
     if latent_dim is None:
         return [f"the vectors have {dim} dimensions and {along}: fewer, as by PCA, train better"]
     return [f"--latent-dim is {dim}, and the images {along}: fewer latent dimensions train better"]
+
+
+def about_equal_rows(rows: NDArray[Any]) -> list[str]:
+    """Warn of images or vectors that are all equal.
+
+    Parameters
+    ----------
+    rows : [n, ...]
+        Images or vectors.
+    """
+    if any(not np.array_equal(row, rows[0]) for row in rows):  # mostly the second row decides
+        return []
+    return [f"all {len(rows):,} rows of the data are equal: there is nothing to learn"]
 
 
 def about_precision(device: Any, precision: str) -> list[str]:
