@@ -13,6 +13,7 @@ from gtn_train.evaluation.latents import intrinsic_dimension
 from gtn_train.run.doubts import (
     about_dimension,
     about_equal_rows,
+    about_held_out,
     about_precision,
     about_steps,
     two_nn,
@@ -100,6 +101,17 @@ def test_more_dimensions_than_rows():
     ]
     (line,) = about_dimension(curved(40, 3, 64), None)
     assert line == "the 40 vectors have 64 dimensions, more than there are vectors"
+
+
+def test_a_handful_of_held_out_rows():
+    vectors = preset("vectors")
+    (line,) = about_held_out(vectors, 36)
+    assert line.startswith("4 held-out rows alone choose the generator's weights, fewer than 20: ")
+    assert about_held_out(vectors, 195) == []
+    (line,) = about_held_out(replace(vectors, stop_by="loss"), 95)
+    assert line.startswith("19 held-out rows alone")
+    assert about_held_out(replace(vectors, stop_by="loss"), 100) == []
+    assert about_held_out(preset("mnist", stop_by="IS-Lite0"), 36) == []
 
 
 def test_rows_that_are_all_equal():

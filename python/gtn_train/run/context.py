@@ -83,6 +83,8 @@ class Context:
             lines += doubts.about_dimension(rows, None)
         if self.images is not None and "autoencoder" in self.trained:
             lines += doubts.about_dimension(rows, self.preset.latent_dim)
+        if "generator" in self.trained:
+            lines += doubts.about_held_out(self.preset, n)
         if self.trained:
             lines += doubts.about_equal_rows(rows)
             lines += doubts.about_precision(self.device, self.settings.computing.precision)

@@ -17,9 +17,18 @@ from ..seeds import random_numbers
 from ..training.training_options import TrainingOptions
 from .presets import Preset
 
-__all__ = ["about_dimension", "about_equal_rows", "about_precision", "about_steps", "two_nn"]
+__all__ = [
+    "FEW_ROWS",
+    "about_dimension",
+    "about_equal_rows",
+    "about_held_out",
+    "about_precision",
+    "about_steps",
+    "two_nn",
+]
 
 FEW_STEPS = 12
+FEW_ROWS = 20  # held out: the noise of figures of so few is as large as what trainings differ by
 FAR_ABOVE = 8  # times the intrinsic dimension: 128 for CIFAR-10 (25) is below
 MOST_ROWS = 1_000  # of the estimate: 0.3 s for images of 3 x 64 x 64
 LEAST_ROWS = 50
@@ -36,7 +45,7 @@ def about_steps(preset: Preset, n: int, stages: Collection[str]) -> list[str]:
     stages : collection of str
         Stages that are to be trained.
     """
-    held_out = min(max(1, round(n * preset.validation_share)), n - 1)
+    held_out = _held_out(preset, n)
     found = []
     for stage, options, rows, batch in (
         ("autoencoder", preset.autoencoder_training, n - held_out, "--autoencoder-batch-size"),
@@ -61,6 +70,30 @@ def about_steps(preset: Preset, n: int, stages: Collection[str]) -> list[str]:
                 f"the {stage} trains for {steps:,} steps in all: lower it"
             )
     return found
+
+
+def about_held_out(preset: Preset, n: int) -> list[str]:
+    """Warn of a handful of held-out latents that choose the generator's weights.
+
+    Parameters
+    ----------
+    preset : Preset
+    n : int
+        Images or vectors to train on.
+    """
+    rows = _held_out(preset, n)
+    if preset.stop_by == "energy":
+        rows = (rows + 1) // 2  # the other half is for evaluate
+    if rows >= FEW_ROWS or preset.stop_by not in ("energy", "loss"):
+        return []
+    return [
+        f"{rows} held-out rows alone choose the generator's weights, fewer than {FEW_ROWS}: the "
+        "choice is mostly chance, and more data or a larger --validation-share make it better"
+    ]
+
+
+def _held_out(preset: Preset, n: int) -> int:
+    return min(max(1, round(n * preset.validation_share)), n - 1)
 
 
 def _pairs(preset: Preset, n: int) -> int:
