@@ -47,6 +47,11 @@ def test_every_hyper_parameter_has_an_option():
     assert "autoencoder_from" in known
 
 
+def test_the_help_names_presets_that_stop_by_the_loss():
+    (option,) = (one for one in cli.commands["fit"].params if one.name == "stop_by")
+    assert option.help.endswith("[default: energy; loss with uniform and two-squares]")
+
+
 def test_options_of_both_trainings(tmp_path):
     found = asked(
         *(tmp_path, "--preset", "mnist", "--data", tmp_path, "--autoencoder", "vae"),

@@ -26,6 +26,8 @@ __all__ = ["options_of"]
 
 Option = Callable[..., Any]
 
+_BY_LOSS = " and ".join(name for name, preset in PRESETS.items() if preset.stop_by == "loss")
+
 _COUNT, _FROM_ZERO = Integer(min=1), Integer(min=0)
 _PATH = click.Path(path_type=Path, readable=False)
 
@@ -356,7 +358,7 @@ _GENERATOR = [
         help="Figure that selects the generator's best weights and stops training: the energy "
         "distance of samples to held-out latents, the validation loss, IS of 200 generated images, "
         "or FID of 1,000 against training images, after each epoch. IS-Lite0 and FD-Lite0 replace "
-        "IS and FID offline.  [default: energy]",
+        f"IS and FID offline.  [default: energy; loss with {_BY_LOSS}]",
     ),
     _generator(
         "--weights",
