@@ -249,6 +249,9 @@ def test_too_few_images_or_vectors_leave_nothing(gtn_train, tmp_path):
     normed = ("--preset", "two-squares", "--batch-norm-layers", 1)
     refusal = gtn_train.refused("fit", *normed, "--n", 2, "--out", tmp_path / "r")
     assert "'two-squares' has 2" in refusal
+    few = ("--preset", "two-squares", "--n", 4, "--out", tmp_path / "r")
+    refusal = gtn_train.refused("fit", *few)
+    assert "needs at least 5 images or vectors, of which one is held out, and 'two-s" in refusal
 
 
 def test_out_that_is_a_file(gtn_train, tmp_path):

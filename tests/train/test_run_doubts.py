@@ -46,6 +46,14 @@ def test_batches_larger_than_the_rows_and_a_dozen_steps():
     assert about_steps(mnist, 100, ()) == []
 
 
+def test_one_row_and_one_step_are_no_plural():
+    vectors = preset("vectors")
+    once = replace(vectors, generator_training=replace(vectors.generator_training, max_epochs=1))
+    batch, all_steps = about_steps(replace(once, pairs=preset("swiss-roll").pairs), 2, BOTH)
+    assert "the generator has 1 row: every epoch" in batch
+    assert "trains for 1 step in all" in all_steps
+
+
 def test_a_round_of_drift_counts_its_own_rows():
     vectors = preset("vectors")
     assert len(about_steps(vectors, 100, BOTH)) == 1

@@ -94,6 +94,8 @@ class Context:
     def check_count(self, n: int) -> None:
         """Refuse data that leave too few rows for training once some are held out."""
         least = 3 if self.preset.batch_norm_layers else 2
+        if self.preset.pairs.clusters:
+            least = 2 * self.preset.pairs.clusters + 1  # two to train on in each
         if n < least:
             where = self.settings.data or self.preset.data.name
             raise ValueError(

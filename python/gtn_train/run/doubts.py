@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtn_label.cli.console import counted
+
 from ..seeds import random_numbers
 from ..training.training_options import TrainingOptions
 from .presets import Preset
@@ -56,12 +58,12 @@ def about_steps(preset: Preset, n: int, stages: Collection[str]) -> list[str]:
         steps = _steps(options, rows)
         if options.batch_size > rows:
             found.append(
-                f"{batch} is {options.batch_size}, and the {stage} has {rows} rows: every epoch is "
-                "one step"
+                f"{batch} is {options.batch_size}, and the {stage} has {counted(rows, 'row')}: "
+                "every epoch is one step"
             )
         if steps <= FEW_STEPS:
             found.append(
-                f"the {stage} trains for {steps} steps in all, hardly a training: raise "
+                f"the {stage} trains for {counted(steps, 'step')} in all, hardly a training: raise "
                 f"--{stage}-epochs or lower {batch}"
             )
         if options.warmup_steps > steps / 2:
