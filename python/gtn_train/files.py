@@ -20,6 +20,8 @@ from gtn_label.text import brief as shortened
 from gtn_label.text import quoted, visible
 
 __all__ = [
+    "DAMAGED",
+    "INVALID",
     "brief",
     "file_sha256",
     "is_number",
@@ -34,10 +36,14 @@ _MOST_CHARACTERS = 300  # of a text out of a file in a message
 _MOST_LEVELS = 50  # of nesting; what the package writes has six
 
 
-def brief(told: object) -> str:
+DAMAGED = "is damaged"  # a file that the package has written
+INVALID = "is not valid"  # a text that a person has written
+
+
+def brief(told: object, most: int = _MOST_CHARACTERS) -> str:
     """Return a value out of a file, or another library's error, as one short line."""
     text = visible(" ".join(str(told).split()))
-    return shortened(text, _MOST_CHARACTERS) or type(told).__name__
+    return shortened(text, most) or type(told).__name__
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
@@ -62,13 +68,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         file.write(text.encode() + b"\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises ValueError if the file is damaged."""
-    return parse_json(path.read_bytes(), quoted(path))
+def read_json(path: Path, fault: str = DAMAGED) -> dict[str, Any]:
+    """Read a JSON object; raises ValueError if the file holds none."""
+    return parse_json(path.read_bytes(), quoted(path), fault)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; raises ValueError if the file is damaged, and below Python 3.11."""
+    """Read a TOML file; raises ValueError if the file is not valid, and below Python 3.11."""
     if sys.version_info < (3, 11):
         raise ValueError(f"{quoted(path)}: TOML needs Python 3.11; write the file as JSON")
     import tomllib
@@ -77,19 +83,19 @@ def read_toml(path: Path) -> dict[str, Any]:
         content = tomllib.loads(path.read_text("utf-8"))
         _check_levels(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{quoted(path)} is damaged: {brief(error)}") from None
+        raise ValueError(f"{quoted(path)} {INVALID}: {brief(error)}") from None
     return content
 
 
-def parse_json(text: str | bytes, shown: str) -> dict[str, Any]:
-    """Parse a JSON object; `shown` names its place in messages."""
+def parse_json(text: str | bytes, shown: str, fault: str = DAMAGED) -> dict[str, Any]:
+    """Parse a JSON object; messages say that the place `shown` has the fault."""
     try:
         content = json.loads(text, parse_constant=_constant)
         _check_levels(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{shown} is damaged: {brief(error)}") from None
+        raise ValueError(f"{shown} {fault}: {brief(error)}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{shown} is damaged: it must hold a JSON object")
+        raise ValueError(f"{shown} {fault}: it must hold a JSON object")
     return content
 
 

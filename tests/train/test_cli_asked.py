@@ -47,6 +47,11 @@ def test_every_hyper_parameter_has_an_option():
     assert "autoencoder_from" in known
 
 
+def test_the_help_names_presets_that_stop_by_the_loss():
+    (option,) = (one for one in cli.commands["fit"].params if one.name == "stop_by")
+    assert option.help.endswith("[default: energy; loss with uniform and two-squares]")
+
+
 def test_options_of_both_trainings(tmp_path):
     found = asked(
         *(tmp_path, "--preset", "mnist", "--data", tmp_path, "--autoencoder", "vae"),
@@ -95,8 +100,9 @@ def test_a_wrong_value_is_named_as_the_autoencoders(gtn_train, tmp_path):
         ),
         (
             ("--schedule-arguments", "[1]"),
-            "--schedule-arguments is damaged: it must hold a JSON ob",
+            "--schedule-arguments is not valid: it must hold a JSON ob",
         ),
+        (("--training-threads", 5000), "--training-threads must be <= 1024, got 5000"),
         (("--weight-decay", -1), "--weight-decay must be >= 0, got -1.0"),
         (("--validation-share", 1), "--validation-share must be between 0 and 1, got 1.0"),
         (("--channels", 1), "--channels is of image files alone, got 1 for 'mnist'"),
@@ -106,6 +112,16 @@ def test_a_wrong_value_is_named_as_the_autoencoders(gtn_train, tmp_path):
     vectors = ("--preset", "vectors", "--data", tmp_path, "--out", tmp_path / "run")
     refusal = gtn_train.refused("fit", *vectors, "--autoencoder-patience", 2)
     assert "--autoencoder-patience needs an autoencoder, and the preset has none." in refusal
+
+
+@pytest.mark.parametrize(
+    "option", ["layers", "width", "batch-norm-layers", "slope", "dropout", "steps"]
+)
+def test_sizes_of_other_generators_are_refused_with_a_class(tmp_path, option):
+    given = ("--preset", "vectors", "--data", write_vectors(tmp_path / "v.npy"), f"--{option}")
+    words = (*given, 0 if option == "dropout" else 1, "--generator-class", "networks:Residual")
+    with pytest.raises(click.UsageError, match=f"--{option} has no meaning with --generator-class"):
+        asked(tmp_path, *words)
 
 
 def test_channels_and_test_images_of_a_folder(gtn_train, tmp_path):
@@ -167,10 +183,12 @@ def test_toml_with_some_fields(gtn_train, tmp_path, monkeypatch):
     assert preset.generator_training.max_epochs == 2
     config.write_text(TOML + "batch = 3\n")
     refusal = gtn_train.refused("fit", "--config", config, "--out", tmp_path / "run")
-    assert "mine.toml' is damaged: preset.generator_training has no field batch" in refusal
+    assert "mine.toml' is not valid: preset.generator_training has no field batch; " in refusal
+    assert "its fields are batch_size, learning_rate," in refusal
+    assert refusal.endswith("checkpoint_every_seconds, keep_last")
     config.write_text("preset_name = ")
     refusal = gtn_train.refused("fit", "--config", config, "--out", tmp_path / "run")
-    assert "mine.toml' is damaged: Invalid value" in refusal
+    assert "mine.toml' is not valid: Invalid value" in refusal
     assert not (tmp_path / "run").exists()
 
 
@@ -182,6 +200,9 @@ def test_what_no_file_of_settings_may_be(gtn_train, vectors, tmp_path):
         "fit", "--config", vectors / "run.json", "--preset", "vectors", *out
     )
     assert "--config has a preset already: leave --preset out." in refusal
+    (tmp_path / "c.json").write_text('{"preset_name": "swiss-roll"')
+    refusal = gtn_train.refused("fit", "--config", tmp_path / "c.json", *out)
+    assert "c.json' is not valid: Expecting ',' delimiter" in refusal
     (tmp_path / "c.json").write_text('{"preset_name": "swiss-roll"}')
     refusal = gtn_train.refused("fit", "--config", tmp_path / "c.json", "--out", vectors)
     assert "holds a run of preset 'vectors', and --config has 'swiss-roll'" in refusal

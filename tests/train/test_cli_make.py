@@ -92,11 +92,12 @@ def test_stages_on_stderr_and_the_summary_on_stdout(gtn_train, tmp_path):
     done = gtn_train.ok("fit", *given, "--out", out)
     assert re.fullmatch(
         r"gtn-train: run: preset 'vectors', seed 0, in '.*run'\n"
+        r"gtn-train: warning: 8 held-out rows alone choose the generator's weights, .*\n"
         r"gtn-train: latents: 80 of dimension 3\n"
         r"gtn-train: pairs: 80 in [\d.]+ s, by \S+\n"
         r"gtn-train: generator: 64 pairs, 8 steps an epoch, up to 2 epochs, on \w+\n"
-        r"gtn-train: generator: 2 epochs in [\d.]+ s, energy distance of 1000 [\d.]+ at "
-        r"epoch [12]\n",
+        r"gtn-train: generator: 2 epochs in [\d.]+ s, energy distance of 1000 samples "
+        r"[-\d.]+ at epoch [12]\n",
         done.err,
     )
     assert [line.split()[0] for line in done.out.splitlines()] == [
@@ -248,6 +249,9 @@ def test_too_few_images_or_vectors_leave_nothing(gtn_train, tmp_path):
     normed = ("--preset", "two-squares", "--batch-norm-layers", 1)
     refusal = gtn_train.refused("fit", *normed, "--n", 2, "--out", tmp_path / "r")
     assert "'two-squares' has 2" in refusal
+    few = ("--preset", "two-squares", "--n", 4, "--out", tmp_path / "r")
+    refusal = gtn_train.refused("fit", *few)
+    assert "needs at least 5 images or vectors, of which one is held out, and 'two-s" in refusal
 
 
 def test_out_that_is_a_file(gtn_train, tmp_path):

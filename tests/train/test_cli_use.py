@@ -225,6 +225,7 @@ def test_evaluate_prints_a_table_or_json(gtn_train, images, tmp_path, moments):
     assert re.search(r"^data +10 generated against 10 test images$", table, re.MULTILINE)
     assert re.search(r"^images: FD-Moments +[\d.e+-]+$", table, re.MULTILINE)
     assert re.search(r"^latents: norms: spread +[\d.e+-]+$", table, re.MULTILINE)
+    assert table.splitlines()[-1].startswith("Norms in the table compare with the latents trained")
     heading, *lines = table.partition("\n\n")[2].splitlines()
     assert heading.split("  ")[-1] == "recall"
     assert [line.split("  ")[0] for line in lines][::4] == ["generator", "two real samples"]

@@ -15,6 +15,7 @@ from gtn_train.evaluation.comparison import (
     GENERATOR,
     Real,
     compare,
+    few_held_out,
     worse_than_gaussian,
 )
 from gtn_train.run.finished_run import FinishedRun
@@ -131,3 +132,10 @@ def test_test_images_are_encoded(images):
     real = Real.of_run(run, run.images("test"), 0)
     assert real.what == "test images"
     assert real.held_out.shape == (30, 3)
+
+
+def test_a_handful_of_held_out_rows_is_warned_of():
+    rows = np.zeros((20, 2))
+    assert few_held_out(Real(np.arange(20), rows, rows, "held-out rows")) == []
+    (line,) = few_held_out(Real(np.arange(20), rows, rows[:3], "held-out rows"))
+    assert "compare with 3 held-out rows, fewer than 20: they decide nothing" in line

@@ -10,7 +10,14 @@ import torch
 from command_cases import IMAGE_RUN, write_mnist, write_vectors
 
 from gtn_train.evaluation.latents import intrinsic_dimension
-from gtn_train.run.doubts import about_dimension, about_precision, about_steps, two_nn
+from gtn_train.run.doubts import (
+    about_dimension,
+    about_equal_rows,
+    about_held_out,
+    about_precision,
+    about_steps,
+    two_nn,
+)
 from gtn_train.run.presets import preset
 from gtn_train.training import accelerator
 
@@ -39,11 +46,37 @@ def test_batches_larger_than_the_rows_and_a_dozen_steps():
     assert about_steps(mnist, 100, ()) == []
 
 
+def test_one_row_and_one_step_are_no_plural():
+    vectors = preset("vectors")
+    once = replace(vectors, generator_training=replace(vectors.generator_training, max_epochs=1))
+    batch, all_steps = about_steps(replace(once, pairs=preset("swiss-roll").pairs), 2, BOTH)
+    assert "the generator has 1 row: every epoch" in batch
+    assert "trains for 1 step in all" in all_steps
+
+
 def test_a_round_of_drift_counts_its_own_rows():
     vectors = preset("vectors")
     assert len(about_steps(vectors, 100, BOTH)) == 1
     vectors = replace(vectors, pairs=replace(vectors.pairs, round_size=2_000))
     assert about_steps(vectors, 100, BOTH) == []
+
+
+def test_a_warm_up_of_more_than_half_the_training():
+    mnist = preset("mnist")
+    training = mnist.generator_training
+    for steps, warned in ((8460, 0), (100_000, 1)):  # of 16,920
+        lines = about_steps(
+            replace(mnist, generator_training=replace(training, warmup_steps=steps)), 60_000, BOTH
+        )
+        assert len(lines) == warned
+    assert lines == [
+        "--warmup-steps is 100,000, and the generator trains for 16,920 steps in all: lower it"
+    ]
+    images = replace(mnist.autoencoder_training, warmup_steps=9_000)
+    (line,) = about_steps(replace(mnist, autoencoder_training=images), 60_000, BOTH)
+    assert line.startswith(
+        "--autoencoder-warmup-steps is 9,000, and the autoencoder trains for 4,5"
+    )
 
 
 @pytest.mark.parametrize(("dim", "among"), [(2, 30), (6, 30)])
@@ -66,6 +99,35 @@ def test_dimensions_far_above_those_that_data_vary_along():
     assert line.startswith("--latent-dim is 40, and the images vary along about 3 (TwoNN of 400)")
     (line,) = about_dimension(curved(400, 3, 64), None)
     assert line.startswith("the vectors have 64 dimensions and vary along about 3 (TwoNN of 400)")
+
+
+def test_more_dimensions_than_rows():
+    images = np.zeros((40, 3, 4, 4), np.uint8)
+    assert about_dimension(images, 40) == []
+    assert about_dimension(images, 400) == [
+        "--latent-dim is 400, and there are 40 images: choose fewer latent dimensions"
+    ]
+    (line,) = about_dimension(curved(40, 3, 64), None)
+    assert line == "the 40 vectors have 64 dimensions, more than there are vectors"
+
+
+def test_a_handful_of_held_out_rows():
+    vectors = preset("vectors")
+    (line,) = about_held_out(vectors, 36)
+    assert line.startswith("4 held-out rows alone choose the generator's weights, fewer than 20: ")
+    assert about_held_out(vectors, 195) == []
+    (line,) = about_held_out(replace(vectors, stop_by="loss"), 95)
+    assert line.startswith("19 held-out rows alone")
+    assert about_held_out(replace(vectors, stop_by="loss"), 100) == []
+    assert about_held_out(preset("mnist", stop_by="IS-Lite0"), 36) == []
+
+
+def test_rows_that_are_all_equal():
+    rows = np.zeros((50, 4), np.float32)
+    line = "all 50 rows of the data are equal: there is nothing to learn"
+    assert about_equal_rows(rows) == [line]
+    rows[-1, -1] = 1
+    assert about_equal_rows(rows) == []
 
 
 def test_a_precision_that_a_cpu_imitates(monkeypatch):

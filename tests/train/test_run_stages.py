@@ -152,7 +152,7 @@ def test_a_generator_stops_by_a_figure_of_its_images(gtn_train, tmp_path, monkey
         done = gtn_train.ok("fit", *given, *small, "--stop-by", figure, "--resume")
         values = [line[name] for line in RunFolder(out / "generator").read_metrics()]
         best = max(values) if figure == "IS-Lite0" else min(values)
-        assert f"{name} {best:.4g} at epoch {values.index(best) + 1}" in done.err
+        assert f"{name} samples {best:.4g} at epoch {values.index(best) + 1}" in done.err
     run = FinishedRun(out)
     again = stop_metric.named_metric(
         "FD-Lite0",

@@ -12,7 +12,7 @@ from training_cases import generator, options, pairs
 from gtn_train.pairs import FixedPairs
 from gtn_train.seeds import derive
 from gtn_train.training import train_generator
-from gtn_train.training.optimizers import Schedule, make_optimizer
+from gtn_train.training.optimizers import Schedule, check_schedule, make_optimizer
 
 ONE_CYCLE = {"max_lr": 0.01, "total_steps": 12}
 
@@ -73,12 +73,28 @@ def test_schedules_of_torch():
         ),
         ({"schedule": "LambdaLR", "schedule_arguments": {"lr_lambda": 3}}, "schedule_arguments"),
         ({"schedule": "SequentialLR"}, "schedule_arguments must be arguments of torch's"),
+        ({"schedule": "LRScheduler"}, "schedule must be one of .*, got 'LRScheduler'"),
+        *(
+            ({"schedule": name, "schedule_arguments": given}, f"arguments of torch's {name} in")
+            for name, given in (
+                ("StepLR", {"step_size": "x"}),
+                ("StepLR", {"step_size": 0}),
+                ("ExponentialLR", {"gamma": "x"}),
+                ("ReduceLROnPlateau", {"patience": "x"}),
+            )
+        ),
     ],
 )
 def test_schedules_that_torch_lacks(folder, changes, message):
     with pytest.raises(ValueError, match=message):
         train_generator(generator(), pairs(), folder, options(**changes))
     assert list(folder.path.iterdir()) == []
+
+
+def test_a_schedule_of_the_autoencoder_is_named_as_such():
+    asked = options(schedule="StepLR", schedule_arguments={"step_size": "x"})
+    with pytest.raises(ValueError, match=r"^autoencoder_schedule_arguments must be arguments of"):
+        check_schedule(asked, "autoencoder_")
 
 
 def test_a_schedule_that_is_too_short(folder):

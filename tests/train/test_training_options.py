@@ -28,6 +28,11 @@ from gtn_train.training import (
             ValueError,
             "learning_rate_decay must be 1 with schedule 'linear', got 0.5",
         ),
+        (
+            {"schedule": "ReduceLROnPlateau", "schedule_each": "step"},
+            ValueError,
+            "schedule_each must be 'epoch' with schedule ReduceLROnPlateau, .*, got 'step'",
+        ),
         ({"ema": 1}, ValueError, r"ema must be in \[0, 1\), got 1"),
         ({"ema_labels": True}, ValueError, "ema_labels needs ema above 0, got 0"),
         ({"patience": 0}, ValueError, "patience must be >= 1"),
@@ -36,6 +41,7 @@ from gtn_train.training import (
         ({"accelerator": "tpu"}, ValueError, "accelerator must be one of 'auto', 'cpu'"),
         ({"devices": 0}, ValueError, "devices must be >= 1"),
         ({"threads": 0}, ValueError, "threads must be >= 1"),
+        ({"threads": 1025}, ValueError, "threads must be <= 1024, got 1025"),
         ({"checkpoint_every_epochs": 0}, ValueError, "checkpoint_every_epochs must be >= 1"),
     ],
 )

@@ -16,7 +16,7 @@ import click
 from gtn_label.errors import ArgumentError, ArgumentTypeError
 from gtn_label.text import quoted
 
-from ..files import parse_json
+from ..files import INVALID, parse_json
 from ..run.paper import as_in_paper
 from ..run.presets import PRETRAINED, TEST_SHARE, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
@@ -33,6 +33,11 @@ _OF_PRESET = (
     *("layers", "width", "batch_norm_layers", "slope", "dropout", "scale_labels", "stop_by"),
     *("generator", "steps", "validation_share"),
 )
+# Options that a kind of generator has no use for.
+_OTHERS_OWN = {
+    "flow": ("batch_norm_layers", "slope", "dropout"),
+    "module": ("layers", "width", "batch_norm_layers", "slope", "dropout", "steps"),
+}
 _OF_PACE = ("checkpoint_every_seconds", "keep_last")
 _OF_AUTOENCODER = ("autoencoder", "latent_dim")
 # The others are options of the run, or have names of their own.
@@ -59,7 +64,7 @@ def settings_of(out: Path, given: dict[str, Any]) -> RunSettings:
     FileNotFoundError
         If the data do not exist.
     ValueError
-        If the options do not fit together, or a file of settings is damaged.
+        If the options do not fit together, or a file of settings is not valid.
     """
     start = _start(out, given)
     name, data = start.preset_name, start.data
@@ -127,18 +132,17 @@ def _start(out: Path, given: dict[str, Any]) -> RunSettings | _Start:
 
 def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     changes = _given(given, _OF_PRESET) | _own_class(given)
-    if changes.get("generator", start.generator) == "flow":
-        for name in ("batch_norm_layers", "slope", "dropout"):
-            if name in changes:
-                raise click.UsageError(
-                    f"--{name.replace('_', '-')} has no meaning with --generator flow."
-                )
+    kind = changes.get("generator", start.generator)
+    for name in _OTHERS_OWN.get(kind, ()):
+        if name in changes:
+            shown = "--generator-class" if kind == "module" else f"--generator {kind}"
+            raise click.UsageError(f"--{name.replace('_', '-')} has no meaning with {shown}.")
     if "layers" in changes and "batch_norm_layers" not in changes:
         changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)
     changes["pairs"] = replace(pairs, **_given(given, _OF_PAIRS))
     training = start.generator_training
-    if changes.get("generator", start.generator) == "flow" != start.generator:
+    if kind == "flow" != start.generator:
         # Its first samples are nearly Gaussian, and pass for good.
         training = replace(training, patience=None)
     changes["generator_training"] = _training(training, given, "generator", "")
@@ -196,13 +200,14 @@ def _training(
         changes["schedule"] = "exponential"
     if "schedule_arguments" in changes:
         option = f"--{prefix}schedule_arguments".replace("_", "-")
-        changes["schedule_arguments"] = parse_json(changes["schedule_arguments"], option)
+        changes["schedule_arguments"] = parse_json(changes["schedule_arguments"], option, INVALID)
     if "schedule" in changes:
         changes = {"schedule_arguments": {}, "schedule_each": "epoch"} | changes
     try:
         return replace(start, **changes)
     except (ArgumentError, ArgumentTypeError) as error:
-        names = tuple(f"{prefix}{name}" for name in error.names)
+        once = {"threads": "training_threads"}  # one option for both trainings
+        names = tuple(once.get(name, f"{prefix}{name}") for name in error.names)
         rule, got, advice = (text.replace("{", "{" + prefix) for text in error.args[1:])
         raise type(error)(names, rule, got, advice) from None
 
@@ -212,7 +217,7 @@ def _own_class(given: dict[str, Any]) -> dict[str, Any]:
     place, text = given.get("generator_class"), given.get("generator_arguments")
     if place is not None and given["generator"] is not None:
         raise click.UsageError("--generator-class is a generator of its own, without --generator.")
-    arguments = {} if text is None else parse_json(text, "--generator-arguments")
+    arguments = {} if text is None else parse_json(text, "--generator-arguments", INVALID)
     if place is not None:
         found = {"generator": "module", "generator_class": place}
         return {**found, "generator_arguments": arguments}

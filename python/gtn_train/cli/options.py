@@ -26,6 +26,8 @@ __all__ = ["options_of"]
 
 Option = Callable[..., Any]
 
+_BY_LOSS = " and ".join(name for name, preset in PRESETS.items() if preset.stop_by == "loss")
+
 _COUNT, _FROM_ZERO = Integer(min=1), Integer(min=0)
 _PATH = click.Path(path_type=Path, readable=False)
 
@@ -297,7 +299,8 @@ _GENERATOR = [
         "--generator-class",
         metavar="PLACE",
         help="Class of a network of your own in place of --generator, such as nets:MyNet for the "
-        "class MyNet of nets.py. PYTHONPATH must lead to it.",
+        "class MyNet of nets.py. PYTHONPATH must lead to it. --generator-arguments alone set its "
+        "size.",
     ),
     _generator(
         "--generator-arguments",
@@ -355,7 +358,7 @@ _GENERATOR = [
         help="Figure that selects the generator's best weights and stops training: the energy "
         "distance of samples to held-out latents, the validation loss, IS of 200 generated images, "
         "or FID of 1,000 against training images, after each epoch. IS-Lite0 and FD-Lite0 replace "
-        "IS and FID offline.  [default: energy]",
+        f"IS and FID offline.  [default: energy; loss with {_BY_LOSS}]",
     ),
     _generator(
         "--weights",
@@ -384,7 +387,8 @@ _COMPUTING = [
         "--training-threads",
         type=_FROM_ZERO,
         metavar="N",
-        help="CPU threads for training; 0: torch's own number. Presets of small networks have 1.",
+        help="CPU threads for training, at most 1024; 0: torch's own number. Presets of small "
+        "networks have 1.",
     ),
     _computing(
         "--checkpoint-seconds",

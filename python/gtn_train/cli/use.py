@@ -278,7 +278,7 @@ def evaluate(
     if as_json:
         return console.json_text(found, indent=2)
     table = found.pop("comparison")
-    return [*_lines(found), "", *_columns(table)]
+    return [*_lines(found), "", *_columns(table), "", _NORMS]
 
 
 @click.command("report", short_help="Write a page with curves, grids and figures.")
@@ -300,6 +300,10 @@ def report_(run: Path, out: Path | None) -> list[str]:
     report_run(finished, out)
     return [f"wrote {out}"]
 
+
+_NORMS = (
+    "Norms in the table compare with the latents trained on; `latents: norms` compares with all."
+)
 
 COMMANDS = [sample, interpolate_, evaluate, report_]
 

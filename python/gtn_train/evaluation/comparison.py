@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..data import SYNTHETIC
 from ..models.autoencoder import encode_all
+from ..run.doubts import FEW_ROWS
 from ..run.held_out import trains_on_all
 from ..seeds import derive, random_numbers
 from .latents import StandardizedDistance, Standardizer, norm_statistics
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from ..data import Images
     from ..run.finished_run import FinishedRun
 
-__all__ = ["ENERGY", "FLOOR", "GAUSSIAN", "GENERATOR", "Real", "compare", "worse_than_gaussian"]
+__all__ = [
+    *("ENERGY", "FLOOR", "GAUSSIAN", "GENERATOR"),
+    *("Real", "compare", "few_held_out", "worse_than_gaussian"),
+]
 
 ENERGY_ROWS = 4_000  # 16 million distances
 NEIGHBOUR_SAMPLES = 1_000
@@ -135,6 +139,22 @@ def compare(
     some = np.sort(random_numbers(seed, "floor").permutation(len(training))[:count])
     table[FLOOR] = {**line(real.held_out, 1.0), ENERGY: energy(real.training[some])}
     return table, nearest[0]
+
+
+def few_held_out(real: Real) -> list[str]:
+    """Warn of a handful of held-out rows, whose figures say nothing.
+
+    Parameters
+    ----------
+    real : Real
+    """
+    n = len(real.held_out)
+    if n >= FEW_ROWS:
+        return []
+    return [
+        f"{ENERGY} and nearest row ratio compare with {n} held-out rows, fewer than {FEW_ROWS}: "
+        "they decide nothing"
+    ]
 
 
 def worse_than_gaussian(table: Mapping[str, Mapping[str, Any]]) -> list[str]:

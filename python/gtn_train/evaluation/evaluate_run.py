@@ -36,7 +36,7 @@ from ..sampling.sample import sample_images, sample_latents
 from ..seeds import derive, random_numbers
 from . import EXTRACTORS
 from .baselines import BASELINES
-from .comparison import FLOOR, GENERATOR, Real, compare, worse_than_gaussian
+from .comparison import FLOOR, GENERATOR, Real, compare, few_held_out, worse_than_gaussian
 from .extractors import Extractor, inception, lite0, without_download
 from .images import LEAST, evaluate_images, seconds_an_image
 from .latents import intrinsic_dimension, norm_statistics
@@ -92,8 +92,8 @@ def evaluate_run(
         the held-out latents. "comparison": the figures of `comparison.compare`, and those of
         decoded images, for the generator, baselines with as many samples, and real rows. "copies":
         distances to the nearest training row, in standardised latents. "warnings": where the
-        generator loses to one Gaussian. For images also "images" and "data", which names the real
-        images.
+        generator loses to one Gaussian, and too few held-out rows. For images also "images" and
+        "data", which names the real images.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def evaluate_run(
     found |= {
         "comparison": table,
         "copies": copies.figures(),
-        "warnings": worse_than_gaussian(table),
+        "warnings": [*few_held_out(real), *worse_than_gaussian(table)],
     }
     found = _json(found)
     folder = run.out / "evaluation"

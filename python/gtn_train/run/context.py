@@ -83,7 +83,10 @@ class Context:
             lines += doubts.about_dimension(rows, None)
         if self.images is not None and "autoencoder" in self.trained:
             lines += doubts.about_dimension(rows, self.preset.latent_dim)
+        if "generator" in self.trained:
+            lines += doubts.about_held_out(self.preset, n)
         if self.trained:
+            lines += doubts.about_equal_rows(rows)
             lines += doubts.about_precision(self.device, self.settings.computing.precision)
         for line in lines:
             self.say(f"warning: {line}")
@@ -91,6 +94,8 @@ class Context:
     def check_count(self, n: int) -> None:
         """Refuse data that leave too few rows for training once some are held out."""
         least = 3 if self.preset.batch_norm_layers else 2
+        if self.preset.pairs.clusters:
+            least = 2 * self.preset.pairs.clusters + 1  # two to train on in each
         if n < least:
             where = self.settings.data or self.preset.data.name
             raise ValueError(

@@ -13,20 +13,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtn_label.cli.console import counted
+
 from ..seeds import random_numbers
 from ..training.training_options import TrainingOptions
 from .presets import Preset
 
-__all__ = ["about_dimension", "about_precision", "about_steps", "two_nn"]
+__all__ = [
+    "FEW_ROWS",
+    "about_dimension",
+    "about_equal_rows",
+    "about_held_out",
+    "about_precision",
+    "about_steps",
+    "two_nn",
+]
 
 FEW_STEPS = 12
+FEW_ROWS = 20  # held out: the noise of figures of so few is as large as what trainings differ by
 FAR_ABOVE = 8  # times the intrinsic dimension: 128 for CIFAR-10 (25) is below
 MOST_ROWS = 1_000  # of the estimate: 0.3 s for images of 3 x 64 x 64
 LEAST_ROWS = 50
 
 
 def about_steps(preset: Preset, n: int, stages: Collection[str]) -> list[str]:
-    """Warn of batches larger than the rows, and of a dozen steps in all.
+    """Warn of batches larger than the rows, a dozen steps in all, and a warm-up above half of them.
 
     Parameters
     ----------
@@ -36,7 +47,7 @@ def about_steps(preset: Preset, n: int, stages: Collection[str]) -> list[str]:
     stages : collection of str
         Stages that are to be trained.
     """
-    held_out = min(max(1, round(n * preset.validation_share)), n - 1)
+    held_out = _held_out(preset, n)
     found = []
     for stage, options, rows, batch in (
         ("autoencoder", preset.autoencoder_training, n - held_out, "--autoencoder-batch-size"),
@@ -47,15 +58,44 @@ def about_steps(preset: Preset, n: int, stages: Collection[str]) -> list[str]:
         steps = _steps(options, rows)
         if options.batch_size > rows:
             found.append(
-                f"{batch} is {options.batch_size}, and the {stage} has {rows} rows: every epoch is "
-                "one step"
+                f"{batch} is {options.batch_size}, and the {stage} has {counted(rows, 'row')}: "
+                "every epoch is one step"
             )
         if steps <= FEW_STEPS:
             found.append(
-                f"the {stage} trains for {steps} steps in all, hardly a training: raise "
+                f"the {stage} trains for {counted(steps, 'step')} in all, hardly a training: raise "
                 f"--{stage}-epochs or lower {batch}"
             )
+        if options.warmup_steps > steps / 2:
+            found.append(
+                f"{batch.replace('batch-size', 'warmup-steps')} is {options.warmup_steps:,}, and "
+                f"the {stage} trains for {steps:,} steps in all: lower it"
+            )
     return found
+
+
+def about_held_out(preset: Preset, n: int) -> list[str]:
+    """Warn of a handful of held-out latents that choose the generator's weights.
+
+    Parameters
+    ----------
+    preset : Preset
+    n : int
+        Images or vectors to train on.
+    """
+    rows = _held_out(preset, n)
+    if preset.stop_by == "energy":
+        rows = (rows + 1) // 2  # the other half is for evaluate
+    if rows >= FEW_ROWS or preset.stop_by not in ("energy", "loss"):
+        return []
+    return [
+        f"{rows} held-out rows alone choose the generator's weights, fewer than {FEW_ROWS}: the "
+        "choice is mostly chance, and more data or a larger --validation-share make it better"
+    ]
+
+
+def _held_out(preset: Preset, n: int) -> int:
+    return min(max(1, round(n * preset.validation_share)), n - 1)
 
 
 def _pairs(preset: Preset, n: int) -> int:
@@ -68,7 +108,7 @@ def _steps(options: TrainingOptions, rows: int) -> int:
 
 
 def about_dimension(rows: NDArray[Any], latent_dim: int | None) -> list[str]:
-    """Warn of latents of many more dimensions than data vary along.
+    """Warn of latents of more dimensions than there are rows, or of many more than data vary along.
 
     Parameters
     ----------
@@ -77,9 +117,14 @@ def about_dimension(rows: NDArray[Any], latent_dim: int | None) -> list[str]:
     latent_dim : int or None
         Dimension of the latents; None if the vectors are the latents.
     """
-    chosen = random_numbers(0, "doubts").permutation(len(rows))[:MOST_ROWS]
+    n = len(rows)
+    chosen = random_numbers(0, "doubts").permutation(n)[:MOST_ROWS]
     some = np.asarray(rows[np.sort(chosen)], np.float32).reshape(len(chosen), -1)
     dim = some.shape[1] if latent_dim is None else latent_dim
+    if dim > n:
+        if latent_dim is None:
+            return [f"the {n} vectors have {dim} dimensions, more than there are vectors"]
+        return [f"--latent-dim is {dim}, and there are {n} images: choose fewer latent dimensions"]
     intrinsic = two_nn(some)
     if intrinsic is None or dim <= FAR_ABOVE * max(intrinsic, 1.0):
         return []
@@ -87,6 +132,19 @@ def about_dimension(rows: NDArray[Any], latent_dim: int | None) -> list[str]:
     if latent_dim is None:
         return [f"the vectors have {dim} dimensions and {along}: fewer, as by PCA, train better"]
     return [f"--latent-dim is {dim}, and the images {along}: fewer latent dimensions train better"]
+
+
+def about_equal_rows(rows: NDArray[Any]) -> list[str]:
+    """Warn of images or vectors that are all equal.
+
+    Parameters
+    ----------
+    rows : [n, ...]
+        Images or vectors.
+    """
+    if any(not np.array_equal(row, rows[0]) for row in rows):  # mostly the second row decides
+        return []
+    return [f"all {len(rows):,} rows of the data are equal: there is nothing to learn"]
 
 
 def about_precision(device: Any, precision: str) -> list[str]:

@@ -128,9 +128,9 @@ def _check_training(ctx: Context, last: str) -> frozenset[str]:
         raise ArgumentError("ema_labels", "needs {labeling} 'drift'")
     if ctx.preset.generator_class is not None:
         import_network(ctx.preset.generator_class)
-    for training in (ctx.preset.autoencoder_training, ctx.preset.generator_training):
-        if training is not None:
-            check_schedule(training)
+    if ctx.preset.autoencoder_training is not None:
+        check_schedule(ctx.preset.autoencoder_training, "autoencoder_")
+    check_schedule(ctx.preset.generator_training)
     trained = {"autoencoder"} if ctx.preset.autoencoder_training is not None else set()
     if last in ("generator", "samples"):
         trained.add("generator")

@@ -39,8 +39,11 @@ def from_section(kind: type[Section], content: Any, name: str) -> Section:
     if not isinstance(content, Mapping):
         raise ArgumentTypeError(name, "must be a mapping", f"{type(content).__name__} {content!r}")
     shown = name or "it"
-    if unknown := sorted(set(content) - {entry.name for entry in fields(kind)}):  # type: ignore[arg-type]
-        raise ValueError(f"{shown} has no field {brief(', '.join(unknown))}")
+    known = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(content) - set(known)):
+        raise ValueError(
+            f"{shown} has no field {brief(', '.join(unknown))}; its fields are {', '.join(known)}"
+        )
     missing = [
         entry.name
         for entry in fields(kind)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from gtn_label.errors import ArgumentError, ArgumentTypeError
 from gtn_label.io.atomic import atomic_file
 from gtn_label.text import quoted
 
-from ..files import brief, read_json, read_toml
+from ..files import DAMAGED, INVALID, brief, read_json, read_toml
 from ..training import TrainingOptions
 from ..training.training_options import ACCELERATORS, PRECISIONS
 from .presets import PRESETS, PRETRAINED, Preset
@@ -27,6 +27,7 @@ from .sections import from_section
 __all__ = ["RUN_FILE", "STAGES", "Computing", "RunSettings"]
 
 RUN_FILE = "run.json"
+MOST_CHARACTERS = 900  # of a refusal, which lists up to 25 fields
 STAGES = ("autoencoder", "latents", "pairs", "generator", "samples")  # and their subfolders
 
 
@@ -192,12 +193,13 @@ class RunSettings:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is damaged, or a value is none that a run can have.
+            If the file is not valid, or a value is none that a run can have.
         """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"config must be a file, and {quoted(path)} is not one")
-        content = read_toml(path) if path.suffix.lower() == ".toml" else read_json(path)
+        toml = path.suffix.lower() == ".toml"
+        content = read_toml(path) if toml else read_json(path, INVALID)
         name = content.get("preset_name")
         if not isinstance(name, str) or name not in PRESETS:
             raise ValueError(
@@ -210,10 +212,12 @@ class RunSettings:
         for place in ("data", "pretrained"):
             if isinstance(content.get(place), str):
                 content[place] = os.fspath((path.parent / content[place]).absolute())
-        return cls._from_content({"data": None, **content}, path)
+        return cls._from_content({"data": None, **content}, path, INVALID)
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any], path: Path) -> RunSettings:
+    def _from_content(
+        cls, content: dict[str, Any], path: Path, fault: str = DAMAGED
+    ) -> RunSettings:
         try:
             if "preset" in content:
                 content["preset"] = Preset.from_config(content["preset"])
@@ -221,7 +225,7 @@ class RunSettings:
                 content["computing"] = from_section(Computing, content["computing"], "computing")
             return from_section(cls, content, "")
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{quoted(path)} is damaged: {brief(error)}") from None
+            raise ValueError(f"{quoted(path)} {fault}: {brief(error, MOST_CHARACTERS)}") from None
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

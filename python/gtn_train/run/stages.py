@@ -159,7 +159,7 @@ def _say_trained(
     ctx: Context, stage: str, result: TrainingResult, metric: Metric | None = None
 ) -> float:
     """Say how a training ended; return its seconds."""
-    best = "training loss" if metric is None else metric.name
+    best = "training loss" if metric is None else f"{metric.name} samples"
     if metric is None and "validation_loss" in result.history[-1]:
         best = "validation loss"
     ctx.say(

@@ -122,9 +122,8 @@ class Schedule:
         self._shadow.param_groups[0].update({n: state["optimizer"][n] for n in _COPIED})
 
     def _advance(self, *value: float) -> None:
-        self._shadow.step()  # without gradients, and so without effect: torch wants the order
         try:
-            self._scheduler.step(*value)
+            _step(self._shadow, self._scheduler, *value)
         except ValueError as error:
             raise ArgumentError(
                 "schedule_arguments",
@@ -143,22 +142,47 @@ def _alike(value: Any, known: Any) -> bool:
     return type(value) is type(known)
 
 
-def check_schedule(options: TrainingOptions) -> None:
-    """Refuse a schedule that torch lacks, or whose class refuses its arguments.
+def check_schedule(options: TrainingOptions, prefix: str = "") -> None:
+    """Refuse a schedule that torch lacks, or that fails with its arguments.
+
+    The schedule takes one step on an optimizer of its own: torch checks few arguments before.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+    prefix : str
+        Text before the names of options in messages, such as "autoencoder_".
 
     Raises
     ------
     ValueError
         The message names the option.
     """
-    if options.schedule not in SCHEDULES:
-        _scheduler(options, make_optimizer(torch.nn.Linear(1, 1, device="cpu"), options))
+    if options.schedule in SCHEDULES:
+        return
+    try:
+        optimizer = make_optimizer(torch.nn.Linear(1, 1, device="cpu"), options)
+        scheduler = _scheduler(options, optimizer)
+        value = (0.0,) if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau) else ()
+        try:
+            _step(optimizer, scheduler, *value)
+        except Exception as error:  # arithmetic of any kind with arguments of any type
+            raise _refusal(options, error) from None
+    except ArgumentError as error:
+        names = tuple(f"{prefix}{name}" for name in error.names)
+        raise ArgumentError(names, error.rule, error.got, error.advice) from None
+
+
+def _step(optimizer: Any, scheduler: Any, *value: float) -> None:
+    optimizer.step()  # without gradients, and so without effect: torch wants the order
+    scheduler.step(*value)
 
 
 def _scheduler(options: TrainingOptions, optimizer: Any) -> Any:
     kind = getattr(lr_scheduler, options.schedule, None)
     bases = (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau)
-    if not (isinstance(kind, type) and issubclass(kind, bases)):
+    whole = options.schedule not in ("LRScheduler", "_LRScheduler")  # bases without a schedule
+    if not (whole and isinstance(kind, type) and issubclass(kind, bases)):
         raise ArgumentError(
             "schedule",
             f"must be one of {', '.join(SCHEDULES)}, or a class of torch.optim.lr_scheduler",
@@ -166,10 +190,14 @@ def _scheduler(options: TrainingOptions, optimizer: Any) -> Any:
         )
     try:
         return kind(optimizer, **options.schedule_arguments)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ArgumentError(
-            "schedule_arguments",
-            f"must be arguments of torch's {options.schedule} in JSON types",
-            brief(repr(options.schedule_arguments)),
-            brief(error),
-        ) from None
+    except Exception as error:  # torch computes with the arguments, of any type, at once
+        raise _refusal(options, error) from None
+
+
+def _refusal(options: TrainingOptions, error: Exception) -> ArgumentError:
+    return ArgumentError(
+        "schedule_arguments",
+        f"must be arguments of torch's {options.schedule} in JSON types",
+        brief(repr(options.schedule_arguments)),
+        brief(error),
+    )

@@ -24,6 +24,7 @@ ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 SCHEDULES = ("exponential", "linear", "cosine")
 OPTIMIZERS = ("adam", "adamw")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+MOST_THREADS = 1024  # torch crashes where the system has no room for as many as it is asked for
 
 # Options that set where and how fast a run computes. A run may be resumed with other values: the
 # result is the same within rounding.
@@ -58,9 +59,9 @@ class TrainingOptions:
     devices : int
         Processes on each machine, one per device. For more than one, start the program by torchrun.
     threads : int, optional
-        CPU threads of torch during training; None for torch's own setting. A small network is
-        fastest with 1, by far if other programs use the CPU too. Another number may change the last
-        bits.
+        CPU threads of torch during training, at most 1024; None for torch's own setting. A small
+        network is fastest with 1, by far if other programs use the CPU too. Another number may
+        change the last bits.
     checkpoint_every_epochs : int
         Epochs between checkpoints. A resumed run repeats the epochs after the last one.
     schedule : str
@@ -131,6 +132,8 @@ class TrainingOptions:
         for name in ("patience", "threads"):
             if getattr(self, name) is not None:
                 as_integer(getattr(self, name), name, 1)
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise ArgumentError("threads", f"must be <= {MOST_THREADS}", str(self.threads))
         check_seed(self.seed)
         if not _number(self.learning_rate, "learning_rate") > 0:
             raise ArgumentError("learning_rate", "must be > 0", repr(self.learning_rate))
@@ -180,6 +183,13 @@ class TrainingOptions:
                 raise ArgumentError(
                     name, "needs a {schedule} of torch.optim.lr_scheduler", repr(self.schedule)
                 )
+        if self.schedule == "ReduceLROnPlateau" and self.schedule_each != "epoch":
+            raise ArgumentError(
+                "schedule_each",
+                "must be 'epoch' with {schedule} ReduceLROnPlateau, which waits for a figure of "
+                "an epoch",
+                repr(self.schedule_each),
+            )
         if self.schedule != "exponential" and self.learning_rate_decay != 1:
             raise ArgumentError(
                 "learning_rate_decay",
