@@ -205,7 +205,7 @@ def test_lines_by_class(gtn_train, by_class, tmp_path):
     refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 4, *out)
     assert "image 3 is of class 3, 4 of class 4" in refusal
     refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 13, "--class", 2, *out)
-    assert "--between has its images' classes: --class has no meaning for it" in refusal
+    assert "--between has the classes of its rows: --class has no meaning for it" in refusal
     gtn_train.ok("interpolate", by_class, "--class", 2, *out)
     refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 60, *out)
     assert "--between must name rows below 60, got 60" in refusal

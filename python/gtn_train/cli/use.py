@@ -352,11 +352,11 @@ def _classes(finished: FinishedRun, n: int, of_class: int | None) -> Any:
 def _matched(
     finished: FinishedRun, between: tuple[tuple[int, int], ...], of_class: int | None
 ) -> tuple[Any, Any]:
-    """Sources matched with training images, and the classes of the lines between them."""
+    """Sources matched with training rows, and the classes of the lines between them."""
     from ..sampling.interpolation import matched_sources
 
     if of_class is not None:
-        raise click.UsageError("--between has its images' classes: --class has no meaning for it.")
+        raise click.UsageError("--between has the classes of its rows: --class has no meaning for it.")
     rows = np.array(between)
     n = len(finished.latents)
     if rows.max() >= n:
@@ -369,7 +369,7 @@ def _matched(
     for (i, j), one, other in zip(between, left, right, strict=True):
         if one != other:
             raise ValueError(
-                "--between must name images of one class in a run by class, and image "
+                "--between must name rows of one class in a run by class, and row "
                 f"{i} is of class {one}, {j} of class {other}"
             )
     return ends, np.asarray(left)
