@@ -203,7 +203,7 @@ def test_lines_by_class(gtn_train, by_class, tmp_path):
     out = ("--out", tmp_path / "lines.npy")
     gtn_train.ok("interpolate", by_class, "--between", 3, 13, *out)
     refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 4, *out)
-    assert "image 3 is of class 3, 4 of class 4" in refusal
+    assert "row 3 is of class 3, 4 of class 4" in refusal
     refusal = gtn_train.refused("interpolate", by_class, "--between", 3, 13, "--class", 2, *out)
     assert "--between has the classes of its rows: --class has no meaning for it" in refusal
     gtn_train.ok("interpolate", by_class, "--class", 2, *out)
