@@ -356,7 +356,9 @@ def _matched(
     from ..sampling.interpolation import matched_sources
 
     if of_class is not None:
-        raise click.UsageError("--between has the classes of its rows: --class has no meaning for it.")
+        raise click.UsageError(
+            "--between has the classes of its rows: --class has no meaning for it."
+        )
     rows = np.array(between)
     n = len(finished.latents)
     if rows.max() >= n:
