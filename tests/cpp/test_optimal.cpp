@@ -93,7 +93,7 @@ double cost(const Problem& p, const std::vector<int64_t>& assignment) {
 TEST_CASE("optimal transport: every search finds the pairs of exact scans") {
   using Shape = std::array<int64_t, 3>;
   for (const auto& [n, m, dim] : {Shape{300, 300, 2}, Shape{200, 300, 3}, Shape{300, 300, 19},
-                                  Shape{150, 170, 40}, Shape{1500, 1500, 3}}) {
+                                  Shape{150, 170, 40}, Shape{1100, 1100, 3}}) {
     const Problem p = problem(n, m, dim);
     const Solved expected = solve(p, &exact, 16, 1);
     std::vector<int64_t> taken = expected.assignment;
@@ -106,6 +106,10 @@ TEST_CASE("optimal transport: every search finds the pairs of exact scans") {
     };
     for (const gtn::InstructionSet& set : sets_to_test()) {
       CAPTURE(set.name);
+      if (n > 1000) {  // for a tree of two levels
+        same(solve(p, tree(*set.tree), 16, 2));
+        continue;
+      }
       for (const int64_t depth : {2, 8, 64}) same(solve(p, tree(*set.tree), depth, 2));
       const PricedBackend scan = [&](const gtn::Scorer& scorer, const gtn::ScoreGrid& grid,
                                      const gtn::DistinctLatents& distinct,
