@@ -9,6 +9,7 @@
 #include <new>
 
 #include "cpu/divider.hpp"
+#include "cpu/float_bounds.hpp"
 
 namespace gtn {
 namespace {
@@ -26,14 +27,6 @@ int64_t leaves_for(int64_t n) {
   int64_t below = 1;  // leaves of a child of the root
   while (n > kGroupBoxes * below * kFill) below *= kGroupBoxes;
   return below * std::max<int64_t>(1, (n + below * kFill - 1) / (below * kFill));
-}
-
-float round_down(double v) {
-  const float f = static_cast<float>(v);
-  return static_cast<double>(f) > v ? std::nextafter(f, -kFar) : f;
-}
-float round_up(double v) {
-  return -round_down(-v);
 }
 
 }  // namespace

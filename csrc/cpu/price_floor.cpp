@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/float_bounds.hpp"
+
 namespace gtn {
 namespace {
 
@@ -15,14 +17,6 @@ constexpr double kSteepest = 2.0;
 // Its reciprocal and products with it stay far from the ends of float32.
 constexpr double kLeastCurvature = 0x1p-20;
 constexpr double kMostCurvature = 0x1p20;
-
-float round_down(double v) {
-  const float f = static_cast<float>(v);
-  return static_cast<double>(f) > v ? std::nextafter(f, -kFar) : f;
-}
-float round_up(double v) {
-  return -round_down(-v);
-}
 
 // Solves a v = b for a symmetric a, [size][size] of which the lower triangle is given, by
 // Cholesky's decomposition.

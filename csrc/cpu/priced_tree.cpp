@@ -8,11 +8,11 @@
 #include "core/shortlist.hpp"
 #include "core/unit_vectors.hpp"
 #include "cpu/divider.hpp"
+#include "cpu/float_bounds.hpp"
 
 namespace gtn {
 namespace {
 
-constexpr float kFar = std::numeric_limits<float>::infinity();
 constexpr float kNoEmptyBox = std::numeric_limits<float>::lowest();  // their value is -infinity
 // Rounding of thresholds against bounds, in cosines.
 constexpr double kThresholdSlack = 1e-14;
@@ -22,11 +22,6 @@ constexpr int64_t kSourcesPerTask = 16;
 // Cost of a leaf or a group, mostly waiting for memory, in panels of 64 scanned latents.
 constexpr double kPanelsPerVisit = 5;
 constexpr int64_t kTried = 32;  // sources tried
-
-float round_down(double v) {
-  const float f = static_cast<float>(v);
-  return static_cast<double>(f) > v ? std::nextafter(f, -kFar) : f;
-}
 
 }  // namespace
 
