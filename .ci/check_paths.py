@@ -19,7 +19,12 @@ ENDINGS = "cff|cpp|h|hpp|json|md|npy|png|py|pyi|toml|txt|yaml|yml"
 NAMED = re.compile(rf"`((?:[\w.*-]+/)+[\w.*-]*|[\w.*-]+\.(?:{ENDINGS}))`")
 LINKED = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 # Written by commands that the documents show, so not in the tree.
-PRODUCTS = frozenset({"labels.png", "latents.npy", "my_latents.npy", "codes.npy", "run.json"})
+PRODUCTS = frozenset(
+    {
+        *("codes.npy", "config.json", "gtn_train.json", "labels.png", "latents.npy"),
+        *("my_latents.npy", "run.json"),
+    }
+)
 
 
 def exists(path: str, document: Path) -> bool:
