@@ -10,6 +10,7 @@
 #include <numeric>
 #include <utility>
 
+#include "core/shortlist.hpp"
 #include "core/unit_vectors.hpp"
 #include "cpu/cells.hpp"
 
@@ -20,6 +21,9 @@ namespace {
 // that is not full.
 constexpr int64_t kFewestInBand = 1024;
 constexpr int64_t kMostBands = 32;
+
+// Floors are raised when so many prices have risen for each latent.
+constexpr double kRisesPerLatent = 0.25;
 
 // Lanes of a panel that are quantised before they are woven into it.
 constexpr int64_t kWoven = 16;
@@ -191,6 +195,7 @@ void LatentCodes::make_bands(std::vector<LatentId>& ids, Cell& cell, Parallel& p
 void LatentCodes::encode_band(std::span<const LatentId> ids, const Cell& cell, Band& band,
                               Parallel& parallel) {
   const int64_t n = band.live;
+  if (pricing_) band.floor = cheapest(ids);
   const bool narrow = arithmetic_ == Arithmetic::int8;
   const size_t row_bytes = static_cast<size_t>(steps_) * 4;
   std::mutex mutex;
@@ -227,15 +232,39 @@ void LatentCodes::encode_band(std::span<const LatentId> ids, const Cell& cell, B
 }
 
 void LatentCodes::code_price(LatentId id, const Band& band, void* out) const {
-  const double sum = pricing_->of[id] / (band.step * pricing_->source_step);
+  const double sum = (pricing_->of[id] - band.floor) / (band.step * pricing_->source_step);
   constexpr double kMost = 0x1p40;
   pricing_->digits.write(price_shift() - std::llrint(std::min(sum, kMost)), out);
 }
 
 void LatentCodes::reprice(std::span<const LatentId> ids) {
+  repriced_ += std::ssize(ids);
+  if (static_cast<double>(repriced_) >= kRisesPerLatent * static_cast<double>(live_)) {
+    raise_floors();
+  }
   for (const LatentId id : ids) {
     const int32_t position = position_of_[id];
     code_price(id, bands_[band_of(position)], lane(position) + (steps_ - 1) * 4 * kPanelLatents);
+  }
+}
+
+double LatentCodes::cheapest(std::span<const LatentId> ids) const {
+  double least = kInfinity;
+  for (const LatentId id : ids) least = std::min(least, pricing_->of[id]);
+  return least;
+}
+
+void LatentCodes::raise_floors() {
+  repriced_ = 0;
+  for (Band& band : bands_) {
+    const int64_t first = band.first_panel * kPanelLatents;
+    const std::span<const LatentId> ids = std::span(id_at_).subspan(first, band.live);
+    const double least = cheapest(ids);
+    if (!(least > band.floor)) continue;
+    band.floor = least;
+    for (int64_t i = 0; i < band.live; ++i) {
+      code_price(ids[i], band, lane(first + i) + (steps_ - 1) * 4 * kPanelLatents);
+    }
   }
 }
 

@@ -40,6 +40,7 @@ struct Band {
   double step = 1.0;
   double residual = 0.0;  // >= |v - step * code| of every latent
   double radius = 0.0;    // >= |v| of every latent
+  double floor = 0.0;     // <= the price of every latent, to which digits are relative
 
   int64_t panels() const { return (live + kPanelLatents - 1) / kPanelLatents; }
 };
@@ -90,6 +91,8 @@ class LatentCodes {
     return panels_.get() + position / kPanelLatents * panel_bytes() + position % kPanelLatents * 4;
   }
   void code_price(LatentId id, const Band& band, void* out) const;
+  double cheapest(std::span<const LatentId> ids) const;
+  void raise_floors();
   size_t band_of(int32_t position) const { return band_of_panel_[position / kPanelLatents]; }
 
   const Scorer& scorer_;
@@ -107,6 +110,7 @@ class LatentCodes {
   std::vector<LatentId> id_at_;       // [panels * 64]
   std::vector<int32_t> position_of_;  // by id, -1 if not coded
   std::vector<Move> moves_;           // of the removal at hand
+  int64_t repriced_ = 0;              // since floors were raised
 };
 
 }  // namespace gtn

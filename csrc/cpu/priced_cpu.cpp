@@ -112,6 +112,12 @@ void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<con
   sources_.assign(rows.size(), {});
   source_codes_.resize(rows.size() * bytes);
   bases_.resize(rows.size() * cells.size());
+  std::vector<double> floors(cells.size(), kInfinity);
+  for (size_t c = 0; c < cells.size(); ++c) {
+    for (int32_t b = cells[c].first_band; b < cells[c].end_band; ++b) {
+      floors[c] = std::min(floors[c], codes_->bands()[b].floor);
+    }
+  }
   parallel_.run(count, 8, [&](int64_t begin, int64_t end, int) {
     std::vector<double> row(dim);
     for (int64_t i = begin; i < end; ++i) {
@@ -123,8 +129,8 @@ void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<con
       unit_row(scorer_.sources(), rows[i], row.data());
       for (size_t c = 0; c < cells.size(); ++c) {
         base[c] = product(row.data(), cells[c].centre.data(), dim);
-        if (base[c] > s.level) {
-          s.level = base[c];
+        if (base[c] - floors[c] > s.level) {
+          s.level = base[c] - floors[c];
           s.nearest = static_cast<int32_t>(c);
         }
       }

@@ -100,7 +100,7 @@ std::vector<std::pair<double, size_t>> Scan::cells_by_reach() const {
     double radius = -kInfinity;
     for (int32_t b = cell.first_band; b < cell.end_band; ++b) {
       const Band& band = codes_->bands()[b];
-      if (band.live > 0) radius = std::max(radius, band.radius);
+      if (band.live > 0) radius = std::max(radius, band.radius - band.floor);
     }
     if (radius == -kInfinity) continue;
     double base = -kInfinity;
@@ -112,16 +112,17 @@ std::vector<std::pair<double, size_t>> Scan::cells_by_reach() const {
 }
 
 double Scan::base(const Row& row, size_t b) const {
-  return row.source->base[cell_of_band_[b]] -
-         unit(row, codes_->bands()[b]) * static_cast<double>(codes_->price_shift());
+  const Band& band = codes_->bands()[b];
+  return row.source->base[cell_of_band_[b]] - band.floor -
+         unit(row, band) * static_cast<double>(codes_->price_shift());
 }
 
 // The least sum whose upper bound reaches the row's threshold; INT32_MAX if nothing in the band
 // can, by Cauchy-Schwarz.
 int32_t Scan::least_sum(const Row& row, size_t b) const {
   const Band& band = codes_->bands()[b];
-  // Prices are at least 0.
-  if (row.source->base[cell_of_band_[b]] + band.radius + slack_ < row.threshold) return INT32_MAX;
+  const double most = row.source->base[cell_of_band_[b]] - band.floor + band.radius;
+  if (most + slack_ + 0x1p-50 * band.floor < row.threshold) return INT32_MAX;
   const double least =
       std::ceil((row.threshold - error(row, band) - base(row, b)) / unit(row, band));
   if (!(least > -2147483647.0)) return INT32_MIN + 1;

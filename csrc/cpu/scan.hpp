@@ -72,7 +72,8 @@ class Scan {
   double error(const Row& row, const Band& band) const {
     const SourceCode& c = row.source->code;
     const double coded = c.coded_norm * band.residual + c.residual * band.radius + slack_;
-    return codes_->price_shift() > 0 ? coded + unit(row, band) : coded;  // prices are rounded
+    // Prices are rounded to units, and what they are in cosines is rounded.
+    return codes_->price_shift() > 0 ? coded + unit(row, band) + 0x1p-50 * band.floor : coded;
   }
   // What a sum of products is added to.
   double base(const Row& row, size_t band) const;
