@@ -38,21 +38,19 @@ void Scan::run(const LatentCodes& codes, const ScanKernel& kernel, const ScanSet
   slack_ = 4.0 * rounding_slack(std::ssize(codes.cells().front().centre));
   count_ = sources.size();
   tile_sources_ = kernel.tile_sources;
-  tiles_ = (count_ + tile_sources_ - 1) / tile_sources_;
-  const size_t places = tiles_ * tile_sources_;
+  const size_t places = (count_ + tile_sources_ - 1) / tile_sources_ * tile_sources_;
   const size_t bytes = static_cast<size_t>(codes.steps()) * 4;
   const size_t multiple = static_cast<size_t>(kernel.step_multiple) * 4;
   source_bytes_ = (bytes + multiple - 1) / multiple * multiple;
   sources_.assign((places * source_bytes_ + sizeof(Line) - 1) / sizeof(Line), Line{});
-  least_sums_.assign(places, INT32_MAX);  // nothing reaches an empty place in the last tile
-  starts_.assign(places, 0);
+  packed_.resize(sources_.size());
+  least_sums_.resize(count_);
   hit_sums_.resize(tile_sources_ * kHitsStride);
   hit_positions_.resize(hit_sums_.size());
   if (rows_.size() < count_) rows_.resize(count_);
   for (size_t i = 0; i < count_; ++i) {
     const CodedSource& source = sources[i];
-    std::memcpy(code(i), source.bytes, bytes);
-    starts_[i] = source.code.start;
+    std::memcpy(code(sources_, i), source.bytes, bytes);
     Row& row = rows_[i];
     row.source = &source;
     row.threshold = std::max(settings.guess + source.level, source.floor - 4.0 * kThresholdSlack);
@@ -134,36 +132,51 @@ void Scan::scan_band(size_t b, int64_t part, int64_t parts) {
   const int64_t begin = band.first_panel + band.panels() * part / parts;
   const int64_t end = band.first_panel + band.panels() * (part + 1) / parts;
   if (begin == end) return;
-  for (size_t i = 0; i < count_; ++i) least_sums_[i] = least_sum(rows_[i], b);
   open_.clear();
-  for (size_t t = 0; t < tiles_; ++t) {
-    const auto first = least_sums_.begin() + (t * tile_sources_);
-    if (*std::min_element(first, first + kernel_->tile_sources) < INT32_MAX) open_.push_back(t);
+  for (size_t i = 0; i < count_; ++i) {
+    least_sums_[i] = least_sum(rows_[i], b);
+    if (least_sums_[i] < INT32_MAX) open_.push_back(static_cast<int32_t>(i));
+  }
+  if (open_.empty()) return;
+  // Tiles of sources that can reach the band: of a tile as it comes nearly always some can.
+  std::vector<Line>* codes = &sources_;
+  if (open_.size() < count_) {
+    codes = &packed_;
+    for (size_t k = 0; k < open_.size(); ++k) {
+      std::memcpy(code(packed_, k), code(sources_, open_[k]), source_bytes_);
+    }
   }
   const int64_t panel_bytes = int64_t{4} * kPanelLatents * codes_->steps();
   const int64_t chunk = std::max<int64_t>(1, kPanelBytesPerChunk / panel_bytes);
   for (int64_t from = begin; from < end; from += chunk) {
-    for (const size_t t : open_) scan_tile(t, b, from, std::min(end, from + chunk));
+    for (size_t first = 0; first < open_.size(); first += tile_sources_) {
+      tile_.sources = code(*codes, first);
+      scan_tile(first, b, from, std::min(end, from + chunk));
+    }
   }
 }
 
-void Scan::scan_tile(size_t t, size_t b, int64_t begin, int64_t end) {
-  const size_t first = t * tile_sources_;
-  std::memcpy(tile_.start, &starts_[first], tile_sources_ * 4);
-  std::memcpy(tile_.threshold, &least_sums_[first], tile_sources_ * 4);
-  tile_.sources = code(first);
+// Scans for open_[first] and those behind it.
+void Scan::scan_tile(size_t first, size_t b, int64_t begin, int64_t end) {
+  const size_t count = std::min(tile_sources_, open_.size() - first);
+  for (size_t r = 0; r < tile_sources_; ++r) {
+    tile_.start[r] = r < count ? rows_[open_[first + r]].source->code.start : 0;
+    // Nothing reaches an empty place in the last tile.
+    tile_.threshold[r] = r < count ? least_sums_[open_[first + r]] : INT32_MAX;
+  }
   tile_.panel_end = end;
   while (begin < end) {
     std::fill_n(tile_.hits, tile_sources_, 0);
     tile_.panel_begin = begin;
     begin = kernel_->scan(&tile_);
-    for (size_t r = 0; r < tile_sources_; ++r) {
+    for (size_t r = 0; r < count; ++r) {
       if (tile_.hits[r] == 0) continue;
-      Row& row = rows_[first + r];
+      const int32_t i = open_[first + r];
+      Row& row = rows_[i];
       take_hits(row, b, tile_.hit_sums[r], tile_.hit_positions[r], tile_.hits[r]);
       if (row.entries.size() <= row.room) continue;
       prune(row);
-      least_sums_[first + r] = tile_.threshold[r] = least_sum(row, b);
+      least_sums_[i] = tile_.threshold[r] = least_sum(row, b);
     }
   }
 }

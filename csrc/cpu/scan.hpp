@@ -80,7 +80,7 @@ class Scan {
   int32_t least_sum(const Row& row, size_t band) const;
   std::vector<std::pair<double, size_t>> cells_by_reach() const;
   void scan_band(size_t band, int64_t part, int64_t parts);
-  void scan_tile(size_t tile, size_t band, int64_t begin, int64_t end);
+  void scan_tile(size_t first, size_t band, int64_t begin, int64_t end);
   void take_hits(Row& row, size_t band, const int32_t* sums, const int32_t* positions,
                  int32_t hits);
   void keep_above(Row& row);
@@ -92,7 +92,7 @@ class Scan {
   const ScanKernel* kernel_ = nullptr;
   ScanSettings settings_;
   double slack_ = 0.0;
-  size_t count_ = 0, tiles_ = 0, tile_sources_ = 1, source_bytes_ = 0;
+  size_t count_ = 0, tile_sources_ = 1, source_bytes_ = 0;
   std::vector<Row> rows_;
   // Codes of the group's sources, tile by tile. In whole cache lines: rows of AMX tiles are lines,
   // and loading one that straddles two costs twice.
@@ -100,12 +100,13 @@ class Scan {
     std::byte bytes[64];
   };
   std::vector<Line> sources_;
-  std::byte* code(size_t i) {
-    return reinterpret_cast<std::byte*>(sources_.data()) + i * source_bytes_;
+  std::vector<Line> packed_;  // of those in open_
+  std::byte* code(std::vector<Line>& codes, size_t i) const {
+    return reinterpret_cast<std::byte*>(codes.data()) + i * source_bytes_;
   }
-  std::vector<int32_t> least_sums_, starts_;
+  std::vector<int32_t> least_sums_;
   std::vector<int32_t> hit_sums_, hit_positions_;  // of the tile at hand
-  std::vector<size_t> open_;                       // tiles that can reach the band at hand
+  std::vector<int32_t> open_;                      // sources that can reach the band at hand
   ScanTile tile_{};
   std::vector<double> scratch_;
   std::vector<int32_t> cell_of_band_;
