@@ -8,15 +8,17 @@ void set_list(CandidateList& found, int64_t depth, double unit, const ScoreGrid&
               const Prices& prices, PricedList& list) {
   list.clear();
   auto& items = found.items;
-  std::sort(items.begin(), items.end(),
-            [](const Candidate& a, const Candidate& b) { return a.upper > b.upper; });
-  const size_t keep = std::min<size_t>(depth, items.size());
+  const auto above = [](const Candidate& a, const Candidate& b) { return a.upper > b.upper; };
   double outside = found.outside;
-  if (keep < items.size()) outside = std::max(outside, items[keep].upper);
+  if (std::ssize(items) > depth) {
+    std::nth_element(items.begin(), items.begin() + depth, items.end(), above);
+    outside = std::max(outside, items[depth].upper);
+    items.resize(depth);
+  }
+  std::sort(items.begin(), items.end(), above);
   list.outside = outside == -kInfinity ? kNothing : grid.above(outside * unit);
-  for (size_t t = 0; t < keep; ++t) {
-    const LatentId id = items[t].id;
-    list.items.push_back({id, grid.above(items[t].upper * unit) + prices.of(id), false});
+  for (const Candidate& c : items) {
+    list.items.push_back({c.id, grid.above(c.upper * unit) + prices.of(c.id), false});
   }
 }
 
