@@ -199,7 +199,9 @@ void Auction::drop_unhappy() {
     waiting_.push_back(i);
   }
   std::sort(waiting_.begin(), waiting_.end());
+  const std::vector<LatentId> freed = spares_.held();
   spares_.drop();
+  search_.raised(freed);  // the last time that they are known to have followed the level
 }
 
 // Spares bid in rounds of their own, as soon as one has no latent.
