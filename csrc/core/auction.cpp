@@ -30,6 +30,9 @@ constexpr size_t kFewSearched = 32;
 constexpr size_t kChain = 128;
 constexpr size_t kWanted = 4;
 
+// A longer list is so many times as long.
+constexpr int64_t kLonger = 8;
+
 // Lists of a search take thrice the memory that they have here, so searches are no larger.
 constexpr size_t kSearchedAtOnce = 4096;
 
@@ -37,7 +40,7 @@ constexpr size_t kSearchedAtOnce = 4096;
 
 Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
                  std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
-                 PricedSearch& exact, int64_t depth, Parallel& parallel, AuctionStats& stats)
+                 ExactPricedScan& exact, int64_t depth, Parallel& parallel, AuctionStats& stats)
     : scorer_(scorer),
       grid_(grid),
       distinct_(distinct),
@@ -85,7 +88,9 @@ bool Auction::look(int32_t source, bool second_too, Choice& choice) {
   return c.best > list.outside || (c.best == list.outside && c.id <= list.outside_id);
 }
 
-void Auction::rescan(std::span<const int32_t> sources, PricedSearch& search) {
+// usual: as the backend finds lists. longer: with scores of many more latents, as bounds of the
+// backend's can be too coarse to tell the best apart. all: with scores of all.
+void Auction::rescan(std::span<const int32_t> sources, Effort effort) {
   PhaseTimer timer(stats_.seconds.search);
   if (prices_.level() > told_level_) {  // in the eyes of the search, prices may lag behind
     told_level_ = prices_.level();
@@ -95,8 +100,9 @@ void Auction::rescan(std::span<const int32_t> sources, PricedSearch& search) {
   std::vector<SourceRow> rows;
   std::vector<int64_t> before;
   std::vector<PricedList> found;
-  for (size_t from = 0; from < sources.size(); from += kSearchedAtOnce) {
-    const auto some = sources.subspan(from, std::min(kSearchedAtOnce, sources.size() - from));
+  const size_t most = effort == Effort::longer ? kSearchedAtOnce / kLonger : kSearchedAtOnce;
+  for (size_t from = 0; from < sources.size(); from += most) {
+    const auto some = sources.subspan(from, std::min(most, sources.size() - from));
     rows.clear();
     before.clear();
     for (const int32_t s : some) {
@@ -104,7 +110,14 @@ void Auction::rescan(std::span<const int32_t> sources, PricedSearch& search) {
       before.push_back(lists_.outside(s));
     }
     found.resize(some.size());
-    search.search(rows, before, lists_.depth(), found);
+    if (effort == Effort::all) {
+      exact_.search(rows, before, lists_.depth(), found);
+    } else if (effort == Effort::longer) {
+      search_.search(rows, before, kLonger * lists_.depth(), found);
+      exact_.sharpen(rows, lists_.depth(), found);
+    } else {
+      search_.search(rows, before, lists_.depth(), found);
+    }
     for (size_t i = 0; i < some.size(); ++i) lists_.set(some[i], found[i]);
   }
   stats_.scans += std::ssize(sources);
@@ -138,6 +151,18 @@ void Auction::add_likely(std::vector<int32_t>& again) {
   }
 }
 
+bool Auction::longer_pays() const {
+  return kLonger * lists_.depth() < distinct_.count() &&
+         (longer_asked_ < static_cast<int64_t>(kFewSearched) || 2 * longer_failed_ < longer_asked_);
+}
+
+// Where longer lists do not help, closer bounds may.
+void Auction::judge_longer(int64_t asked, int64_t failed) {
+  longer_asked_ += asked;
+  longer_failed_ += failed;
+  if (!longer_pays() && search_.refine()) longer_asked_ = longer_failed_ = 0;
+}
+
 void Auction::look_at(std::span<const int32_t> sources, bool second_too,
                       std::vector<Choice>& choices, std::vector<uint8_t>& sure) {
   const auto some = [&](int64_t begin, int64_t end, int) {
@@ -162,16 +187,22 @@ void Auction::choose(std::span<const int32_t> sources, bool second_too,
   std::vector<uint8_t> sure(n);
   look_at(sources, second_too, choices, sure);
   std::vector<int32_t> again;
-  for (PricedSearch* search : {&search_, &exact_}) {
+  const auto collect = [&] {
     again.clear();
     for (int64_t i = 0; i < n; ++i) {
       if (!sure[i]) again.push_back(sources[i]);
     }
-    if (again.empty()) return;
-    if (search == &exact_) stats_.full_scans += std::ssize(again);
-    if (search == &search_) add_likely(again);
-    rescan(again, *search);
+    return std::ssize(again);
+  };
+  for (const Effort effort : {Effort::usual, Effort::longer, Effort::all}) {
+    if (effort == Effort::longer && !longer_pays()) continue;
+    const int64_t asked = collect();
+    if (asked == 0) return;
+    if (effort == Effort::all) stats_.full_scans += asked;
+    if (effort == Effort::usual) add_likely(again);
+    rescan(again, effort);
     look_at(sources, second_too, choices, sure);
+    if (effort == Effort::longer) judge_longer(asked, collect());
   }
   if (std::find(sure.begin(), sure.end(), 0) != sure.end()) {
     throw std::logic_error("an exact search did not certify the best latents of a source");

@@ -16,6 +16,7 @@
 #include "core/auction_state.hpp"
 #include "core/contract.hpp"
 #include "core/distinct.hpp"
+#include "core/exact_priced_scan.hpp"
 #include "core/function_ref.hpp"
 #include "core/parallel.hpp"
 #include "core/priced_search.hpp"
@@ -41,7 +42,7 @@ class Auction {
   // depth: latents that a list holds. search: the backend's.
   Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
           std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
-          PricedSearch& exact, int64_t depth, Parallel& parallel, AuctionStats& stats);
+          ExactPricedScan& exact, int64_t depth, Parallel& parallel, AuctionStats& stats);
 
   // What to go on from after an interruption; whole between any two searches and sales. `prices`
   // are restored before an auction is made, and the rest before it runs.
@@ -93,7 +94,10 @@ class Auction {
   void look_at(std::span<const int32_t> sources, bool second_too, std::vector<Choice>& choices,
                std::vector<uint8_t>& sure);
   std::vector<Choice> choices_of_all();  // the best alone
-  void rescan(std::span<const int32_t> sources, PricedSearch& search);
+  enum class Effort { usual, longer, all };
+  void rescan(std::span<const int32_t> sources, Effort effort);
+  bool longer_pays() const;
+  void judge_longer(int64_t asked, int64_t failed);
   int64_t exact_score(int32_t source, LatentId id) const;
   void drop_unhappy();
   void place_spares();
@@ -109,7 +113,7 @@ class Auction {
   Prices& prices_;
   Spares spares_;
   PricedSearch& search_;
-  PricedSearch& exact_;  // certifies everything
+  ExactPricedScan& exact_;  // certifies everything
   Parallel& parallel_;
   AuctionStats& stats_;
 
@@ -125,6 +129,8 @@ class Auction {
   std::vector<int32_t> waiting_;  // ascending
 
   SourceLists lists_;
+  // Sources that longer lists were made for, and those that these did not help.
+  int64_t longer_asked_ = 0, longer_failed_ = 0;
 };
 
 }  // namespace gtn

@@ -7,15 +7,15 @@ namespace {
 
 constexpr int64_t kRowsPerPass = 256;
 
-struct Valued {
+}  // namespace
+
+struct ExactPricedScan::Valued {
   int64_t value;  // score - price
   LatentId id;
   int64_t score;
   // The contract's preference: larger value, then lower id.
   bool operator<(const Valued& o) const { return value != o.value ? value > o.value : id < o.id; }
 };
-
-}  // namespace
 
 ExactPricedScan::ExactPricedScan(const Scorer& scorer, const ScoreGrid& grid,
                                  const DistinctLatents& distinct, const Prices& prices,
@@ -63,6 +63,40 @@ void ExactPricedScan::list(SourceRow source, int64_t depth, PricedList& out) con
     out.outside = best.back().value;
     out.outside_id = best.back().id;
   }
+}
+
+void ExactPricedScan::sharpen(std::span<const SourceRow> sources, int64_t depth,
+                              std::span<PricedList> lists) {
+  parallel_.run(std::ssize(sources), 16, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) sharpen_one(sources[i], depth, lists[i]);
+  });
+}
+
+void ExactPricedScan::sharpen_one(SourceRow source, int64_t depth, PricedList& list) const {
+  const size_t count = list.items.size();
+  std::vector<const void*> rows(count);
+  std::vector<double> dots(count);
+  std::vector<Valued> found(count);
+  for (size_t t = 0; t < count; ++t) rows[t] = scorer_.latent(distinct_.row(list.items[t].id));
+  scorer_.dots(rows.data(), static_cast<int64_t>(count), source, dots.data());
+  for (size_t t = 0; t < count; ++t) {
+    const LatentId id = list.items[t].id;
+    const int64_t score = grid_.of(dots[t]);
+    found[t] = {score - prices_.of(id), id, score};
+  }
+  std::sort(found.begin(), found.end());
+  if (std::ssize(found) > depth) {
+    found.resize(depth);
+    // Those that are cut come after the last one that is kept.
+    if (found.back().value > list.outside) {
+      list.outside = found.back().value;
+      list.outside_id = found.back().id;
+    } else if (found.back().value == list.outside) {
+      list.outside_id = -1;
+    }
+  }
+  list.items.clear();
+  for (const Valued& v : found) list.items.push_back({v.id, v.score, true});
 }
 
 }  // namespace gtn

@@ -2,8 +2,10 @@
 // arithmetic and lists the best in the contract's order.
 #pragma once
 
-#include "core/auction.hpp"
+#include <vector>
+
 #include "core/contract.hpp"
+#include "core/distinct.hpp"
 #include "core/parallel.hpp"
 #include "core/priced_search.hpp"
 
@@ -18,8 +20,13 @@ class ExactPricedScan final : public PricedSearch {
               std::span<PricedList> lists) override;
   void raised(std::span<const LatentId>) override {}
 
+  // Scores the latents that other searches listed, and keeps the `depth` best of each list.
+  void sharpen(std::span<const SourceRow> sources, int64_t depth, std::span<PricedList> lists);
+
  private:
+  struct Valued;
   void list(SourceRow source, int64_t depth, PricedList& list) const;
+  void sharpen_one(SourceRow source, int64_t depth, PricedList& list) const;
 
   const Scorer& scorer_;
   const ScoreGrid& grid_;

@@ -56,6 +56,9 @@ class PricedSearch {
   // True if a search for one source costs no more than its share of many.
   virtual bool cheap_alone() const { return false; }
 
+  // Bounds scores more closely from now on, at a higher cost; false if nothing closer is left.
+  virtual bool refine() { return false; }
+
   // The prices of these ids rose.
   virtual void raised(std::span<const LatentId> ids) = 0;
 };

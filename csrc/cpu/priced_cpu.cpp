@@ -49,6 +49,12 @@ void PricedCpuSearch::make_codes(Arithmetic arithmetic) {
                                          Pricing{*digits_, source_step_, price_});
 }
 
+bool PricedCpuSearch::refine() {
+  if (codes_->arithmetic() == Arithmetic::int16) return false;
+  make_codes(Arithmetic::int16);
+  return true;
+}
+
 double PricedCpuSearch::largest_coordinate() const {
   const int64_t dim = scorer_.sources().dim;
   std::mutex mutex;

@@ -22,6 +22,7 @@ class PricedCpuSearch final : public PricedSearch {
   void search(std::span<const SourceRow> sources, std::span<const int64_t> before, int64_t depth,
               std::span<PricedList> lists) override;
   void raised(std::span<const LatentId> ids) override;
+  bool refine() override;
   // A search for one waits for memory where the codes leave the cache.
   bool cheap_alone() const override { return codes_->bytes() < int64_t{1} << 20; }
 

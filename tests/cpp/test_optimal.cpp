@@ -24,7 +24,8 @@ struct Problem {
   std::vector<float> latents, sources;
 };
 
-// Latents of three clusters, every seventh equal to the one before.
+// Latents of three clusters, every seventh equal to the one before, and a few so far out that codes
+// of one step for all are too coarse for the others.
 Problem problem(int64_t n, int64_t m, int64_t dim) {
   std::mt19937 random(static_cast<unsigned>(n + 31 * m + 997 * dim));
   std::normal_distribution<float> normal;
@@ -35,6 +36,7 @@ Problem problem(int64_t n, int64_t m, int64_t dim) {
       const float centre = static_cast<float>((j * (k + 2)) % 3);
       float& v = p.latents[j * dim + k];
       v = j % 7 == 6 ? p.latents[(j - 1) * dim + k] : centre + 0.3f * normal(random);
+      if (j % 101 == 100) v *= 50.0f;
     }
   }
   return p;

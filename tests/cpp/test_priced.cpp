@@ -110,6 +110,10 @@ TEST_CASE("optimal transport: lists keep their promise while prices rise") {
             bench.raise(*search, most);
             bench.check(*search, before);
           }
+          const bool narrow = !tree && dim > 8;  // int8 first
+          CHECK(search->refine() == narrow);
+          bench.check(*search, before);
+          CHECK(!search->refine());
         }
       }
     }
