@@ -23,8 +23,8 @@ void audit_rows(const MatchInput& input, const Backend& backend, std::span<const
   problem.for_each_group([&](const Scorer& scorer, const Problem::Group& group) {
     const DistinctLatents& distinct = *group.distinct;
     FreeLatents free(distinct);
-    const ShortlistFactory make = [&](const FreeLatents& f) {
-      return backend(scorer, f, parallel);
+    const ShortlistFactory make = [&](const FreeLatents& f, std::span<const Query> first) {
+      return backend(scorer, f, first, parallel);
     };
     Searcher searcher(scorer, free, make, parallel, stats);
     const Replay run(group, visited, input.latents.count);

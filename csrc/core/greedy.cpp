@@ -77,7 +77,7 @@ void Greedy::fill(Window& w) {
   w.lists.resize(std::max(w.lists.size(), count));
   w.decisions.assign(count, {});
   w.full_scans = 0;
-  Shortlist& shortlist = searcher_.current();
+  Shortlist& shortlist = searcher_.current(w.queries);
   {
     PhaseTimer timer(stats_.seconds.search);
     shortlist.search(w.queries, depth_, true, std::span(w.lists).first(count));
@@ -119,7 +119,7 @@ void Greedy::retry_uncertified(Window& w) {
     }
     if (which.empty()) return;
     (full ? w.full_scans : stats_.retries) += std::ssize(which);
-    Shortlist& shortlist = full ? searcher_.exact() : searcher_.current();
+    Shortlist& shortlist = full ? searcher_.exact() : searcher_.current(queries);
     std::vector<CandidateList> lists(which.size());
     shortlist.search(queries, depth_, false, lists);
     for (size_t j = 0; j < which.size(); ++j) w.lists[which[j]] = std::move(lists[j]);

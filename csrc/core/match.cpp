@@ -62,8 +62,8 @@ void Run::run_group(const Problem& problem, const Scorer& scorer, const Problem:
     }
   }
 
-  const ShortlistFactory make = [&](const FreeLatents& f) {
-    return backend_(scorer, f, parallel_);
+  const ShortlistFactory make = [&](const FreeLatents& f, std::span<const Query> first) {
+    return backend_(scorer, f, first, parallel_);
   };
   Greedy greedy(scorer, free, problem.source_norms(), in_.cone, make, parallel_, stats_);
   greedy.run(

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <span>
 
 #include "core/greedy.hpp"
 #include "core/problem.hpp"
@@ -17,9 +19,10 @@ struct MatchOutput {
   int64_t* visited;     // [n] latent row by position in visiting order, filled as the run advances
 };
 
-// A backend: makes a shortlist for the latents that are free.
-using Backend =
-    std::function<std::unique_ptr<Shortlist>(const Scorer&, const FreeLatents&, Parallel&)>;
+// A backend: makes a shortlist for the latents that are free. The queries are those of the first
+// search, for choices that depend on sources.
+using Backend = std::function<std::unique_ptr<Shortlist>(const Scorer&, const FreeLatents&,
+                                                         std::span<const Query>, Parallel&)>;
 
 // Bytes of a run over m latents and n sources, besides the inputs, the outputs and the backend:
 // norms, orders, ranks, the free list and a window's lists.

@@ -1,7 +1,8 @@
 // PricedSearch: the search of optimal transport: for a source, the latents of largest score - price
 // and a bound of all others. Prices only rise, so a list stays certified for ever: `outside` only
 // becomes safer. Latents go by distinct id (distinct.hpp), and scores and prices are integers
-// (score_grid.hpp).
+// (score_grid.hpp). Unlike a Shortlist, a search may read any source of its scorer: an auction
+// keeps all sources of a group, and asks for each of them in its first round.
 #pragma once
 
 #include <cstdint>

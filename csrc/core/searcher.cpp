@@ -46,7 +46,7 @@ Shortlist& Searcher::exact() {
   return *exact_;
 }
 
-Shortlist& Searcher::current() {
+Shortlist& Searcher::current(std::span<const Query> queries) {
   if (free_.ids() <= kFewIds || scorer_.latents().dim == 1 || hopeless_) {
     shortlist_.reset();
     return exact();
@@ -54,7 +54,7 @@ Shortlist& Searcher::current() {
   flush_removals();
   if (!shortlist_) {
     PhaseTimer timer(stats_.seconds.encode);
-    shortlist_ = make_shortlist_(free_);
+    shortlist_ = make_shortlist_(free_, queries);
   }
   note_shortlist();
   return *shortlist_;
@@ -62,12 +62,13 @@ Shortlist& Searcher::current() {
 
 Decision Searcher::choose(Query query, int64_t depth, int64_t cone, CandidateList& list,
                           int64_t& full_scans) {
-  current().search({&query, 1}, depth, false, {&list, 1});
+  const std::span<const Query> alone(&query, 1);
+  current(alone).search(alone, depth, false, {&list, 1});
   Decision d = decide(scorer_, free_, query.source_row, cone, list, stats_.rescored);
   if (!d.certified) {
     ++full_scans;
     query.floor = d.floor;
-    exact().search({&query, 1}, depth, false, {&list, 1});
+    exact().search(alone, depth, false, {&list, 1});
     d = decide(scorer_, free_, query.source_row, cone, list, stats_.rescored);
     require_certified(d);
   }

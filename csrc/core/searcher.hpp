@@ -17,8 +17,9 @@
 
 namespace gtn {
 
-// Makes the backend's shortlist over the latents that are free now.
-using ShortlistFactory = std::function<std::unique_ptr<Shortlist>(const FreeLatents&)>;
+// Makes the backend's shortlist over the latents that are free now, for these queries first.
+using ShortlistFactory =
+    std::function<std::unique_ptr<Shortlist>(const FreeLatents&, std::span<const Query>)>;
 
 class Searcher {
  public:
@@ -27,8 +28,8 @@ class Searcher {
 
   // Takes the lowest free rank of an id.
   Rank take(LatentId id);
-  // The one to search with. Has been told what is taken.
-  Shortlist& current();
+  // The one to search these queries with. Has been told what is taken.
+  Shortlist& current(std::span<const Query> queries);
   // The one that certifies everything. Has been told what is taken.
   Shortlist& exact();
   // The decision for one source by itself: current(), and if that does not certify it, exact().

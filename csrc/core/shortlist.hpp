@@ -2,7 +2,8 @@
 // latents that may score best, each with an upper bound of its true score, together with `outside`,
 // an upper bound of the true score of every free latent that is not in the list. The engine
 // rescores exactly, certifies and decides; a backend can be slow or vague, never wrong, as long as
-// its bounds hold. Latents go by distinct id (distinct.hpp).
+// its bounds hold. Latents go by distinct id (distinct.hpp). A backend reads the source rows of
+// queries and no others: where latents lie on many machines, others need not be there.
 #pragma once
 
 #include <cstdint>

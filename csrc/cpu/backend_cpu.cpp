@@ -12,8 +12,8 @@ constexpr int64_t kFewestLatents = 1024;
 
 class CpuSearch final : public Shortlist {
  public:
-  CpuSearch(const Scorer& scorer, const FreeLatents& free, const InstructionSet& set,
-            bool tree_allowed, bool int16_allowed, Parallel& parallel)
+  CpuSearch(const Scorer& scorer, const FreeLatents& free, std::span<const Query> first,
+            const InstructionSet& set, bool tree_allowed, bool int16_allowed, Parallel& parallel)
       : scorer_(scorer),
         free_(free),
         set_(set),
@@ -21,6 +21,7 @@ class CpuSearch final : public Shortlist {
         parallel_(parallel) {
     if (tree_allowed && scorer.latents().dim <= kTreeDims && free.ids() >= kFewestLatents) {
       tree_ = std::make_unique<TreeShortlist>(scorer, free, *set.tree, parallel);
+      tree_->try_out(first);
     }
     scan_unless_tree_pays();
   }
@@ -63,8 +64,9 @@ Backend cpu_backend(const InstructionSet& set, int64_t memory, int64_t m, int64_
   require_memory(memory, base + LatentCodes::bytes_for(m, dim, CpuShortlist::coarsest(dim)));
   const bool int16 = within(base + LatentCodes::bytes_for(m, dim, Arithmetic::int16));
   const bool tree = within(base + DirectionTree::bytes_for(m, dim));
-  return [&set, int16, tree](const Scorer& scorer, const FreeLatents& free, Parallel& parallel) {
-    return std::make_unique<CpuSearch>(scorer, free, set, tree, int16, parallel);
+  return [&set, int16, tree](const Scorer& scorer, const FreeLatents& free,
+                             std::span<const Query> first, Parallel& parallel) {
+    return std::make_unique<CpuSearch>(scorer, free, first, set, tree, int16, parallel);
   };
 }
 

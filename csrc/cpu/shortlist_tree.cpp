@@ -162,7 +162,6 @@ TreeShortlist::TreeShortlist(const Scorer& scorer, const FreeLatents& free,
       tree_(std::make_unique<DirectionTree>(scorer, free, parallel)) {
   for (int t = 0; t < parallel.threads(); ++t)
     walks_.push_back(std::make_unique<Walk>(scorer, kernel));
-  try_out();
 }
 
 TreeShortlist::~TreeShortlist() = default;
@@ -210,15 +209,13 @@ double TreeShortlist::cost_of_walks(int64_t walks) {
   return kPanelsPerVisit * static_cast<double>(seen) / static_cast<double>(walks) / panels;
 }
 
-// A few sources tell how much of the tree a walk sees.
-void TreeShortlist::try_out() {
-  const Rows& sources = scorer_.sources();
-  const int64_t count = std::min(kTried, sources.count);
+void TreeShortlist::try_out(std::span<const Query> queries) {
+  const int64_t given = std::ssize(queries);
+  const int64_t count = std::min(kTried, given);
   CandidateList list;
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t row = sources.count * i / count;
-    const double norm = std::sqrt(squared_norm(sources, row));
-    walks_[0]->run(*tree_, {static_cast<int32_t>(row), norm}, 1, list);
+    const Query& query = queries[given * i / count];
+    walks_[0]->run(*tree_, {query.source_row, query.source_norm}, 1, list);
   }
   cost_ = cost_of_walks(count);
 }

@@ -28,14 +28,15 @@ class TreeShortlist final : public Shortlist {
   void describe(Stats& stats) const override;
   bool cheap_alone() const override { return true; }
 
-  // True if walks cost less than scanning all free latents, measured on some sources when the tree
-  // is made and on the last windows later.
+  // Walks for a few of these queries, to know what a walk costs here.
+  void try_out(std::span<const Query> queries);
+  // True if walks cost less than scanning all free latents, as measured by try_out() and on the
+  // last windows later.
   bool worthwhile() const { return cost_ < 1.0; }
 
  private:
   class Walk;  // one source's way through the tree
   double cost_of_walks(int64_t walks);
-  void try_out();
 
   const Scorer& scorer_;
   const FreeLatents& free_;

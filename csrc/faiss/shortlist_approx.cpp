@@ -37,8 +37,8 @@ void ApproxShortlist::load() {
   gone_ = 0;
 }
 
-Shortlist& ApproxShortlist::exact() {
-  if (!exact_) exact_ = make_exact_(scorer_, free_, parallel_);
+Shortlist& ApproxShortlist::exact(std::span<const Query> queries) {
+  if (!exact_) exact_ = make_exact_(scorer_, free_, queries, parallel_);
   return *exact_;
 }
 
@@ -48,7 +48,7 @@ bool ApproxShortlist::few_left() const {
 
 void ApproxShortlist::search(std::span<const Query> queries, int64_t depth, bool guess,
                              std::span<CandidateList> lists) {
-  if (!guess || few_left()) return exact().search(queries, depth, guess, lists);
+  if (!guess || few_left()) return exact(queries).search(queries, depth, guess, lists);
   if (static_cast<double>(gone_) > kRenew * static_cast<double>(rows_->count())) {
     rows_.emplace(scorer_, free_, parallel_);
     load();

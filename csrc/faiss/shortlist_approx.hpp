@@ -36,7 +36,7 @@ class ApproxShortlist final : public Shortlist {
 
  private:
   void load();
-  Shortlist& exact();
+  Shortlist& exact(std::span<const Query> queries);
   bool few_left() const;
 
   const Scorer& scorer_;

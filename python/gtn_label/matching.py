@@ -47,7 +47,8 @@ def match(
         backend "cuda", which reads them there, tensors on torch's current stream.
     sources : array_like [n, dim], n <= m, optional
         Rows to label. Left out, m rows of N(0, I) are drawn in float32 by NumPy's Philox
-        generator from `seed`: the same on every machine.
+        generator from `seed`: the same on every machine. Each block of 65,536 rows has a generator
+        of its own, `Philox(seed).jumped(block)`.
     seed : int or numpy.random.Generator
         Seed of the sources, >= 0; unused when they are given. A generator is drawn from as it
         stands, in float32 and row by row, and `meta` has its state before.

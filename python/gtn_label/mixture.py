@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .arrays import convert
 from .arrays.on_disk import Files
 from .arrays.on_gpu import in_cpu_memory, locate
-from .arrays.sources import check_source_seed, draw_sources
+from .arrays.sources import check_source_seed, draw_sources, seed_record
 from .backend.engines import check_place
 from .backend.names import resolve
 from .checks import as_integer
@@ -99,7 +99,11 @@ def match_mixture(
             _draw_around(rows, clusters, n_clusters, checked),
             checked,
             replace(asked, groups=(clusters, clusters)),
-            provenance={"method": "mixture", "seed": checked, "n_clusters": n_clusters},
+            provenance={
+                "method": "mixture",
+                **seed_record(checked, len(rows)),
+                "n_clusters": n_clusters,
+            },
         )
 
 

@@ -164,7 +164,7 @@ def _run(
     latent_rows = convert.as_rows(latents, "latents")
     m, dim = latent_rows.rows.shape
     drawn = sources is None
-    origin = seed_record(seed if drawn else None)  # before a generator moves on
+    origin = seed_record(seed if drawn else None, m)  # before a generator moves on
     source_rows = convert.as_rows(draw_sources(m, dim, seed) if drawn else sources, "sources")
     n = source_rows.rows.shape[0]
     if source_rows.rows.shape[1] != dim:

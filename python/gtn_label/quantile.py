@@ -67,9 +67,9 @@ def match_quantile(
 def _run(latents: Any, sources: Any, seed: Seed, files: Files) -> Matching:
     """Do what `match_quantile` says, over inputs whose files are watched."""
     began = time.perf_counter()
-    origin = seed_record(seed if sources is None else None)  # before a generator moves on
     latent_rows = convert.as_column(latents, "latents")
     m = len(latent_rows.rows)
+    origin = seed_record(seed if sources is None else None, m)  # before a generator moves on
     if sources is None:
         drawn = draw_sources(m, 1, seed).reshape(tuple(latent_rows.given.shape))
         source_rows = convert.as_column(drawn, "sources")

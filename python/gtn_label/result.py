@@ -230,9 +230,10 @@ class Matching:
         (None if sources were given, or drawn from a generator), "order", "cone", "center", "groups"
         (None, or their "count" and the "sha256" of both label arrays), "backend", "latents_sha256"
         (hash of the rows as given, see `convert.sha256`; of narrower floats than float16, and
-        bfloat16, as float32). "generator" has the state of a generator before it drew, and "dtypes"
-        the types of sources and labels that NumPy lacks. The same input and options give the same
-        entries on every machine. Each time the dict is a new copy: what is saved cannot be changed.
+        bfloat16, as float32). "generator" has the state of a generator before it drew,
+        "source_block" the rows of a block if a seed drew more than one, and "dtypes" the types of
+        sources and labels that NumPy lacks. The same input and options give the same entries on
+        every machine. Each time the dict is a new copy: what is saved cannot be changed.
         """
         return copy.deepcopy(self._meta)
 

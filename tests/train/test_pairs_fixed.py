@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+import gtn_label.arrays.sources
 from gtn_label import Matching, match, match_quantile, quality
 from gtn_label.arrays import convert
 from gtn_label.arrays.sources import draw_sources
+from gtn_label.io.files import read_pairs, write_pairs
 from gtn_train.pairs import FixedPairs
 
 LATENTS = np.random.default_rng(0).normal([1, 0, -2], size=(60, 3))
@@ -156,3 +158,17 @@ def test_matching_loads_what_it_saved(tmp_path):
     assert Matching.load(tmp_path / "m.npz").sources is None
     sources, _ = rows_of(FixedPairs.from_file(tmp_path / "m.npz", LATENTS))
     assert np.array_equal(sources, draw_sources(60, 3, 9))
+
+
+def test_sources_of_earlier_versions_are_drawn_from_one_stream(tmp_path, monkeypatch):
+    stream = draw_sources(60, 3, 9)
+    monkeypatch.setattr(gtn_label.arrays.sources, "BLOCK_ROWS", 50)
+    match(LATENTS, seed=9).save(tmp_path / "m.npz", indices_only=True)
+    sources, _ = rows_of(FixedPairs.from_file(tmp_path / "m.npz", LATENTS))
+    assert np.array_equal(sources, draw_sources(60, 3, 9))
+    assert not np.array_equal(sources, stream)
+    arrays, meta = read_pairs(tmp_path / "m.npz")
+    del meta["source_block"]
+    write_pairs(tmp_path / "m.npz", arrays, meta)
+    sources, _ = rows_of(FixedPairs.from_file(tmp_path / "m.npz", LATENTS))
+    assert np.array_equal(sources, stream)

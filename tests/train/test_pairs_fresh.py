@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+import gtn_label.arrays.sources
 import gtn_train.pairs.fresh as fresh_module
 from gtn_label import match, quality
 from gtn_label.arrays import convert
 from gtn_label.arrays.sources import draw_sources
-from gtn_train.pairs import Algorithm1, FreshPairs, labelings
+from gtn_train.pairs import Algorithm1, DriftingPairs, FreshPairs, labelings
 from gtn_train.seeds import derive
 
 LATENTS = np.random.default_rng(0).normal([1, 0, -2], size=(60, 3))
@@ -51,6 +52,14 @@ def test_a_round_is_matched_as_match_does():
             assert stats["seconds"] > 0
             json.dumps(stats)
     json.dumps(pairs.config())
+
+
+def test_a_run_of_other_sources_is_another_run(monkeypatch):
+    """A training that an earlier version began on several blocks cannot go on with new ones."""
+    kinds = (FreshPairs, DriftingPairs)
+    assert all("source_block" not in kind(LATENTS).config() for kind in kinds)
+    monkeypatch.setattr(gtn_label.arrays.sources, "BLOCK_ROWS", 50)
+    assert all(kind(LATENTS).config()["source_block"] == 50 for kind in kinds)
 
 
 def test_rounds_do_not_depend_on_earlier_ones():

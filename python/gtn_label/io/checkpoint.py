@@ -445,7 +445,15 @@ class Checkpoint:
         for name in _ARRAYS:
             was, now = theirs.get(name), ours[name]
             # Other seeds mean other sources: one reason is enough.
-            if was != now and not (name == "sources" and theirs.get("--seed") != ours["--seed"]):
+            if was == now or (name == "sources" and theirs.get("--seed") != ours["--seed"]):
+                continue
+            same_draw = ours.get("--seed") is not None and theirs.get("latents") == ours["latents"]
+            if name == "sources" and same_draw:
+                word = f"{self._word('seed')} {ours['--seed']}"
+                found.append(
+                    f"the version that wrote it drew other sources from {word}, and can continue it"
+                )
+            else:
                 shown = f"the {name}" if name in ("latents", "sources") else self._word(name)
                 found.append(
                     f"{shown}: SHA-256 was {visible(str(was)[:12])} and is {str(now)[:12]}"

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtn_label.arrays import convert, to_caller
-from gtn_label.arrays.sources import draw_sources
+from gtn_label.arrays.sources import draw_sources, seed_record
 from gtn_label.checks import as_bool, as_integer, as_number, check_seed
 from gtn_label.threads import check_threads
 
@@ -183,7 +183,7 @@ class DriftingPairs(Closing):
             "batch": self._batch,
             "tolerance": self._tolerance,
             "standardize": self._standardize,
-            "seed": self._seed,
+            **seed_record(self._seed, self._size),
             "latents_sha256": self._sha256,
             "classes_sha256": None if self._classes is None else convert.sha256(self._classes),
         }

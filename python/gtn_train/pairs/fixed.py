@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gtn_label import Matching
 from gtn_label.arrays import convert, to_caller
-from gtn_label.arrays.sources import draw_sources
+from gtn_label.arrays.sources import redraw
 from gtn_label.checks import check_seed
 from gtn_label.text import quoted
 
@@ -139,14 +139,14 @@ class FixedPairs(Closing):
             sources, labels = matching.pairs()
         elif latents is None:
             raise ValueError(f"{shown} hold indices only: latents must be given")
-        elif matching.meta.get("seed") is None or matching.meta.get("method") != "match":
-            raise ValueError(
-                f"{shown} hold indices only, and their sources were not drawn by match"
-            )
         else:
             rows = convert.as_rows(latents, "latents").rows
-            n, dim = rows.shape
-            sources = draw_sources(n, dim, matching.meta["seed"])
+            drawn = matching.meta.get("method") == "match"
+            sources = redraw(matching.meta, *rows.shape) if drawn else None
+            if sources is None:
+                raise ValueError(
+                    f"{shown} hold indices only, and their sources were not drawn by match"
+                )
             labels = rows[matching.assignment]
         return cls(sources, labels, latents_sha256=made_from, cosine=matching.cosine)
 

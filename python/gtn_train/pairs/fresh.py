@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from gtn_label.arrays import convert, to_caller
+from gtn_label.arrays.sources import seed_record
 from gtn_label.checks import as_integer, check_seed
 
 from ..seeds import derive
@@ -130,7 +131,7 @@ class FreshPairs(Closing):
         return {
             "kind": "fresh",
             "every": self._every,
-            "seed": self._seed,
+            **seed_record(self._seed, self.n),
             **self._labeling.config(),
             "latents_sha256": self._sha256,
         }

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtn_label.arrays import convert
+from gtn_label.arrays.sources import seed_record
 from gtn_label.cli import console
 from gtn_label.errors import ArgumentError
 from gtn_label.io.files import read_array, write_pairs
@@ -293,7 +294,7 @@ def pairs(ctx: Context, latents: NDArray[Any]) -> MadePairs:
         seconds = time.perf_counter() - began
         meta = {
             "method": "gtn-train",
-            "seed": round_seed,
+            **seed_record(round_seed, len(latents)),
             **labeling.config(),
             "backend": made.backend,
             "latents_sha256": inputs["latents"],

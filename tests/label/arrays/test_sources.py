@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import gtn_label
 from gtn_label.arrays import sources
 from gtn_label.arrays.sources import draw_sources
+from gtn_label.io.files import read_pairs, write_pairs
 
 
 class TestDrawnSources:
@@ -32,11 +34,125 @@ class TestDrawnSources:
 
     @pytest.mark.parametrize("values", [1, 7, 30, 1000])
     @pytest.mark.parametrize("dim", [1, 3, 8])
-    def test_blocks_are_one_stream(self, values, dim, monkeypatch):
-        generator = np.random.Generator(np.random.Philox(5))
-        whole = generator.standard_normal((101, dim), dtype=np.float32)
+    def test_a_block_is_one_stream(self, values, dim, monkeypatch):
         monkeypatch.setattr(sources, "_DRAW_VALUES", values)
-        assert draw_sources(101, dim, 5).tobytes() == whole.tobytes()
+        assert draw_sources(101, dim, 5).tobytes() == stream(101, dim, 5).tobytes()
+
+
+def stream(n: int, dim: int, seed: int) -> np.ndarray:
+    """Draw all rows from one generator, as earlier versions did."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    return generator.standard_normal((n, dim), dtype=np.float32)
+
+
+class TestBlocks:
+    def test_later_ones_are_jumped_to(self):
+        block = 65_536
+        drawn = draw_sources(2 * block + 5, 1, 3)
+        np.testing.assert_array_equal(drawn[:block], stream(block, 1, 3))
+        for b in (1, 2):
+            generator = np.random.Generator(np.random.Philox(3).jumped(b))
+            rows = drawn[b * block : (b + 1) * block]
+            expected = generator.standard_normal((len(rows), 1), dtype=np.float32)
+            np.testing.assert_array_equal(rows, expected)
+
+    def test_bits_do_not_change_between_versions(self):
+        rows = sources.draw_rows(65_530, 65_570, 3, 0)
+        np.testing.assert_array_equal(rows, draw_sources(65_570, 3, 0)[65_530:])
+        assert hashlib.sha256(rows.astype("<f4").tobytes()).hexdigest() == (
+            "95d35ac1391a019798a00cd80699ce5c6c74307eab9ab01373847db17fbb79b4"
+        )
+
+    @pytest.mark.parametrize("values", [4, 1000])
+    def test_any_part_is_that_of_the_whole(self, monkeypatch, values):
+        monkeypatch.setattr(sources, "BLOCK_ROWS", 10)
+        monkeypatch.setattr(sources, "_DRAW_VALUES", values)
+        whole = draw_sources(35, 3, 1)
+        for begin in range(36):
+            for end in range(begin, 36):
+                part = sources.draw_rows(begin, end, 3, 1)
+                assert part.dtype == np.float32
+                assert part.tobytes() == whole[begin:end].tobytes()
+
+    def test_a_far_part_takes_no_more_memory_than_its_rows(self):
+        tracemalloc.start()
+        rows = sources.draw_rows(10**12 + 65_000, 10**12 + 66_000, 64, 0)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert rows.nbytes <= most <= rows.nbytes + (5 << 20)
+
+    def test_other_blocks_are_refused(self):
+        message = r"^meta says that sources were drawn by blocks of 1024 rows, and this gtn-label"
+        with pytest.raises(ValueError, match=message):
+            sources.redraw({"seed": 0, "source_block": 1024}, 4, 2)
+
+    def test_the_record_names_blocks_where_there_are_several(self):
+        assert sources.seed_record(4, 65_536) == {"seed": 4}
+        assert sources.seed_record(4, 65_537) == {"seed": 4, "source_block": 65_536}
+        assert sources.seed_record(None, 65_537) == {"seed": None}
+        rows = draw_sources(65_537, 1, 4)
+        np.testing.assert_array_equal(
+            sources.redraw(sources.seed_record(4, 65_537), 65_537, 1), rows
+        )
+        np.testing.assert_array_equal(sources.redraw({"seed": 4}, 65_537, 1), stream(65_537, 1, 4))
+
+
+LATENTS = np.random.default_rng(2).normal(size=(70, 3)).astype(np.float32)
+VERBS = [gtn_label.match, gtn_label.match_optimal]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(sources, "BLOCK_ROWS", 50)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_pairs_without_rows_are_verified(small_blocks, tmp_path, verb):
+    result = verb(LATENTS, seed=6)
+    assert result.meta["source_block"] == 50
+    np.testing.assert_array_equal(result.sources, draw_sources(70, 3, 6))
+    result.save(tmp_path / "x.npz", indices_only=True)
+    gtn_label.Matching.load(tmp_path / "x.npz").verify(LATENTS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_pairs_of_earlier_versions_are_read_right(small_blocks, tmp_path, verb):
+    """Their sources are one stream, and their meta names a seed alone."""
+    path = tmp_path / "x.npz"
+    verb(LATENTS, stream(70, 3, 6)).save(path, indices_only=True)
+    arrays, meta = read_pairs(path)
+    write_pairs(path, arrays, meta | {"seed": 6})
+    gtn_label.Matching.load(path).verify(LATENTS)
+    write_pairs(path, arrays, meta | {"seed": 6, "source_block": 50})
+    with pytest.raises(gtn_label.VerificationError):
+        gtn_label.Matching.load(path).verify(LATENTS)
+
+
+def test_other_verbs_record_blocks(small_blocks):
+    assert gtn_label.match_quantile(LATENTS[:, 0]).meta["source_block"] == 50
+    pytest.importorskip("sklearn")
+    assert gtn_label.match_mixture(LATENTS, 2).meta["source_block"] == 50
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_checkpoint_of_other_sources_is_refused(monkeypatch, tmp_path, verb):
+    """An earlier version drew them, from the same seed."""
+    latents = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
+    path = tmp_path / "run.ckpt"
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int, left: float | None) -> None:
+        if done > 0:
+            raise Stop
+
+    with pytest.raises(Stop):
+        verb(latents, seed=3, checkpoint=path, progress=stop)
+    monkeypatch.setattr(sources, "BLOCK_ROWS", 50)
+    message = "run: the version that wrote it drew other sources from seed 3, and can continue it. "
+    with pytest.raises(ValueError, match=message):
+        verb(latents, seed=3, checkpoint=path)
 
 
 KINDS = ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"]
@@ -50,7 +166,7 @@ def test_a_generator_is_drawn_from_as_it_stands(kind):
         return made
 
     given = generator()
-    record = sources.seed_record(given)
+    record = sources.seed_record(given, 6)
     assert json.loads(json.dumps(record)) == record
     rows = draw_sources(6, 3, given)
     np.testing.assert_array_equal(rows, generator().standard_normal((6, 3), np.float32))
