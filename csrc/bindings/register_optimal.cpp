@@ -14,8 +14,8 @@ namespace {
 py::tuple optimal(const py::object& latents, const py::object& sources, double tolerance,
                   bool center, const std::optional<Labels>& source_groups,
                   const std::optional<Labels>& latent_groups, const std::string& instruction_set,
-                  int threads, int64_t depth, int64_t sample_from, PyOptimalState* state,
-                  const py::object& poll) {
+                  int threads, int64_t depth, int64_t longest, int64_t sample_from,
+                  PyOptimalState* state, const py::object& poll) {
   const Arguments given{latents,       sources,       "index",         1,       center,
                         source_groups, latent_groups, instruction_set, threads, 0};
   const Task task = given.task();
@@ -27,6 +27,7 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   in.latent_groups = task.in.latent_groups;
   in.tolerance = tolerance;
   in.depth = depth;
+  in.longest = longest;
   in.sample_from = std::max<int64_t>(2, sample_from);
   in.threads = threads;
   in.kernels = task.in.kernels;
@@ -48,6 +49,7 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   d["scans"] = stats.auction.scans;
   d["full_scans"] = stats.auction.full_scans;
   d["batches"] = stats.auction.batches;
+  d["epsilon"] = stats.epsilon;
   d["gap"] = stats.gap;
   d["rounding"] = stats.rounding;
   d["threads"] = stats.threads;
@@ -95,9 +97,9 @@ void register_optimal(py::module_& m) {
   m.def("optimal_rows", &optimal, py::arg("latents"), py::arg("sources"), py::kw_only(),
         py::arg("tolerance"), py::arg("center") = false, py::arg("source_groups") = py::none(),
         py::arg("latent_groups") = py::none(), py::arg("instruction_set"), py::arg("threads"),
-        py::arg("depth"), py::arg("sample_from") = OptimalInput{}.sample_from,
-        py::arg("state") = nullptr, py::arg("poll").none(true),
-        "Optimal transport (see gtn_label.match_optimal).");
+        py::arg("depth"), py::arg("longest") = 0,
+        py::arg("sample_from") = OptimalInput{}.sample_from, py::arg("state") = nullptr,
+        py::arg("poll").none(true), "Optimal transport (see gtn_label.match_optimal).");
   m.def("assign_rows", &assign, py::arg("latents"), py::arg("sources"), py::arg("prices"),
         py::kw_only(), py::arg("instruction_set"), py::arg("threads"), py::arg("poll").none(true),
         "The best latent at given prices (see gtn_label.Matching.assign).");

@@ -30,8 +30,13 @@ constexpr size_t kFewSearched = 32;
 constexpr size_t kChain = 128;
 constexpr size_t kWanted = 4;
 
-// A longer list is so many times as long.
+// A longer list is so many times as long, and costs what it takes to score so many times as many
+// latents.
 constexpr int64_t kLonger = 8;
+constexpr int64_t kScoredAsFast = 8;
+
+// After so many searches of every source, lists become twice as long.
+constexpr int64_t kSearchesALength = 8;
 
 // Lists of a search take thrice the memory that they have here, so searches are no larger.
 constexpr size_t kSearchedAtOnce = 4096;
@@ -40,7 +45,8 @@ constexpr size_t kSearchedAtOnce = 4096;
 
 Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
                  std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
-                 ExactPricedScan& exact, int64_t depth, Parallel& parallel, AuctionStats& stats)
+                 ExactPricedScan& exact, int64_t depth, int64_t longest, Parallel& parallel,
+                 AuctionStats& stats)
     : scorer_(scorer),
       grid_(grid),
       distinct_(distinct),
@@ -51,7 +57,8 @@ Auction::Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLate
       exact_(exact),
       parallel_(parallel),
       stats_(stats),
-      lists_(std::ssize(sources), std::min<int64_t>(depth, distinct.count())) {
+      lists_(std::ssize(sources), std::min<int64_t>(depth, distinct.count())),
+      longest_(std::min<int64_t>(longest, distinct.count())) {
   holds_.assign(sources.size(), -1);
   told_level_ = prices.level();
 }
@@ -121,6 +128,7 @@ void Auction::rescan(std::span<const int32_t> sources, Effort effort) {
     for (size_t i = 0; i < some.size(); ++i) lists_.set(some[i], found[i]);
   }
   stats_.scans += std::ssize(sources);
+  searched_ += std::ssize(sources);
   ++stats_.batches;
 }
 
@@ -151,16 +159,26 @@ void Auction::add_likely(std::vector<int32_t>& again) {
   }
 }
 
-bool Auction::longer_pays() const {
-  return kLonger * lists_.depth() < distinct_.count() &&
-         (longer_asked_ < static_cast<int64_t>(kFewSearched) || 2 * longer_failed_ < longer_asked_);
+// Lists that are used up again and again are too short, as in clusters that have more latents.
+void Auction::lengthen() {
+  if (searched_ < kSearchesALength * std::ssize(sources_) || 2 * lists_.depth() > longest_) return;
+  lists_.deepen(2 * lists_.depth());
+  searched_ = 0;
 }
 
-// Where longer lists do not help, closer bounds may.
-void Auction::judge_longer(int64_t asked, int64_t failed) {
-  longer_asked_ += asked;
-  longer_failed_ += failed;
-  if (!longer_pays() && search_.refine()) longer_asked_ = longer_failed_ = 0;
+// A longer list costs less than scores of all.
+bool Auction::longer_fits() const {
+  return kLonger * lists_.depth() * kScoredAsFast < distinct_.count();
+}
+
+bool Auction::bounds_help() const {
+  return tried_ < static_cast<int64_t>(kFewSearched) || 4 * failed_ < tried_;
+}
+
+void Auction::judge_bounds(int64_t asked, int64_t failed) {
+  tried_ += asked;
+  failed_ += failed;
+  if (!bounds_help() && search_.refine()) tried_ = failed_ = 0;
 }
 
 void Auction::look_at(std::span<const int32_t> sources, bool second_too,
@@ -195,14 +213,17 @@ void Auction::choose(std::span<const int32_t> sources, bool second_too,
     return std::ssize(again);
   };
   for (const Effort effort : {Effort::usual, Effort::longer, Effort::all}) {
-    if (effort == Effort::longer && !longer_pays()) continue;
+    if (effort == Effort::longer && !(longer_fits() && bounds_help())) continue;
     const int64_t asked = collect();
     if (asked == 0) return;
     if (effort == Effort::all) stats_.full_scans += asked;
-    if (effort == Effort::usual) add_likely(again);
+    if (effort == Effort::usual) {
+      lengthen();
+      add_likely(again);
+    }
     rescan(again, effort);
     look_at(sources, second_too, choices, sure);
-    if (effort == Effort::longer) judge_longer(asked, collect());
+    if (effort == (longer_fits() ? Effort::longer : Effort::usual)) judge_bounds(asked, collect());
   }
   if (std::find(sure.begin(), sure.end(), 0) != sure.end()) {
     throw std::logic_error("an exact search did not certify the best latents of a source");

@@ -39,10 +39,12 @@ struct AuctionStats {
 
 class Auction {
  public:
-  // depth: latents that a list holds. search: the backend's.
+  // Lists hold `depth` latents, and up to `longest` where sources are searched again and again.
+  // search: the backend's.
   Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
           std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
-          ExactPricedScan& exact, int64_t depth, Parallel& parallel, AuctionStats& stats);
+          ExactPricedScan& exact, int64_t depth, int64_t longest, Parallel& parallel,
+          AuctionStats& stats);
 
   // What to go on from after an interruption; whole between any two searches and sales. `prices`
   // are restored before an auction is made, and the rest before it runs.
@@ -79,6 +81,7 @@ class Auction {
   };
   std::vector<Favourite> favourites();
 
+  int64_t epsilon() const { return epsilon_; }
   // dual - primal
   double gap() const { return gap_; }
 
@@ -96,8 +99,10 @@ class Auction {
   std::vector<Choice> choices_of_all();  // the best alone
   enum class Effort { usual, longer, all };
   void rescan(std::span<const int32_t> sources, Effort effort);
-  bool longer_pays() const;
-  void judge_longer(int64_t asked, int64_t failed);
+  void lengthen();
+  bool longer_fits() const;
+  bool bounds_help() const;
+  void judge_bounds(int64_t asked, int64_t failed);
   int64_t exact_score(int32_t source, LatentId id) const;
   void drop_unhappy();
   void place_spares();
@@ -129,8 +134,10 @@ class Auction {
   std::vector<int32_t> waiting_;  // ascending
 
   SourceLists lists_;
-  // Sources that longer lists were made for, and those that these did not help.
-  int64_t longer_asked_ = 0, longer_failed_ = 0;
+  int64_t longest_;
+  int64_t searched_ = 0;  // sources, with lists of this length
+  // Sources that a backend's bounds were tried on, and those that these could not certify.
+  int64_t tried_ = 0, failed_ = 0;
 };
 
 }  // namespace gtn

@@ -42,7 +42,8 @@ void for_each_favourite(const Scorer& scorer, const ScoreGrid& grid,
   for (int64_t from = 0; from < scorer.sources().count; from += kAtOnce) {
     some.resize(std::min(kAtOnce, scorer.sources().count - from));
     std::iota(some.begin(), some.end(), static_cast<SourceRow>(from));
-    Auction auction(scorer, grid, distinct, some, prices, *search, exact, kDepth, parallel, stats);
+    Auction auction(scorer, grid, distinct, some, prices, *search, exact, kDepth, kDepth, parallel,
+                    stats);
     const std::vector<Auction::Favourite> best = auction.favourites();
     for (size_t i = 0; i < best.size(); ++i) visit(some[i], best[i].id, best[i].value);
   }
@@ -72,7 +73,7 @@ void sample_first_prices(const TransportRows& rows, const GroupRows& group,
     ExactPricedScan exact(sample.scorer, sample.grid, sample.distinct, prices, parallel);
     const auto search = backend(sample.scorer, sample.grid, sample.distinct, prices, parallel);
     Auction auction(sample.scorer, sample.grid, sample.distinct, sampled.sources, prices, *search,
-                    exact, depth, parallel, stats);
+                    exact, depth, depth, parallel, stats);
     const Emptied stopped{told};  // before the auction is gone
     told = {idle.sources, &auction};
     auction.run_coarsely(sample.epsilon, last);

@@ -148,7 +148,7 @@ void Transport::solve(const TransportRows& rows, const GroupRows& group) {
   ExactPricedScan exact(integers.scorer, grid, distinct, prices, parallel_);
   const auto search = backend_(integers.scorer, grid, distinct, prices, parallel_);
   Auction auction(integers.scorer, grid, distinct, group.sources, prices, *search, exact, in_.depth,
-                  parallel_, stats_.auction);
+                  std::max(in_.depth, in_.longest), parallel_, stats_.auction);
   const int64_t before = state_.placed();
   state_.follow(group, distinct, auction, [&] {
     auction.run(integers.epsilon,
@@ -163,6 +163,7 @@ void Transport::solve(const TransportRows& rows, const GroupRows& group) {
     });
   }
   placed_ = before + std::ssize(group.sources);
+  stats_.epsilon = std::max(stats_.epsilon, grid.real(auction.epsilon()));
   if (!all_cost_the_same(group)) {
     const double factor = static_cast<double>(grid.factor());
     stats_.gap += std::ldexp(auction.gap() / factor, -grid.exponent());

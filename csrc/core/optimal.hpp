@@ -19,7 +19,8 @@ struct OptimalInput {
   const int64_t* source_groups = nullptr;  // [n] labels, or null for one group
   const int64_t* latent_groups = nullptr;  // [m]
   double tolerance = 0.0;
-  int64_t depth = 64;  // latents that a source's list holds
+  int64_t depth = 64;   // latents that a source's list holds at first
+  int64_t longest = 0;  // that it may hold; 0: no more than that
   // Rows of a group from which first prices come from a sample. Part of the contract: tests alone
   // ask for another.
   int64_t sample_from = 2048;
@@ -38,6 +39,7 @@ struct OptimalStats {
   AuctionStats auction;
   double gap = 0.0;       // dual - primal of all groups, in units of <source, latent>
   double rounding = 0.0;  // by which that may be wrong, scores being rounded
+  double epsilon = 0.0;   // the last one, of the groups of this run the largest
   int64_t distinct = 0;
   int threads = 1;
   double seconds = 0.0;

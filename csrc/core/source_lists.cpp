@@ -1,6 +1,7 @@
 #include "core/source_lists.hpp"
 
 #include <algorithm>
+#include <type_traits>
 
 namespace gtn {
 
@@ -16,6 +17,19 @@ SourceLists::List SourceLists::of(int32_t source) {
   const size_t at = source * depth_, length = length_[source];
   return {std::span(ids_).subspan(at, length), std::span(scores_).subspan(at, length),
           outside_[source], outside_id_[source]};
+}
+
+void SourceLists::deepen(int64_t depth) {
+  const auto spread = [&](auto& values) {
+    std::remove_reference_t<decltype(values)> wide(length_.size() * depth);
+    for (size_t s = 0; s < length_.size(); ++s) {
+      std::copy_n(values.begin() + s * depth_, length_[s], wide.begin() + s * depth);
+    }
+    values.swap(wide);
+  };
+  spread(ids_);
+  spread(scores_);
+  depth_ = depth;
 }
 
 void SourceLists::set(int32_t source, const PricedList& list) {

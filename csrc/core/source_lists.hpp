@@ -26,6 +26,8 @@ class SourceLists {
     return length_[source] > 0 ? outside_[source] : kNothing;
   }
   int64_t depth() const { return depth_; }
+  // Makes room for longer lists; those that are there stay.
+  void deepen(int64_t depth);
   void set(int32_t source, const PricedList& list);
 
  private:

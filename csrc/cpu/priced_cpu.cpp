@@ -165,9 +165,11 @@ void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<con
   // Few codes are scanned before another thread has woken.
   int64_t parts = groups < threads && !cheap_alone() ? ceil_div(2 * threads, groups) : 1;
   parts = std::clamp<int64_t>(parts, 1, std::max<int64_t>(1, live / (4 * kPanelLatents)));
-  std::vector<CandidateList> found(rows.size());
+  // Of sources that several tasks scan for. Others' entries, thousands a source in heavy tails, are
+  // cut to lists at once.
+  std::vector<CandidateList> found(parts > 1 ? rows.size() : 0);
   for (CandidateList& list : found) list.outside = -kInfinity;
-  std::vector<std::mutex> locks(parts > 1 ? groups : 0);
+  std::vector<std::mutex> locks(found.empty() ? 0 : groups);
   parallel_.run(groups * parts, 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t group = t / parts;
@@ -176,12 +178,21 @@ void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<con
       Scan& scan = scans_[thread];
       scan.run(*codes_, kernel, settings, std::span(sources_).subspan(first, last - first),
                t % parts, parts);
-      std::unique_lock<std::mutex> lock;
-      if (parts > 1) lock = std::unique_lock(locks[group]);
-      for (size_t i = first; i < last; ++i) scan.deliver(i - first, found[sources_[i].query]);
+      if (parts > 1) {
+        const std::lock_guard lock(locks[group]);
+        for (size_t i = first; i < last; ++i) scan.deliver(i - first, found[sources_[i].query]);
+        continue;
+      }
+      CandidateList all;
+      for (size_t i = first; i < last; ++i) {
+        all.clear();
+        all.outside = -kInfinity;
+        scan.deliver(i - first, all);
+        set_list(all, depth, 1.0, grid_, prices_, lists[sources_[i].query]);
+      }
     }
   });
-  parallel_.run(count, 64, [&](int64_t begin, int64_t end, int) {
+  parallel_.run(std::ssize(found), 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) set_list(found[i], depth, 1.0, grid_, prices_, lists[i]);
   });
 }

@@ -143,6 +143,7 @@ def optimal_rows(
     instruction_set: str,
     threads: int,
     depth: int,
+    longest: int = 0,
     state: OptimalState | None = None,
     poll: Callable[[int], object] | None,
 ) -> tuple[

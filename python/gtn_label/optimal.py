@@ -35,7 +35,9 @@ from .threads import check_threads
 if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
 
-_DEPTH = 64  # latents that a source's list holds
+_DEPTH = 64  # latents that a source's list holds at first
+_LONGEST = 512  # where sources are searched again and again
+_BYTES_OF_LONG_LISTS = 1 << 28  # of all sources, where no budget is given
 _DEPTHS_IN_FEW = {8: 16, 16: 32}  # in so many dimensions at most: a tree makes short lists cheap
 _TREE_DIMS = max(_DEPTHS_IN_FEW)
 _LEAST_DEPTH = 8
@@ -181,7 +183,7 @@ def _run(
     labels = None if groups is None else (_int64(groups[0]), _int64(groups[1]))
     asked = check_threads(options.threads)
     saved: Checkpoint | None = options.checkpoint
-    depth = _depth(options.for_engine(m)["memory"], n, m, dim, saved is not None)
+    depth, longest = _depths(options.for_engine(m)["memory"], n, m, dim, saved is not None)
     state = _core.OptimalState(keeps=saved is not None)
     save = None
     if saved is not None:
@@ -215,6 +217,7 @@ def _run(
             instruction_set=chosen.instruction_set,
             threads=asked,
             depth=depth,
+            longest=longest,
             state=state,
             poll=in_turn(check, save, bar),
         )
@@ -303,11 +306,15 @@ def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(labels, dtype=np.int64)
 
 
-def _depth(memory: int, n: int, m: int, dim: int, saves: bool) -> int:
-    """Return the length of the lists that a budget (0: none) has room for; it changes no result."""
-    most = next((depth for few, depth in _DEPTHS_IN_FEW.items() if dim <= few), _DEPTH)
+def _depths(memory: int, n: int, m: int, dim: int, saves: bool) -> tuple[int, int]:
+    """Return how long lists are at first and may become, by a budget (0: none); no result changes.
+
+    Lists that become twice as long are copied: both lengths are there for a while.
+    """
+    usual = next((depth for few, depth in _DEPTHS_IN_FEW.items() if dim <= few), _DEPTH)
     if memory == 0:
-        return most
+        room = _BYTES_OF_LONG_LISTS // (_BYTES_A_LISTED * n) * 2 // 3
+        return usual, max(usual, min(_LONGEST, room))
     # Prices, owners, norms and ranks; codes, or a tree, of float32 at most; the state in a save.
     fixed = 100 * m + 80 * n + (4 * dim + 30) * m + (40 * (n + m) if saves else 0)
     if dim <= _TREE_DIMS:  # first prices of a sample, and what lies below prices in a tree
@@ -319,7 +326,7 @@ def _depth(memory: int, n: int, m: int, dim: int, saves: bool) -> int:
         raise ArgumentError(
             "memory", f"must be at least {needed} bytes for this input", str(memory)
         )
-    return int(min(most, depth))
+    return int(min(usual, depth)), int(min(_LONGEST, max(depth * 2 // 3, min(usual, depth))))
 
 
 def assign(

@@ -54,6 +54,7 @@ Solved solve(const Problem& p, const PricedBackend& backend, int64_t depth, int 
   in.latents = {.data = p.latents.data(), .count = p.m, .dim = p.dim};
   in.sources = {.data = p.sources.data(), .count = p.n, .dim = p.dim};
   in.depth = depth;
+  in.longest = 8 * depth;
   in.threads = threads;
   in.kernels = kernels;
   Solved s{std::vector<int64_t>(p.n, -1), std::vector<double>(p.n), std::vector<double>(p.m), {}};
