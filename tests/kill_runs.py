@@ -35,8 +35,9 @@ import numpy as np
 
 from gtn_label import Matching, match, match_optimal
 from gtn_label.cli.main import main as gtn_label
-from gtn_label.io.checkpoint import Checkpoint, read_npz
+from gtn_label.io.checkpoint import Checkpoint
 from gtn_label.io.checkpoint_content import rounds_of
+from gtn_label.io.checkpoint_file import read_saved
 
 __all__ = ["Campaign", "Wrong"]
 
@@ -432,7 +433,7 @@ class Watch:
         """
         checkpoint = self.folder / "run.ckpt"
         try:
-            arrays, _ = read_npz(checkpoint)
+            arrays = read_saved(checkpoint).arrays
         except FileNotFoundError:
             done = self.out.exists() and self.out.read_bytes() == self.problem.right
             require(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gtn_label.io.checkpoint import write_npz
+from gtn_label.io.npy import write_npz
 
 from . import kill_runs
 from .kill_runs import PREVIOUS, Problem, Watch, Wrong

@@ -14,7 +14,7 @@ import sys
 import pytest
 
 import command
-from gtn_label.io.npy import read_npz
+from gtn_label.io.checkpoint_file import read_saved
 
 PROGRAM = """
 import sys, threading, time
@@ -157,5 +157,5 @@ def test_runs_end_before_other_atexit_callbacks(tmp_path):
     # A run that ends lets go of its thread's locks and saves its checkpoint. Later runs work.
     ended = command.child(AT_EXIT, cwd=tmp_path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "free 500\n", "")
-    visited = read_npz(tmp_path / "checkpoint")[0]["visited"]
+    visited = read_saved(tmp_path / "checkpoint").arrays["visited"]
     assert 0 < len(visited) < 40_000

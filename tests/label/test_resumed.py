@@ -12,7 +12,8 @@ from datasets import make
 from gtn_label import match, match_approx, resumed, run
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.backend.faiss_approx import Approx
-from gtn_label.io.checkpoint import fingerprint, write_npz
+from gtn_label.io.checkpoint import fingerprint
+from gtn_label.io.npy import write_npz
 
 LATENTS = np.repeat(make("gaussian", 300, 4)[0], 2, axis=0)  # each row twice
 SOURCES = draw_sources(500, 4, 0)

@@ -1,14 +1,15 @@
 """Checkpoints: the decided part of a long run, and the fingerprint of that run.
 
-A checkpoint is a .npz file of the run's state (checkpoint_content.py) and a fingerprint of
-everything that decides the result. Threads, memory, backend and output are no part of it: they may
-change when a run is continued.
+A checkpoint holds the run's state (checkpoint_content.py) and a fingerprint of everything that
+decides the result. Threads, memory, backend and output are no part of it: they may change when a
+run is continued. Algorithm 1 writes a journal (journal.py): a save appends the sources decided
+since the last one. An auction writes a .npz file, whole each time.
 
 A run locks its checkpoint from before it is read until it is removed or left. Each run signs the
 file with an id of its own, and neither replaces nor removes a file that another run signed.
 
-A resumed run must end with the pairs of an uninterrupted one, so that a file is believed only if
-its SHA-256 over fingerprint and state is right: that finds any change by accident or by hand. A
+A resumed run must end with the pairs of an uninterrupted one, so that state is believed only if
+its SHA-256 is right, which covers the fingerprint: that finds any change by accident or by hand. A
 sample of the choices is made again for files of earlier versions, which have none (resumed.py). The
 engine refuses a state that no run can have reached (a latent taken twice, or of another group).
 Nothing but a second search can find a state whose author made it up and computed the hash anew.
@@ -18,8 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import secrets
 import time
@@ -36,8 +35,10 @@ from ..arrays.row_blocks import RowsLike, StrPath
 from ..text import brief, quoted, visible
 from .atomic import check_target, resolved, telling, worded
 from .checkpoint_content import Content, PrefixContent, kind_of, progress_of
+from .checkpoint_file import FORMAT, Saved, digest_of, read_saved, was_ours
+from .journal import Journal
 from .lock import FileLock, Locked
-from .npy import read_npz, write_npz
+from .npy import write_npz
 from .temporary import lock_path
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ __all__ = ["CONTRACT", "Checkpoint", "fingerprint"]
 
 CONTRACT = 1  # version of the numeric contract: a prefix decided under another one is no prefix
 SCHEDULE = 2  # version of the contract of optimal transport (docs/optimal.md)
-FORMAT = "gtn-label checkpoint"
 EVERY = 30.0  # seconds between two saves
-_TAIL_BYTES = 1 << 16  # the end of a file, which holds the meta and the zip directory
 
 _ARRAYS = ("latents", "sources", "source_groups", "latent_groups")
 
@@ -161,6 +160,7 @@ class Checkpoint:
         self._removed = False
         self._kept = False
         self._lock: FileLock | None = None
+        self._journal: Journal | None = None  # the file, if it is one that this run goes on with
 
     def acquire(self) -> None:
         """Check that the file can be written, and lock it; once is enough.
@@ -247,23 +247,22 @@ class Checkpoint:
             return 0
         name = self._shown
         identity = _identity(self._file)
+        saved: Saved | None = None
         try:
-            arrays, fields = read_npz(self.path, name=self._name)
+            saved = read_saved(self.path, self._name)
         except (ValueError, TypeError) as error:
-            if _was_ours(self.path):
+            if was_ours(self.path):
                 raise ValueError(f"{error}; delete it to start over") from None
-            arrays, fields = {}, {}
-        theirs = kind_of(arrays)
-        if fields.get("format") != FORMAT or not theirs:
+        theirs = "" if saved is None else kind_of(saved.arrays)
+        if saved is None or saved.fields.get("format") != FORMAT or not theirs:
             raise ValueError(f"{name} is not a checkpoint of gtn-label, and is left alone")
-        signed, digest = fields.pop("run", None), fields.pop("digest", None)
-        self.hashed = digest is not None  # earlier versions, which knew no auction, wrote neither
-        if (signed or digest or "auction" in arrays) and digest != _digest(fields, arrays):
+        self.hashed = saved.hashed
+        if not saved.sound:
             raise ValueError(
                 f"{name} is damaged: its content is not what was saved (SHA-256); delete it to "
                 "start over"
             )
-        differences = self._differences(fields)
+        differences = self._differences(saved.fields)
         if theirs != self._content.kind:
             differences = [f"it holds {theirs}, and this is {self._content.kind}"]
         if differences:
@@ -272,10 +271,15 @@ class Checkpoint:
                 "and options to continue it, another file, or delete this one to start over"
             )
         try:
-            done = self._content.restore(arrays)
+            done = self._content.restore(saved.arrays)
         except ValueError as error:
             raise ValueError(f"{name} is damaged: {error}; delete it to start over") from None
-        self._signed, self._seen = signed, identity
+        self._signed, self._seen, self._journal = saved.signed, identity, saved.journal
+        if saved.journal is not None and saved.journal.spoilt:
+            self._warn(
+                f"{name} ends in {saved.journal.spoilt:,} bytes that are no whole save, as a run "
+                f"that is killed leaves them; it continues {self._content.described(done)}"
+            )
         return done
 
     def refusal(self, rule: str) -> ValueError:
@@ -309,7 +313,7 @@ class Checkpoint:
         self._saved_at = time.monotonic()
 
     def save(self) -> None:
-        """Write the decided sources, whole or not at all; never fewer than are saved already.
+        """Save the decided sources, or an auction; never less than is saved already.
 
         Nothing is written once the file was removed or left, and may be another run's.
 
@@ -330,14 +334,30 @@ class Checkpoint:
         done = progress_of(arrays)
         if done < self._saved:
             return
-        fields = self._fields | {"run": self._id, "digest": _digest(self._fields, arrays)}
         try:
             with telling(lambda message: None):  # it is known since the run began
-                write_npz(self._file, arrays, fields)
-            self._signed = self._id
+                self._write(arrays)
         finally:  # also where half of it was written in place
             self._seen = _identity(self._file)
         self._saved = done
+
+    def _write(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Append to the journal where this run left it; else write the file anew."""
+        journal, self._journal = self._journal, None
+        if "visited" not in arrays:
+            digest = digest_of(self._fields, arrays)
+            write_npz(self._file, arrays, self._fields | {"run": self._id, "digest": digest})
+            self._signed = self._id
+            return
+        visited = arrays["visited"]
+        untouched = _identity(self._file) == self._seen
+        if journal is not None and untouched and journal.count <= len(visited):
+            self._journal = journal  # as good as before if the next line fails
+            if journal.count < len(visited):
+                journal.append(visited[journal.count :])
+            return
+        self._journal = Journal.create(self._file, self._fields | {"run": self._id}, visited)
+        self._signed = self._id
 
     def stopped(self) -> None:
         """Save what a run decided that ends with an exception; a failure to save hides nothing."""
@@ -425,8 +445,8 @@ class Checkpoint:
         if self._signed is None:
             return False
         try:  # perhaps only touched, or copied back
-            arrays, fields = read_npz(self._file)
-            return fields.get("run") == self._signed and progress_of(arrays) <= self.done
+            saved = read_saved(self._file)
+            return saved.signed == self._signed and progress_of(saved.arrays) <= self.done
         except (ValueError, TypeError, KeyError, OSError):
             return False
 
@@ -464,17 +484,6 @@ class Checkpoint:
         return self._words.get(name, name)
 
 
-def _digest(fields: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return the SHA-256 of a checkpoint's content."""
-    text = json.dumps(fields, sort_keys=True)  # of any JSON: a file can hold NaN
-    found = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        if name != "visited":  # alone in its file
-            found.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        found.update(arrays[name].tobytes())
-    return found.hexdigest()
-
-
 def _identity(path: Path) -> tuple[int, ...] | None:
     """Return numbers that differ after any other write to the path."""
     try:
@@ -486,20 +495,6 @@ def _identity(path: Path) -> tuple[int, ...] | None:
 
 def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=2)
-
-
-def _was_ours(path: Path) -> bool:
-    """Tell by its two ends whether a damaged file was a checkpoint.
-
-    Nobody is told to delete any other file: a path given by mistake can be the user's own data.
-    """
-    with path.open("rb") as file:
-        head = file.read(64)
-        file.seek(-min(_TAIL_BYTES, path.stat().st_size), os.SEEK_END)
-        tail = file.read()
-    # Our first member, right after its zip header; our meta, in the characters of NumPy.
-    first = head[:4] == b"PK\3\4" and head[30:].startswith((b"visited.npy", b"auction.npy"))
-    return first or FORMAT.encode("utf-32-le") in tail
 
 
 def _value(value: Any) -> str:

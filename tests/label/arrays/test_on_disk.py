@@ -18,7 +18,7 @@ from gtn_label import Matching, match, match_approx, match_mixture, match_quanti
 from gtn_label.arrays import on_disk
 from gtn_label.arrays.on_disk import FileChangedError, Files
 from gtn_label.io.checkpoint import Checkpoint
-from gtn_label.io.npy import read_npz
+from gtn_label.io.checkpoint_file import read_saved
 
 N, DIM = 12_000, 48
 SLOW = {"backend": "cpu:scalar", "threads": 1}
@@ -249,7 +249,7 @@ class TestCheckpoint:
         path = tmp_path / "checkpoint"
         with pytest.raises(FileChangedError):
             match(mapped(file), progress=At(lambda: change(file)), checkpoint=path, **SLOW)
-        visited = read_npz(path)[0]["visited"]
+        visited = read_saved(path).arrays["visited"]
         assert 0 < len(visited) < N
         assert np.array_equal(visited, right[: len(visited)])
 
@@ -269,12 +269,12 @@ class TestCheckpoint:
 
         with pytest.raises(KeyboardInterrupt):
             match(mapped(file), progress=At(stop), checkpoint=path, **SLOW)
-        before = read_npz(path)[0]["visited"]
+        before = read_saved(path).arrays["visited"]
         assert len(before) > 0
         action = At(lambda: change(file, keep_time=True))
         with pytest.raises(FileChangedError):
             match(mapped(file), progress=action, checkpoint=Checkpoint(path, every=0), **SLOW)
-        assert np.array_equal(read_npz(path)[0]["visited"], before)
+        assert np.array_equal(read_saved(path).arrays["visited"], before)
 
 
 TRUNCATED = """
@@ -351,7 +351,7 @@ class TestTruncation:
         left = ["checkpoint", "latents.npy"] if what == "match" else ["latents.npy"]
         assert command.listing(tmp_path) == left
         if what == "match":
-            visited = read_npz(tmp_path / "checkpoint")[0]["visited"]
+            visited = read_saved(tmp_path / "checkpoint").arrays["visited"]
             assert 0 < len(visited) < N
             assert np.array_equal(visited, right[: len(visited)])
 

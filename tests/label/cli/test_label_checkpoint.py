@@ -23,6 +23,8 @@ from command import COMMAND, child, gaussian, gtn_label, listing, one_line, star
 from gtn_label import match, match_optimal
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.io import checkpoint
+from gtn_label.io.checkpoint_file import read_saved
+from gtn_label.io.npy import read_npz, write_npz
 
 LATENTS = gaussian(600, 6)
 
@@ -42,14 +44,14 @@ def visits(latents: np.ndarray, **options: Any) -> np.ndarray:
 
 
 def cut(path: Path, latents: np.ndarray, visited: np.ndarray, done: int) -> None:
-    """Leave the checkpoint that a default run would have left after `done` sources."""
+    """Leave the checkpoint that a default run of an earlier version would have left."""
     options = {"seed": 0, "order": "norm", "cone": 1, "center": False}
     sources = draw_sources(*latents.shape, 0)
     leave(path, checkpoint.fingerprint(latents, sources, None, **options), visited, done)
 
 
 def leave(path: Path, fields: dict[str, Any], visited: np.ndarray, done: int) -> None:
-    checkpoint.write_npz(path, {"visited": visited[:done]}, fields)
+    write_npz(path, {"visited": visited[:done]}, fields)
 
 
 @pytest.mark.parametrize("done", [0, 1, 63, 64, 65, 300, 599, 600])
@@ -257,8 +259,8 @@ def test_files_that_are_no_checkpoints_are_left_alone(folder: Path, kind: str) -
 def test_prefixes_that_cannot_be_are_refused(folder: Path, prefix: np.ndarray) -> None:
     visited = visits(LATENTS)
     cut(folder / "run.ckpt", LATENTS, visited, 2)
-    contents, fields = checkpoint.read_npz(folder / "run.ckpt")
-    checkpoint.write_npz(folder / "run.ckpt", {**contents, "visited": prefix}, fields)
+    contents, fields = read_npz(folder / "run.ckpt")
+    write_npz(folder / "run.ckpt", {**contents, "visited": prefix}, fields)
     ended = gtn_label("latents.npy", "-o", "p.npz", "--checkpoint", "run.ckpt", cwd=folder)
     assert ended.returncode == 2
     message = one_line(ended.stderr)
@@ -278,10 +280,10 @@ def test_a_changed_checkpoint_is_refused(folder: Path) -> None:
     rows = gaussian(3000, 8)
     np.save(folder / "latents.npy", rows)
     cut(folder / "run.ckpt", rows, visits(rows), 300)
-    contents, fields = checkpoint.read_npz(folder / "run.ckpt")
+    contents, fields = read_npz(folder / "run.ckpt")
     contents["visited"][[3, 70]] = contents["visited"][[70, 3]]
     fields |= {"run": "00", "digest": "00"}
-    checkpoint.write_npz(folder / "run.ckpt", contents, fields)
+    write_npz(folder / "run.ckpt", contents, fields)
     ended = gtn_label("latents.npy", "-o", "p.npz", "--checkpoint", "run.ckpt", cwd=folder)
     assert ended.returncode == 2
     assert one_line(ended.stderr) == (
@@ -377,7 +379,7 @@ def test_an_auction_is_killed_again_and_again(tmp_path: Path, share: float) -> N
     kills = killed_at(rng.uniform(0.0, 0.3, 4).tolist(), tmp_path, *arguments)
     assert kills > 0
     last = tmp_path / "run.ckpt"
-    rounds = int(checkpoint.read_npz(last)[0]["auction"][2]) if last.exists() else 0
+    rounds = int(read_npz(last)[0]["auction"][2]) if last.exists() else 0
     ended = gtn_label(*arguments, "-o", "pairs.npz", *SLOW, "--json", cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     found = json.loads(ended.stdout)
@@ -398,10 +400,10 @@ def test_the_table_counts_the_rounds_of_an_auction(tmp_path: Path) -> None:
 
     options = {"tolerance": 0.0, "backend": "cpu:scalar", "threads": 1}
     path = tmp_path / "run.ckpt"
-    while not path.exists() or not checkpoint.read_npz(path)[0]["auction"][2]:
+    while not path.exists() or not read_npz(path)[0]["auction"][2]:
         with pytest.raises(KeyboardInterrupt):
             match_optimal(rows, checkpoint=path, progress=stop, **options)
-    rounds = int(checkpoint.read_npz(path)[0]["auction"][2])
+    rounds = int(read_npz(path)[0]["auction"][2])
     command = ("latents.npy", "--optimal", "--tolerance", 0, "-o", "p.npz", "--checkpoint", path)
     lines = gtn_label(*command, cwd=tmp_path).stdout
     assert f"run.ckpt (continued after {rounds:,} rounds, removed)" in lines
@@ -433,7 +435,7 @@ def test_signals_save_and_stop_at_once(tmp_path: Path, name: str, code: int) -> 
     assert found, stderr
     done = int(found[1].replace(",", ""))
     assert 0 < done < 100_000
-    assert len(checkpoint.read_npz(tmp_path / "run.ckpt")[0]["visited"]) == done
+    assert len(read_saved(tmp_path / "run.ckpt").arrays["visited"]) == done
     assert (tmp_path / "pairs.npz").read_bytes() == b"previous"
     assert listing(tmp_path) == ["latents.npy", "pairs.npz", "run.ckpt"]
     assert took < 10  # a second on a free machine; this one may be busy
@@ -532,5 +534,5 @@ command.main(["latents.npy", "--out", "pairs.npz", "--checkpoint", "run.ckpt"])
     assert ended.returncode == 1
     message = one_line(ended.stderr)
     assert "--out 'pairs.npz' could not be written: No space left on device" in message
-    assert len(checkpoint.read_npz(folder / "run.ckpt")[0]["visited"]) == 600
+    assert len(read_saved(folder / "run.ckpt").arrays["visited"]) == 600
     assert "run.ckpt" in message

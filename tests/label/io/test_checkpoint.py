@@ -22,7 +22,9 @@ from another_user import with_mount
 from command import listing
 from datasets import make
 from gtn_label import match, match_mixture
-from gtn_label.io.checkpoint import FORMAT, Checkpoint, read_npz, write_npz
+from gtn_label.io.checkpoint import Checkpoint
+from gtn_label.io.checkpoint_file import FORMAT, digest_of, read_saved
+from gtn_label.io.npy import read_npz, write_npz
 from gtn_label.io.temporary import lock_path
 
 LATENTS, SOURCES = make("gaussian", 3000, 8)
@@ -59,7 +61,7 @@ def test_saves_are_spaced_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         now[0] = second
         state.poll(done)
         if path.exists():
-            saved.append(len(read_npz(path)[0]["visited"]))
+            saved.append(len(read_saved(path).arrays["visited"]))
     assert saved == [3, 3, 3, 6, 6]
     state.release()
 
@@ -80,7 +82,7 @@ def test_a_save_that_fails_warns_once_and_the_run_goes_on(
     state.release()
     assert len(warnings) == 1
     assert "could not be written (No space left on device); the run goes on" in warnings[0]
-    assert read_npz(tmp_path / "c")[0]["visited"].tolist() == [0, 1, 2]
+    assert read_saved(tmp_path / "c").arrays["visited"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7])
@@ -262,7 +264,7 @@ def test_a_runs_own_file_is_known_again(tmp_path: Path, change: str) -> None:
     else:
         os.truncate(path, 0)
     state.poll(5)
-    assert read_npz(path)[0]["visited"].tolist() == [0, 1, 2, 3, 4]
+    assert read_saved(path).arrays["visited"].tolist() == [0, 1, 2, 3, 4]
     os.utime(path, (1, 1))
     assert state.remove()
     assert listing(tmp_path) == []
@@ -330,7 +332,7 @@ def test_a_mounted_file(tmp_path: Path) -> None:
     inside.touch()
     code, out, err = with_mount(outside, inside, [sys.executable, "-c", RUN], cwd=inside.parent)
     assert code == 0, err
-    assert out.splitlines()[:2] == ["b'PK'", "True"]
+    assert out.splitlines()[:2] == ["b'gt'", "True"]
     assert "checkpoint 'run.ckpt' is a mount point: it is written in place" in err
     assert "was written in place, as" not in err
     assert outside.read_bytes() == b""
@@ -364,7 +366,30 @@ def test_a_working_folder_that_was_deleted(tmp_path: Path, monkeypatch: pytest.M
 # --------------------------------------------------------------------------- content that changed
 
 
-def test_a_changed_prefix_is_refused(stopped: Path) -> None:
+@pytest.fixture
+def archived(stopped: Path) -> Path:
+    """The same, as versions left it that rewrote the whole file: an archive with a hash."""
+    saved = read_saved(stopped)
+    digest = digest_of(saved.fields, saved.arrays)
+    write_npz(stopped, saved.arrays, saved.fields | {"run": "00", "digest": digest})
+    return stopped
+
+
+def test_an_archive_is_continued_as_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    arrays = {"visited": np.arange(4)}
+    write_npz(path, arrays, FIELDS | {"run": "00", "digest": digest_of(FIELDS, arrays)})
+    state = begun(path, 9, 0.0)
+    assert state.resumed_at == 4
+    for done in (6, 7):
+        state.poll(done)
+        assert read_saved(path).journal is not None
+        assert saved(path) == done
+    assert state.remove()
+
+
+def test_a_changed_prefix_is_refused(archived: Path) -> None:
+    stopped = archived
     arrays, fields = read_npz(stopped)
     visited, before = arrays["visited"], stopped.read_bytes()
     rng = np.random.Generator(np.random.Philox(1))
@@ -389,19 +414,73 @@ def test_a_changed_prefix_is_refused(stopped: Path) -> None:
     match(LATENTS, FEWER, checkpoint=stopped)
 
 
-def test_a_changed_option_is_refused(stopped: Path) -> None:
+def test_a_changed_option_is_refused(archived: Path) -> None:
     """As if the checkpoint were that of another cone."""
-    arrays, fields = read_npz(stopped)
-    write_npz(stopped, arrays, fields | {"--cone": 2})
+    arrays, fields = read_npz(archived)
+    write_npz(archived, arrays, fields | {"--cone": 2})
     with pytest.raises(ValueError, match=r"is damaged: .* \(SHA-256\); delete it to start over$"):
+        match(LATENTS, FEWER, checkpoint=archived, cone=2)
+
+
+def test_a_changed_option_of_a_journal_is_refused(stopped: Path) -> None:
+    stopped.write_bytes(stopped.read_bytes().replace(b'"--cone": 1', b'"--cone": 2'))
+    message = (
+        rf"^checkpoint '{stopped}' is damaged: its header is not what was saved \(SHA-256\); "
+        "delete it to start over$"
+    )
+    with pytest.raises(ValueError, match=message):
         match(LATENTS, FEWER, checkpoint=stopped, cone=2)
+
+
+@pytest.mark.parametrize("spoil", ["cut", "more", "changed"])
+def test_a_spoilt_end_is_cut_off(tmp_path: Path, spoil: str) -> None:
+    """As a killed machine leaves it; nothing behind a wrong hash is believed."""
+    path = tmp_path / "c"
+    state = begun(path, 9, 0.0)
+    state.poll(3)
+    first = path.read_bytes()
+    state.poll(5)
+    state.release()
+    content = path.read_bytes()
+    changed = content[:-40] + b"x" + content[-39:]
+    path.write_bytes({"cut": content[:-1], "more": content + bytes(9), "changed": changed}[spoil])
+    warnings: list[str] = []
+    state = begun(path, 9, 0.0, warnings.append)
+    done = 5 if spoil == "more" else 3
+    size = path.stat().st_size - len(content if spoil == "more" else first)
+    assert warnings == [
+        f"checkpoint '{path}' ends in {size} bytes that are no whole save, as a run that is "
+        f"killed leaves them; it continues at {done} of 9 sources"
+    ]
+    assert state.resumed_at == done
+    state.poll(6)
+    assert read_saved(path).arrays["visited"].tolist() == list(range(6))
+    assert path.read_bytes().startswith(first)
+    assert state.remove()
+
+
+def test_a_save_appends(tmp_path: Path) -> None:
+    """Of a long run, only what is new is written."""
+    path = tmp_path / "c"
+    state = begun(path, 10_000, 0.0)
+    state.poll(9_000)
+    before, inode = path.read_bytes(), path.stat().st_ino
+    state.poll(9_001)
+    state.release()
+    assert len(path.read_bytes()) == len(before) + 8 + 8 + 32
+    state = begun(path, 10_000, 0.0)
+    state.poll(9_002)
+    state.release()
+    assert path.read_bytes()[: len(before)] == before
+    assert path.stat().st_ino == inode
+    assert saved(path) == 9_002
 
 
 # ------------------------------------------------------------------- what is saved never shrinks
 
 
 def saved(path: Path) -> int:
-    return len(read_npz(path)[0]["visited"])
+    return len(read_saved(path).arrays["visited"])
 
 
 def test_a_count_from_the_start_is_no_progress(tmp_path: Path) -> None:
@@ -467,8 +546,7 @@ def test_nothing_is_saved_without_the_lock(tmp_path: Path) -> None:
 
 
 def test_names_and_values_in_messages_steer_no_terminal(stopped: Path) -> None:
-    arrays, fields = read_npz(stopped)
-    fields = {name: value for name, value in fields.items() if name not in ("run", "digest")}
+    arrays, fields, *_ = read_saved(stopped)
     path = stopped.rename(stopped.with_name("a\x1b[2Jb"))
     write_npz(path, arrays, fields | {"--order": "\x1b" * 5000, "--cone": "x" * 5000})
     with pytest.raises(ValueError, match=r"a\\x1b\[2Jb' belongs to another run: ") as caught:

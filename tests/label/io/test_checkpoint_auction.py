@@ -21,8 +21,10 @@ from datasets import make
 from gtn_label import Matching, _core, match, match_optimal
 from gtn_label.arrays.on_disk import FileChangedError
 from gtn_label.io import checkpoint
-from gtn_label.io.checkpoint import Checkpoint, read_npz, write_npz
+from gtn_label.io.checkpoint import Checkpoint
 from gtn_label.io.checkpoint_content import AuctionContent, PrefixContent, progress_of
+from gtn_label.io.checkpoint_file import digest_of
+from gtn_label.io.npy import read_npz, write_npz
 
 SLOW = {"backend": "cpu:scalar", "threads": 1}
 COUNTS = ("phases", "rounds", "bids", "distinct_latents")
@@ -307,7 +309,7 @@ def test_states_that_cannot_be_are_refused(stopped: Path, name: str) -> None:
     change(arrays)
     fields.pop("digest")
     signed = fields.pop("run")
-    digest = checkpoint._digest(fields, arrays)
+    digest = digest_of(fields, arrays)
     write_npz(stopped, arrays, fields | {"run": signed, "digest": digest})
     with pytest.raises(ValueError, match=r"delete it to start over$") as caught:
         continued(stopped)
