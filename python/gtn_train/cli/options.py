@@ -185,7 +185,12 @@ _DATA = [
         type=click.Choice(("1", "3")),
         help="Channels of decoded image files: 1 (grey) or 3 (RGB).  [default: 3]",
     ),
-    _data("--n", type=Integer(min=2), metavar="N", help="Number of rows of a synthetic set."),
+    _data(
+        "--n",
+        type=Integer(min=2),
+        metavar="N",
+        help="Number of rows of a synthetic set, or of points of a mesh.",
+    ),
     _data("--key", metavar="NAME", help="Name of the array, in a file with several."),
     _data(
         "--test-share",
