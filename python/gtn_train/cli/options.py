@@ -224,8 +224,8 @@ _PAIRS = [
         "--labeling",
         type=click.Choice(LABELINGS),
         help="Method that matches sources with latents: Algorithm 1, the quantile map (dimension "
-        "1), Algorithm 1 within clusters (Fig. 9), optimal transport, or labels that follow the "
-        "generator and drift to the data.",
+        "1), Algorithm 1 within clusters (Fig. 9), optimal transport, labels that follow the "
+        "generator and drift to the data, or the radial map (rotation-invariant data).",
     ),
     _pairs(
         "--clusters",
