@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
 from command_cases import files, write_folder, write_mnist
 from stand_ins import Moments
 
-from gtn_label.arrays.sources import draw_sources
-from gtn_train.evaluation import bilipschitz, orientation, run_geometry
 from gtn_train.evaluation import evaluate_run as module
 from gtn_train.evaluation.baselines import BASELINES
 from gtn_train.evaluation.comparison import Real
@@ -23,7 +20,7 @@ from gtn_train.evaluation.latents import (
     norm_statistics,
 )
 from gtn_train.run.finished_run import FinishedRun
-from gtn_train.sampling.sample import generate_latents, sample_latents, sampling_seed
+from gtn_train.sampling.sample import sample_latents
 from gtn_train.seeds import derive
 
 
@@ -52,30 +49,6 @@ def test_latents_are_measured(vectors, few):
     assert kept["seed"] == 3
     assert kept["generator"] == run.stages["generator"].outputs
     assert "versions" in kept
-
-
-def test_the_shape_of_the_map_and_of_the_samples_is_measured(vectors, few, monkeypatch):
-    run = FinishedRun(vectors)
-    shape = evaluate_run(run, "none", seed=3)["geometry"]
-    sources = draw_sources(2000, run.generator.dim, sampling_seed(derive(3, "geometry")))
-    outputs = generate_latents(run.generator, sources)
-    assert shape["bi-Lipschitz constant, k = 20"] == bilipschitz(sources, outputs)
-    assert shape["orientation changes"] == orientation(run.generator, sources[:1000])
-    monkeypatch.setitem(sys.modules, "ot", None)
-    without = evaluate_run(run, "none", seed=3)["geometry"]
-    for name in ("", " of two real samples"):
-        assert without[f"Gromov-Wasserstein × 1,000{name}"].startswith("none: gromov_wasserstein")
-
-
-def test_gromov_wasserstein_is_a_mean_over_disjoint_draws(vectors, few, monkeypatch):
-    pytest.importorskip("ot")
-    monkeypatch.setattr(run_geometry, "GROMOV_ROWS", 3)
-    run = FinishedRun(vectors)
-    real = Real.of_run(run, None, 0)
-    shape = run_geometry.run_geometry(run, real.training, real, 0)
-    found = shape["Gromov-Wasserstein × 1,000"]
-    assert (found["rows"], found["draws"]) == (3, min(5, len(real.held_out) // 3))
-    assert 0 < found["deviation"] < found["mean"]
 
 
 def test_images_are_measured_by_a_network_against_test_images(images, few):

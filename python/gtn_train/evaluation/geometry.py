@@ -158,7 +158,7 @@ def orientation(generator: Any, sources: Rows, *, classes: Any = None) -> float:
     device = torch.device("cpu") if first is None else first.device
     if device.type == "mps":  # which has no float64
         device = torch.device("cpu")
-    doubled = doubled.to(device, torch.float64)
+    doubled = doubled.to(device).to(torch.float64)
     given = [torch.tensor(rows, device=device, requires_grad=True)]
     if labels is not None:
         given.append(torch.tensor(labels, device=device))

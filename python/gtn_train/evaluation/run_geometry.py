@@ -31,7 +31,7 @@ SOURCES = 2_000  # for bi-Lipschitz constants
 NEIGHBOURS = 20
 ORIENTATION_SOURCES = 1_000
 LEAST_ORIENTATION_SOURCES = 32
-ORIENTATION_WORK = 10**11  # weights × outputs × sources: about half a minute of one core
+ORIENTATION_WORK = 10**11  # weights × outputs × sources: some 15 seconds of one core
 GROMOV_ROWS, GROMOV_DRAWS, GROMOV_STARTS = 200, 5, 3  # 30 starts for a run: a few seconds
 
 
