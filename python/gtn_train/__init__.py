@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Optimal,
         OptimalClusters,
         Quantile,
+        Radial,
     )
     from .run.finished_run import FinishedRun, load_run
     from .run.store import RunFolder
@@ -52,6 +53,7 @@ __all__ = [
     "Optimal",
     "OptimalClusters",
     "Quantile",
+    "Radial",
     "RunFolder",
     "TrainingOptions",
     "load_run",
@@ -79,6 +81,7 @@ __getattr__, __dir__ = lazy_names(
         "Optimal": "pairs.optimal",
         "OptimalClusters": "pairs.optimal",
         "Quantile": "pairs.labelings",
+        "Radial": "pairs.radial",
         "RunFolder": "run.store",
         "TrainingOptions": "training.training_options",
         "load_run": "run.finished_run",

@@ -54,6 +54,9 @@ def test_samples_of_a_mixture_come_from_it(gtn_train, tmp_path):
     told = as_in_data(run.classes, 50, 0)
     wanted = sample.sample_latents(run.generator, 50, 0, classes=told, mixture=run.mixture)
     assert np.array_equal(np.load(tmp_path / "s.npy"), wanted)
+    shape = json.loads(gtn_train.ok("evaluate", out, "--json").out)["geometry"]
+    assert shape["bi-Lipschitz constant, k = 20"]["median"] >= 1
+    assert 0 <= shape["orientation changes"] <= 0.5
 
 
 @pytest.fixture(scope="module")
@@ -219,11 +222,19 @@ def moments(monkeypatch):
     monkeypatch.setattr(module, "lite0", lambda **device: Moments())
 
 
+def test_the_map_of_each_class_is_measured(gtn_train, by_class):
+    done = gtn_train.ok("evaluate", by_class, "--extractor", "none", "--n", 10, "--json")
+    shape = json.loads(done.out)["geometry"]
+    assert shape["bi-Lipschitz constant, k = 20"]["scale-free median"] >= 1
+    assert 0 <= shape["orientation changes"] <= 0.5
+
+
 def test_evaluate_prints_a_table_or_json(gtn_train, images, tmp_path, moments):
     given = ("evaluate", images, "--extractor", "lite0", "--n", 10)
     table = gtn_train.ok(*given).out
     assert re.search(r"^data +10 generated against 10 test images$", table, re.MULTILINE)
     assert re.search(r"^images: FD-Moments +[\d.e+-]+$", table, re.MULTILINE)
+    assert re.search(r"^geometry: orientation changes +[\d.e+-]+$", table, re.MULTILINE)
     assert re.search(r"^latents: norms: spread +[\d.e+-]+$", table, re.MULTILINE)
     assert table.splitlines()[-1].startswith("Norms in the table compare with the latents trained")
     heading, *lines = table.partition("\n\n")[2].splitlines()
@@ -321,7 +332,8 @@ def test_a_report_of_vectors(gtn_train, vectors):
     gtn_train.ok("report", vectors)
     text = (vectors / "report.html").read_text()
     assert 'alt="Distances of latents from the real mean"' in text
-    assert "energy distance" in text
+    for words in ("energy distance", "MMD × 1,000", "Geometry", "orientation changes"):
+        assert words in text, words
     refusal = gtn_train.refused("report", vectors, "--out", vectors / "page.txt")
     assert "--out must end in .html, and is '" in refusal
 

@@ -13,6 +13,7 @@ from gtn_train.evaluation.comparison import (
     FLOOR,
     GAUSSIAN,
     GENERATOR,
+    MMD,
     Real,
     compare,
     few_held_out,
@@ -43,6 +44,8 @@ def test_figures_of_honest_shrunken_and_copied_samples(real):
     assert table["copied"]["nearest row ratio"] == 0
     assert table[GENERATOR][ENERGY] > 0.1
     assert max(abs(table[name][ENERGY]) for name in ("honest", "copied", FLOOR)) < 0.02
+    assert table[GENERATOR][MMD] > 30
+    assert max(abs(table[name][MMD]) for name in ("honest", "copied", FLOOR)) < 5
     assert table[FLOOR]["nearest row ratio"] == 1
     assert len(nearest.indices) == 400
 
@@ -50,7 +53,7 @@ def test_figures_of_honest_shrunken_and_copied_samples(real):
 def test_a_unit_changes_nothing_but_norms(real):
     unit = np.array([1000.0, 1.0, 0.01])
     scaled = Real(real.rows, real.training * unit, real.held_out * unit, real.what)
-    for name in (ENERGY, "nearest row ratio"):
+    for name in (ENERGY, MMD, "nearest row ratio"):
         found = [
             compare({GENERATOR: rows(100, 4) * factor}, data, 0)[0][GENERATOR][name]
             for factor, data in ((1.0, real), (unit, scaled))
@@ -63,6 +66,7 @@ def test_too_few_rows_give_no_distance(real):
     table, _ = compare({GENERATOR: rows(10, 1)}, single, 0)
     assert math.isnan(table[GENERATOR][ENERGY])
     assert math.isnan(table[FLOOR][ENERGY])
+    assert math.isnan(table[GENERATOR][MMD])
 
 
 def test_losing_to_a_gaussian_is_said():

@@ -33,7 +33,7 @@ def few(monkeypatch):
 def test_latents_are_measured(vectors, few):
     run = FinishedRun(vectors)
     found = evaluate_run(run, "none", seed=3)
-    assert set(found) == {"latents", "comparison", "copies", "warnings"}
+    assert set(found) == {"latents", "geometry", "comparison", "copies", "warnings"}
     latents = found["latents"]
     generated = sample_latents(run.generator, 300, derive(3, "latents"))
     assert latents["norms"] == norm_statistics(generated, run.latents, center=True)
@@ -180,6 +180,7 @@ def test_damaged_figures_are_named(vectors, content):
         {"generator": {}, "latents": {}, "images": {"n": 1, "extractor": "x"}},
         {"generator": {}, "latents": {}, "images": {"n": 1}, "data": "x"},
         {"generator": {}, "latents": {}, "copies": 1},
+        {"generator": {}, "latents": {}, "geometry": []},
     ],
 )
 def test_figures_of_another_form_are_named(vectors, content):

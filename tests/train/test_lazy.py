@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 PACKAGES = ("gtn_train", *(f"gtn_train.{room}" for room in ("data", "models", "pairs")))
-PACKAGES += tuple(f"gtn_train.{room}" for room in ("run", "sampling", "training"))
+PACKAGES += tuple(f"gtn_train.{room}" for room in ("evaluation", "run", "sampling"))
+PACKAGES += ("gtn_train.training",)
 SLOW = ("torch", "torchvision", "lightning_fabric", "sklearn", "skdim", "PIL", "torch_fidelity")
 SLOW += ("matplotlib", "scipy")
 

@@ -18,7 +18,8 @@ from gtn_train.run.store import RunFolder
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_has_the_papers_network_and_no_decay(name):
     found = as_in_paper(name)
-    others = {"two-squares": "uniform"}
+    shapes = ("two-squares", "ring", "loop", "torus", "sphere", "grid", "mesh")
+    others = dict.fromkeys(shapes, "uniform")
     others |= dict.fromkeys(("vectors", "fashion-mnist", "small-folder"), "mnist")
     row = GENERATORS[others.get(name, name)]
     sizes = (found.layers, found.width, found.batch_norm_layers)
@@ -40,7 +41,9 @@ def test_pairs_are_the_papers():
     assert as_in_paper("mnist").pairs == PairOptions()
     assert as_in_paper("swiss-roll").pairs == PairOptions("quantile")
     assert as_in_paper("two-squares").pairs == PairOptions("clusters", clusters=2)
-    assert as_in_paper("uniform").pairs == PairOptions(standardize=True)
+    for name in ("uniform", "ring", "loop", "torus", "sphere", "mesh"):
+        assert as_in_paper(name).pairs == PairOptions(standardize=True)
+    assert as_in_paper("grid").pairs == PairOptions("clusters", clusters=25)
 
 
 def test_a_changed_preset_keeps_its_data_and_autoencoder():

@@ -185,7 +185,12 @@ _DATA = [
         type=click.Choice(("1", "3")),
         help="Channels of decoded image files: 1 (grey) or 3 (RGB).  [default: 3]",
     ),
-    _data("--n", type=Integer(min=2), metavar="N", help="Number of rows of a synthetic set."),
+    _data(
+        "--n",
+        type=Integer(min=2),
+        metavar="N",
+        help="Number of rows of a synthetic set, or of points of a mesh.",
+    ),
     _data("--key", metavar="NAME", help="Name of the array, in a file with several."),
     _data(
         "--test-share",
@@ -219,8 +224,8 @@ _PAIRS = [
         "--labeling",
         type=click.Choice(LABELINGS),
         help="Method that matches sources with latents: Algorithm 1, the quantile map (dimension "
-        "1), Algorithm 1 within clusters (Fig. 9), optimal transport, or labels that follow the "
-        "generator and drift to the data.",
+        "1), Algorithm 1 within clusters (Fig. 9), optimal transport, labels that follow the "
+        "generator and drift to the data, or the radial map (rotation-invariant data).",
     ),
     _pairs(
         "--clusters",

@@ -255,8 +255,10 @@ def evaluate(
     Images are compared with the test images or, if a set has none, with the training images; the
     line `data` says which. The table at the end has the same figures of simple models of the
     latents: one Gaussian, a mixture of ten, and training rows with noise, which are copies. Its
-    last line is what real data reach. A flow is measured at 1, 2, 4, 8 and 32 steps as well. The
-    figures also go to RUN/evaluation/EXTRACTOR.json, and from there into the report.
+    last line is what real data reach. The lines `geometry` measure how the generator stretches and
+    folds; Gromov-Wasserstein needs the extra `geometry`. A flow is measured at 1, 2, 4, 8 and 32
+    steps as well. The figures also go to RUN/evaluation/EXTRACTOR.json, and from there into the
+    report.
     """
     if weights is not None and extractor not in (None, "inception"):
         raise click.UsageError(f"--weights needs --extractor inception, got {extractor}.")

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 from gtn_label.lazy import lazy_names
 
+from .mesh import mesh_points
+from .shapes import gaussian_grid, loop, ring, sphere, torus
 from .synthetic import (
     SWISS_ROLL_RANGE,
     SYNTHETIC,
+    SYNTHETIC_DIM,
     swiss_roll,
     swiss_roll_points,
     two_squares,
@@ -29,13 +32,20 @@ __all__ = [
     "SET_NAMES",
     "SWISS_ROLL_RANGE",
     "SYNTHETIC",
+    "SYNTHETIC_DIM",
     "Images",
+    "gaussian_grid",
+    "loop",
+    "mesh_points",
     "open_images",
     "open_vectors",
+    "ring",
+    "sphere",
     "swiss_roll",
     "swiss_roll_points",
     "to_bytes",
     "to_model",
+    "torus",
     "two_squares",
     "uniform_square",
 ]

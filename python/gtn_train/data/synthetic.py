@@ -1,12 +1,14 @@
 """The papers' synthetic sets, drawn from a seed.
 
 Each is a pure function of its arguments: NumPy's Philox generator with a seed derived from the
-user's and the set's name, so that two sets of one seed have nothing in common.
+user's and the set's name, so that two sets of one seed have nothing in common. Not here: curves,
+surfaces and clusters of other papers (shapes.py), points on a mesh (mesh.py).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,12 @@ from gtn_label.arrays import convert
 from gtn_label.checks import as_integer, check_seed
 from gtn_train.seeds import random_numbers
 
+from .shapes import gaussian_grid, loop, ring, sphere, torus
+
 __all__ = [
     "SWISS_ROLL_RANGE",
     "SYNTHETIC",
+    "SYNTHETIC_DIM",
     "swiss_roll",
     "swiss_roll_points",
     "two_squares",
@@ -146,4 +151,19 @@ def _finite_column(theta: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return column
 
 
-SYNTHETIC = {"swiss-roll": swiss_roll, "uniform": uniform_square, "two-squares": two_squares}
+SYNTHETIC: dict[str, Callable[[int, int], npt.NDArray[np.float32]]] = {
+    "swiss-roll": swiss_roll,
+    "uniform": uniform_square,
+    "two-squares": two_squares,
+    "ring": ring,
+    "loop": loop,
+    "torus": torus,
+    "sphere": sphere,
+    "grid": gaussian_grid,
+}
+SYNTHETIC_DIM = dict.fromkeys(SYNTHETIC, 2) | {
+    "swiss-roll": 1,
+    "loop": 3,
+    "torus": 3,
+    "sphere": 3,
+}

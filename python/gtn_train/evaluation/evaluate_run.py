@@ -41,6 +41,7 @@ from .extractors import Extractor, inception, lite0, without_download
 from .images import LEAST, evaluate_images, seconds_an_image
 from .latents import intrinsic_dimension, norm_statistics
 from .neighbours import Memorisation
+from .run_geometry import or_reason, run_geometry
 
 if TYPE_CHECKING:
     from ..data import Images
@@ -89,11 +90,11 @@ def evaluate_run(
     -------
     dict
         JSON types. "latents": norms about the real mean, and intrinsic dimensions; its "data" names
-        the held-out latents. "comparison": the figures of `comparison.compare`, and those of
-        decoded images, for the generator, baselines with as many samples, and real rows. "copies":
-        distances to the nearest training row, in standardised latents. "warnings": where the
-        generator loses to one Gaussian, and too few held-out rows. For images also "images" and
-        "data", which names the real images.
+        the held-out latents. "geometry": as `run_geometry.run_geometry`. "comparison": the
+        figures of `comparison.compare`, and those of decoded images, for the generator, baselines
+        with as many samples, and real rows. "copies": distances to the nearest training row, in
+        standardised latents. "warnings": where the generator loses to one Gaussian, and too few
+        held-out rows. For images also "images" and "data", which names the real images.
 
     Raises
     ------
@@ -143,6 +144,7 @@ def evaluate_run(
         bar.update()
         found: dict[str, Any] = {"latents": _latents(run, generated, real)}
         bar.update()
+    found["geometry"] = run_geometry(run, generated, real, seed, progress=progress)
     if training is not None:
         assert n is not None
         found |= _images(run, network, training, test, n, baselines, seed, progress, say)
@@ -191,8 +193,8 @@ def _latents(run: FinishedRun, generated: NDArray[Any], real: Real) -> dict[str,
         "norms": norm_statistics(generated, run.latents, center=True),
     }
     if run.latents.shape[1] > 1:
-        found["intrinsic dimension (TwoNN)"] = _or_reason(lambda: intrinsic_dimension(run.latents))
-        found["intrinsic dimension of generated"] = _or_reason(
+        found["intrinsic dimension (TwoNN)"] = or_reason(lambda: intrinsic_dimension(run.latents))
+        found["intrinsic dimension of generated"] = or_reason(
             lambda: intrinsic_dimension(generated)
         )
     return found
@@ -309,14 +311,6 @@ def _classes(run: FinishedRun, n: int, seed: int) -> NDArray[np.int64] | None:
     return None if run.classes is None else as_in_data(run.classes, n, seed)
 
 
-def _or_reason(estimate: Callable[[], float]) -> float | str:
-    """Return a figure, or the reason that there is none: some latents have no dimension."""
-    try:
-        return estimate()
-    except (ValueError, ImportError) as error:
-        return f"none: {error}"
-
-
 def kept(out: Path) -> dict[str, dict[str, Any]]:
     """Figures measured earlier, by extractor, the newest last."""
     found = {}
@@ -336,7 +330,7 @@ def kept(out: Path) -> dict[str, dict[str, Any]]:
 
 def _fault(figures: dict[str, Any]) -> str:
     """Return why an object is none that `evaluate_run` wrote, or nothing."""
-    for name in ("generator", "latents", "images", "copies", "comparison"):
+    for name in ("generator", "latents", "geometry", "images", "copies", "comparison"):
         needed = name in ("generator", "latents")
         if not isinstance(figures.get(name, None if needed else {}), dict):
             return f"{name} must be an object"

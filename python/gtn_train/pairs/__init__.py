@@ -2,9 +2,9 @@
 
 Training asks a `Pairs` for the rows of an epoch and knows no more. `FixedPairs` (fixed.py) are made
 once, by `gtn_label` or by another program. `FreshPairs` (fresh.py) are drawn and matched again
-every few epochs, by a `Labeling` (labelings.py, optimal.py). The labels of `DriftingPairs`
-(drifting.py) follow the generator. pair_options.py has all options as plain values, rows.py the
-common parts. Not here: matching itself (gtn_label), batches (training/batches.py).
+every few epochs, by a `Labeling` (labelings.py, optimal.py, radial.py). The labels of
+`DriftingPairs` (drifting.py) follow the generator. pair_options.py has all options as plain values,
+rows.py the common parts. Not here: matching itself (gtn_label), batches (training/batches.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .fresh import FreshPairs
     from .labelings import Algorithm1, Clusters, Labeled, Labeling, Quantile
     from .optimal import Optimal, OptimalClusters
+    from .radial import Radial, RadialMap
     from .rows import PairRows, Pairs
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "PairRows",
     "Pairs",
     "Quantile",
+    "Radial",
+    "RadialMap",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -52,6 +55,8 @@ __getattr__, __dir__ = lazy_names(
         "Quantile": "labelings",
         "Optimal": "optimal",
         "OptimalClusters": "optimal",
+        "Radial": "radial",
+        "RadialMap": "radial",
         "PairRows": "rows",
         "Pairs": "rows",
     },

@@ -3,7 +3,8 @@
 A labeling is a pure function of latents and a seed. The papers' labelings are here, all computed by
 gtn_label: Algorithm 1 (with its cone, order, centring and classes), the quantile map of Theorem
 2.1, and Algorithm 1 within the clusters of a mixture (Fig. 9). Training accepts any object that
-fits `Labeling`. Not here: optimal transport (optimal.py).
+fits `Labeling`. Not here: optimal transport (optimal.py),
+the radial map (radial.py).
 """
 
 from __future__ import annotations

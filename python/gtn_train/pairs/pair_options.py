@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LABELINGS", "PairOptions", "one_round"]
 
-LABELINGS = ("algorithm1", "quantile", "clusters", "optimal", "drift")
+LABELINGS = ("algorithm1", "quantile", "clusters", "optimal", "drift", "radial")
 
 EPOCHS_A_ROUND = 3  # of labels that follow the generator, where nobody says
 
@@ -37,7 +37,7 @@ class PairOptions:
 
     Parameters
     ----------
-    labeling : {"algorithm1", "quantile", "clusters", "optimal", "drift"}
+    labeling : {"algorithm1", "quantile", "clusters", "optimal", "drift", "radial"}
         See `Algorithm1`, `Quantile`, `Clusters`, `Optimal` and, for labels that follow the
         generator, `DriftingPairs`.
     order : {"norm", "norm_desc", "index"}
@@ -169,12 +169,12 @@ class PairOptions:
         kept: dict[str, Any] = {"every": 0 if self.labeling == "drift" else self.every}
         if labeling not in _WITHOUT_ORDER:
             kept |= {"order": self.order, "cone": self.cone}
-        if labeling != "quantile":
+        if labeling not in _CLOSED:
             kept["standardize"] = self.standardize
         if labeling == "clusters":
             kept["clusters"] = self.clusters or 2
         # Classes are either those of the data or found clusters.
-        if labeling != "quantile" and bool(self.clusters) == (labeling == "clusters"):
+        if labeling not in _CLOSED and bool(self.clusters) == (labeling == "clusters"):
             kept["by_class"] = self.by_class
         if labeling in _TRANSPORT and self.labeling in _TRANSPORT:
             kept |= {"tolerance": self.tolerance, "transport_batch": self.transport_batch}
@@ -203,9 +203,10 @@ class PairOptions:
             raise ValueError(f"classes: pairs {missing} (by_class={self.by_class})")
         from .labelings import Algorithm1, Clusters, Quantile
         from .optimal import Optimal, OptimalClusters
+        from .radial import Radial
 
-        if self.labeling == "quantile":
-            return Quantile()
+        if self.labeling in _CLOSED:
+            return Quantile() if self.labeling == "quantile" else Radial()
         common: dict[str, Any] = {"standardize": self.standardize, "threads": threads}
         if self.labeling in _TRANSPORT:
             common |= {"tolerance": self.tolerance, "batch": self.transport_batch}
@@ -247,7 +248,8 @@ class PairOptions:
 
 _DEFAULTS = {entry.name: entry.default for entry in fields(PairOptions)}
 _TRANSPORT = ("optimal", "drift")
-_WITHOUT_ORDER = ("quantile", *_TRANSPORT)
+_CLOSED = ("quantile", "radial")  # formulas, which have no options
+_WITHOUT_ORDER = (*_CLOSED, *_TRANSPORT)
 
 
 def one_round(latents: Any, labeling: Labeling, seed: int) -> FixedPairs:

@@ -155,10 +155,12 @@ def _norms(run: FinishedRun, sheets: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tables(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Figures of latents, and the check for copies, from the newest file."""
+    """Figures of latents and of shape, and the check for copies, from the newest file."""
     tables: dict[str, Any] = {}
     for found in measured.values():
         tables["Latents"] = found["latents"]
+        if "geometry" in found:
+            tables["Geometry"] = found["geometry"]
         if "copies" in found:
             tables["Copies of training rows"] = found["copies"]
     return tables

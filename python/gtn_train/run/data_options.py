@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gtn_label.checks import as_integer, as_number, as_text
 from gtn_label.errors import ArgumentError
 
-from ..data import SET_NAMES, SYNTHETIC
+from ..data import SET_NAMES, SYNTHETIC, SYNTHETIC_DIM
 
 __all__ = ["DataOptions"]
 
@@ -22,12 +22,12 @@ class DataOptions:
     Attributes
     ----------
     name : str
-        A name of `gtn_train.data.SET_NAMES`, "vectors" for a file of vectors, or a synthetic set of
-        `gtn_train.data.SYNTHETIC`.
+        A name of `gtn_train.data.SET_NAMES`, "vectors" for a file of vectors, "mesh" for points of
+        a mesh, or a synthetic set of `gtn_train.data.SYNTHETIC`.
     size : int or None
         Height and width of images, for sets of image files.
     n : int or None
-        Rows of a synthetic set.
+        Rows of a synthetic set, or points of a mesh.
     key : str or None
         Name of the array, in a file of vectors or images with several.
     channels : {1, 3} or None
@@ -45,8 +45,18 @@ class DataOptions:
 
     @property
     def synthetic(self) -> bool:
-        """True if the data are drawn, not read."""
+        """True if the data are drawn, and no file is read."""
         return self.name in SYNTHETIC
+
+    @property
+    def drawn(self) -> bool:
+        """True if a seed decides the rows, and `n` their number."""
+        return self.synthetic or self.name == "mesh"
+
+    @property
+    def dim(self) -> int | None:
+        """Dimension of what is drawn; None where a file decides."""
+        return 3 if self.name == "mesh" else SYNTHETIC_DIM.get(self.name)
 
     @property
     def images(self) -> bool:
@@ -62,8 +72,8 @@ class DataOptions:
         as_text(self.name, "name")
         if self.key is not None:
             as_text(self.key, "key")
-        if not (self.images or self.synthetic or self.name == "vectors"):
-            known = ", ".join((*SET_NAMES, "vectors", *SYNTHETIC))
+        if not (self.images or self.drawn or self.name == "vectors"):
+            known = ", ".join((*SET_NAMES, "vectors", *SYNTHETIC, "mesh"))
             raise ArgumentError("data", f"must be one of {known}", repr(self.name))
         if self.channels is not None:
             if not self.decoded:
@@ -88,7 +98,7 @@ class DataOptions:
             )
         for name, least, needed, where in (
             ("size", 4, self.decoded, "image files"),
-            ("n", 2, self.synthetic, "synthetic sets"),
+            ("n", 2, self.drawn, "synthetic sets"),
         ):
             value = getattr(self, name)
             if value is None and needed:

@@ -20,9 +20,13 @@ _PAIRS = {
     "swiss-roll": PairOptions(labeling="quantile"),  # Theorem 2.1
     "uniform": PairOptions(standardize=True),  # as the authors' code does with synthetic sets
     "two-squares": PairOptions(labeling="clusters", clusters=2),  # Fig. 9
+    # The paper has none of these; pairs are those of its plane, and of its disjoint squares.
+    **dict.fromkeys(("ring", "loop", "torus", "sphere", "mesh"), PairOptions(standardize=True)),
+    "grid": PairOptions(labeling="clusters", clusters=25),
 }
 _ROWS = {  # of Table 2, where the preset's own name is none
     "two-squares": "uniform",  # the paper names no network for Fig. 9
+    **dict.fromkeys(("ring", "loop", "torus", "sphere", "grid", "mesh"), "uniform"),
     "vectors": "mnist",
     "small-folder": "mnist",
     "fashion-mnist": "mnist",

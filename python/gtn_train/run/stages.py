@@ -24,7 +24,7 @@ from gtn_label.errors import ArgumentError
 from gtn_label.io.files import read_array, write_pairs
 from gtn_label.text import quoted
 
-from ..data import SYNTHETIC, Images, open_vectors
+from ..data import SYNTHETIC, Images, mesh_points, open_vectors
 from ..evaluation.latent_metric import latent_metric
 from ..files import file_sha256, save_array
 from ..models import registry
@@ -186,12 +186,13 @@ def latents(ctx: Context, autoencoder: Any) -> NDArray[Any]:
         if labels is not None:
             inputs["classes"] = convert.sha256(labels)
             outputs.append("classes.npy")
-    elif data.synthetic:
+    elif data.drawn:
         options = {"set": data.name, "n": data.n, "seed": ctx.settings.seed}
     make_rows = _checked_rows(ctx, autoencoder)
     if images is None and not data.synthetic:
         inputs["data"] = file_sha256(str(ctx.settings.data))
-        options = {"key": data.key}
+        if not data.drawn:
+            options = {"key": data.key}
 
     def make(folder: RunFolder) -> float:
         rows = make_rows()
@@ -217,6 +218,10 @@ def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
         n = data.n or 0
         ctx.check_rows(range(n))
         return lambda: SYNTHETIC[data.name](n, seed)
+    if data.drawn:
+        points = mesh_points(str(ctx.settings.data), data.n or 0, seed)
+        ctx.check_rows(points)
+        return lambda: points
     rows = open_vectors(str(ctx.settings.data), data.key)
     ctx.check_rows(rows)
     labeling = ctx.preset.pairs.labeling
