@@ -38,7 +38,7 @@ struct Bench {
 
   // Raises latents of one half-space by up to `most` times the largest score, others by a
   // thousandth of that: prices of neighbours are near each other, as in a run.
-  void raise(gtn::PricedSearch& search, double most) {
+  void raise_prices(gtn::PricedSearch& search, double most) {
     const double largest = static_cast<double>(group.grid.of(group.x.norm * group.y.norm)) * most;
     const int64_t axis = static_cast<int64_t>(random() % static_cast<uint64_t>(x.dim));
     std::vector<gtn::LatentId> ids;
@@ -107,7 +107,7 @@ TEST_CASE("optimal transport: lists keep their promise while prices rise") {
           std::vector<int64_t> before(kSources, gtn::kNothing);
           // From far below what digits hold to far above.
           for (const double most : {0.0, 1e-4, 0.01, 1.0, 30.0}) {
-            bench.raise(*search, most);
+            bench.raise_prices(*search, most);
             bench.check(*search, before);
           }
           const bool narrow = !tree && dim > 8;  // int8 first
