@@ -381,6 +381,12 @@ def test_other_backends_are_refused(backend):
         match_optimal(ROWS, backend=backend)
 
 
+def test_epsilon_falls_with_the_tolerance():
+    latents = np.random.default_rng(17).normal(size=(200, 3))
+    coarse, fine = (match_optimal(latents, tolerance=t).stats["epsilon"] for t in (0.1, 0))
+    assert 0 < fine < 1e-9 < coarse
+
+
 def test_little_memory_makes_lists_short():
     rng = np.random.default_rng(16)
     latents, sources = rng.normal(size=(900, 12)), rng.normal(size=(700, 12))

@@ -161,7 +161,7 @@ def _optimal(result: Matching) -> dict[str, Any]:
     if result.gap is None:
         return {}
     stats = result.stats
-    work = {name: stats[name] for name in ("phases", "rounds", "bids", "scans")}
+    work = {name: stats[name] for name in ("phases", "rounds", "bids", "scans", "epsilon")}
     return {"optimal": certificate(result) | work}
 
 
@@ -172,7 +172,8 @@ def _transport(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     work = ", ".join(counted(found[f"{name}s"], name) for name in ("phase", "round", "bid"))
     scans = f"{found['scans'] / figures['n']:.2f} scans a source"
-    return [*certificate_rows(found), ("auction", f"{work}, {scans}")]
+    last = f"last epsilon {found['epsilon']:.2g}"
+    return [*certificate_rows(found), ("auction", f"{work}, {scans}, {last}")]
 
 
 def _loss(approx: Mapping[str, Any] | None) -> list[tuple[str, str]]:
