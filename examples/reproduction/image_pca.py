@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gtn_train.data import SET_NAMES, open_images
 
@@ -26,12 +28,17 @@ def main() -> None:
     asked = parser.parse_args()
     parts = [open_images(asked.set, asked.data, split=split).images for split in ("train", "test")]
     rows = np.concatenate([part.reshape(len(part), -1) for part in parts]).astype(np.float32) / 255
-    rows -= rows.mean(axis=0)
-    fitted = rows[:N_FITTED].astype(np.float64)
-    variances, axes = np.linalg.eigh(np.cov(fitted.T))
-    kept = slice(-1, -asked.dim - 1, -1)  # eigh has the smallest first
-    np.save(asked.out, rows @ axes[:, kept].astype(np.float32))
-    print(f"{len(rows):,} codes, {variances[kept].sum() / variances.sum():.1%} of the variance")
+    codes, share = pca_codes(rows, asked.dim)
+    np.save(asked.out, codes)
+    print(f"{len(codes):,} codes, {share:.1%} of the variance")
+
+
+def pca_codes(rows: npt.NDArray[np.float32], dim: int) -> tuple[npt.NDArray[Any], float]:
+    """Project centred rows [n, pixels] on their first axes; give the share of the variance too."""
+    rows = rows - rows.mean(axis=0)
+    variances, axes = np.linalg.eigh(np.cov(rows[:N_FITTED].astype(np.float64).T))
+    kept = slice(-1, -dim - 1, -1)  # eigh has the smallest first
+    return rows @ axes[:, kept].astype(np.float32), variances[kept].sum() / variances.sum()
 
 
 if __name__ == "__main__":
