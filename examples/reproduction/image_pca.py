@@ -33,7 +33,7 @@ def main() -> None:
     print(f"{len(codes):,} codes, {share:.1%} of the variance")
 
 
-def pca_codes(rows: npt.NDArray[np.float32], dim: int) -> tuple[npt.NDArray[Any], float]:
+def pca_codes(rows: npt.NDArray[Any], dim: int) -> tuple[npt.NDArray[Any], float]:
     """Project centred rows [n, pixels] on their first axes; give the share of the variance too."""
     rows = rows - rows.mean(axis=0)
     variances, axes = np.linalg.eigh(np.cov(rows[:N_FITTED].astype(np.float64).T))
