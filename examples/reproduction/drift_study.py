@@ -106,12 +106,19 @@ KINDS: dict[str, Kind] = {
     "drift, batches of 1,000": Kind(drift={"batch": 1000}),
     "drift, batches of 1,000, linear decay": Kind(drift={"batch": 1000}, decay="linear"),
     "drift, linear decay": Kind(decay="linear"),
+    "drift, batches of 256, linear decay": Kind(drift={"batch": 256}, decay="linear"),
     "drift, rounds of 20,000, linear decay": Kind(
         drift={"batch": 1000, "size": 20_000}, decay="linear", rounds=3
     ),
     "drift, 3 layers of 512, slope 0.5, linear decay": Kind(
         drift={"batch": 1000},
         decay="linear",
+        network={"layers": 3, "width": 512, "slope": 0.5},
+    ),
+    "drift, 3 layers of 512, slope 0.5, rounds of 20,000, linear decay": Kind(
+        drift={"batch": 1000, "size": 20_000},
+        decay="linear",
+        rounds=3,
         network={"layers": 3, "width": 512, "slope": 0.5},
     ),
     "drift, 4 layers of 256, slope 0.5, linear decay": Kind(

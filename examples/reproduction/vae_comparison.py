@@ -4,7 +4,8 @@ The vanilla VAE and its autoencoder twin (the same layers, without noise and KL 
 alike, from the same first weights. The VAE's samples are decoded normal vectors. All others are the
 twin's decoder behind a model of its codes: a generator as the preset "cifar10" has it ("GTN"), one
 on Algorithm 1's pairs with batch normalisation and 7 of the paper's 26 layers ("GTN, paper's
-pairs"), one Gaussian with full covariance, and a mixture of ten. Images are compared by
+pairs"), one Gaussian with full covariance, and a mixture of ten. With a few hundred images rounds
+are those of the preset "small-folder". Both generators see as many pairs. Images are compared by
 EfficientNet-Lite0: FD-Lite0 and IS-Lite0 are no FID and no Inception Score. All train on the same
 part of a data set, small enough for minutes on a CPU. Trained autoencoders stay in --run, and the
 study goes on with them.
@@ -12,6 +13,7 @@ study goes on with them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ SETS = {  # by name: set of gtn_train.data, training images, epochs
     "cifar10": ("cifar10-jpeg", 6000, 12),
     "faces": ("array", 320, 80),
 }
-
+FEW = 1000  # training images, below which rounds are those of the preset "small-folder"
 
 Rows = npt.NDArray[Any]
 
@@ -155,16 +157,20 @@ def _latents(method: str, codes: Rows, seed: int) -> tuple[Rows, dict[str, Any]]
     """Draw latents from a model of the codes; tell the seconds of the generator's training."""
     if method in FITTED:
         return FITTED[method](codes, N_LATENTS, seed), {}
-    preset, network = PRESETS[PRESET], network_of(PRESETS[PRESET])
-    options = training_of(preset, seed, EPOCHS)
+    preset, network, epochs = PRESETS[PRESET], network_of(PRESETS[PRESET]), EPOCHS
+    size = PRESETS["small-folder"].pairs.round_size if len(codes) < FEW else 0
+    asked = replace(preset.pairs, round_size=size)
+    options = training_of(preset, seed, epochs)
     if method != "GTN":
         preset, network = as_in_paper(PRESET), PAPERS_NETWORK
-        options = training_of(preset, seed, EPOCHS, learning_rate=1e-3)
-    with preset.pairs.make(codes, seed, threads=1) as pairs:
+        asked = preset.pairs
+        epochs = EPOCHS * (size or len(codes)) // len(codes)  # as many pairs as the other sees
+        options = training_of(preset, seed, epochs, learning_rate=1e-3)
+    with asked.make(codes, seed, threads=1) as pairs:
         generator, result = train_on(pairs, network, options, seed)
     return sample_of(generator, N_LATENTS, seed), {
         "network": network,
-        "pairs": preset.pairs.config(),
+        "pairs": asked.config(),
         "generator_epochs": result.epochs,
         "generator_seconds": round(result.seconds, 1),
     }
@@ -172,16 +178,15 @@ def _latents(method: str, codes: Rows, seed: int) -> tuple[Rows, dict[str, Any]]
 
 def _write(asked: Any, found: dict[str, Any], options: TrainingOptions, n_train: int) -> None:
     file = asked.out / "vae_comparison.json"
-    content = read(file)
-    content.update(study="vae_comparison", latent_dim=LATENT_DIM)
-    content.setdefault("sets", {})[asked.set] = {
+    this = {
         "results": found,
         "training_images": n_train,
         "epochs": options.max_epochs,
         "seed": asked.seed,
         **circumstances(),
     }
-    write_numbers(file, content)
+    sets = {**read(file).get("sets", {}), asked.set: this}
+    write_numbers(file, {"study": "vae_comparison", "latent_dim": LATENT_DIM, "sets": sets})
 
 
 if __name__ == "__main__":

@@ -174,6 +174,17 @@ def test_given_rows_are_in_one_part_only(load):
     assert sorted(np.concatenate(parts)[:, 0]) == list(range(100))
 
 
+def test_codes_by_pca_have_the_largest_variances_first(load):
+    chance = np.random.default_rng(4)
+    hidden = chance.normal(size=(2000, 3)) * [3, 2, 0.1]
+    axes = np.linalg.qr(chance.normal(size=(6, 3)))[0].T
+    codes, share = load("image_pca").pca_codes((hidden @ axes + 5).astype(np.float32), 2)
+    assert (codes.shape, codes.dtype) == ((2000, 2), np.float32)
+    wanted = np.linalg.eigvalsh(np.cov(hidden.T))[:0:-1]
+    np.testing.assert_allclose(np.cov(codes.T), np.diag(wanted), rtol=1e-4, atol=1e-4)
+    assert 0.999 < share < 1
+
+
 def test_minibatch_transport_is_the_best_assignment_of_each_batch(load):
     pytest.importorskip("ot")
     from scipy.optimize import linear_sum_assignment
