@@ -27,7 +27,7 @@ _TAIL_BYTES = 1 << 16  # the end of an archive, which holds the meta and the zip
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds.
+    """A checkpoint as it was read from its file.
 
     Attributes
     ----------
