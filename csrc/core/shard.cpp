@@ -61,7 +61,7 @@ Shard::Shard(const Rows& latents, std::span<const int64_t> index, Order order, c
 }
 
 void Shard::search(std::span<const Query> queries, int64_t count, Key* out) {
-  std::fill(out, out + std::ssize(queries) * count, Key{});
+  if (free() == 0) std::fill(out, out + std::ssize(queries) * count, Key{.index = kNoOthers});
   if (free() == 0) return;
   for (size_t at = 0; at < queries.size(); at += kBlock) {
     const size_t size = std::min(kBlock, queries.size() - at);
@@ -106,8 +106,8 @@ void Shard::search_block(std::span<const Query> queries, int64_t count, Key* out
   throw std::logic_error("an exact search did not certify the best latents of a source");
 }
 
-// Exact scores, best bound first, until no other can be among the best. False if the list does not
-// certify so many; floor: a lower bound on the score of the last of them.
+// Exact scores, best bound first, until no other can be among the best. False if the list certifies
+// too few; floor: a lower bound on the score of the last of them.
 bool Shard::list_best(SourceRow source, CandidateList& list, size_t count, Scratch& scratch,
                       Key* out, double& floor) const {
   auto& items = list.items;
@@ -161,7 +161,9 @@ bool Shard::list_best(SourceRow source, CandidateList& list, size_t count, Scrat
     const LatentRow row = distinct_.row_of_rank(b.rank);
     out[certain++] = {b.score, descending_ ? -norms_[row] : norms_[row], index_[row]};
   }
-  return certain == count || std::cmp_equal(certain, free());
+  const bool all = std::cmp_equal(certain, free());
+  if (certain < count) out[certain].index = all ? kNoOthers : kUnknown;
+  return 2 * certain >= count || all;
 }
 
 void Shard::remove(std::span<const int64_t> taken) {

@@ -25,7 +25,8 @@ class Shard {
         const ExactKernels& kernels, const Backend& backend, Parallel& parallel, Stats& stats);
 
   int64_t free() const { return free_.count(); }
-  // The `count` best free latents for each source, best first; fewer only if no more are free.
+  // The best free latents for each source, best first: `count` of them, or fewer, if bounds do not
+  // certify more, but at least half. A key of no latent ends a list that has fewer.
   // out: [queries][count]
   void search(std::span<const Query> queries, int64_t count, Key* out);
   // Latents that were taken, in the order in which they were, by their rows among those of all
