@@ -169,10 +169,8 @@ class Journal:
         if len(head) < _COUNT_BYTES or count == 0 or end > size:
             return None
         found = hashlib.sha256(self._last + head)
-        if into is None:
-            block = np.empty(count, record)
-        else:
-            block = into[self.count : self.count + count]
+        place = slice(self.count, self.count + count)
+        block = np.empty(count, record) if into is None else into[place]
         for begin in range(0, count, _STEP):
             part = block[begin : begin + _STEP]
             raw = file.read(part.nbytes)
