@@ -338,8 +338,8 @@ __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
 }  // namespace
 
 void allow_search() {
-  allow_shared(search_kernel<true>, shared_bytes(kMostDepth));
-  allow_shared(search_kernel<false>, shared_bytes(kMostDepth));
+  allow_shared(search_kernel<true>);
+  allow_shared(search_kernel<false>);
 }
 
 void search(const SearchTask& task, int32_t count, cudaStream_t stream) {

@@ -50,8 +50,7 @@ void search(const SearchTask& task, int32_t count, cudaStream_t stream);
 
 // The deepest search there is.
 constexpr int32_t kMostDepth = 1600;
-// Before the first search on a device: allows the shared memory that the deepest takes, whatever
-// this run needs, as others may be searching there.
+// Allows the shared memory that the deepest search takes: before the first search on a device.
 void allow_search();
 
 }  // namespace gtn::cuda
