@@ -114,7 +114,7 @@ class Run {
         parallel_(1, poll),
         on_device_(options.device),
         stream_(options.stream),
-        budget_(options.device, options.memory),
+        budget_(options.device, options.memory, stream_),
         clock_(stream_) {}
 
   DeviceStats run();
@@ -143,6 +143,7 @@ class Run {
   std::unique_ptr<PlacedRows> latents_, sources_;
   DeviceArray<double> mean_, latent_norms_, source_norms_;
   std::unique_ptr<Sorter> sorter_;
+  std::unique_ptr<HostRoom> host_;
   DeviceArray<int32_t> assignment_;
   DeviceArray<double> cosine_;
   Problem problem_{};
@@ -190,6 +191,12 @@ DeviceStats Run::run() {
     size_t most = 0;
     for (const GroupRows& g : groups) most = std::max(most, g.latents.size());
     const Plan where = plan(static_cast<int64_t>(most));
+    check(
+        cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, options_.device),
+        "asking for multiprocessors");
+    trust_kernel();  // before the memory is reserved that its self-test needs
+    budget_.reserve(where.bytes);
+    stats_.instruction_set = kernel_->name;
     prepare(where, static_cast<int64_t>(most));
     int64_t offset = 0;
     for (const GroupRows& g : groups) {
@@ -217,8 +224,12 @@ void Run::prepare(const Plan& where, int64_t most_latents) {
   source_norms_ = DeviceArray<double>(budget_, n, "norms");
   const DeviceArray<int32_t> undefined(budget_, 1, "norms");
   check(cudaMemsetAsync(undefined.data(), 0, sizeof(int32_t), stream_), "norms");
+  assignment_ = DeviceArray<int32_t>(budget_, n, "assignment");
+  cosine_ = DeviceArray<double>(budget_, n, "cosine");
+  sorter_ = std::make_unique<Sorter>(budget_, std::max(most_latents, n));
+  host_ = std::make_unique<HostRoom>(where.window, stream_);
   RowsView latents = latents_->view();
-  DeviceArray<double> partial;
+  DeviceArray<double> partial;  // the last, so that it leaves no gap
   if (in_.center) {
     mean_ = DeviceArray<double>(budget_, dim, "the mean");
     partial = DeviceArray<double>(budget_, (m + kMeanBlock - 1) / kMeanBlock * dim, "the mean");
@@ -236,9 +247,6 @@ void Run::prepare(const Plan& where, int64_t most_latents) {
   parallel_.poll_if_due();
   if (fault) refuse_rows();
   problem_ = {latents, sources_->view(), latent_norms_.data(), source_norms_.data(), nullptr};
-  sorter_ = std::make_unique<Sorter>(budget_, std::max(most_latents, n));
-  assignment_ = DeviceArray<int32_t>(budget_, n, "assignment");
-  cosine_ = DeviceArray<double>(budget_, n, "cosine");
 }
 
 // The host has the words for what is wrong with rows.
@@ -292,10 +300,7 @@ void Run::run_group(const GroupRows& rows, int64_t offset, const Plan& where) {
   clock_.collect();
   parallel_.poll_if_due();
 
-  int multiprocessors = 0;
-  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options_.device),
-        "asking for multiprocessors");
-  const Resources resources{budget_,      *sorter_,           kernel_,   multiprocessors,
+  const Resources resources{budget_,      *sorter_,           *host_,    *kernel_, multiprocessors_,
                             where.window, where.codes_mapped, parallel_, stream_};
   const Job job{
       problem_,      m, order.data(), static_cast<int32_t>(n), in_.cone, assignment_.data(),

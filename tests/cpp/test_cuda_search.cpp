@@ -195,6 +195,7 @@ void forgetful_scan(const ScanTask& task, int multiprocessors, cudaStream_t stre
   }
   other.latent_codes = codes;
   gtn::cuda::scan_dp4a.scan(other, multiprocessors, stream);
+  REQUIRE(cudaStreamSynchronize(stream) == cudaSuccess);
   REQUIRE(cudaFree(codes) == cudaSuccess);
 }
 
@@ -204,7 +205,8 @@ std::string thrown_with(const ScanKernel& kernel, const Data& x, const Data& y) 
   const auto n = static_cast<size_t>(y.n);
   const Array<int32_t> assignment(n);
   const Array<double> cosine(n);
-  const gtn::cuda::Resources resources{p.budget, p.sorter, kernel,     3,
+  gtn::cuda::HostRoom host(64, nullptr);
+  const gtn::cuda::Resources resources{p.budget, p.sorter, host,       kernel, 3,
                                        64,       false,    p.parallel, nullptr};
   const gtn::cuda::Job job{
       p.problem, static_cast<int32_t>(x.n), p.order(),    static_cast<int32_t>(n),

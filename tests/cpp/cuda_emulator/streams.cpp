@@ -173,6 +173,15 @@ void finish_device(int device) {
   }
 }
 
+bool busy(int device) {
+  const auto has_work = [](const CUstream_st& stream) { return stream.done < stream.given; };
+  const auto null = null_streams.find(device);
+  if (null != null_streams.end() && has_work(*null->second)) return true;
+  return std::any_of(streams.begin(), streams.end(), [&](const auto& entry) {
+    return entry.second->device == device && has_work(*entry.second);
+  });
+}
+
 int64_t live_streams() {
   const std::lock_guard lock(runtime_lock());
   return static_cast<int64_t>(streams.size());
