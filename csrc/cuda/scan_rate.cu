@@ -109,17 +109,17 @@ __device__ Sum multiply_rounds(int rounds) {
   constexpr uint64_t kStep = kStrideBytes / 16;  // in a descriptor
   Sum first[64] = {}, second[64] = {};
   for (int round = 0; round < rounds; ++round) {
-    wgmma_fence();
+    wgmma_fence(first);
     multiply(first, a, latents);
     multiply(first, a + kStep, latents + kStep);
     wgmma_commit();
-    wgmma_fence();
+    wgmma_fence(second);
     multiply(second, b, latents);
     multiply(second, b + kStep, latents + kStep);
     wgmma_commit();
     wgmma_wait<1>();
   }
-  wgmma_wait<0>();
+  wgmma_wait<0>(first, second);
   Sum all = 0;
   for (int i = 0; i < 64; ++i) all += first[i] + second[i];
   return all;

@@ -29,7 +29,7 @@ struct Products {
 
   // Begins a chunk, as a group of its own.
   __device__ void begin(uint32_t sources, uint32_t latents, bool first) {
-    wgmma_fence();
+    wgmma_fence(sums);
     wgmma_64x128x32(sums, chunk_matrix(sources), chunk_matrix(latents), !first);
     wgmma_64x128x32(sums, chunk_matrix(sources + kStrideBytes),
                     chunk_matrix(latents + kStrideBytes), true);
@@ -113,10 +113,10 @@ __global__ void __launch_bounds__(kThreads, 1)
           wgmma_wait<2>();  // the step before is multiplied
           stage = stream.next(stage);
         }
-        wgmma_wait<1>();
+        wgmma_wait<1>(a.sums);
         a.take();
         if (last) a.write(task, group, source);
-        wgmma_wait<0>();
+        wgmma_wait<0>(b.sums);
         b.take();
         if (last) b.write(task, group, source + kApart);
       }
