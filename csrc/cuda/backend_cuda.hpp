@@ -32,6 +32,8 @@ struct Kernel {
 std::span<const Kernel> kernels();
 // Says why a kernel cannot run on a device; empty if it can.
 std::string missing(const std::string& kernel, const Device& device);
+struct ScanKernel;
+std::string missing(const ScanKernel& kernel, const Device& device);
 
 struct Options {
   int device = 0;

@@ -16,6 +16,13 @@ namespace {
 
 constexpr int kThreads = 256;
 
+// The kernel's body is empty in code for 9.0 that is not 9.0a: CMake says which was built.
+#if defined(GTN_BUILT_90A) || defined(GTN_CUDA_EMULATED)
+constexpr bool kBuilt = true;
+#else
+constexpr bool kBuilt = false;
+#endif
+
 #ifdef GTN_WGMMA
 
 constexpr int kProductSources = 64;
@@ -132,6 +139,6 @@ void scan(const ScanTask& task, int multiprocessors, cudaStream_t stream) {
 
 }  // namespace
 
-const ScanKernel scan_wgmma = {kWgmma.name, kWgmma.description, 90, 90, scan};
+const ScanKernel scan_wgmma = {kWgmma.name, kWgmma.description, 90, 90, scan, kBuilt};
 
 }  // namespace gtn::cuda
