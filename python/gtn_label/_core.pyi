@@ -40,6 +40,17 @@ class CudaKernelRate(TypedDict):  # a second
     operations: float
     bytes: float
 
+class CudaWrongBound(TypedDict):
+    source: int
+    group: int
+    found: float
+    expected: float
+
+class CudaScanCheck(TypedDict):
+    bounds: int
+    wrong: int
+    first: CudaWrongBound | None
+
 class CudaKernel(TypedDict):
     name: str
     description: str
@@ -99,6 +110,9 @@ def cuda_rates(device: int, copied: int, seconds: float) -> CudaRates: ...
 def cuda_kernel_rate(
     device: int, kernel: str, dim: int, latents: int, sources: int, seconds: float
 ) -> CudaKernelRate: ...
+def cuda_scan_check(
+    kernel: str, dim: int, latents: int, sources: int, device: int = 0, seed: int = 1
+) -> CudaScanCheck: ...
 def cuda_versions() -> tuple[int, int]: ...  # of the driver and of this build
 def cuda_missing() -> str: ...
 def cuda_devices() -> list[CudaDevice]: ...
