@@ -37,6 +37,7 @@ void register_cuda(pybind11::module_& m) {
 
 #include "bindings/device_tensor.hpp"
 #include "bindings/engine.hpp"
+#include "bindings/gil.hpp"
 #include "cuda/backend_cuda.hpp"
 #include "cuda/runtime_calls.hpp"
 
@@ -47,8 +48,12 @@ namespace {
 
 class CudaEngine final : public Engine {
  public:
-  CudaEngine(int device, std::string kernel, int64_t stream)
-      : device_(device), kernel_(std::move(kernel)), stream_(reinterpret_cast<void*>(stream)) {}
+  // host: has free_cached() and warn(message), as cuda::Options wants them; or None.
+  CudaEngine(int device, std::string kernel, int64_t stream, py::object host)
+      : device_(device),
+        kernel_(std::move(kernel)),
+        stream_(reinterpret_cast<void*>(stream)),
+        host_(std::move(host)) {}
 
   Ran match(const Task& task, const MatchOutput& out, int64_t& done, Poll poll) const override {
     cuda::Options options;
@@ -58,18 +63,32 @@ class CudaEngine final : public Engine {
     options.memory = task.memory;
     options.latents_on_device = task.latents_on_device;
     options.sources_on_device = task.sources_on_device;
+    const unsigned began = gil::generation;
+    if (!host_.is_none()) {
+      options.free_cached = [&] {
+        return gil::with_gil(began, [&] {
+          return gil::call(host_.attr("free_cached"), py::make_tuple()).cast<bool>();
+        });
+      };
+      options.warn = [&](const std::string& text) {
+        gil::with_gil(began, [&] { gil::call(host_.attr("warn"), py::make_tuple(text)); });
+      };
+    }
     const cuda::DeviceStats stats = cuda::match_rows(task.in, options, out, done, poll);
     return {stats,
             {{"scan_products", stats.scan_products},
              {"latents_mapped", stats.latents_mapped},
              {"sources_mapped", stats.sources_mapped},
-             {"codes_mapped", stats.codes_mapped}}};
+             {"codes_mapped", stats.codes_mapped},
+             {"cache_freed", stats.cache_freed},
+             {"kernel_fault", stats.kernel_fault}}};
   }
 
  private:
   int device_;
   std::string kernel_;
   void* stream_;
+  py::object host_;
 };
 
 py::list devices() {
@@ -140,8 +159,8 @@ void register_cuda(py::module_& m) {
       "CUDA of the driver and of this build: 1000 * major + 10 * minor.");
   register_arrays(m);
   py::class_<CudaEngine, Engine>(m, "CudaEngine", "The cuda backend on one device.")
-      .def(py::init<int, std::string, int64_t>(), py::arg("device"), py::arg("kernel"),
-           py::arg("stream"));
+      .def(py::init<int, std::string, int64_t, py::object>(), py::arg("device"), py::arg("kernel"),
+           py::arg("stream"), py::arg("host") = py::none());
 }
 
 }  // namespace gtn

@@ -102,6 +102,17 @@ const ScanKernel& scan_kernel(const Options& options) {
   throw std::invalid_argument("backend 'cuda" + asked + "' cannot run: " + why);
 }
 
+// Names what a plan leaves in the host's memory; empty if nothing.
+std::string mapped_of(const Plan& plan) {
+  std::string names;
+  for (const auto& [mapped, name] : {std::pair{plan.sources_mapped, "sources"},
+                                     {plan.latents_mapped, "latents"},
+                                     {plan.codes_mapped, "codes"}}) {
+    if (mapped) names += (names.empty() ? "" : " and ") + std::string(name);
+  }
+  return names;
+}
+
 class Run {
  public:
   Run(const MatchInput& input, const Options& options, const ScanKernel& kernel,
@@ -120,7 +131,9 @@ class Run {
   DeviceStats run();
 
  private:
-  Plan plan(int64_t latents) const;
+  Plan plan(int64_t latents);
+  void warn(const std::string& text) const;
+  void trust_kernel();
   void prepare(const Plan& plan, int64_t most_latents);
   [[noreturn]] void refuse_rows();
   void run_group(const GroupRows& rows, int64_t offset, const Plan& plan);
@@ -149,27 +162,46 @@ class Run {
   Problem problem_{};
 };
 
-Plan Run::plan(int64_t latents) const {
-  size_t free = 0, total = 0;
-  check(cudaMemGetInfo(&free, &total), "asking for free memory");
-  const auto usable = static_cast<int64_t>(free - free / 32);
-  const PlanInput input{latents,
-                        in_.latents.count,
-                        in_.sources.count,
-                        in_.latents.dim,
-                        options_.latents_on_device ? 0 : bytes_of(in_.latents),
-                        options_.sources_on_device ? 0 : bytes_of(in_.sources),
-                        Matcher::list_room(in_.cone),
-                        options_.memory > 0 ? std::min(options_.memory, usable) : usable};
+Plan Run::plan(int64_t latents) {
+  PlanInput input{latents,
+                  in_.latents.count,
+                  in_.sources.count,
+                  in_.latents.dim,
+                  options_.latents_on_device ? 0 : bytes_of(in_.latents),
+                  options_.sources_on_device ? 0 : bytes_of(in_.sources),
+                  Matcher::list_room(in_.cone),
+                  0};
   const int64_t least = least_bytes(input);
   require_memory(options_.memory, least);
-  const Plan plan = plan_for(input);
-  if (plan.window == 0) {
-    throw OutOfMemory("cuda:" + std::to_string(options_.device) + " is out of memory: this input " +
-                      "needs at least " + std::to_string(least) + " bytes, but of its " +
-                      std::to_string(total) + " only " + std::to_string(usable) + " can be taken");
+  for (;;) {
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for free memory");
+    const auto usable = static_cast<int64_t>(free - free / 32);
+    const bool limited = options_.memory > 0 && options_.memory <= usable;
+    input.available = limited ? options_.memory : usable;
+    const Plan plan = plan_for(input);
+    const std::string mapped = mapped_of(plan);
+    if (limited || (plan.window > 0 && mapped.empty())) return plan;
+    // What others have cached, such as torch after training, counts as taken.
+    if (!stats_.cache_freed && options_.free_cached && options_.free_cached()) {
+      stats_.cache_freed = true;
+      continue;
+    }
+    const std::string device = "cuda:" + std::to_string(options_.device);
+    if (plan.window == 0) {
+      throw OutOfMemory(device + " is out of memory: this input needs at least " +
+                        std::to_string(least) + " bytes, but of its " + std::to_string(total) +
+                        " only " + std::to_string(usable) + " can be taken");
+    }
+    warn(mapped + " stay in the host's memory and are read through the bus, because only " +
+         std::to_string(usable) + " of the " + std::to_string(total) + " bytes of " + device +
+         " can be taken: this run may take 10 to 50 times as long");
+    return plan;
   }
-  return plan;
+}
+
+void Run::warn(const std::string& text) const {
+  if (options_.warn) options_.warn(text);
 }
 
 DeviceStats Run::run() {

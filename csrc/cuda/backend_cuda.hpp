@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -42,6 +43,11 @@ struct Options {
   int64_t memory = 0;      // bytes of device memory to take at most; 0: what is free
   bool latents_on_device = false;  // where input.latents.data lies
   bool sources_on_device = false;
+  // Frees memory of the device that others in this process keep and do not use; false: there was
+  // none. Called before rows or codes are left on the host for want of memory.
+  std::function<bool()> free_cached = {};
+  // Takes a sentence for the caller to read: a run that will be slow, a kernel that is replaced.
+  std::function<void(const std::string&)> warn = {};
 };
 
 // As gtn::match_rows, on a device. Throws std::invalid_argument for undefined input and options,
@@ -56,6 +62,8 @@ struct DeviceStats : Stats {
   bool latents_mapped = false;  // rows, or codes, stayed in pinned memory of the host
   bool sources_mapped = false;
   bool codes_mapped = false;
+  bool cache_freed = false;  // Options::free_cached was called, and freed memory
+  std::string kernel_fault;  // of the kernel that dp4a took the place of; empty: it ran itself
 };
 DeviceStats match_rows(const MatchInput& input, const Options& options, const MatchOutput& output,
                        int64_t& done, Poll poll);

@@ -104,7 +104,8 @@ class DeviceTensor:  # an array on a device, borrowed of its owner through __dlp
     def to_host(self) -> npt.NDArray[Any]: ...  # bfloat16 as the uint16 of its bits
 
 class CudaEngine(Engine):
-    def __init__(self, device: int, kernel: str, stream: int) -> None: ...
+    # host: free_cached() -> bool and warn(message: str), or None.
+    def __init__(self, device: int, kernel: str, stream: int, host: Any = None) -> None: ...
 
 def cuda_rates(device: int, copied: int, seconds: float) -> CudaRates: ...
 def cuda_kernel_rate(
