@@ -1,7 +1,7 @@
 // The cuda backend for Python: _core.cuda_missing() says why there is none, empty if there is;
 // where it was built, _core.cuda_devices(), cuda_kernels() and cuda_versions() say what there is,
 // _core.CudaEngine is what match_rows takes, and _core.DeviceTensor and CudaStream bring arrays
-// that lie on a device to it.
+// that lie on a device to it. _core.WrongKernel is raised by runs whose scan kernel was wrong.
 #include "bindings/register.hpp"
 
 #ifndef GTN_CUDA_BUILT
@@ -11,6 +11,7 @@
 namespace gtn {
 
 void register_cuda(pybind11::module_& m) {
+  pybind11::exception<int>(m, "WrongKernel", PyExc_RuntimeError);
   m.def("cuda_missing", [] { return GTN_CUDA_MISSING; }, "Why the cuda backend cannot run here.");
   m.def("cuda_devices", [] { return pybind11::list(); }, "None.");
   m.def(
@@ -140,6 +141,7 @@ void register_arrays(py::module_& m) {
 }  // namespace
 
 void register_cuda(py::module_& m) {
+  py::register_local_exception<cuda::WrongKernel>(m, "WrongKernel", PyExc_RuntimeError);
   py::register_local_exception_translator([](std::exception_ptr raised) {
     try {
       if (raised) std::rethrow_exception(raised);

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 #include "core/float_mode.hpp"
 #include "core/problem.hpp"
 #include "cuda/backend_cuda.hpp"
+#include "cuda/caps.hpp"
+#include "cuda/kernel_trust.hpp"
 #include "cuda/matcher.hpp"
 #include "cuda/norms.hpp"
 #include "cuda/on_device.hpp"
@@ -84,7 +87,7 @@ __global__ void ranks_kernel(const int32_t* row_of_rank, int32_t latents, int32_
   if (rank < latents) rank_of_row[row_of_rank[rank]] = static_cast<int32_t>(rank);
 }
 
-// The kernel that the options ask for, on a device that is there.
+// Returns the kernel that the options ask for, on a device that is there.
 const ScanKernel& scan_kernel(const Options& options) {
   const std::vector<Device> all = devices();
   const auto index = static_cast<size_t>(options.device);
@@ -115,11 +118,11 @@ std::string mapped_of(const Plan& plan) {
 
 class Run {
  public:
-  Run(const MatchInput& input, const Options& options, const ScanKernel& kernel,
-      const MatchOutput& output, int64_t& done, Poll poll)
+  Run(const MatchInput& input, const Options& options, const MatchOutput& output, int64_t& done,
+      Poll poll)
       : in_(input),
         options_(options),
-        kernel_(kernel),
+        kernel_(&scan_kernel(options)),
         out_(output),
         done_(done),
         parallel_(1, poll),
@@ -143,7 +146,7 @@ class Run {
 
   const MatchInput& in_;
   const Options& options_;
-  const ScanKernel& kernel_;
+  const ScanKernel* kernel_;
   const MatchOutput& out_;
   int64_t& done_;
   Parallel parallel_;
@@ -152,6 +155,7 @@ class Run {
   Budget budget_;
   PhaseClock clock_;
   DeviceStats stats_;
+  int multiprocessors_ = 0;
 
   std::unique_ptr<PlacedRows> latents_, sources_;
   DeviceArray<double> mean_, latent_norms_, source_norms_;
@@ -218,7 +222,6 @@ DeviceStats Run::run() {
                                   " for backend 'cuda', got " + std::to_string(in_.cone) +
                                   "; backend 'cpu' takes any");
     }
-    stats_.instruction_set = kernel_.name;
     const std::vector<GroupRows> groups = rows_of_groups(in_);
     size_t most = 0;
     for (const GroupRows& g : groups) most = std::max(most, g.latents.size());
@@ -231,9 +234,14 @@ DeviceStats Run::run() {
     stats_.instruction_set = kernel_->name;
     prepare(where, static_cast<int64_t>(most));
     int64_t offset = 0;
-    for (const GroupRows& g : groups) {
-      run_group(g, offset, where);
-      offset += static_cast<int64_t>(g.sources.size());
+    try {
+      for (const GroupRows& g : groups) {
+        run_group(g, offset, where);
+        offset += static_cast<int64_t>(g.sources.size());
+      }
+    } catch (const WrongKernel& error) {
+      if (kernel_ != &scan_dp4a) distrust(*kernel_, options_.device, error.what());
+      throw;
     }
     read_results();
     stats_.latents_mapped = where.latents_mapped;
@@ -243,6 +251,23 @@ DeviceStats Run::run() {
   stats_.distinct = -1;
   stats_.work_bytes = budget_.most_taken();
   return stats_;
+}
+
+// dp4a takes the place of a kernel that is known to be wrong here.
+void Run::trust_kernel() {
+  if (in_.latents.dim <= kCapDims) return;  // nothing is scanned
+  const std::string fault =
+      fault_of(*kernel_, options_.device, in_.latents.dim, multiprocessors_, stream_);
+  if (fault.empty()) return;
+  if (const std::string why = forbidden(scan_dp4a.name); !why.empty()) {
+    throw WrongKernel(std::string("the scan kernel ") + kernel_->name + " is wrong here (" + fault +
+                      "), and dp4a cannot take its place: " + why);
+  }
+  stats_.kernel_fault = std::string(kernel_->name) + ": " + fault;
+  warn("the scan kernel " + std::string(kernel_->name) +
+       " is wrong on cuda:" + std::to_string(options_.device) + " (" + fault +
+       "): dp4a takes its place, which is slower. Please report this device");
+  kernel_ = &scan_dp4a;
 }
 
 void Run::prepare(const Plan& where, int64_t most_latents) {
@@ -387,7 +412,7 @@ DeviceStats match_rows(const MatchInput& input, const Options& options, const Ma
   const DefaultFloatMode mode;
   cudaGetLastError();  // a failure that nobody asked about: CUB would take it for one of its own
   done = input.start;
-  return Run(input, options, scan_kernel(options), output, done, poll).run();
+  return Run(input, options, output, done, poll).run();
 }
 
 }  // namespace gtn::cuda

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,7 @@ struct Kernel {
   std::string description;
 };
 std::span<const Kernel> kernels();
-// Says why a kernel cannot run on a device; empty if it can.
+// Says why a kernel cannot run on a device, GTN_CUDA_FORBID_KERNELS included; empty if it can.
 std::string missing(const std::string& kernel, const Device& device);
 struct ScanKernel;
 std::string missing(const ScanKernel& kernel, const Device& device);
@@ -39,7 +40,7 @@ std::string missing(const ScanKernel& kernel, const Device& device);
 struct Options {
   int device = 0;
   void* stream = nullptr;  // cudaStream_t that the inputs are ready on; null: one of its own
-  std::string kernel;      // by name; empty: the best one
+  std::string kernel;      // by name; empty: the best one. dp4a takes the place of a wrong one
   int64_t memory = 0;      // bytes of device memory to take at most; 0: what is free
   bool latents_on_device = false;  // where input.latents.data lies
   bool sources_on_device = false;
@@ -51,9 +52,16 @@ struct Options {
 };
 
 // As gtn::match_rows, on a device. Throws std::invalid_argument for undefined input and options,
-// OutOfMemory, and cuda::Error where CUDA fails. Stats::instruction_set is the kernel's name;
-// Stats::distinct is not counted (-1), as equal latents are not collapsed.
+// OutOfMemory, WrongKernel, and cuda::Error where CUDA fails. Stats::instruction_set is the
+// kernel's name; Stats::distinct is not counted (-1), as equal latents are not collapsed.
 class OutOfMemory : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+// A scan kernel gave bounds that its codes do not give, and the matching so far is worth nothing.
+// Unless that was dp4a, the kernel is not used on this device again: the same call then has dp4a
+// scan instead.
+class WrongKernel : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/backend_cuda.hpp"
+#include "cuda/kernel_trust.hpp"
 #include "cuda/scan_kernels.hpp"
 #include "cuda/simt.hpp"
 

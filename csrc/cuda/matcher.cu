@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "cuda/backend_cuda.hpp"
 #include "cuda/caps.hpp"
 #include "cuda/codes.hpp"
 #include "cuda/matcher.hpp"
@@ -232,11 +233,20 @@ void Matcher::match_window(int32_t size) {
 
 void Matcher::search(int32_t count, bool hungry) {
   clock_.begin();
-  const SearchTask task{job_.problem,   bounds_->groups(),       bounds_->codes(),
-                        upper_.data(),  job_.order + position_,  hungry ? hungry_.data() : nullptr,
-                        holder_.data(), job_.cone == 1,          depth_,
-                        lists_,         &state_.data()->counters};
+  const SearchTask task{job_.problem,
+                        bounds_->groups(),
+                        bounds_->codes(),
+                        upper_.data(),
+                        job_.order + position_,
+                        position_,
+                        hungry ? hungry_.data() : nullptr,
+                        holder_.data(),
+                        job_.cone == 1,
+                        depth_,
+                        lists_,
+                        &state_.data()->counters};
   cuda::search(task, count, r_.stream);
+  if (!hungry) spot_check(task, count, r_.stream);
   clock_.end(stats_.seconds.decide);
 }
 
@@ -256,8 +266,8 @@ void Matcher::resolve(int32_t size) {
   wait();
   const WindowState& state = *r_.host.seen.data();
   if (state.counters.disagreed) {
-    throw std::logic_error(std::string("the scan kernel ") + r_.kernel.name +
-                           " found other bounds than its codes give: please report this device");
+    throw WrongKernel(std::string("the scan kernel ") + r_.kernel.name +
+                      " found other bounds than its codes give");
   }
   if (state.broken) throw std::logic_error("a complete list of free latents held none");
 }

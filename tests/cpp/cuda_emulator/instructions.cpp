@@ -69,9 +69,12 @@ struct Thread {
   bool copied = false;  // since fence_async_proxy
   bool fenced = false;  // since the last commit of products
 };
-Thread& this_thread() {
+std::vector<Thread>& all_threads() {
   static std::vector<Thread> threads(kMostThreads);
-  return threads[static_cast<size_t>(linear_thread())];
+  return threads;
+}
+Thread& this_thread() {
+  return all_threads()[static_cast<size_t>(linear_thread())];
 }
 
 // Operands that the lanes of a warp show each other.
@@ -146,6 +149,11 @@ class Matrix {
   uint32_t start_, stride_, row_bytes_;
 };
 
+// True if what this thread multiplies is to be lost (settings.hpp).
+bool product_is_lost() {
+  return tensor_cores_lie() && linear_thread() < kLanes;
+}
+
 // 16 x 8 sums of 32 bytes a row, as multiply_16x8x32 and multiply_16x8x16 have them: fragments are
 // the same but for what a register holds.
 template <class Sum>
@@ -156,6 +164,7 @@ void multiply_16x8(Sum (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t 
   };
   const int l = lane();
   exchange(Operand{a, {b0, b1}}, place, [&](auto of) {
+    if (product_is_lost()) return;
     for (int i = 0; i < 4; ++i) {  // row l / 4 + 8 (i / 2), column 2 (l % 4) + i % 2
       const int column = 2 * (l % 4) + i % 2;
       for (int k = 0; k < 4; ++k) {
@@ -198,6 +207,10 @@ void wgmma_64x128(Sum (&sums)[64], uint64_t a, uint64_t b, bool add, Place place
 }
 
 }  // namespace
+
+void forget_asynchronous_work() {
+  all_threads().assign(kMostThreads, {});
+}
 
 void copy_async(uint32_t to, const void* from) {
   unsigned char* target = shared_pointer(to, 16);
@@ -259,6 +272,7 @@ void multiply_8x8x16(int32_t& sum0, int32_t& sum1, uint32_t a, uint32_t b, Place
   };
   const int l = lane();
   exchange(Operand{a, b}, place, [&](auto of) {
+    if (product_is_lost()) return;
     for (int k = 0; k < 4; ++k) {
       const uint32_t row = of(l / 4 * 4 + k).a;
       sum0 += dot(row, of(l % 4 * 8 + k).b, 0);

@@ -215,6 +215,7 @@ cudaError_t launch_kernel(const cudaLaunchConfig_t& config, void (*kernel)(),
     return give(config.stream,
                 [blocks, threads, shared = config.dynamicSmemBytes, run = std::move(body)] {
                   reseed_if_asked();
+                  note_launch();
                   run_grid(blocks, threads, shared, run);
                 });
   });
