@@ -1,0 +1,40 @@
+"""Matching over many processes and machines, one shard of the latents on each.
+
+This file lists the public names. A module is loaded when its name is first used; torch by
+`TorchExchange`, pyarrow by files that need it.
+"""
+
+from ..lazy import lazy_names
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING would import typing, see cli/entry.py
+if TYPE_CHECKING:
+    from .exchange import Exchange, Solo
+    from .inputs import RowFiles, open_rows
+    from .matching import ShardedMatching, match_sharded
+    from .output import save_pairs
+    from .torch_exchange import TorchExchange
+
+__all__ = [
+    "Exchange",
+    "RowFiles",
+    "ShardedMatching",
+    "Solo",
+    "TorchExchange",
+    "match_sharded",
+    "open_rows",
+    "save_pairs",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Exchange": "exchange",
+        "RowFiles": "inputs",
+        "ShardedMatching": "matching",
+        "Solo": "exchange",
+        "TorchExchange": "torch_exchange",
+        "match_sharded": "matching",
+        "open_rows": "inputs",
+        "save_pairs": "output",
+    },
+)
