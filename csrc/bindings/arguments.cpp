@@ -46,13 +46,6 @@ const int64_t* labels_of(const std::optional<Labels>& labels, int64_t n, const c
   return labels->data();
 }
 
-Order order_of(const std::string& name) {
-  if (name == "norm") return Order::norm;
-  if (name == "norm_desc") return Order::norm_desc;
-  if (name == "index") return Order::index;
-  throw py::value_error("order must be norm, norm_desc or index, got '" + name + "'");
-}
-
 }  // namespace
 
 Rows rows_of(const py::object& given, const char* name) {
@@ -63,6 +56,13 @@ Rows rows_of(const py::object& given, const char* name) {
                           std::to_string(rows.count));
   }
   return rows;
+}
+
+Order order_of(const std::string& name) {
+  if (name == "norm") return Order::norm;
+  if (name == "norm_desc") return Order::norm_desc;
+  if (name == "index") return Order::index;
+  throw py::value_error("order must be norm, norm_desc or index, got '" + name + "'");
 }
 
 void Task::require_host() const {

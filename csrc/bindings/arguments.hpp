@@ -32,6 +32,9 @@ struct Task {
 // A view of an array, or of rows on a device. Throws TypeError.
 Rows rows_of(const pybind11::object& given, const char* name);
 
+// Throws ValueError for a name that is none.
+Order order_of(const std::string& name);
+
 struct Arguments {
   pybind11::object latents;  // an array, or DeviceRows
   pybind11::object sources;

@@ -25,4 +25,5 @@ PYBIND11_MODULE(_core, m) {
   gtn::register_optimal_state(m);
   gtn::register_optimal(m);
   gtn::register_audit(m);
+  gtn::register_sharded(m);
 }

@@ -14,4 +14,5 @@ void register_engines(pybind11::module_& m);
 void register_match(pybind11::module_& m);
 void register_optimal(pybind11::module_& m);
 void register_optimal_state(pybind11::module_& m);
+void register_sharded(pybind11::module_& m);
 }  // namespace gtn

@@ -5,6 +5,8 @@
 #include <string>
 
 #include "core/float_mode.hpp"
+#include "core/greedy.hpp"
+#include "core/local_pool.hpp"
 
 namespace gtn {
 namespace {
@@ -65,13 +67,13 @@ void Run::run_group(const Problem& problem, const Scorer& scorer, const Problem:
   const ShortlistFactory make = [&](const FreeLatents& f, std::span<const Query> first) {
     return backend_(scorer, f, first, parallel_);
   };
-  Greedy greedy(scorer, free, problem.source_norms(), in_.cone, make, parallel_, stats_);
+  LocalPool pool(scorer, free, in_.cone, make, parallel_, stats_);
+  Greedy greedy(pool, in_.cone, parallel_, stats_);
   greedy.run(
-      group.sources, start,
-      [&](int64_t position, Rank rank, double score) {
-        const LatentRow latent = distinct.row_of_rank(rank);
+      group.sources, problem.source_norms(), start,
+      [&](int64_t position, int64_t latent, double score) {
         out_.visited[group.offset + position] = latent;
-        set_pair(problem, group.sources[position], latent, score);
+        set_pair(problem, group.sources[position], static_cast<LatentRow>(latent), score);
       },
       [&](int64_t position) { done_ = group.offset + position; });
 }

@@ -7,8 +7,8 @@
 #include <memory>
 #include <span>
 
-#include "core/greedy.hpp"
 #include "core/problem.hpp"
+#include "core/shortlist.hpp"
 #include "core/stats.hpp"
 
 namespace gtn {

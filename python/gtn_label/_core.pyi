@@ -5,7 +5,7 @@ refuses shapes, dtypes and layouts that arrays/ should have converted.
 """
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,60 @@ def cuda_devices() -> list[CudaDevice]: ...
 def cuda_kernels() -> list[CudaKernel]: ...
 def instruction_sets() -> list[InstructionSet]: ...
 def int8_rate(instruction_set: str, dim: int, seconds: float) -> float: ...
+class Exchange(Protocol):  # of equally long bytes; `received` is world times as long as `sent`
+    @property
+    def rank(self) -> int: ...
+    @property
+    def world(self) -> int: ...
+    def all_gather(self, sent: memoryview, received: memoryview, /) -> None: ...
+
+class ShardedMatch:
+    """This process's part of Algorithm 1 over the latents of many processes.
+
+    `index` holds the rows of `latents` among those of all processes, ascending, and `total` counts
+    all of them. Rows that have no norm are refused, by their rows in `latents`.
+    """
+
+    def __init__(
+        self,
+        latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim], may be empty
+        index: npt.NDArray[np.int64],  # [m]
+        *,
+        total: int,
+        mean: npt.NDArray[np.float64] | None,  # [dim]
+        order: str,
+        cone: int,
+        instruction_set: str,
+        threads: int,
+        memory: int,
+        most_sources: int,
+        float64_sources: bool,
+        exchange: Exchange,
+    ) -> None: ...
+    def remove(self, taken: npt.NDArray[np.int64]) -> None:
+        """Take what an earlier run took, in its order; the same calls on all processes."""
+
+    def run(
+        self,
+        sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]
+        *,
+        latent: npt.NDArray[np.int64],  # [n], filled as the run advances
+        cosine: npt.NDArray[np.float64],  # [n], too
+        poll: Callable[[int], None] | None,
+    ) -> None:
+        """Match the sources that come next, the same on all processes, in visiting order."""
+
+    def stats(self) -> dict[str, Any]: ...
+
+def row_norms(
+    rows: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]
+    *,
+    mean: npt.NDArray[np.float64] | None = None,  # [dim]
+    threads: int = 1,
+) -> npt.NDArray[np.float64]: ...  # [n]
+def column_sums(
+    rows: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]
+) -> npt.NDArray[np.float64]: ...  # [dim]
 def match_rows(
     latents: npt.NDArray[np.float32] | npt.NDArray[np.float64] | DeviceRows,  # [m, dim]
     sources: npt.NDArray[np.float32] | npt.NDArray[np.float64] | DeviceRows,  # [n, dim]

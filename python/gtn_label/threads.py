@@ -75,6 +75,11 @@ def default_threads() -> Threads:
     count = _positive(os.environ.get(OPENMP_VARIABLE, "").partition(",")[0].strip())
     if count is not None:
         return Threads(count, OPENMP_VARIABLE)
+    return machine_threads()
+
+
+def machine_threads() -> Threads:
+    """Return a thread for each CPU that this process may use, by its affinity and its quota."""
     cpus = usable_cpus()
     quota = _recent_quota(int(time.monotonic()))
     if quota is not None and quota < cpus:

@@ -1,7 +1,7 @@
-"""Matching over many processes and machines, one shard of the latents on each.
+"""Algorithm 1 over many processes and machines, to the bits of `match`.
 
-This file lists the public names. A module is loaded when its name is first used; torch by
-`TorchExchange`, pyarrow by files that need it.
+This file lists the public names. torch is loaded by TorchExchange alone, pyarrow by files of its
+formats.
 """
 
 from ..lazy import lazy_names
@@ -10,6 +10,7 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING would import typing, see cli/entry
 if TYPE_CHECKING:
     from .exchange import Exchange, Solo
     from .inputs import RowFiles, open_rows
+    from .journal import RunJournal
     from .matching import ShardedMatching, match_sharded
     from .output import save_pairs
     from .torch_exchange import TorchExchange
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Exchange",
     "RowFiles",
+    "RunJournal",
     "ShardedMatching",
     "Solo",
     "TorchExchange",
@@ -30,6 +32,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "Exchange": "exchange",
         "RowFiles": "inputs",
+        "RunJournal": "journal",
         "ShardedMatching": "matching",
         "Solo": "exchange",
         "TorchExchange": "torch_exchange",

@@ -33,13 +33,13 @@ from numpy.typing import NDArray
 from ..arrays.convert import sha256
 from ..arrays.row_blocks import RowsLike, StrPath
 from ..text import brief, quoted, visible
-from .atomic import check_target, resolved, telling, worded
+from .atomic import telling
 from .checkpoint_content import Content, PrefixContent, kind_of, progress_of
 from .checkpoint_file import FORMAT, Saved, digest_of, read_saved, was_ours
+from .claim import claim, identity
 from .journal import Journal
-from .lock import FileLock, Locked
+from .lock import FileLock
 from .npy import write_npz
-from .temporary import lock_path
 
 if TYPE_CHECKING:
     from ..backend.faiss_approx import Approx
@@ -174,26 +174,7 @@ class Checkpoint:
         """
         if self._lock is not None:
             return
-        with telling(self._warn):
-            check_target(self.path, self._name)
-        self._file = resolved(self.path, self._name)
-        lock = FileLock(lock_path(self._file))
-        try:
-            if not lock.acquire():
-                self._warn(
-                    f"{self._shown} is on a file system without locks: no other run "
-                    "must use it at the same time"
-                )
-        except Locked as error:
-            holder = f" ({error})" if str(error) else ""
-            raise ValueError(
-                f"{self._name} must be a file that no other run uses, and {quoted(self.path)} is "
-                f"in use{holder}; wait for that run to end, or give another file"
-            ) from None
-        except OSError as error:  # such as a lock file that only another user may open
-            what = f"{error.strerror} for {quoted(error.filename)}"
-            raise worded(error, f"{self._shown} cannot be locked: {what}") from None
-        self._lock = lock
+        self._file, self._lock = claim(self.path, self._name, self._warn)
 
     def release(self) -> None:
         """Free the lock, and leave the file."""
@@ -246,7 +227,7 @@ class Checkpoint:
         if self._is_none():
             return 0
         name = self._shown
-        identity = _identity(self._file)
+        seen = identity(self._file)
         saved: Saved | None = None
         try:
             saved = read_saved(self.path, self._name)
@@ -274,7 +255,7 @@ class Checkpoint:
             done = self._content.restore(saved.arrays)
         except ValueError as error:
             raise ValueError(f"{name} is damaged: {error}; delete it to start over") from None
-        self._signed, self._seen, self._journal = saved.signed, identity, saved.journal
+        self._signed, self._seen, self._journal = saved.signed, seen, saved.journal
         if saved.journal is not None and saved.journal.spoilt:
             self._warn(
                 f"{name} ends in {saved.journal.spoilt:,} bytes that are no whole save, as a run "
@@ -338,7 +319,7 @@ class Checkpoint:
             with telling(lambda message: None):  # it is known since the run began
                 self._write(arrays)
         finally:  # also where half of it was written in place
-            self._seen = _identity(self._file)
+            self._seen = identity(self._file)
         self._saved = done
 
     def _write(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -350,7 +331,7 @@ class Checkpoint:
             self._signed = self._id
             return
         visited = arrays["visited"]
-        untouched = _identity(self._file) == self._seen
+        untouched = identity(self._file) == self._seen
         if journal is not None and untouched and journal.count <= len(visited):
             self._journal = journal  # as good as before if the next line fails
             if journal.count < len(visited):
@@ -440,7 +421,7 @@ class Checkpoint:
 
     def _is_ours(self) -> bool:
         """Tell if the file, if there is one, may be replaced or deleted by this run."""
-        if self._is_none() or _identity(self._file) == self._seen:
+        if self._is_none() or identity(self._file) == self._seen:
             return True
         if self._signed is None:
             return False
@@ -482,15 +463,6 @@ class Checkpoint:
 
     def _word(self, name: str) -> str:
         return self._words.get(name, name)
-
-
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """Return numbers that differ after any other write to the path."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _warn(message: str) -> None:

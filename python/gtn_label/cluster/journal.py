@@ -1,0 +1,325 @@
+"""RunJournal: what the sources of a sharded run took, on rank 0's disk, to continue from.
+
+Records are in visiting order, so that they fit any number of ranks and any dealing of rows. The
+format is that of io/journal.py, with the cosine beside the latent. Nothing here is exchanged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.row_blocks import StrPath
+from ..errors import ArgumentError, ArgumentTypeError
+from ..io.atomic import telling
+from ..io.checkpoint import CONTRACT
+from ..io.claim import claim, identity
+from ..io.journal import CHOICES, Journal, is_journal
+from ..io.lock import FileLock
+from ..text import brief, quoted, visible
+
+__all__ = ["FORMAT", "RunJournal", "run_fields"]
+
+FORMAT = "gtn-label sharded journal"
+EVERY = 30.0  # seconds between two saves
+_PIECE = 1 << 20  # records of a block
+
+
+def run_fields(latents: str, sources: str, *, seed: int | None, **options: Any) -> dict[str, Any]:
+    """Describe a run by everything that its result depends on.
+
+    Parameters
+    ----------
+    latents, sources : str
+        Fingerprints (record.py).
+    seed : int or None
+        None if the sources were given.
+    **options
+        Options that decide the pairs.
+    """
+    options |= {"seed": seed}
+    return {
+        "format": FORMAT,
+        "contract": CONTRACT,
+        **{f"--{name}": value for name, value in options.items()},
+        "latents": latents,
+        "sources": sources,
+    }
+
+
+class RunJournal:
+    """The journal of one sharded run; rank 0 alone uses the file.
+
+    Parameters
+    ----------
+    path
+        The file. An empty one counts as none. A symbolic link is followed, and stays.
+    every
+        Seconds between two saves.
+    warn
+        Called with a message when a save fails and the run goes on (once), when the file ends in a
+        spoilt part, and when it cannot be locked or removed. By default the message is a
+        RuntimeWarning.
+    words
+        Spelling of arguments in messages, by name in Python; by default the name itself.
+
+    Attributes
+    ----------
+    path : Path
+    done : int
+        Number of records, saved or not.
+    resumed_at : int
+        Number of records that an earlier run had left.
+
+    Examples
+    --------
+    >>> from gtn_label.cluster import RunJournal, match_sharded
+    >>> journal = RunJournal("run.journal", words={"journal": "--journal"})
+    >>> result = match_sharded(my_rows, exchange=exchange, journal=journal)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        path: StrPath,
+        every: float = EVERY,
+        warn: Callable[[str], None] | None = None,
+        words: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.done = self.resumed_at = 0
+        self._every = every
+        self._warn = warn or _warn
+        self._words = words or {}
+        self._name = self._word("journal")
+        self._shown = f"{self._name} {quoted(self.path)}"
+        self._lock: FileLock | None = None
+        self._journal: Journal | None = None
+        self._seen: tuple[int, ...] | None = None  # the file as this run read or wrote it
+        self._pending: list[NDArray[Any]] = []
+        self._saved_at = time.monotonic()
+        self._warned = False
+
+    def begin(self, fields: dict[str, Any]) -> None:
+        """Lock the file, and read its header or write one.
+
+        Raises
+        ------
+        ValueError
+            If the file is in use, damaged, no journal, or of a run with other input or options.
+        OSError
+            If the file cannot be read or written.
+        """
+        self._file, self._lock = claim(self.path, self._name, self._warn)
+        try:
+            if _is_none(self._file):
+                made = fields | {"run": secrets.token_hex(8)}
+                with telling(lambda message: None):  # known since the claim
+                    empty = np.empty(0, CHOICES.record)
+                    self._journal = Journal.create(self._file, made, empty, CHOICES)
+            else:
+                self._journal = self._opened(fields)
+        except BaseException:
+            self.release()
+            raise
+        self._seen = identity(self._file)
+        self._saved_at = time.monotonic()
+
+    def _opened(self, fields: Mapping[str, Any]) -> Journal:
+        if not is_journal(self._file, CHOICES):
+            raise ValueError(
+                f"{self._shown} is not a journal of gtn-label's sharded runs, and is left alone"
+            )
+        try:
+            journal = Journal.open(self._file, CHOICES)
+        except ValueError as error:
+            raise ValueError(
+                f"{self._shown} is damaged: {error}; delete it to start over"
+            ) from None
+        differences = self._differences(journal.fields, fields)
+        if differences:
+            raise ValueError(
+                f"{self._shown} belongs to another run: {'; '.join(differences)}. Give that run's "
+                "input and options to continue it, another file, or delete this one to start over"
+            )
+        return journal
+
+    def records(self, most: int) -> Iterator[NDArray[Any]]:
+        """Yield the records of the file, in pieces; right after `begin`.
+
+        Parameters
+        ----------
+        most
+            Number of sources of the run.
+
+        Raises
+        ------
+        ValueError
+            If there are more records than sources.
+        """
+        assert self._journal is not None
+        for block in self._journal.blocks():
+            if self.done + len(block) > most:
+                raise self.refusal(f"holds {self.done + len(block):,} records of {most:,} sources")
+            for begin in range(0, len(block), _PIECE):
+                piece = block[begin : begin + _PIECE]
+                self.done += len(piece)
+                yield piece
+        self.resumed_at = self.done
+        if self._journal.spoilt:
+            self._warn(
+                f"{self._shown} ends in {self._journal.spoilt:,} bytes that are no whole save, as "
+                f"a run that is killed leaves them; it continues at {self.done:,} of {most:,} "
+                "sources"
+            )
+
+    def refusal(self, rule: str) -> ValueError:
+        """Return the error for records that no run can have written."""
+        return ValueError(f"{self._shown} is damaged: it {rule}; delete it to start over")
+
+    def add(self, latents: NDArray[np.int64], cosines: NDArray[np.float64]) -> None:
+        """Note what the next sources took, and save if it is time."""
+        if len(latents):
+            records = np.empty(len(latents), CHOICES.record)
+            records["latent"], records["cosine"] = latents, cosines
+            self._pending.append(records)
+            self.done += len(records)
+        if self._pending and time.monotonic() - self._saved_at >= self._every:
+            self._try_to_save()
+
+    def ended(self) -> None:
+        """Save all that is left: every source is decided."""
+        if self._pending:
+            self._try_to_save()
+
+    def _try_to_save(self) -> None:
+        """Save; hours of work are not thrown away because a copy of them could not be made."""
+        try:
+            self.save()
+        except OSError as error:
+            if not self._warned:
+                self._warn(
+                    f"{self._shown} could not be written ({error.strerror or error}); "
+                    "the run goes on without"
+                )
+            self._warned = True
+        self._saved_at = time.monotonic()
+
+    def save(self) -> None:
+        """Append what is not on the disk yet, and wait until it is.
+
+        Raises
+        ------
+        OSError
+            If that fails. Records that were there still are, and the others are kept for the next
+            save.
+        """
+        if self._lock is None or self._journal is None:
+            return
+        while self._pending:
+            if identity(self._file) != self._seen:
+                what = "it was removed, or changed by another process"
+                raise OSError(errno.EEXIST, what, str(self.path))
+            records = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
+            self._pending = [records]
+            piece = records[:_PIECE]
+            try:
+                self._journal.append(piece)
+            finally:
+                self._seen = identity(self._file)
+            self._pending = [records[_PIECE:]] if len(records) > _PIECE else []
+
+    def stopped(self) -> None:
+        """Save what a run decided that ends with an exception, and free the lock."""
+        with contextlib.suppress(OSError):
+            self.save()
+        self.release()
+
+    def release(self) -> None:
+        """Free the lock, and leave the file."""
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = None
+
+    def remove(self) -> None:
+        """Delete the file, whose run has its output, and free the lock.
+
+        A failure is a warning.
+        """
+        try:
+            if self._lock is None or _is_none(self._file):
+                return
+            if identity(self._file) != self._seen:
+                self._warn(f"{self._shown} is another file now, and is left alone")
+                return
+            try:
+                self._file.unlink()
+            except OSError:  # a mount point, or another user's in a folder with the sticky bit
+                os.truncate(self._file, 0)
+        except OSError as error:
+            self._warn(f"{self._shown} could not be removed ({error.strerror}); delete it")
+        finally:
+            self.release()
+
+    def _differences(self, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+        """Describe each difference between the file's run and this one."""
+        if theirs.get("contract") != ours["contract"]:
+            contract = _value(theirs.get("contract"))
+            return [f"it follows numeric contract {contract}, this is {ours['contract']}"]
+        found = []
+        for entry, now in ours.items():
+            was = theirs.get(entry)
+            if was == now or (entry == "sources" and found):
+                continue  # other seeds or latents mean other sources: one reason is enough
+            if entry.startswith("--"):
+                word = self._word(entry.removeprefix("--"))
+                found.append(f"{word} was {_value(was)} and is {_value(now)}")
+            else:
+                shown = f"{visible(str(was)[:12])} and is {str(now)[:12]}"
+                found.append(f"the {entry}: fingerprint was {shown}")
+        return found
+
+    def _word(self, name: str) -> str:
+        return self._words.get(name, name)
+
+
+def as_journal(value: Any, name: str = "journal") -> RunJournal | None:
+    """Return a path as a RunJournal.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+        If the value is no path.
+    """
+    if value is None or isinstance(value, RunJournal):
+        return value
+    if not isinstance(value, (str, os.PathLike)):
+        raise ArgumentTypeError(name, "must be a path", f"{type(value).__name__} {value!r}")
+    if not os.fspath(value):
+        raise ArgumentError(name, "must be the path of a file", repr(value))
+    return RunJournal(value)
+
+
+def _is_none(path: Path) -> bool:
+    """Tell if there is no file, or an empty one such as mktemp makes."""
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return True
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def _value(value: Any) -> str:
+    return "not given" if value is None else brief(visible(str(value)), 60)
