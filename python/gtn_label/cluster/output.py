@@ -130,8 +130,9 @@ def check_folder(exchange: Exchange, path: StrPath, name: str = "path") -> None:
     folder, shown = Path(path), f"{name} {quoted(os.fspath(path))}"
     probe = ""
     with together(exchange):
+        _check_content(folder, shown)
+    with together(exchange):
         if exchange.rank == 0:
-            _check_content(folder, shown)
             with _named(shown):
                 folder.mkdir(exist_ok=True)
                 probe = f".gtn-label-probe-{secrets.token_hex(8)}"
@@ -221,7 +222,9 @@ class _Job:
             for label, rows in (("sources", self._sources), ("labels", self._latents))
             if isinstance(rows, NarrowRows)
         }
-        self._meta = {**matching.meta, **({"dtypes": dtypes} if dtypes else {})}
+        # A shard by itself is a file of pairs, as `Matching.load` reads them.
+        self._meta = {**matching.meta, "format": "gtn-label pairs"}
+        self._meta |= {"dtypes": dtypes} if dtypes else {}
         width = self._sources.shape[1] * (
             self._sources.dtype.itemsize + self._latents.dtype.itemsize
         )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import thread_exchange
 from gtn_label import Matching, match, open_pairs
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.cluster import output
@@ -17,11 +18,30 @@ from gtn_label.cluster.dealing import rows_of_rank, share_of_rank
 from gtn_label.cluster.exchange import Solo
 from gtn_label.cluster.fetch import fetch_rows
 from gtn_label.cluster.output import save_pairs
-from rank_threads import DirectExchange, ThreadExchange, on_ranks
+from thread_exchange import ThreadExchange, outcomes_of
 
 N, DIM = 50, 3
 LATENTS = np.random.Generator(np.random.Philox(9)).standard_normal((N, DIM)).astype(np.float32)
 WHOLE = match(LATENTS, seed=4)
+
+
+class DirectExchange(ThreadExchange):
+    """An exchange that can send each rank bytes of its own."""
+
+    def all_to_all(self, send: memoryview, recv: memoryview) -> None:
+        meeting, each = self._meeting, len(send) // self.world
+        meeting.sent[self.rank] = bytes(send)
+        self._wait()
+        place = slice(self.rank * each, (self.rank + 1) * each)
+        recv[:] = b"".join(part[place] for part in meeting.sent)
+        self._wait()
+
+
+def on_ranks(world: int, work: Any, kind: type = ThreadExchange) -> list[Any]:
+    """Return what each rank returns or raises."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thread_exchange, "ThreadExchange", kind)
+        return outcomes_of(world, work)
 
 
 def part(exchange: Any, whole: Matching = WHOLE, latents: Any = LATENTS, **more: Any) -> Any:
@@ -112,7 +132,7 @@ def test_a_folder_holds_the_pairs(
     np.testing.assert_array_equal(found[0], labels[rows])
     np.testing.assert_array_equal(found[1], WHOLE.cosine[rows])
     np.testing.assert_array_equal(found[2], WHOLE.assignment[rows])
-    assert pairs.meta == WHOLE.meta
+    assert pairs.meta == {**WHOLE.meta, "format": "gtn-label pairs"}
     count = sum(-(-(b - a) // (shard_rows or N)) for a, b in shares(world))
     assert written[0].shards == len(pairs.manifest["shards"]) == count
     assert pairs.manifest["latents"] == N
