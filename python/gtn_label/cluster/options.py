@@ -124,7 +124,7 @@ _EPILOG = "\b\nExit codes:\n" + "".join(
     f"  {line}\n" for line in EXIT_CODES.format(more="").splitlines()
 )
 _EPILOG += (
-    "A folder of pairs is complete when its manifest.json is there. torchrun itself ends with 1 "
+    "\nA folder of pairs is complete when its manifest.json is there. torchrun itself ends with 1 "
     "where a process ends with another code than 0."
 )
 

@@ -223,9 +223,10 @@ def measure(
     longer, threads = _timed(run, rows[:count])
     longer = min(longer, spent)
     # T(s) = s * source + s * s / 2 * pair
-    ratio = count / half
-    pair = 2 * (longer - ratio * shorter) / (count * count - ratio * half * half)
-    pair = max(0.0, min(pair, 2 * longer / count**2)) if count > half else 0.0
+    pair, ratio = 0.0, count / half
+    if count > half:
+        pair = 2 * (longer - ratio * shorter) / (count * count - ratio * half * half)
+        pair = max(0.0, min(pair, 2 * longer / count**2))
     source = max(0.0, longer - pair * count * count / 2) / count
     return Rate(source, pair, threads, count)
 
