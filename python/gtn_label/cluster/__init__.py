@@ -8,6 +8,7 @@ from ..lazy import lazy_names
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING would import typing, see cli/entry.py
 if TYPE_CHECKING:
+    from .dealing import rows_of_rank
     from .exchange import Exchange, Solo
     from .inputs import RowFiles, open_rows
     from .journal import RunJournal
@@ -24,6 +25,7 @@ __all__ = [
     "TorchExchange",
     "match_sharded",
     "open_rows",
+    "rows_of_rank",
     "save_pairs",
 ]
 
@@ -38,6 +40,7 @@ __getattr__, __dir__ = lazy_names(
         "TorchExchange": "torch_exchange",
         "match_sharded": "matching",
         "open_rows": "inputs",
+        "rows_of_rank": "dealing",
         "save_pairs": "output",
     },
 )
