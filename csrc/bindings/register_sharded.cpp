@@ -13,6 +13,7 @@
 #include "core/contract.hpp"
 #include "core/float_mode.hpp"
 #include "core/greedy.hpp"
+#include "core/host_shard.hpp"
 #include "core/norms.hpp"
 #include "core/sharded_pool.hpp"
 #include "cpu/backend_cpu.hpp"
@@ -140,8 +141,8 @@ ShardedMatch::ShardedMatch(py::object latents, Indices index, int64_t total,
   gil::without_gil([&] {
     const DefaultFloatMode mode;
     backend_ = cpu_backend(set, memory, rows_.count, most_sources, rows_.dim);
-    shard_ = std::make_unique<Shard>(rows_, rows, preferred, sources_, *set.exact, backend_,
-                                     parallel_, stats_);
+    shard_ = std::make_unique<HostShard>(rows_, rows, preferred, sources_, *set.exact, backend_,
+                                         parallel_, stats_);
   });
   pool_ =
       std::make_unique<ShardedPool>(*shard_, exchange_, total, cone, parallel_, stats_, sharded_);

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 #include "core/float_mode.hpp"
 #include "core/problem.hpp"
 #include "cuda/backend_cuda.hpp"
+#include "cuda/caps.hpp"
+#include "cuda/kernel_trust.hpp"
 #include "cuda/matcher.hpp"
 #include "cuda/norms.hpp"
 #include "cuda/on_device.hpp"
@@ -84,7 +87,7 @@ __global__ void ranks_kernel(const int32_t* row_of_rank, int32_t latents, int32_
   if (rank < latents) rank_of_row[row_of_rank[rank]] = static_cast<int32_t>(rank);
 }
 
-// The kernel that the options ask for, on a device that is there.
+// Returns the kernel that the options ask for, on a device that is there.
 const ScanKernel& scan_kernel(const Options& options) {
   const std::vector<Device> all = devices();
   const auto index = static_cast<size_t>(options.device);
@@ -102,25 +105,38 @@ const ScanKernel& scan_kernel(const Options& options) {
   throw std::invalid_argument("backend 'cuda" + asked + "' cannot run: " + why);
 }
 
+// Names what a plan leaves in the host's memory; empty if nothing.
+std::string mapped_of(const Plan& plan) {
+  std::string names;
+  for (const auto& [mapped, name] : {std::pair{plan.sources_mapped, "sources"},
+                                     {plan.latents_mapped, "latents"},
+                                     {plan.codes_mapped, "codes"}}) {
+    if (mapped) names += (names.empty() ? "" : " and ") + std::string(name);
+  }
+  return names;
+}
+
 class Run {
  public:
-  Run(const MatchInput& input, const Options& options, const ScanKernel& kernel,
-      const MatchOutput& output, int64_t& done, Poll poll)
+  Run(const MatchInput& input, const Options& options, const MatchOutput& output, int64_t& done,
+      Poll poll)
       : in_(input),
         options_(options),
-        kernel_(kernel),
+        kernel_(&scan_kernel(options)),
         out_(output),
         done_(done),
         parallel_(1, poll),
         on_device_(options.device),
         stream_(options.stream),
-        budget_(options.device, options.memory),
+        budget_(options.device, options.memory, stream_),
         clock_(stream_) {}
 
   DeviceStats run();
 
  private:
-  Plan plan(int64_t latents) const;
+  Plan plan(int64_t latents);
+  void warn(const std::string& text) const;
+  void trust_kernel();
   void prepare(const Plan& plan, int64_t most_latents);
   [[noreturn]] void refuse_rows();
   void run_group(const GroupRows& rows, int64_t offset, const Plan& plan);
@@ -130,7 +146,7 @@ class Run {
 
   const MatchInput& in_;
   const Options& options_;
-  const ScanKernel& kernel_;
+  const ScanKernel* kernel_;
   const MatchOutput& out_;
   int64_t& done_;
   Parallel parallel_;
@@ -139,36 +155,57 @@ class Run {
   Budget budget_;
   PhaseClock clock_;
   DeviceStats stats_;
+  int multiprocessors_ = 0;
 
   std::unique_ptr<PlacedRows> latents_, sources_;
   DeviceArray<double> mean_, latent_norms_, source_norms_;
   std::unique_ptr<Sorter> sorter_;
+  std::unique_ptr<HostRoom> host_;
   DeviceArray<int32_t> assignment_;
   DeviceArray<double> cosine_;
   Problem problem_{};
 };
 
-Plan Run::plan(int64_t latents) const {
-  size_t free = 0, total = 0;
-  check(cudaMemGetInfo(&free, &total), "asking for free memory");
-  const auto usable = static_cast<int64_t>(free - free / 32);
-  const PlanInput input{latents,
-                        in_.latents.count,
-                        in_.sources.count,
-                        in_.latents.dim,
-                        options_.latents_on_device ? 0 : bytes_of(in_.latents),
-                        options_.sources_on_device ? 0 : bytes_of(in_.sources),
-                        Matcher::list_room(in_.cone),
-                        options_.memory > 0 ? std::min(options_.memory, usable) : usable};
+Plan Run::plan(int64_t latents) {
+  PlanInput input{latents,
+                  in_.latents.count,
+                  in_.sources.count,
+                  in_.latents.dim,
+                  options_.latents_on_device ? 0 : bytes_of(in_.latents),
+                  options_.sources_on_device ? 0 : bytes_of(in_.sources),
+                  Matcher::list_room(in_.cone),
+                  0};
   const int64_t least = least_bytes(input);
   require_memory(options_.memory, least);
-  const Plan plan = plan_for(input);
-  if (plan.window == 0) {
-    throw OutOfMemory("cuda:" + std::to_string(options_.device) + " is out of memory: this input " +
-                      "needs at least " + std::to_string(least) + " bytes, but of its " +
-                      std::to_string(total) + " only " + std::to_string(usable) + " can be taken");
+  for (;;) {
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for free memory");
+    const auto usable = static_cast<int64_t>(free - free / 32);
+    const bool limited = options_.memory > 0 && options_.memory <= usable;
+    input.available = limited ? options_.memory : usable;
+    const Plan plan = plan_for(input);
+    const std::string mapped = mapped_of(plan);
+    if (limited || (plan.window > 0 && mapped.empty())) return plan;
+    // What others have cached, such as torch after training, counts as taken.
+    if (!stats_.cache_freed && options_.free_cached && options_.free_cached()) {
+      stats_.cache_freed = true;
+      continue;
+    }
+    const std::string device = "cuda:" + std::to_string(options_.device);
+    if (plan.window == 0) {
+      throw OutOfMemory(device + " is out of memory: this input needs at least " +
+                        std::to_string(least) + " bytes, but of its " + std::to_string(total) +
+                        " only " + std::to_string(usable) + " can be taken");
+    }
+    warn(mapped + " stay in the host's memory and are read through the bus, because only " +
+         std::to_string(usable) + " of the " + std::to_string(total) + " bytes of " + device +
+         " can be taken: this run may take 10 to 50 times as long");
+    return plan;
   }
-  return plan;
+}
+
+void Run::warn(const std::string& text) const {
+  if (options_.warn) options_.warn(text);
 }
 
 DeviceStats Run::run() {
@@ -185,16 +222,26 @@ DeviceStats Run::run() {
                                   " for backend 'cuda', got " + std::to_string(in_.cone) +
                                   "; backend 'cpu' takes any");
     }
-    stats_.instruction_set = kernel_.name;
     const std::vector<GroupRows> groups = rows_of_groups(in_);
     size_t most = 0;
     for (const GroupRows& g : groups) most = std::max(most, g.latents.size());
     const Plan where = plan(static_cast<int64_t>(most));
+    check(
+        cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, options_.device),
+        "asking for multiprocessors");
+    trust_kernel();  // before the memory is reserved that its self-test needs
+    budget_.reserve(where.bytes);
+    stats_.instruction_set = kernel_->name;
     prepare(where, static_cast<int64_t>(most));
     int64_t offset = 0;
-    for (const GroupRows& g : groups) {
-      run_group(g, offset, where);
-      offset += static_cast<int64_t>(g.sources.size());
+    try {
+      for (const GroupRows& g : groups) {
+        run_group(g, offset, where);
+        offset += static_cast<int64_t>(g.sources.size());
+      }
+    } catch (const WrongKernel& error) {
+      if (kernel_ != &scan_dp4a) distrust(*kernel_, options_.device, error.what());
+      throw;
     }
     read_results();
     stats_.latents_mapped = where.latents_mapped;
@@ -204,6 +251,23 @@ DeviceStats Run::run() {
   stats_.distinct = -1;
   stats_.work_bytes = budget_.most_taken();
   return stats_;
+}
+
+// dp4a takes the place of a kernel that is known to be wrong here.
+void Run::trust_kernel() {
+  if (in_.latents.dim <= kCapDims) return;  // nothing is scanned
+  const std::string fault =
+      fault_of(*kernel_, options_.device, in_.latents.dim, multiprocessors_, stream_);
+  if (fault.empty()) return;
+  if (const std::string why = forbidden(scan_dp4a.name); !why.empty()) {
+    throw WrongKernel(std::string("the scan kernel ") + kernel_->name + " is wrong here (" + fault +
+                      "), and dp4a cannot take its place: " + why);
+  }
+  stats_.kernel_fault = std::string(kernel_->name) + ": " + fault;
+  warn("the scan kernel " + std::string(kernel_->name) +
+       " is wrong on cuda:" + std::to_string(options_.device) + " (" + fault +
+       "): dp4a takes its place, which is slower. Please report this device");
+  kernel_ = &scan_dp4a;
 }
 
 void Run::prepare(const Plan& where, int64_t most_latents) {
@@ -217,8 +281,12 @@ void Run::prepare(const Plan& where, int64_t most_latents) {
   source_norms_ = DeviceArray<double>(budget_, n, "norms");
   const DeviceArray<int32_t> undefined(budget_, 1, "norms");
   check(cudaMemsetAsync(undefined.data(), 0, sizeof(int32_t), stream_), "norms");
+  assignment_ = DeviceArray<int32_t>(budget_, n, "assignment");
+  cosine_ = DeviceArray<double>(budget_, n, "cosine");
+  sorter_ = std::make_unique<Sorter>(budget_, std::max(most_latents, n));
+  host_ = std::make_unique<HostRoom>(where.window, stream_);
   RowsView latents = latents_->view();
-  DeviceArray<double> partial;
+  DeviceArray<double> partial;  // the last, so that it leaves no gap
   if (in_.center) {
     mean_ = DeviceArray<double>(budget_, dim, "the mean");
     partial = DeviceArray<double>(budget_, (m + kMeanBlock - 1) / kMeanBlock * dim, "the mean");
@@ -236,9 +304,6 @@ void Run::prepare(const Plan& where, int64_t most_latents) {
   parallel_.poll_if_due();
   if (fault) refuse_rows();
   problem_ = {latents, sources_->view(), latent_norms_.data(), source_norms_.data(), nullptr};
-  sorter_ = std::make_unique<Sorter>(budget_, std::max(most_latents, n));
-  assignment_ = DeviceArray<int32_t>(budget_, n, "assignment");
-  cosine_ = DeviceArray<double>(budget_, n, "cosine");
 }
 
 // The host has the words for what is wrong with rows.
@@ -292,10 +357,7 @@ void Run::run_group(const GroupRows& rows, int64_t offset, const Plan& where) {
   clock_.collect();
   parallel_.poll_if_due();
 
-  int multiprocessors = 0;
-  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options_.device),
-        "asking for multiprocessors");
-  const Resources resources{budget_,      *sorter_,           kernel_,   multiprocessors,
+  const Resources resources{budget_,      *sorter_,           *host_,    *kernel_, multiprocessors_,
                             where.window, where.codes_mapped, parallel_, stream_};
   const Job job{
       problem_,      m, order.data(), static_cast<int32_t>(n), in_.cone, assignment_.data(),
@@ -350,7 +412,7 @@ DeviceStats match_rows(const MatchInput& input, const Options& options, const Ma
   const DefaultFloatMode mode;
   cudaGetLastError();  // a failure that nobody asked about: CUB would take it for one of its own
   done = input.start;
-  return Run(input, options, scan_kernel(options), output, done, poll).run();
+  return Run(input, options, output, done, poll).run();
 }
 
 }  // namespace gtn::cuda

@@ -18,6 +18,7 @@
 #include "core/float_mode.hpp"
 #include "core/greedy.hpp"
 #include "core/held.hpp"
+#include "core/host_shard.hpp"
 #include "core/norms.hpp"
 #include "core/sharded_pool.hpp"
 #include "cpu/backend_cpu.hpp"
@@ -130,8 +131,8 @@ void run_rank(const Job& job, gtn::Exchange& exchange, Outcome& out) {
   gtn::Stats stats;
   const gtn::InstructionSet& set = set_to_test(job.kernel);
   const gtn::Backend backend = gtn::cpu_backend(set, 0, own.n, job.chunk, job.x.dim);
-  gtn::Shard shard(own.rows("latents"), index, job.order, chunk.rows("sources"), *set.exact,
-                   backend, parallel, stats);
+  gtn::HostShard shard(own.rows("latents"), index, job.order, chunk.rows("sources"), *set.exact,
+                       backend, parallel, stats);
   gtn::ShardedPool pool(shard, exchange, job.x.n, job.cone, parallel, stats, out.stats);
   pool.remove(job.prefix);
   gtn::Greedy greedy(pool, job.cone, parallel, stats);

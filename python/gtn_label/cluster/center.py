@@ -70,8 +70,7 @@ def _sums(
     sums[numbers] = np.concatenate(gather_rows(exchange, own))
     order = np.argsort(places)
     ends = np.searchsorted(places[order], np.arange(count + 1) * BLOCK)
-    for block in range(count):
-        if ends[block] < ends[block + 1]:
-            members = order[ends[block] : ends[block + 1]]
-            sums[block] = _core.column_sums(np.ascontiguousarray(parts[members]))
+    for number in np.flatnonzero(np.diff(ends)):
+        members = order[ends[number] : ends[number + 1]]
+        sums[number] = _core.column_sums(np.ascontiguousarray(parts[members]))
     return sums

@@ -65,7 +65,7 @@ class RunJournal:
     path
         The file. An empty one counts as none. A symbolic link is followed, and stays.
     every
-        Seconds between two saves.
+        Seconds between two saves, by default 30.
     warn
         Called with a message when a save fails and the run goes on (once), when the file ends in a
         spoilt part, and when it cannot be locked or removed. By default the message is a
@@ -91,13 +91,13 @@ class RunJournal:
     def __init__(
         self,
         path: StrPath,
-        every: float = EVERY,
+        every: float | None = None,
         warn: Callable[[str], None] | None = None,
         words: Mapping[str, str] | None = None,
     ) -> None:
         self.path = Path(path)
         self.done = self.resumed_at = 0
-        self._every = every
+        self._every = EVERY if every is None else every
         self._warn = warn or _warn
         self._words = words or {}
         self._name = self._word("journal")
@@ -275,7 +275,7 @@ class RunJournal:
         if theirs.get("contract") != ours["contract"]:
             contract = _value(theirs.get("contract"))
             return [f"it follows numeric contract {contract}, this is {ours['contract']}"]
-        found = []
+        found: list[str] = []
         for entry, now in ours.items():
             was = theirs.get(entry)
             if was == now or (entry == "sources" and found):

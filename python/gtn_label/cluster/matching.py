@@ -405,7 +405,7 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
             cone=min(options.cone, m),
             instruction_set=call.chosen.instruction_set,
             threads=int(threads),
-            memory=options.memory or 0,
+            memory=int(options.memory or 0),
             most_sources=longest,
             float64_sources=sources.rows.dtype == np.float64,
             exchange=counted,
@@ -419,6 +419,7 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
         )
         search.restore(fields, latents.index, m)
         search.run(options.progress, m, check)
+        settle(exchange, None)  # a rank returns once all have come so far
     except BaseException:
         if call.journal is not None:
             call.journal.stopped()

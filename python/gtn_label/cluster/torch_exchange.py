@@ -23,7 +23,8 @@ __all__ = ["TorchExchange", "check_restarts"]
 
 TIMEOUT = 1800.0  # seconds, torch's own
 SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
-_LOOK = 0.5  # seconds of a wait between two looks for a rank that has left
+_LOOK = 0.25  # seconds of a wait between two looks for a rank that has left
+_GRACE = 2.0  # seconds that a rank which leaves waits for those that wait for it
 _SHORTEST, _LONGEST = 2e-5, 1e-3  # seconds of sleep in a wait
 
 
@@ -82,7 +83,7 @@ class TorchExchange:
         self.rank: int = dist.get_rank(self._group)
         self.world: int = dist.get_world_size(self._group)
         self._into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-        self._broken = False
+        self._broken = self._lost = False
         self._key = ""
         token = gather(self, np.frombuffer(os.urandom(8), np.uint8))[0]
         self._key = f"gtn_label/left/{token.tobytes().hex()}"
@@ -115,10 +116,16 @@ class TorchExchange:
     def abort(self, error: BaseException) -> None:
         """Tell the other ranks that this one leaves, and why."""
         self._broken = True
+        if self._lost:  # and so have all others, or they soon will
+            return
         with contextlib.suppress(Exception):  # the store can be gone with the rank that had it
             store = self._store()
             if not store.check([self._key]):
                 store.set(self._key, departure(self.rank, error))
+            # The store can go with this process: the others must have read the reason before.
+            ends = time.monotonic() + _GRACE
+            while store.add(f"{self._key}/read", 0) < self.world - 1 and time.monotonic() < ends:
+                time.sleep(0.02)
 
     def close(self) -> None:
         """Free the group, and the default group if the exchange made it.
@@ -156,6 +163,7 @@ class TorchExchange:
                 work.wait()
         except RuntimeError as error:
             text = str(error).strip().splitlines()[0]
+            self._lost = True
             gone = self._gone(_LOOK) or RuntimeError(
                 f"rank {self.rank} has lost the other ranks, one of which may have been killed: "
                 f"{text}"
@@ -171,7 +179,9 @@ class TorchExchange:
             with contextlib.suppress(Exception):
                 store = self._store()
                 if store.check([self._key]):
-                    return left(store.get(self._key).decode())
+                    reason = left(store.get(self._key).decode())
+                    store.add(f"{self._key}/read", 1)
+                    return reason
             if time.monotonic() >= ends:
                 break
             time.sleep(0.02)

@@ -1,4 +1,4 @@
-#include "core/shard.hpp"
+#include "core/host_shard.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -25,7 +25,7 @@ bool is_exact(const Candidate& c) {
 
 }  // namespace
 
-struct Shard::Scratch {
+struct HostShard::Scratch {
   struct Listed {
     double score;
     Rank rank;
@@ -36,8 +36,9 @@ struct Shard::Scratch {
   std::vector<double> dots;
 };
 
-Shard::Shard(const Rows& latents, std::span<const int64_t> index, Order order, const Rows& sources,
-             const ExactKernels& kernels, const Backend& backend, Parallel& parallel, Stats& stats)
+HostShard::HostShard(const Rows& latents, std::span<const int64_t> index, Order order,
+                     const Rows& sources, const ExactKernels& kernels, const Backend& backend,
+                     Parallel& parallel, Stats& stats)
     : latents_(latents),
       index_(index),
       parallel_(parallel),
@@ -60,16 +61,17 @@ Shard::Shard(const Rows& latents, std::span<const int64_t> index, Order order, c
   }
 }
 
-void Shard::search(std::span<const Query> queries, int64_t count, Key* out) {
-  std::fill(out, out + std::ssize(queries) * count, Key{});
-  if (free() == 0) return;
+void HostShard::search(std::span<const Query> queries, int64_t count, Key* out) {
+  if (free_.count() == 0)
+    std::fill(out, out + std::ssize(queries) * count, Key{.index = kNoOthers});
+  if (free_.count() == 0) return;
   for (size_t at = 0; at < queries.size(); at += kBlock) {
     const size_t size = std::min(kBlock, queries.size() - at);
     search_block(queries.subspan(at, size), count, out + at * count);
   }
 }
 
-void Shard::search_block(std::span<const Query> queries, int64_t count, Key* out) {
+void HostShard::search_block(std::span<const Query> queries, int64_t count, Key* out) {
   struct Asked {
     Query query;
     size_t at;
@@ -106,10 +108,10 @@ void Shard::search_block(std::span<const Query> queries, int64_t count, Key* out
   throw std::logic_error("an exact search did not certify the best latents of a source");
 }
 
-// Exact scores, best bound first, until no other can be among the best. False if the list does not
-// certify so many; floor: a lower bound on the score of the last of them.
-bool Shard::list_best(SourceRow source, CandidateList& list, size_t count, Scratch& scratch,
-                      Key* out, double& floor) const {
+// Exact scores, best bound first, until no other can be among the best. False if the list certifies
+// too few; floor: a lower bound on the score of the last of them.
+bool HostShard::list_best(SourceRow source, CandidateList& list, size_t count, Scratch& scratch,
+                          Key* out, double& floor) const {
   auto& items = list.items;
   auto& best = scratch.best;
   best.clear();
@@ -161,10 +163,12 @@ bool Shard::list_best(SourceRow source, CandidateList& list, size_t count, Scrat
     const LatentRow row = distinct_.row_of_rank(b.rank);
     out[certain++] = {b.score, descending_ ? -norms_[row] : norms_[row], index_[row]};
   }
-  return certain == count || std::cmp_equal(certain, free());
+  const bool all = std::cmp_equal(certain, free_.count());
+  if (certain < count) out[certain].index = all ? kNoOthers : kUnknown;
+  return 2 * certain >= count || all;
 }
 
-void Shard::remove(std::span<const int64_t> taken) {
+void HostShard::remove(std::span<const int64_t> taken) {
   for (const int64_t latent : taken) {
     const auto at = std::lower_bound(index_.begin(), index_.end(), latent);
     if (at == index_.end() || *at != latent) continue;

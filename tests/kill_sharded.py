@@ -1,0 +1,285 @@
+"""Kill ranks of sharded runs over gloo, at collectives chosen by a seed, and check what is left.
+
+    python -m tests.kill_sharded --kills 200
+
+Each story is one run. A rank kills itself before one of its collectives, or gets Ctrl-C there. The
+others must end by themselves. The next attempt has another number of ranks and continues from the
+journal. The last attempt must end with the bits of `match`. Ranks are forks of this process, which
+imports torch once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtn_label import match
+from gtn_label.cluster import RunJournal, TorchExchange, match_sharded, matching
+from gtn_label.io.journal import CHOICES, Journal
+from sharded_cases import DEALINGS, deal
+
+N, DIM = 400, 4
+SECONDS = 30.0  # in which ranks end when one of them is gone
+KILLED, INTERRUPTED, LEFT = -signal.SIGKILL, 130, 3
+
+
+class Wrong(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a run.
+
+    Attributes
+    ----------
+    world : int
+        Number of ranks.
+    dealing : str
+        Which rank has which latents.
+    victim : int
+        Rank that is ended, -1 for none.
+    at : int
+        Its collective.
+    signal : int
+    """
+
+    world: int
+    dealing: str = "rows"
+    victim: int = -1
+    at: int = 0
+    signal: int = signal.SIGKILL
+
+
+class Mortal(TorchExchange):
+    """An exchange that sends its process a signal before a collective."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.left = -1
+        super().__init__(timeout=SECONDS)
+        self.left = attempt.at if self.rank == attempt.victim else -1
+        self.signal = attempt.signal
+
+    def all_gather(self, send: memoryview, recv: memoryview) -> None:
+        if self.left == 0:
+            os.kill(os.getpid(), self.signal)
+        self.left -= 1
+        super().all_gather(send, recv)
+
+
+def problem() -> tuple[np.ndarray, np.ndarray]:
+    """Latents and sources; some latents are equal."""
+    rng = np.random.default_rng(8)
+    latents = rng.normal(size=(N, DIM)).astype(np.float32)
+    latents[::9] = latents[0]
+    return latents, rng.normal(size=(N, DIM)).astype(np.float32)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody uses."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def run(attempt: Attempt, folder: Path) -> list[int]:
+    """Start the ranks of an attempt; return how each ended."""
+    port = free_port()
+    children = [_fork(attempt, rank, port, folder) for rank in range(attempt.world)]
+    ends = time.monotonic() + SECONDS
+    codes: dict[int, int] = {}
+    while len(codes) < len(children):
+        for child in set(children) - codes.keys():
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                codes[child] = os.waitstatus_to_exitcode(status)
+        if time.monotonic() > ends:
+            for child in set(children) - codes.keys():
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            raise Wrong(f"{attempt}: ranks hang, {codes}")
+        time.sleep(0.01)
+    return [codes[child] for child in children]
+
+
+def _fork(attempt: Attempt, rank: int, port: int, folder: Path) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = LEFT
+    try:
+        os.environ |= {
+            "RANK": str(rank),
+            "WORLD_SIZE": str(attempt.world),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
+        log = os.open(folder / f"rank{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _work(attempt, folder)
+        code = 0
+    except KeyboardInterrupt as error:
+        print("interrupted:", error)
+        code = INTERRUPTED
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}")
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _work(attempt: Attempt, folder: Path) -> None:
+    """Run one rank, and write its part."""
+    matching.CHUNK = 48  # several parts of the visiting order
+    latents, sources = problem()
+    with Mortal(attempt) as exchange:
+        mine = deal(attempt.dealing, N, exchange.world)[exchange.rank]
+        own = deal("contiguous", N, exchange.world)[exchange.rank]
+        found = match_sharded(
+            latents[mine],
+            sources[own],
+            index=mine,
+            source_index=own,
+            center=True,
+            threads=1,
+            exchange=exchange,
+            journal=RunJournal(folder / "run.journal", 0.0),
+        )
+        found.close()
+        np.savez(
+            folder / f"part{exchange.rank}.npz",
+            index=found.source_index,
+            assignment=found.assignment,
+            cosine=found.cosine,
+            start=found.stats["resumed_at"],
+        )
+
+
+def require(right: bool, message: str) -> None:
+    """Raise Wrong unless a promise was kept."""
+    if not right:
+        raise Wrong(message)
+
+
+@dataclass
+class Campaign:
+    """Kills runs and counts."""
+
+    seed: int
+    root: Path
+    kills: int = 0
+    finished: int = 0
+    by: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        import torch.distributed  # noqa: F401  here, once, and not in each fork
+
+        self._rng = random.Random(self.seed)
+        self._right = match(*problem(), center=True)
+        assert self._right.visited is not None
+
+    def run(self, kills: int) -> None:
+        """Start runs until so many ranks were ended."""
+        while self.kills < kills:
+            folder = self.root / f"run{self.finished}"
+            folder.mkdir()
+            self._story(folder, kills)
+            shutil.rmtree(folder)
+            self.finished += 1
+
+    def _story(self, folder: Path, most: int) -> None:
+        rng, saved = self._rng, 0
+        for _ in range(rng.randint(1, 4)):
+            if self.kills >= most:
+                break
+            world = rng.choice((1, 2, 2, 3, 3))
+            number = rng.choice((signal.SIGKILL,) * 3 + (signal.SIGINT,))
+            at = rng.choice((rng.randrange(40), rng.randrange(150)))
+            attempt = Attempt(world, rng.choice(DEALINGS), rng.randrange(world), at, number)
+            codes = run(attempt, folder)
+            if set(codes) == {0}:
+                break  # it had ended before
+            self._look_at_codes(attempt, codes)
+            self.kills += 1
+            self.by[signal.Signals(number).name] += 1
+            saved = self._look_at_journal(folder, saved)
+        codes = run(Attempt(rng.choice((1, 2, 3)), rng.choice(DEALINGS)), folder)
+        require(set(codes) == {0}, f"the last attempt ended with {codes}: {logs(folder)}")
+        self.check(folder, len(codes), saved)
+
+    def _look_at_codes(self, attempt: Attempt, codes: list[int]) -> None:
+        victim = KILLED if attempt.signal == signal.SIGKILL else INTERRUPTED
+        require(codes[attempt.victim] == victim, f"{attempt}: {codes}")
+        others = {code for rank, code in enumerate(codes) if rank != attempt.victim}
+        allowed = {LEFT} if victim == KILLED else {INTERRUPTED}
+        require(others <= allowed, f"{attempt}: {codes}")
+
+    def _look_at_journal(self, folder: Path, saved: int) -> int:
+        path = folder / "run.journal"
+        if not path.exists():
+            require(saved == 0, "the journal is gone")
+            return 0
+        journal, records = Journal.read(path, CHOICES)
+        require(journal.count >= saved, f"the journal fell from {saved} to {journal.count}")
+        right = self._right.visited[: journal.count]
+        require(np.array_equal(records["latent"], right), "the journal holds wrong latents")
+        return journal.count
+
+    def check(self, folder: Path, world: int, saved: int = 0) -> None:
+        """Compare the parts of the last attempt with `match`, bit for bit."""
+        parts: list[Any] = [np.load(folder / f"part{rank}.npz") for rank in range(world)]
+        index = np.concatenate([part["index"] for part in parts])
+        for name in ("assignment", "cosine"):
+            found = np.concatenate([part[name] for part in parts])
+            right = getattr(self._right, name)[index].tobytes()
+            require(found.tobytes() == right, f"other {name}")
+        require(len(index) == N, "sources are missing")
+        require({int(part["start"]) for part in parts} <= set(range(saved, N + 1)), "work was lost")
+
+
+def logs(folder: Path) -> str:
+    """Return what the ranks printed."""
+    return "; ".join(path.read_text() for path in sorted(folder.glob("*.log")))
+
+
+def main() -> int:
+    """Kill as often as asked for, and print a summary."""
+    parser = argparse.ArgumentParser(prog="python -m tests.kill_sharded", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200, help="how many [200]")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all choices [1]")
+    options = parser.parse_args()
+    began = time.monotonic()
+    root = Path(tempfile.mkdtemp(prefix="gtn-kills-")).resolve()
+    work = Campaign(options.seed, root)
+    try:
+        work.run(options.kills)
+    except Wrong as error:
+        print(f"after {work.kills} kills, {root}: {error}")
+        return 1
+    shutil.rmtree(root)
+    print(", ".join(f"{count} {name}" for name, count in sorted(work.by.items())))
+    print(
+        f"{work.kills:,} kills, 0 lost: {work.finished} runs ended with the right bits "
+        f"in {time.monotonic() - began:.0f} s"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
