@@ -40,7 +40,7 @@ __all__ = [
     "together",
 ]
 
-MOST_BYTES = 64 << 20  # received in one collective of the functions below
+MOST_BYTES = 16 << 20  # received in one collective of the functions below; more is not faster
 
 
 class Exchange(Protocol):

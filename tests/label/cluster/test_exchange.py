@@ -22,7 +22,7 @@ from gtn_label.cluster.exchange import (
 from thread_exchange import outcomes_of, run_ranks
 
 
-@pytest.fixture(params=[64 << 20, 48], ids=["whole", "pieces"])
+@pytest.fixture(params=[16 << 20, 48], ids=["whole", "pieces"])
 def pieces(request, monkeypatch):
     """Bytes of a collective: many calls must give what one gives."""
     monkeypatch.setattr(exchange, "MOST_BYTES", request.param)

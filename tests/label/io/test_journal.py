@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gtn_label.io.journal import Journal, is_journal
+from gtn_label.io.journal import CHOICES, Journal, is_journal
 
 FIELDS = {"format": "f", "--order": "norm", "none": None}
 
@@ -134,3 +134,23 @@ def test_a_killed_process_loses_no_append(tmp_path: Path) -> None:
         journal, found = Journal.read(path)
         assert journal.count >= 50 * (int(last) + 1)
         np.testing.assert_array_equal(found, np.arange(journal.count))
+
+
+def test_records_of_two_numbers_are_another_kind(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    records = np.array([(3, 0.5), (1, -1.0), (2, 1e-300)], CHOICES.record)
+    Journal.create(path, FIELDS, records[:1], CHOICES).append(records[1:])
+    assert is_journal(path, CHOICES)
+    assert not is_journal(path)
+    journal, found = Journal.read(path, CHOICES)
+    np.testing.assert_array_equal(found, records)
+    assert journal.fields == FIELDS
+    journal = Journal.open(path, CHOICES)
+    assert [block["latent"].tolist() for block in journal.blocks()] == [[3], [1, 2]]
+    assert (journal.count, journal.spoilt) == (3, 0)
+    path.write_bytes(path.read_bytes()[:-1])
+    journal = Journal.open(path, CHOICES)
+    assert [block["cosine"].tolist() for block in journal.blocks()] == [[0.5]]
+    assert journal.spoilt == 8 + 2 * 16 + 31
+    journal.append(records[1:])
+    np.testing.assert_array_equal(Journal.read(path, CHOICES)[1], records)
