@@ -47,8 +47,9 @@ HostShard::HostShard(const Rows& latents, std::span<const int64_t> index, Order 
       scorer_(latents, sources, kernels),
       distinct_(scorer_, in_order(norms_, descending_, parallel), norms_, parallel),
       free_(distinct_),
-      factory_([this, &backend](const FreeLatents& f, std::span<const Query> first) {
-        return backend(scorer_, f, first, parallel_);
+      backend_(backend),
+      factory_([this](const FreeLatents& f, std::span<const Query> first) {
+        return backend_(scorer_, f, first, parallel_);
       }),
       searcher_(scorer_, free_, factory_, parallel, stats),
       stats_(stats),
@@ -175,13 +176,16 @@ void HostShard::remove(std::span<const int64_t> taken) {
     const auto row = static_cast<LatentRow>(at - index_.begin());
     const LatentId id = id_of_row_[row];
     if (!free_.is_free(id) || distinct_.row_of_rank(free_.rank(id)) != row) {
-      throw std::invalid_argument(
-          "taken must name free latents in the order in which they were "
-          "taken, and latent " +
-          std::to_string(latent) + " cannot have been next");
+      refuse_taken(latent);
     }
     searcher_.take(id);
   }
+}
+
+void refuse_taken(int64_t latent) {
+  throw std::invalid_argument(
+      "taken must name free latents in the order in which they were taken, and latent " +
+      std::to_string(latent) + " cannot have been next");
 }
 
 }  // namespace gtn

@@ -40,6 +40,7 @@ class HostShard final : public Shard {
   const Scorer scorer_;
   const DistinctLatents distinct_;
   FreeLatents free_;
+  const Backend backend_;
   const ShortlistFactory factory_;
   Searcher searcher_;
   Stats& stats_;

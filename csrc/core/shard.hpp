@@ -17,14 +17,16 @@ class Shard {
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
-  // The best free latents for each source, best first: `count` of them, or fewer, if bounds do not
-  // certify more, but at least half. A key of no latent ends a list that has fewer.
+  // The best free latents for each source, best first: `count` of them, or fewer where more would
+  // take too long, but at least one. A key of no latent ends a list that has fewer.
   // out: [queries][count]
   virtual void search(std::span<const Query> queries, int64_t count, Key* out) = 0;
   // Latents that were taken, in the order in which they were, by their rows among those of all
-  // machines. Those of other machines are ignored. Throws std::invalid_argument for a latent that
-  // cannot have been next.
+  // machines. Those of other machines are ignored. See refuse_taken.
   virtual void remove(std::span<const int64_t> taken) = 0;
 };
+
+// Throws std::invalid_argument: this latent cannot have been taken next.
+[[noreturn]] void refuse_taken(int64_t latent);
 
 }  // namespace gtn

@@ -1,7 +1,6 @@
 // A whole run: rows go to the device, norms and orders are computed there, a Matcher decides each
 // group, and results come back to the host.
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -13,6 +12,7 @@
 #include "cuda/matcher.hpp"
 #include "cuda/norms.hpp"
 #include "cuda/on_device.hpp"
+#include "cuda/placed_rows.hpp"
 #include "cuda/plan.hpp"
 #include "cuda/scan_kernels.hpp"
 
@@ -20,89 +20,11 @@ namespace gtn::cuda {
 namespace {
 
 constexpr int64_t kMostDim = 131072;  // integer dot products of longer codes leave int32
-constexpr int64_t kCopyBytes = int64_t{64} << 20;  // at a time: some milliseconds
 constexpr int kThreads = 256;
-
-// The caller's stream, or one of our own.
-class Stream {
- public:
-  explicit Stream(void* given) : stream_(static_cast<cudaStream_t>(given)), own_(!given) {
-    if (own_) check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
-  }
-  ~Stream() {
-    // Arrays that kernels still work on are about to go.
-    cudaStreamSynchronize(stream_);
-    if (own_) cudaStreamDestroy(stream_);
-  }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  operator cudaStream_t() const { return stream_; }
-
- private:
-  cudaStream_t stream_;
-  bool own_;
-};
-
-int64_t bytes_of(const Rows& rows) {
-  return rows.count * rows.dim * (rows.dtype == DType::f32 ? 4 : 8);
-}
-
-// Rows where kernels can read them: as given, copied to the device, or in pinned memory.
-class PlacedRows {
- public:
-  PlacedRows(const Rows& rows, bool on_device, bool mapped, Budget& budget, Parallel& parallel,
-             cudaStream_t stream) {
-    view_ = {rows.data, nullptr, rows.dim, rows.dtype == DType::f64};
-    if (on_device) return;
-    const int64_t bytes = bytes_of(rows);
-    const auto* from = static_cast<const unsigned char*>(rows.data);
-    if (mapped) {
-      pinned_ = PinnedArray<unsigned char>(bytes, rows.name, stream);
-      view_.data = pinned_.on_device();
-    } else {
-      copy_ = DeviceArray<unsigned char>(budget, bytes, rows.name);
-      view_.data = copy_.data();
-    }
-    for (int64_t at = 0; at < bytes; at += kCopyBytes) {
-      const auto size = static_cast<size_t>(std::min(kCopyBytes, bytes - at));
-      if (mapped) {
-        std::memcpy(pinned_.data() + at, from + at, size);
-      } else {
-        check(cudaMemcpyAsync(copy_.data() + at, from + at, size, cudaMemcpyHostToDevice, stream),
-              "copying rows to the device");
-      }
-      parallel.poll_if_due();
-    }
-  }
-  const RowsView& view() const { return view_; }
-
- private:
-  RowsView view_;
-  DeviceArray<unsigned char> copy_;
-  PinnedArray<unsigned char> pinned_;
-};
 
 __global__ void ranks_kernel(const int32_t* row_of_rank, int32_t latents, int32_t* rank_of_row) {
   const int64_t rank = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (rank < latents) rank_of_row[row_of_rank[rank]] = static_cast<int32_t>(rank);
-}
-
-// Returns the kernel that the options ask for, on a device that is there.
-const ScanKernel& scan_kernel(const Options& options) {
-  const std::vector<Device> all = devices();
-  const auto index = static_cast<size_t>(options.device);
-  if (options.device < 0 || index >= all.size()) {
-    throw std::invalid_argument("device must be one of the " + std::to_string(all.size()) +
-                                " CUDA devices here, got cuda:" + std::to_string(options.device));
-  }
-  std::string why = options.kernel.empty() ? "" : missing(options.kernel, all[index]);
-  for (const ScanKernel* k : kScanKernels) {
-    if (!options.kernel.empty() && options.kernel != k->name) continue;
-    why = missing(k->name, all[index]);
-    if (why.empty()) return *k;
-  }
-  const std::string asked = options.kernel.empty() ? "" : ":" + options.kernel;
-  throw std::invalid_argument("backend 'cuda" + asked + "' cannot run: " + why);
 }
 
 // Names what a plan leaves in the host's memory; empty if nothing.
@@ -136,7 +58,6 @@ class Run {
  private:
   Plan plan(int64_t latents);
   void warn(const std::string& text) const;
-  void trust_kernel();
   void prepare(const Plan& plan, int64_t most_latents);
   [[noreturn]] void refuse_rows();
   void run_group(const GroupRows& rows, int64_t offset, const Plan& plan);
@@ -151,7 +72,7 @@ class Run {
   int64_t& done_;
   Parallel parallel_;
   OnDevice on_device_;
-  Stream stream_;
+  RunStream stream_;
   Budget budget_;
   PhaseClock clock_;
   DeviceStats stats_;
@@ -229,7 +150,11 @@ DeviceStats Run::run() {
     check(
         cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, options_.device),
         "asking for multiprocessors");
-    trust_kernel();  // before the memory is reserved that its self-test needs
+    // Before the memory is reserved that its self-test needs. Nothing is scanned in few dimensions.
+    if (in_.latents.dim > kCapDims) {
+      kernel_ = &trusted(*kernel_, options_, in_.latents.dim, multiprocessors_, stream_,
+                         stats_.kernel_fault);
+    }
     budget_.reserve(where.bytes);
     stats_.instruction_set = kernel_->name;
     prepare(where, static_cast<int64_t>(most));
@@ -251,23 +176,6 @@ DeviceStats Run::run() {
   stats_.distinct = -1;
   stats_.work_bytes = budget_.most_taken();
   return stats_;
-}
-
-// dp4a takes the place of a kernel that is known to be wrong here.
-void Run::trust_kernel() {
-  if (in_.latents.dim <= kCapDims) return;  // nothing is scanned
-  const std::string fault =
-      fault_of(*kernel_, options_.device, in_.latents.dim, multiprocessors_, stream_);
-  if (fault.empty()) return;
-  if (const std::string why = forbidden(scan_dp4a.name); !why.empty()) {
-    throw WrongKernel(std::string("the scan kernel ") + kernel_->name + " is wrong here (" + fault +
-                      "), and dp4a cannot take its place: " + why);
-  }
-  stats_.kernel_fault = std::string(kernel_->name) + ": " + fault;
-  warn("the scan kernel " + std::string(kernel_->name) +
-       " is wrong on cuda:" + std::to_string(options_.device) + " (" + fault +
-       "): dp4a takes its place, which is slower. Please report this device");
-  kernel_ = &scan_dp4a;
 }
 
 void Run::prepare(const Plan& where, int64_t most_latents) {

@@ -5,12 +5,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "core/match.hpp"
+#include "core/shard.hpp"
 
 namespace gtn::cuda {
 
@@ -75,5 +77,11 @@ struct DeviceStats : Stats {
 };
 DeviceStats match_rows(const MatchInput& input, const Options& options, const MatchOutput& output,
                        int64_t& done, Poll poll);
+
+// A shard (core/shard.hpp) whose latents are copied to a device. Rows lie on the host. Lists have
+// at most 256 keys. The thread that makes a shard searches with it.
+std::unique_ptr<Shard> make_shard(const Rows& latents, std::span<const int64_t> index, Order order,
+                                  const Rows& sources, const Options& options, Parallel& parallel,
+                                  Stats& stats);
 
 }  // namespace gtn::cuda

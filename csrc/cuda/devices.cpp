@@ -87,4 +87,21 @@ std::string missing(const ScanKernel& k, const Device& device) {
          capability(device.capability) + ", and " + k.name + " needs " + needs;
 }
 
+const ScanKernel& scan_kernel(const Options& options) {
+  const std::vector<Device> all = devices();
+  const auto index = static_cast<size_t>(options.device);
+  if (options.device < 0 || index >= all.size()) {
+    throw std::invalid_argument("device must be one of the " + std::to_string(all.size()) +
+                                " CUDA devices here, got cuda:" + std::to_string(options.device));
+  }
+  std::string why = options.kernel.empty() ? "" : missing(options.kernel, all[index]);
+  for (const ScanKernel* k : kScanKernels) {
+    if (!options.kernel.empty() && options.kernel != k->name) continue;
+    why = missing(k->name, all[index]);
+    if (why.empty()) return *k;
+  }
+  const std::string asked = options.kernel.empty() ? "" : ":" + options.kernel;
+  throw std::invalid_argument("backend 'cuda" + asked + "' cannot run: " + why);
+}
+
 }  // namespace gtn::cuda

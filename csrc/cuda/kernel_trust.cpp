@@ -66,6 +66,23 @@ std::string fault_of(const ScanKernel& kernel, int device, int64_t dim, int mult
   return fault == verdicts().faults.end() ? "" : fault->second;
 }
 
+const ScanKernel& trusted(const ScanKernel& kernel, const Options& options, int64_t dim,
+                          int multiprocessors, cudaStream_t stream, std::string& fault) {
+  const std::string found = fault_of(kernel, options.device, dim, multiprocessors, stream);
+  if (found.empty()) return kernel;
+  if (const std::string why = forbidden(scan_dp4a.name); !why.empty()) {
+    throw WrongKernel(std::string("the scan kernel ") + kernel.name + " is wrong here (" + found +
+                      "), and dp4a cannot take its place: " + why);
+  }
+  fault = std::string(kernel.name) + ": " + found;
+  if (options.warn) {
+    options.warn("the scan kernel " + std::string(kernel.name) +
+                 " is wrong on cuda:" + std::to_string(options.device) + " (" + found +
+                 "): dp4a takes its place, which is slower. Please report this device");
+  }
+  return scan_dp4a;
+}
+
 void distrust(const ScanKernel& kernel, int device, const std::string& fault) {
   const std::lock_guard lock(verdicts().lock);
   verdicts().faults.try_emplace({device, kernel.name}, fault);

@@ -16,6 +16,13 @@ namespace gtn::cuda {
 std::string fault_of(const ScanKernel& kernel, int device, int64_t dim, int multiprocessors,
                      cudaStream_t stream);
 
+// Returns the kernel, or dp4a if that takes the place of a kernel that is known to be wrong here:
+// the caller of the options is warned then, and `fault` says what was wrong. Throws WrongKernel if
+// dp4a is forbidden.
+struct Options;
+const ScanKernel& trusted(const ScanKernel& kernel, const Options& options, int64_t dim,
+                          int multiprocessors, cudaStream_t stream, std::string& fault);
+
 // Records what was wrong with a kernel on a device.
 void distrust(const ScanKernel& kernel, int device, const std::string& fault);
 

@@ -151,6 +151,8 @@ class ShardedMatch:
         memory: int,
         most_sources: int,
         float64_sources: bool,
+        device: int | None = None,  # None: on the host
+        kernel: str = "",  # of the device; empty: the best one
         exchange: Exchange,
     ) -> None: ...
     def remove(self, taken: npt.NDArray[np.int64]) -> None:
