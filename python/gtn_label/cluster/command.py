@@ -120,11 +120,25 @@ class Command:
                 with self._spelled():
                     console.print_lines(self._plan(asked))
             return
+        if self._world > 1:
+            self._check_restarts()
         try:
             with self._spelled():
                 console.print_lines(self._match(asked))
         except Exception as error:
             self._judge(error)
+            raise
+
+    def _check_restarts(self) -> None:
+        """Refuse restarts that cannot succeed, before the processes meet: by the first, once."""
+        from ..errors import ArgumentError
+        from .torch_exchange import check_restarts
+
+        try:
+            check_restarts(os.environ)
+        except ArgumentError:
+            if _number("TORCHELASTIC_RESTART_COUNT", 0):
+                sys.stderr = None
             raise
 
     def _judge(self, error: Exception) -> None:
