@@ -26,6 +26,8 @@ KEY_BYTES = 24  # of a latent in a list: score, norm, row
 SPARE_KEYS = 1  # that one of several ranks lists beyond its share of a source's list
 FIRST_WINDOW, SMALLEST_WINDOW = 128, 32  # sources
 WINDOW_BYTES = 64 << 20
+PROCESS_BYTES = 80 << 20  # of Python and its libraries
+TORCH_BYTES = 220 << 20  # of torch, which several processes need
 WINDOW_SHARE = 16  # a window has at most one source in so many free latents
 CHUNK_BYTES = 256 << 20  # of sources that a rank holds for all ranks
 NETWORK_BYTES = 1e9  # a second into a rank: assumed
@@ -144,7 +146,8 @@ def make_plan(
     if read != dtype:
         rows += share * dim * read.itemsize  # a copy that the engine reads
     # int8 codes or, where those are too coarse, int16, both for a moment; norms, ids and orders.
-    work = share * (3 * dim + 96) + sources_share * 32 + 4 * _chunk(n, dim) + 3 * WINDOW_BYTES
+    work = PROCESS_BYTES + (TORCH_BYTES if ranks > 1 else 0)
+    work += share * (3 * dim + 96) + sources_share * 32 + 4 * _chunk(n, dim) + 3 * WINDOW_BYTES
     if memory is not None:
         work = min(work, memory + 4 * _chunk(n, dim))
     out = n * (16 + (0 if indices_only else dim * (4 + dtype.itemsize)))

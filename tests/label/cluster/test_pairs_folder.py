@@ -155,9 +155,10 @@ class TestRefusals:
         self.rewritten(folder, shards=[shards[0] | changes, *shards[1:]])
         self.refused(what, folder)
 
-    def test_text(self, folder: Path) -> None:
-        (folder / "manifest.json").write_text("[" * 100_000)
-        self.refused("damaged manifest.json", folder)
+    @pytest.mark.parametrize("content", [b"[" * 100_000, b"", b"\xff\xfe\x00", b"3"])
+    def test_text(self, folder: Path, content: bytes) -> None:
+        (folder / "manifest.json").write_bytes(content)
+        self.refused("has a damaged manifest.json", folder)
 
     def test_a_shard_that_is_replaced_while_it_is_read(self, folder: Path) -> None:
         pairs = open_pairs(folder)
