@@ -76,6 +76,8 @@ def test_a_data_loader_shuffles_with_workers(tmp_path: Path, workers: int, form:
     data = open_pairs(tmp_path / "pairs").as_dataset(("sources", "labels", "assignment"))
     assert len(data) == N
     torch.testing.assert_close(data[-1][1], torch.from_numpy(WHOLE.pairs()[1][-1]))
+    batch = data[[3, -1]]  # as a sampler of batches asks for
+    np.testing.assert_array_equal(batch[0].numpy(), WHOLE.pairs()[0][[3, 49]])
     loader = torch.utils.data.DataLoader(
         data,
         batch_size=8,
