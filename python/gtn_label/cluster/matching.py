@@ -35,6 +35,7 @@ from .exchange import (
     Exchange,
     agree,
     check_exchange,
+    check_order,
     leave,
     settle,
     together,
@@ -344,6 +345,7 @@ def _threads(threads: Any) -> Threads:
 def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) -> ShardedMatching:
     """Do what `match_sharded` says, over inputs whose files are watched."""
     began = time.perf_counter()
+    check_order(exchange)
     with together(exchange):
         call.check()
     agree(exchange, call.record())
