@@ -16,7 +16,7 @@ from benchmarks.check import WrongAnswer
 from benchmarks.harness import Case, Contest, Entry, Settings
 from benchmarks.modes import Section
 from benchmarks.peer import Peer
-from benchmarks.peers import OURS, PEERS
+from benchmarks.peers import OURS, gtn_label
 from benchmarks.process import WorkerFailed
 from benchmarks.session import Session
 from benchmarks.targets import cuda
@@ -39,7 +39,7 @@ class Job:
 
 def everybody() -> list[Peer]:
     """Return every backend by its name, and greedy over flat search on a GPU."""
-    backends = [peer for peer in PEERS if peer.kind == "contract" and peer is not OURS]
+    backends = [peer for peer in gtn_label.PEERS if peer is not OURS]
     return [*backends, cuda.FAISS_GPU, cuda.TORCH_GPU]
 
 

@@ -106,6 +106,10 @@ target_include_directories(gtn_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_
 if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
 endif()
+# The kernel for 9.0a is empty in all other code, and must then not be offered.
+if("90a" IN_LIST real)
+  target_compile_definitions(gtn_cuda PRIVATE GTN_BUILT_90A)
+endif()
 set_target_properties(gtn_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
                       CUDA_EXTENSIONS OFF CUDA_ARCHITECTURES OFF CUDA_RUNTIME_LIBRARY Static
                       CUDA_VISIBILITY_PRESET hidden)

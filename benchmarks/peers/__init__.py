@@ -24,11 +24,21 @@ from benchmarks.peers import (
     ortools_assignment,
     ott_jax,
     pot_emd,
+    ranks,
     scipy_assignment,
 )
 
 _FILES: tuple[Any, ...] = (
-    *(gtn_label, gtn_optimal, approximate, faiss_greedy, gpu_greedy, numpy_greedy, authors_loop),
+    *(
+        gtn_label,
+        ranks,
+        gtn_optimal,
+        approximate,
+        faiss_greedy,
+        gpu_greedy,
+        numpy_greedy,
+        authors_loop,
+    ),
     *(bsp_ot, minibatch_ot, ott_jax, hiref),
     *(lapx_assignment, scipy_assignment, pot_emd, ortools_assignment),
 )

@@ -15,7 +15,7 @@ namespace gtn {
 struct Ran {
   Stats stats;  // Stats::instruction_set says what ran
   // Statistics of this backend alone, by their names in Matching.stats.
-  std::map<std::string, std::variant<bool, double>> more;
+  std::map<std::string, std::variant<bool, double, std::string>> more;
 };
 
 class Engine {

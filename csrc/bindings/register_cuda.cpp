@@ -1,7 +1,7 @@
 // The cuda backend for Python: _core.cuda_missing() says why there is none, empty if there is;
 // where it was built, _core.cuda_devices(), cuda_kernels() and cuda_versions() say what there is,
 // _core.CudaEngine is what match_rows takes, and _core.DeviceTensor and CudaStream bring arrays
-// that lie on a device to it.
+// that lie on a device to it. _core.WrongKernel is raised by runs whose scan kernel was wrong.
 #include "bindings/register.hpp"
 
 #ifndef GTN_CUDA_BUILT
@@ -11,6 +11,7 @@
 namespace gtn {
 
 void register_cuda(pybind11::module_& m) {
+  pybind11::exception<int>(m, "WrongKernel", PyExc_RuntimeError);
   m.def("cuda_missing", [] { return GTN_CUDA_MISSING; }, "Why the cuda backend cannot run here.");
   m.def("cuda_devices", [] { return pybind11::list(); }, "None.");
   m.def(
@@ -37,6 +38,7 @@ void register_cuda(pybind11::module_& m) {
 
 #include "bindings/device_tensor.hpp"
 #include "bindings/engine.hpp"
+#include "bindings/gil.hpp"
 #include "cuda/backend_cuda.hpp"
 #include "cuda/runtime_calls.hpp"
 
@@ -47,8 +49,12 @@ namespace {
 
 class CudaEngine final : public Engine {
  public:
-  CudaEngine(int device, std::string kernel, int64_t stream)
-      : device_(device), kernel_(std::move(kernel)), stream_(reinterpret_cast<void*>(stream)) {}
+  // host: has free_cached() and warn(message), as cuda::Options wants them; or None.
+  CudaEngine(int device, std::string kernel, int64_t stream, py::object host)
+      : device_(device),
+        kernel_(std::move(kernel)),
+        stream_(reinterpret_cast<void*>(stream)),
+        host_(std::move(host)) {}
 
   Ran match(const Task& task, const MatchOutput& out, int64_t& done, Poll poll) const override {
     cuda::Options options;
@@ -58,18 +64,32 @@ class CudaEngine final : public Engine {
     options.memory = task.memory;
     options.latents_on_device = task.latents_on_device;
     options.sources_on_device = task.sources_on_device;
+    const unsigned began = gil::generation;
+    if (!host_.is_none()) {
+      options.free_cached = [&] {
+        return gil::with_gil(began, [&] {
+          return gil::call(host_.attr("free_cached"), py::make_tuple()).cast<bool>();
+        });
+      };
+      options.warn = [&](const std::string& text) {
+        gil::with_gil(began, [&] { gil::call(host_.attr("warn"), py::make_tuple(text)); });
+      };
+    }
     const cuda::DeviceStats stats = cuda::match_rows(task.in, options, out, done, poll);
     return {stats,
             {{"scan_products", stats.scan_products},
              {"latents_mapped", stats.latents_mapped},
              {"sources_mapped", stats.sources_mapped},
-             {"codes_mapped", stats.codes_mapped}}};
+             {"codes_mapped", stats.codes_mapped},
+             {"cache_freed", stats.cache_freed},
+             {"kernel_fault", stats.kernel_fault}}};
   }
 
  private:
   int device_;
   std::string kernel_;
   void* stream_;
+  py::object host_;
 };
 
 py::list devices() {
@@ -121,6 +141,7 @@ void register_arrays(py::module_& m) {
 }  // namespace
 
 void register_cuda(py::module_& m) {
+  py::register_local_exception<cuda::WrongKernel>(m, "WrongKernel", PyExc_RuntimeError);
   py::register_local_exception_translator([](std::exception_ptr raised) {
     try {
       if (raised) std::rethrow_exception(raised);
@@ -140,8 +161,8 @@ void register_cuda(py::module_& m) {
       "CUDA of the driver and of this build: 1000 * major + 10 * minor.");
   register_arrays(m);
   py::class_<CudaEngine, Engine>(m, "CudaEngine", "The cuda backend on one device.")
-      .def(py::init<int, std::string, int64_t>(), py::arg("device"), py::arg("kernel"),
-           py::arg("stream"));
+      .def(py::init<int, std::string, int64_t, py::object>(), py::arg("device"), py::arg("kernel"),
+           py::arg("stream"), py::arg("host") = py::none());
 }
 
 }  // namespace gtn

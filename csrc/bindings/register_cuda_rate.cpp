@@ -1,5 +1,6 @@
-// _core.cuda_rates() and _core.cuda_kernel_rate(): what a device can do when nothing else happens,
-// for benchmarks. Only where the cuda backend was built.
+// _core.cuda_rates() and _core.cuda_kernel_rate() measure what a device can do when nothing else
+// happens, for benchmarks; _core.cuda_scan_check() compares a scan kernel with the plain one. Only
+// where the cuda backend was built.
 #include "bindings/gil.hpp"
 #include "bindings/register.hpp"
 #include "cuda/device_rates.hpp"
@@ -7,6 +8,15 @@
 namespace py = pybind11;
 
 namespace gtn {
+namespace {
+
+void require_counts(int64_t dim, int64_t latents, int64_t sources) {
+  if (dim >= 1 && latents >= 1 && sources >= 1) return;
+  throw py::value_error("dim, latents and sources must be >= 1, got " + std::to_string(dim) + ", " +
+                        std::to_string(latents) + " and " + std::to_string(sources));
+}
+
+}  // namespace
 
 void register_cuda_rate(py::module_& m) {
   m.def(
@@ -28,11 +38,7 @@ void register_cuda_rate(py::module_& m) {
       "cuda_kernel_rate",
       [](int device, const std::string& kernel, int64_t dim, int64_t latents, int64_t sources,
          double seconds) {
-        if (dim < 1 || latents < 1 || sources < 1) {
-          throw py::value_error("dim, latents and sources must be >= 1, got " +
-                                std::to_string(dim) + ", " + std::to_string(latents) + " and " +
-                                std::to_string(sources));
-        }
+        require_counts(dim, latents, sources);
         const cuda::KernelRate rate = gil::without_gil(
             [&] { return cuda::kernel_rate(device, kernel, dim, latents, sources, seconds); });
         py::dict d;
@@ -43,6 +49,31 @@ void register_cuda_rate(py::module_& m) {
       py::arg("device"), py::arg("kernel"), py::arg("dim"), py::arg("latents"), py::arg("sources"),
       py::arg("seconds"),
       "A second of a scan kernel alone: operations that are of use, and bytes.");
+  m.def(
+      "cuda_scan_check",
+      [](const std::string& kernel, int64_t dim, int64_t latents, int64_t sources, int device,
+         uint32_t seed) {
+        require_counts(dim, latents, sources);
+        const cuda::KernelCheck found = gil::without_gil(
+            [&] { return cuda::kernel_check(device, kernel, dim, latents, sources, seed); });
+        py::dict d;
+        d["bounds"] = found.bounds;
+        d["wrong"] = found.wrong;
+        d["first"] = py::none();
+        if (found.wrong > 0) {
+          py::dict first;
+          first["source"] = found.source;
+          first["group"] = found.group;
+          first["found"] = found.found;
+          first["expected"] = found.expected;
+          d["first"] = first;
+        }
+        return d;
+      },
+      py::arg("kernel"), py::arg("dim"), py::arg("latents"), py::arg("sources"),
+      py::arg("device") = 0, py::arg("seed") = 1,
+      "Compares all bounds of a scan kernel with those of dp4a, bit for bit, on random codes of "
+      "several cells with dead latents: the number of bounds, of wrong ones, and the first wrong.");
 }
 
 }  // namespace gtn

@@ -13,10 +13,14 @@
 #include "core/contract.hpp"
 #include "core/float_mode.hpp"
 #include "core/greedy.hpp"
+#include "core/host_shard.hpp"
 #include "core/norms.hpp"
 #include "core/sharded_pool.hpp"
 #include "cpu/backend_cpu.hpp"
 #include "cpu/instruction_sets.hpp"
+#ifdef GTN_CUDA_BUILT
+#include "cuda/backend_cuda.hpp"
+#endif
 
 namespace py = pybind11;
 
@@ -64,7 +68,7 @@ class ShardedMatch {
   ShardedMatch(py::object latents, Indices index, int64_t total, const std::optional<Values>& mean,
                const std::string& order, int64_t cone, const std::string& instruction_set,
                int threads, int64_t memory, int64_t most_sources, bool float64_sources,
-               py::object exchange);
+               const std::optional<int>& device, const std::string& kernel, py::object exchange);
 
   void remove(const Indices& taken);
   void run(const py::object& sources, const Indices& latent, const Values& cosine,
@@ -81,8 +85,7 @@ class ShardedMatch {
   std::vector<double> mean_;
   Rows rows_, sources_;
   std::unique_ptr<std::byte[]> buffer_;  // the sources of a chunk
-  const int64_t total_, cone_;
-  std::string instruction_set_;
+  std::string ran_;                      // the instruction set, or the kernel
   PythonExchange exchange_;
   const PythonPoll* on_poll_ = nullptr;
   // Of its own, as the threads keep a reference to it.
@@ -90,7 +93,6 @@ class ShardedMatch {
   Parallel parallel_;
   Stats stats_;
   ShardedStats sharded_;
-  Backend backend_;
   std::unique_ptr<Shard> shard_;
   std::unique_ptr<ShardedPool> pool_;
   std::unique_ptr<Greedy> greedy_;
@@ -100,12 +102,10 @@ ShardedMatch::ShardedMatch(py::object latents, Indices index, int64_t total,
                            const std::optional<Values>& mean, const std::string& order,
                            int64_t cone, const std::string& instruction_set, int threads,
                            int64_t memory, int64_t most_sources, bool float64_sources,
+                           const std::optional<int>& device, const std::string& kernel,
                            py::object exchange)
     : latents_(std::move(latents)),
       index_(std::move(index)),
-      total_(total),
-      cone_(cone),
-      instruction_set_(instruction_set),
       exchange_(std::move(exchange)),
       parallel_(std::max(1, threads), Poll(poll_)) {
   rows_ = rows_of(latents_, "latents");
@@ -137,11 +137,25 @@ ShardedMatch::ShardedMatch(py::object latents, Indices index, int64_t total,
   sources_.data = buffer_.get();
   const InstructionSet& set = select_instruction_set(instruction_set);
   const Order preferred = order_of(order);
+  ran_ = device ? kernel : set.name;
+#ifndef GTN_CUDA_BUILT
+  if (device) throw py::value_error(std::string("backend 'cuda' cannot run: ") + GTN_CUDA_MISSING);
+#endif
   gil::without_gil([&] {
     const DefaultFloatMode mode;
-    backend_ = cpu_backend(set, memory, rows_.count, most_sources, rows_.dim);
-    shard_ = std::make_unique<Shard>(rows_, rows, preferred, sources_, *set.exact, backend_,
-                                     parallel_, stats_);
+#ifdef GTN_CUDA_BUILT
+    if (device) {
+      cuda::Options options;
+      options.device = *device;
+      options.kernel = kernel;
+      options.memory = memory;
+      shard_ = cuda::make_shard(rows_, rows, preferred, sources_, options, parallel_, stats_);
+      return;
+    }
+#endif
+    const Backend backend = cpu_backend(set, memory, rows_.count, most_sources, rows_.dim);
+    shard_ = std::make_unique<HostShard>(rows_, rows, preferred, sources_, *set.exact, backend,
+                                         parallel_, stats_);
   });
   pool_ =
       std::make_unique<ShardedPool>(*shard_, exchange_, total, cone, parallel_, stats_, sharded_);
@@ -206,7 +220,7 @@ py::dict ShardedMatch::stats() const {
   seconds["walk"] = stats_.seconds.walk;
   seconds["remove"] = stats_.seconds.remove;
   py::dict d;
-  d["instruction_set"] = select_instruction_set(instruction_set_).name;
+  d["instruction_set"] = ran_;
   d["arithmetic"] = stats_.arithmetic.empty() ? "float64" : stats_.arithmetic;
   d["threads"] = parallel_.threads();
   d["distinct_latents"] = stats_.distinct;
@@ -264,11 +278,13 @@ void register_sharded(py::module_& m) {
   py::class_<ShardedMatch>(m, "ShardedMatch",
                            "Algorithm 1 over the latents of many processes: this one's part.")
       .def(py::init<py::object, Indices, int64_t, const std::optional<Values>&, const std::string&,
-                    int64_t, const std::string&, int, int64_t, int64_t, bool, py::object>(),
+                    int64_t, const std::string&, int, int64_t, int64_t, bool,
+                    const std::optional<int>&, const std::string&, py::object>(),
            py::arg("latents"), py::arg("index"), py::kw_only(), py::arg("total"),
            py::arg("mean").none(true), py::arg("order"), py::arg("cone"),
            py::arg("instruction_set"), py::arg("threads"), py::arg("memory"),
-           py::arg("most_sources"), py::arg("float64_sources"), py::arg("exchange"))
+           py::arg("most_sources"), py::arg("float64_sources"),
+           py::arg("device").none(true) = py::none(), py::arg("kernel") = "", py::arg("exchange"))
       .def("remove", &ShardedMatch::remove, py::arg("taken"))
       .def("run", &ShardedMatch::run, py::arg("sources"), py::kw_only(),
            py::arg("latent").noconvert(), py::arg("cosine").noconvert(), py::arg("poll").none(true))

@@ -13,9 +13,9 @@ namespace {
 constexpr int64_t kLargestWindow = 65536;
 constexpr int64_t kSmallestLargest = 1024;
 constexpr int64_t kWindowBytes = int64_t{64} << 20;
-// A shard's list is used until its last key. With latents dealt at random the lists of all run out
-// about together, and so many keys more make it likely that `depth` are certain.
-constexpr int64_t kSpareKeys = 2;
+// Keys are in order up to where the first list ends. With latents dealt at random lists end at
+// about the same score, and so many keys more make it likely that `depth` are in order.
+constexpr int64_t kSpareKeys = 1;
 
 // The finaliser of MurmurHash3.
 constexpr uint64_t mixed(uint64_t h) {
@@ -39,7 +39,7 @@ ShardedPool::ShardedPool(Shard& shard, Exchange& exchange, int64_t total, int64_
       first_keys_(keys_for(cone)) {}
 
 int64_t ShardedPool::keys_for(int64_t depth) const {
-  return (depth + world_ - 1) / world_ + kSpareKeys;
+  return (depth + world_ - 1) / world_ + (world_ > 1 ? kSpareKeys : 0);
 }
 
 int64_t ShardedPool::largest_window() const {
@@ -90,34 +90,34 @@ void ShardedPool::exchange(const Header& header, std::span<const Key> keys) {
                            "; another version, other input or a memory fault can be the cause");
 }
 
-// Puts the keys of all shards in order, for each source, up to the first that is the last of a full
-// list. A list with fewer keys has all that are free.
+// Puts the keys of all shards in order, for each source, as far as all shards know.
 void ShardedPool::merge(std::span<const size_t> sources, int64_t keys) {
   const size_t bytes = sizeof(Header) + sources.size() * keys * sizeof(Key);
   const size_t first = merged_.size(), most = keys * world_;
   merged_.resize(first + sources.size() * most);
   parallel_.run(std::ssize(sources), 64, [&](int64_t begin, int64_t end, int) {
-    std::vector<Key> lists(most);
-    std::vector<int64_t> next(world_);
+    std::vector<Key> lists((keys + 1) * world_);  // ended by a key of no latent
+    std::vector<const Key*> next(world_);
     for (int64_t j = begin; j < end; ++j) {
       for (int64_t r = 0; r < world_; ++r) {
         const std::byte* from = received_.data() + r * bytes + sizeof(Header);
-        std::memcpy(lists.data() + r * keys, from + j * keys * sizeof(Key), keys * sizeof(Key));
+        Key* const list = lists.data() + r * (keys + 1);
+        std::memcpy(list, from + j * keys * sizeof(Key), keys * sizeof(Key));
+        list[keys].index = kUnknown;
+        next[r] = list;
       }
-      std::fill(next.begin(), next.end(), 0);
       Prefix& prefix = prefixes_[sources[j]];
       prefix = {first + j * most, 0, false};
-      for (bool full = false; !full;) {
-        int64_t best = -1;
-        for (int64_t r = 0; r < world_; ++r) {
-          if (next[r] == keys || !lists[r * keys + next[r]].there()) continue;
-          if (best < 0 || better(lists[r * keys + next[r]], lists[best * keys + next[best]]))
-            best = r;
+      for (;;) {
+        const Key** best = nullptr;
+        bool known = true;
+        for (const Key*& head : next) {
+          known = known && head->index != kUnknown;
+          if (head->index >= 0 && (best == nullptr || better(*head, **best))) best = &head;
         }
-        prefix.whole = best < 0;
-        if (prefix.whole) break;
-        merged_[prefix.begin + prefix.length++] = lists[best * keys + next[best]++];
-        full = next[best] == keys;
+        prefix.whole = known && best == nullptr;
+        if (!known || best == nullptr) break;
+        merged_[prefix.begin + prefix.length++] = *(*best)++;
       }
     }
   });

@@ -45,7 +45,7 @@ class ShardedPool final : public Pool {
 
   // A window has no more keys of all machines than some 64 MB.
   int64_t largest_window() const override;
-  int64_t window_share() const override { return 32; }
+  int64_t window_share() const override { return 16; }
   // Searches again go together.
   int64_t bearable_searches(int64_t window) const override { return window; }
   bool cheap_alone() const override { return false; }

@@ -1,15 +1,18 @@
 // A whole run: rows go to the device, norms and orders are computed there, a Matcher decides each
 // group, and results come back to the host.
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
+#include <utility>
 
 #include "core/float_mode.hpp"
 #include "core/problem.hpp"
 #include "cuda/backend_cuda.hpp"
+#include "cuda/caps.hpp"
+#include "cuda/kernel_trust.hpp"
 #include "cuda/matcher.hpp"
 #include "cuda/norms.hpp"
 #include "cuda/on_device.hpp"
+#include "cuda/placed_rows.hpp"
 #include "cuda/plan.hpp"
 #include "cuda/scan_kernels.hpp"
 
@@ -17,110 +20,44 @@ namespace gtn::cuda {
 namespace {
 
 constexpr int64_t kMostDim = 131072;  // integer dot products of longer codes leave int32
-constexpr int64_t kCopyBytes = int64_t{64} << 20;  // at a time: some milliseconds
 constexpr int kThreads = 256;
-
-// The caller's stream, or one of our own.
-class Stream {
- public:
-  explicit Stream(void* given) : stream_(static_cast<cudaStream_t>(given)), own_(!given) {
-    if (own_) check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
-  }
-  ~Stream() {
-    // Arrays that kernels still work on are about to go.
-    cudaStreamSynchronize(stream_);
-    if (own_) cudaStreamDestroy(stream_);
-  }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  operator cudaStream_t() const { return stream_; }
-
- private:
-  cudaStream_t stream_;
-  bool own_;
-};
-
-int64_t bytes_of(const Rows& rows) {
-  return rows.count * rows.dim * (rows.dtype == DType::f32 ? 4 : 8);
-}
-
-// Rows where kernels can read them: as given, copied to the device, or in pinned memory.
-class PlacedRows {
- public:
-  PlacedRows(const Rows& rows, bool on_device, bool mapped, Budget& budget, Parallel& parallel,
-             cudaStream_t stream) {
-    view_ = {rows.data, nullptr, rows.dim, rows.dtype == DType::f64};
-    if (on_device) return;
-    const int64_t bytes = bytes_of(rows);
-    const auto* from = static_cast<const unsigned char*>(rows.data);
-    if (mapped) {
-      pinned_ = PinnedArray<unsigned char>(bytes, rows.name, stream);
-      view_.data = pinned_.on_device();
-    } else {
-      copy_ = DeviceArray<unsigned char>(budget, bytes, rows.name);
-      view_.data = copy_.data();
-    }
-    for (int64_t at = 0; at < bytes; at += kCopyBytes) {
-      const auto size = static_cast<size_t>(std::min(kCopyBytes, bytes - at));
-      if (mapped) {
-        std::memcpy(pinned_.data() + at, from + at, size);
-      } else {
-        check(cudaMemcpyAsync(copy_.data() + at, from + at, size, cudaMemcpyHostToDevice, stream),
-              "copying rows to the device");
-      }
-      parallel.poll_if_due();
-    }
-  }
-  const RowsView& view() const { return view_; }
-
- private:
-  RowsView view_;
-  DeviceArray<unsigned char> copy_;
-  PinnedArray<unsigned char> pinned_;
-};
 
 __global__ void ranks_kernel(const int32_t* row_of_rank, int32_t latents, int32_t* rank_of_row) {
   const int64_t rank = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (rank < latents) rank_of_row[row_of_rank[rank]] = static_cast<int32_t>(rank);
 }
 
-// The kernel that the options ask for, on a device that is there.
-const ScanKernel& scan_kernel(const Options& options) {
-  const std::vector<Device> all = devices();
-  const auto index = static_cast<size_t>(options.device);
-  if (options.device < 0 || index >= all.size()) {
-    throw std::invalid_argument("device must be one of the " + std::to_string(all.size()) +
-                                " CUDA devices here, got cuda:" + std::to_string(options.device));
+// Names what a plan leaves in the host's memory; empty if nothing.
+std::string mapped_of(const Plan& plan) {
+  std::string names;
+  for (const auto& [mapped, name] : {std::pair{plan.sources_mapped, "sources"},
+                                     {plan.latents_mapped, "latents"},
+                                     {plan.codes_mapped, "codes"}}) {
+    if (mapped) names += (names.empty() ? "" : " and ") + std::string(name);
   }
-  std::string why = options.kernel.empty() ? "" : missing(options.kernel, all[index]);
-  for (const ScanKernel* k : kScanKernels) {
-    if (!options.kernel.empty() && options.kernel != k->name) continue;
-    why = missing(k->name, all[index]);
-    if (why.empty()) return *k;
-  }
-  const std::string asked = options.kernel.empty() ? "" : ":" + options.kernel;
-  throw std::invalid_argument("backend 'cuda" + asked + "' cannot run: " + why);
+  return names;
 }
 
 class Run {
  public:
-  Run(const MatchInput& input, const Options& options, const ScanKernel& kernel,
-      const MatchOutput& output, int64_t& done, Poll poll)
+  Run(const MatchInput& input, const Options& options, const MatchOutput& output, int64_t& done,
+      Poll poll)
       : in_(input),
         options_(options),
-        kernel_(kernel),
+        kernel_(&scan_kernel(options)),
         out_(output),
         done_(done),
         parallel_(1, poll),
         on_device_(options.device),
         stream_(options.stream),
-        budget_(options.device, options.memory),
+        budget_(options.device, options.memory, stream_),
         clock_(stream_) {}
 
   DeviceStats run();
 
  private:
-  Plan plan(int64_t latents) const;
+  Plan plan(int64_t latents);
+  void warn(const std::string& text) const;
   void prepare(const Plan& plan, int64_t most_latents);
   [[noreturn]] void refuse_rows();
   void run_group(const GroupRows& rows, int64_t offset, const Plan& plan);
@@ -130,45 +67,66 @@ class Run {
 
   const MatchInput& in_;
   const Options& options_;
-  const ScanKernel& kernel_;
+  const ScanKernel* kernel_;
   const MatchOutput& out_;
   int64_t& done_;
   Parallel parallel_;
   OnDevice on_device_;
-  Stream stream_;
+  RunStream stream_;
   Budget budget_;
   PhaseClock clock_;
   DeviceStats stats_;
+  int multiprocessors_ = 0;
 
   std::unique_ptr<PlacedRows> latents_, sources_;
   DeviceArray<double> mean_, latent_norms_, source_norms_;
   std::unique_ptr<Sorter> sorter_;
+  std::unique_ptr<HostRoom> host_;
   DeviceArray<int32_t> assignment_;
   DeviceArray<double> cosine_;
   Problem problem_{};
 };
 
-Plan Run::plan(int64_t latents) const {
-  size_t free = 0, total = 0;
-  check(cudaMemGetInfo(&free, &total), "asking for free memory");
-  const auto usable = static_cast<int64_t>(free - free / 32);
-  const PlanInput input{latents,
-                        in_.latents.count,
-                        in_.sources.count,
-                        in_.latents.dim,
-                        options_.latents_on_device ? 0 : bytes_of(in_.latents),
-                        options_.sources_on_device ? 0 : bytes_of(in_.sources),
-                        Matcher::list_room(in_.cone),
-                        options_.memory > 0 ? std::min(options_.memory, usable) : usable};
+Plan Run::plan(int64_t latents) {
+  PlanInput input{latents,
+                  in_.latents.count,
+                  in_.sources.count,
+                  in_.latents.dim,
+                  options_.latents_on_device ? 0 : bytes_of(in_.latents),
+                  options_.sources_on_device ? 0 : bytes_of(in_.sources),
+                  Matcher::list_room(in_.cone),
+                  0};
   const int64_t least = least_bytes(input);
   require_memory(options_.memory, least);
-  const Plan plan = plan_for(input);
-  if (plan.window == 0) {
-    throw OutOfMemory("cuda:" + std::to_string(options_.device) + " is out of memory: this input " +
-                      "needs at least " + std::to_string(least) + " bytes, but of its " +
-                      std::to_string(total) + " only " + std::to_string(usable) + " can be taken");
+  for (;;) {
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for free memory");
+    const auto usable = static_cast<int64_t>(free - free / 32);
+    const bool limited = options_.memory > 0 && options_.memory <= usable;
+    input.available = limited ? options_.memory : usable;
+    const Plan plan = plan_for(input);
+    const std::string mapped = mapped_of(plan);
+    if (limited || (plan.window > 0 && mapped.empty())) return plan;
+    // What others have cached, such as torch after training, counts as taken.
+    if (!stats_.cache_freed && options_.free_cached && options_.free_cached()) {
+      stats_.cache_freed = true;
+      continue;
+    }
+    const std::string device = "cuda:" + std::to_string(options_.device);
+    if (plan.window == 0) {
+      throw OutOfMemory(device + " is out of memory: this input needs at least " +
+                        std::to_string(least) + " bytes, but of its " + std::to_string(total) +
+                        " only " + std::to_string(usable) + " can be taken");
+    }
+    warn(mapped + " stay in the host's memory and are read through the bus, because only " +
+         std::to_string(usable) + " of the " + std::to_string(total) + " bytes of " + device +
+         " can be taken: this run may take 10 to 50 times as long");
+    return plan;
   }
-  return plan;
+}
+
+void Run::warn(const std::string& text) const {
+  if (options_.warn) options_.warn(text);
 }
 
 DeviceStats Run::run() {
@@ -185,16 +143,30 @@ DeviceStats Run::run() {
                                   " for backend 'cuda', got " + std::to_string(in_.cone) +
                                   "; backend 'cpu' takes any");
     }
-    stats_.instruction_set = kernel_.name;
     const std::vector<GroupRows> groups = rows_of_groups(in_);
     size_t most = 0;
     for (const GroupRows& g : groups) most = std::max(most, g.latents.size());
     const Plan where = plan(static_cast<int64_t>(most));
+    check(
+        cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, options_.device),
+        "asking for multiprocessors");
+    // Before the memory is reserved that its self-test needs. Nothing is scanned in few dimensions.
+    if (in_.latents.dim > kCapDims) {
+      kernel_ = &trusted(*kernel_, options_, in_.latents.dim, multiprocessors_, stream_,
+                         stats_.kernel_fault);
+    }
+    budget_.reserve(where.bytes);
+    stats_.instruction_set = kernel_->name;
     prepare(where, static_cast<int64_t>(most));
     int64_t offset = 0;
-    for (const GroupRows& g : groups) {
-      run_group(g, offset, where);
-      offset += static_cast<int64_t>(g.sources.size());
+    try {
+      for (const GroupRows& g : groups) {
+        run_group(g, offset, where);
+        offset += static_cast<int64_t>(g.sources.size());
+      }
+    } catch (const WrongKernel& error) {
+      if (kernel_ != &scan_dp4a) distrust(*kernel_, options_.device, error.what());
+      throw;
     }
     read_results();
     stats_.latents_mapped = where.latents_mapped;
@@ -217,8 +189,12 @@ void Run::prepare(const Plan& where, int64_t most_latents) {
   source_norms_ = DeviceArray<double>(budget_, n, "norms");
   const DeviceArray<int32_t> undefined(budget_, 1, "norms");
   check(cudaMemsetAsync(undefined.data(), 0, sizeof(int32_t), stream_), "norms");
+  assignment_ = DeviceArray<int32_t>(budget_, n, "assignment");
+  cosine_ = DeviceArray<double>(budget_, n, "cosine");
+  sorter_ = std::make_unique<Sorter>(budget_, std::max(most_latents, n));
+  host_ = std::make_unique<HostRoom>(where.window, stream_);
   RowsView latents = latents_->view();
-  DeviceArray<double> partial;
+  DeviceArray<double> partial;  // the last, so that it leaves no gap
   if (in_.center) {
     mean_ = DeviceArray<double>(budget_, dim, "the mean");
     partial = DeviceArray<double>(budget_, (m + kMeanBlock - 1) / kMeanBlock * dim, "the mean");
@@ -236,9 +212,6 @@ void Run::prepare(const Plan& where, int64_t most_latents) {
   parallel_.poll_if_due();
   if (fault) refuse_rows();
   problem_ = {latents, sources_->view(), latent_norms_.data(), source_norms_.data(), nullptr};
-  sorter_ = std::make_unique<Sorter>(budget_, std::max(most_latents, n));
-  assignment_ = DeviceArray<int32_t>(budget_, n, "assignment");
-  cosine_ = DeviceArray<double>(budget_, n, "cosine");
 }
 
 // The host has the words for what is wrong with rows.
@@ -292,10 +265,7 @@ void Run::run_group(const GroupRows& rows, int64_t offset, const Plan& where) {
   clock_.collect();
   parallel_.poll_if_due();
 
-  int multiprocessors = 0;
-  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options_.device),
-        "asking for multiprocessors");
-  const Resources resources{budget_,      *sorter_,           kernel_,   multiprocessors,
+  const Resources resources{budget_,      *sorter_,           *host_,    *kernel_, multiprocessors_,
                             where.window, where.codes_mapped, parallel_, stream_};
   const Job job{
       problem_,      m, order.data(), static_cast<int32_t>(n), in_.cone, assignment_.data(),
@@ -350,7 +320,7 @@ DeviceStats match_rows(const MatchInput& input, const Options& options, const Ma
   const DefaultFloatMode mode;
   cudaGetLastError();  // a failure that nobody asked about: CUB would take it for one of its own
   done = input.start;
-  return Run(input, options, scan_kernel(options), output, done, poll).run();
+  return Run(input, options, output, done, poll).run();
 }
 
 }  // namespace gtn::cuda

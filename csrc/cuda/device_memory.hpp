@@ -1,4 +1,5 @@
 // Memory of a device, and pinned memory of the host, owned by objects and counted against a budget.
+// A run reserves all of its device memory at once, as many groups would allocate it over and over.
 // Not here: how much is needed (plan.hpp).
 #pragma once
 
@@ -6,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -16,19 +18,35 @@ namespace gtn::cuda {
 // Counts what is allocated. One a run.
 class Budget {
  public:
-  // memory: bytes that may be taken, 0 for no limit but the device's.
-  Budget(int device, int64_t memory) : device_(device), memory_(memory) {}
+  // memory: bytes that may be taken, 0 for no limit but the device's. stream: whose work uses what
+  // is taken, and is waited for before anything is freed, as cudaFree need not.
+  Budget(int device, int64_t memory, cudaStream_t stream)
+      : device_(device), memory_(memory), stream_(stream) {}
+  ~Budget();
   Budget(const Budget&) = delete;
   Budget& operator=(const Budget&) = delete;
 
-  void* take(int64_t bytes, const char* what);  // throws OutOfMemory
+  // Allocates so much now, from which take() then carves. Where that fails, every array has an
+  // allocation of its own, as it has if GTN_CUDA_ARENA is 0: tools that look for accesses out of
+  // bounds then see the bounds.
+  void reserve(int64_t bytes);
+  // Throws OutOfMemory.
+  void* take(int64_t bytes, const char* what);
+  // The stream's later work may have the memory, others only what was an allocation of its own.
   void give_back(void* pointer, int64_t bytes);
   int64_t taken() const { return taken_; }
   int64_t most_taken() const { return most_taken_; }
 
  private:
+  void* carve(int64_t bytes);  // null: no gap is large enough
+  bool give_back_gap(void* pointer, int64_t bytes);
+
   int device_;
   int64_t memory_;
+  cudaStream_t stream_;
+  unsigned char* reserved_ = nullptr;
+  int64_t reserved_bytes_ = 0;
+  std::map<int64_t, int64_t> gaps_;  // of what is reserved: bytes by offset
   int64_t taken_ = 0;
   int64_t most_taken_ = 0;
 };

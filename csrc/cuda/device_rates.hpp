@@ -1,5 +1,5 @@
-// The rates of scan_rate.hpp as the bindings ask for them: by names and numbers, without CUDA's
-// headers. For benchmarks.
+// The rates of scan_rate.hpp and the check of scan_check.hpp as the bindings ask for them: by names
+// and numbers, without CUDA's headers.
 #pragma once
 
 #include <cstdint>
@@ -25,5 +25,15 @@ DeviceRates device_rates(int device, int64_t copied, double seconds);
 // name that no kernel has.
 KernelRate kernel_rate(int device, const std::string& kernel, int64_t dim, int64_t latents,
                        int64_t sources, double seconds);
+
+// As ScanCheck.
+struct KernelCheck {
+  int64_t bounds, wrong;
+  int32_t source, group;
+  float found, expected;
+};
+// Throws std::invalid_argument for a name that no kernel has, or one that cannot run on the device.
+KernelCheck kernel_check(int device, const std::string& kernel, int64_t dim, int64_t latents,
+                         int64_t sources, uint32_t seed);
 
 }  // namespace gtn::cuda

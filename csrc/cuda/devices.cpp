@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/backend_cuda.hpp"
+#include "cuda/kernel_trust.hpp"
 #include "cuda/scan_kernels.hpp"
 #include "cuda/simt.hpp"
 
@@ -67,15 +68,40 @@ std::string missing(const std::string& name, const Device& device) {
   const auto kernel = std::find_if(kScanKernels.begin(), kScanKernels.end(),
                                    [&](const ScanKernel* k) { return k->name == name; });
   if (kernel == kScanKernels.end()) return "there is no kernel of that name";
-  const ScanKernel& k = **kernel;
+  return missing(**kernel, device);
+}
+
+std::string missing(const ScanKernel& k, const Device& device) {
+  if (const std::string why = forbidden(k.name); !why.empty()) return why;
   const bool old = device.capability < k.least_capability;
-  if (!old && (k.most_capability == 0 || device.capability <= k.most_capability)) return "";
+  if (!old && (k.most_capability == 0 || device.capability <= k.most_capability)) {
+    if (k.built) return "";
+    return std::string("this build has no code for ") + capability(k.least_capability) +
+           "a, which " + k.name + " needs (GTN_CUDA_CAPABILITIES)";
+  }
   const std::string needs =
       k.most_capability == k.least_capability
           ? "compute capability " + capability(k.least_capability)
           : "compute capability " + capability(k.least_capability) + " or later";
   return "cuda:" + std::to_string(device.index) + " (" + device.name + ") has compute capability " +
-         capability(device.capability) + ", and " + name + " needs " + needs;
+         capability(device.capability) + ", and " + k.name + " needs " + needs;
+}
+
+const ScanKernel& scan_kernel(const Options& options) {
+  const std::vector<Device> all = devices();
+  const auto index = static_cast<size_t>(options.device);
+  if (options.device < 0 || index >= all.size()) {
+    throw std::invalid_argument("device must be one of the " + std::to_string(all.size()) +
+                                " CUDA devices here, got cuda:" + std::to_string(options.device));
+  }
+  std::string why = options.kernel.empty() ? "" : missing(options.kernel, all[index]);
+  for (const ScanKernel* k : kScanKernels) {
+    if (!options.kernel.empty() && options.kernel != k->name) continue;
+    why = missing(k->name, all[index]);
+    if (why.empty()) return *k;
+  }
+  const std::string asked = options.kernel.empty() ? "" : ":" + options.kernel;
+  throw std::invalid_argument("backend 'cuda" + asked + "' cannot run: " + why);
 }
 
 }  // namespace gtn::cuda

@@ -124,18 +124,34 @@ __device__ inline void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// Before the first product of a group: sums that this thread touched are the product's again.
-__device__ inline void wgmma_fence() {
+// Ties the registers of sums to this place: no compiler may move a read or a write of them across.
+// A product is at work on them long after its instruction, of which a compiler knows nothing.
+__device__ inline void hold(int32_t (&s)[64]) {
+#pragma unroll
+  for (int i = 0; i < 64; ++i) asm volatile("" : "+r"(s[i])::"memory");
+}
+__device__ inline void hold(float (&s)[64]) {
+#pragma unroll
+  for (int i = 0; i < 64; ++i) asm volatile("" : "+f"(s[i])::"memory");
+}
+
+// Before the first product of a group, with the sums of all its products: what this thread did to
+// them is done.
+template <class Sum>
+__device__ inline void wgmma_fence(Sum (&sums)[64]) {
+  hold(sums);
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 
-// Products between two commits are a group; wait<n>() returns when all but the last n are done.
+// Products between two commits are a group; wait<n>(sums...) returns when all but the last n are
+// done, with the sums that this thread will read next.
 __device__ inline void wgmma_commit() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
-template <int kGroups>
-__device__ inline void wgmma_wait() {
+template <int kGroups, class... Sums>
+__device__ inline void wgmma_wait(Sums&... sums) {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kGroups) : "memory");
+  (hold(sums), ...);
 }
 
 // sums = a b, or sums + a b if `add`, for int8, 64 x 32 by 32 x 128; a and b: descriptors of both,

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "cuda/backend_cuda.hpp"
 #include "cuda/caps.hpp"
 #include "cuda/codes.hpp"
 #include "cuda/matcher.hpp"
@@ -116,8 +117,6 @@ Matcher::Matcher(const Resources& resources, const Job& job, Stats& stats)
   list_counts_ = DeviceArray<int32_t>(budget, window, "lists");
   list_whole_ = DeviceArray<int32_t>(budget, window, "lists");
   state_ = DeviceArray<WindowState>(budget, 1, "a window");
-  seen_ = PinnedArray<WindowState>(1, "counters", r_.stream);
-  rows_ = PinnedArray<int32_t>(window, "results of a window", r_.stream);
   lists_ = {list_ranks_.data(), list_scores_.data(), list_counts_.data(), list_whole_.data(), room};
   int64_t groups;
   clock_.begin();
@@ -186,7 +185,7 @@ void Matcher::run(const OnWindow& on_window) {
                           job_.assignment,        job_.cosine,     visited_.data()};
     commit(task, r_.stream);
     bounds_->remove(choices_.data(), size);
-    check(cudaMemcpyAsync(rows_.data(), visited_.data(), static_cast<size_t>(size) * 4,
+    check(cudaMemcpyAsync(r_.host.rows.data(), visited_.data(), static_cast<size_t>(size) * 4,
                           cudaMemcpyDeviceToHost, r_.stream),
           "reading a window");
     clock_.end(stats_.seconds.remove);
@@ -195,7 +194,7 @@ void Matcher::run(const OnWindow& on_window) {
   }
   wait();
   deliver(on_window);
-  const Counters& counters = seen_.data()->counters;
+  const Counters& counters = r_.host.seen.data()->counters;
   stats_.rescored += static_cast<int64_t>(counters.rescored);
   stats_.candidates += static_cast<int64_t>(counters.candidates);
 }
@@ -218,10 +217,10 @@ void Matcher::match_window(int32_t size) {
   clock_.end(stats_.seconds.search);
   search(size, false);
   resolve(size);
-  stats_.conflicts += seen_.data()->conflicts;
+  stats_.conflicts += r_.host.seen.data()->conflicts;
   int32_t searched_again = 0;
-  while (seen_.data()->hungry > 0) {
-    const int32_t hungry = seen_.data()->hungry;
+  while (r_.host.seen.data()->hungry > 0) {
+    const int32_t hungry = r_.host.seen.data()->hungry;
     searched_again += hungry;
     // A list that ran out was too short: the next one is longer.
     if (hungry > 1 + size / 64) depth_ = std::min(2 * depth_, lists_.room);
@@ -234,11 +233,20 @@ void Matcher::match_window(int32_t size) {
 
 void Matcher::search(int32_t count, bool hungry) {
   clock_.begin();
-  const SearchTask task{job_.problem,   bounds_->groups(),       bounds_->codes(),
-                        upper_.data(),  job_.order + position_,  hungry ? hungry_.data() : nullptr,
-                        holder_.data(), job_.cone == 1,          depth_,
-                        lists_,         &state_.data()->counters};
+  const SearchTask task{job_.problem,
+                        bounds_->groups(),
+                        bounds_->codes(),
+                        upper_.data(),
+                        job_.order + position_,
+                        position_,
+                        hungry ? hungry_.data() : nullptr,
+                        holder_.data(),
+                        job_.cone == 1,
+                        depth_,
+                        lists_,
+                        &state_.data()->counters};
   cuda::search(task, count, r_.stream);
+  if (!hungry) spot_check(task, count, r_.stream);
   clock_.end(stats_.seconds.decide);
 }
 
@@ -256,17 +264,17 @@ void Matcher::resolve(int32_t size) {
   cuda::resolve(task, r_.stream);
   clock_.end(stats_.seconds.walk);
   wait();
-  const WindowState& state = *seen_.data();
+  const WindowState& state = *r_.host.seen.data();
   if (state.counters.disagreed) {
-    throw std::logic_error(std::string("the scan kernel ") + r_.kernel.name +
-                           " found other bounds than its codes give: please report this device");
+    throw WrongKernel(std::string("the scan kernel ") + r_.kernel.name +
+                      " found other bounds than its codes give");
   }
   if (state.broken) throw std::logic_error("a complete list of free latents held none");
 }
 
 void Matcher::wait() {
-  check(cudaMemcpyAsync(seen_.data(), state_.data(), sizeof(WindowState), cudaMemcpyDeviceToHost,
-                        r_.stream),
+  check(cudaMemcpyAsync(r_.host.seen.data(), state_.data(), sizeof(WindowState),
+                        cudaMemcpyDeviceToHost, r_.stream),
         "reading a window");
   check(cudaStreamSynchronize(r_.stream), "matching a window");
   clock_.collect();
@@ -275,7 +283,7 @@ void Matcher::wait() {
 
 void Matcher::deliver(const OnWindow& on_window) {
   if (pending_ == 0) return;
-  on_window(pending_position_, {rows_.data(), static_cast<size_t>(pending_)});
+  on_window(pending_position_, {r_.host.rows.data(), static_cast<size_t>(pending_)});
   pending_ = 0;
 }
 
@@ -290,7 +298,7 @@ void Matcher::adapt(int32_t size, int32_t searched_again) {
     }
     return;
   }
-  const int32_t deepest = seen_.data()->deepest;
+  const int32_t deepest = r_.host.seen.data()->deepest;
   const int32_t needed =
       std::max(base, static_cast<int32_t>(job_.cone) + deepest + deepest / 2 + 1);
   if (needed < depth_) depth_ -= std::max(1, (depth_ - needed) / 4);

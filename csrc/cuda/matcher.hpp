@@ -17,10 +17,20 @@
 
 namespace gtn::cuda {
 
+// Pinned memory of the host that the groups of a run use in turn: to get some takes long.
+struct HostRoom {
+  HostRoom(int32_t window, cudaStream_t stream)
+      : seen(1, "counters", stream), rows(window, "results of a window", stream) {}
+
+  PinnedArray<WindowState> seen;
+  PinnedArray<int32_t> rows;
+};
+
 // The parts of a device that a run uses.
 struct Resources {
   Budget& budget;
   Sorter& sorter;
+  HostRoom& host;
   const ScanKernel& kernel;
   int multiprocessors;
   int32_t window;     // most sources at a time
@@ -89,8 +99,6 @@ class Matcher {
   DeviceArray<double> list_scores_;
   DeviceArray<WindowState> state_;
   DeviceArray<uint8_t> free_flags_;
-  PinnedArray<WindowState> seen_;
-  PinnedArray<int32_t> rows_;
   Lists lists_;
 };
 

@@ -22,7 +22,9 @@ struct Plan {
   int64_t bytes = 0;   // that will be taken
 };
 
-// Counted in all plans for small arrays and for what allocations round up to.
+// Counted in all plans for small arrays and for what arrays round up to, 256 bytes each. A run has
+// one allocation (Budget::reserve): cudaMalloc rounds it up to 2 MB, of which what is free is a
+// multiple.
 constexpr int64_t kSpareBytes = int64_t{256} << 10;
 
 // Keeps on the device what is read most often: first the codes, then the latents, then the sources;

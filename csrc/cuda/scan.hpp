@@ -65,6 +65,7 @@ struct ScanKernel {
   int least_capability;  // 10 * major + minor of the compute capability
   int most_capability;   // 0: no limit. Code for one architecture (90a) runs nowhere else
   void (*scan)(const ScanTask& task, int multiprocessors, cudaStream_t stream);
+  bool built = true;  // false: the architectures that were built lack its instructions
 };
 
 extern const ScanKernel scan_dp4a;   // integer instructions of any GPU; what others are held to

@@ -109,17 +109,17 @@ __device__ Sum multiply_rounds(int rounds) {
   constexpr uint64_t kStep = kStrideBytes / 16;  // in a descriptor
   Sum first[64] = {}, second[64] = {};
   for (int round = 0; round < rounds; ++round) {
-    wgmma_fence();
+    wgmma_fence(first);
     multiply(first, a, latents);
     multiply(first, a + kStep, latents + kStep);
     wgmma_commit();
-    wgmma_fence();
+    wgmma_fence(second);
     multiply(second, b, latents);
     multiply(second, b + kStep, latents + kStep);
     wgmma_commit();
     wgmma_wait<1>();
   }
-  wgmma_wait<0>();
+  wgmma_wait<0>(first, second);
   Sum all = 0;
   for (int i = 0; i < 64; ++i) all += first[i] + second[i];
   return all;
@@ -171,7 +171,7 @@ __global__ void __launch_bounds__(kThreads) multiply_bare(int rounds, Sum* out) 
 // Multiply-adds a second, of which a pair has `depth`.
 template <class Sum>
 double multiply_rate(int depth, double seconds) {
-  Budget budget(current_device(), 0);
+  Budget budget(current_device(), 0, nullptr);
   const DeviceArray<Sum> out(budget, 1, "a sum");
   int blocks = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, multiply_bare<Sum>, kThreads,
@@ -220,7 +220,7 @@ double fp16_matrix_rate(double seconds) {
 }
 
 double copy_rate(int64_t bytes, double seconds) {
-  Budget budget(current_device(), 0);
+  Budget budget(current_device(), 0, nullptr);
   const DeviceArray<unsigned char> from(budget, bytes, "what is copied");
   const DeviceArray<unsigned char> to(budget, bytes, "a copy");
   check(cudaMemset(from.data(), 1, static_cast<size_t>(bytes)), "filling memory");
@@ -234,7 +234,7 @@ double copy_rate(int64_t bytes, double seconds) {
 }
 
 ScanRate scan_rate(const ScanKernel& kernel, const ScanShape& shape, double seconds) {
-  Budget budget(current_device(), 0);
+  Budget budget(current_device(), 0, nullptr);
   const Slots slots{shape.tiles};
   ScanTask task{};
   task.slots = slots;

@@ -54,21 +54,12 @@ inline ScanWalk share_scan(int32_t source_tiles, int32_t superpanels, int32_t ti
   return best;
 }
 
-// Bytes of shared memory that a block may have.
-inline int32_t shared_limit() {
-  int device = 0, bytes = 0;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-        "asking for the shared memory of a block");
-  return bytes;
-}
-
 // A kernel of (task, walk, more...) on as many blocks as the device holds at once, or fewer.
 template <class... Parameters, class... More>
 void launch_scan(void (*kernel)(ScanTask, ScanWalk, Parameters...), int threads, int shared,
                  int multiprocessors, cudaStream_t stream, const ScanTask& task,
                  const More&... more) {
-  allow_shared(kernel, static_cast<size_t>(shared));
+  allow_shared(kernel);
   int blocks = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads,
                                                       static_cast<size_t>(shared)),

@@ -1,4 +1,5 @@
-// A block searches for a source, a warp opens a group.
+// A block searches for a source, a warp opens a group. Afterwards a warp checks a group that stayed
+// closed.
 #include <cmath>
 
 #include "cuda/search.hpp"
@@ -60,6 +61,12 @@ struct Threshold {
   double score;  // no latent of a lower score matters
   int32_t rank;  // nor one of this score and a higher rank
 };
+
+__device__ uint32_t scattered(uint32_t x) {
+  x = (x ^ x >> 16) * 0x7feb352du;
+  x = (x ^ x >> 15) * 0x846ca68bu;
+  return x ^ x >> 16;
+}
 
 __device__ int32_t dot_of_codes(const int8_t* a, const int8_t* b, int32_t stride) {
   int32_t sum = 0;
@@ -171,13 +178,33 @@ class Search {
     return dot_by_lanes(p.latents, row, p.sources, row_) / p.latent_norms[row];
   }
 
+  // Verifies a pseudo-random group that the threshold kept closed: a bound that is too low hides
+  // its members, and no opened group tells. By one warp.
+  __device__ void spot_check(const Threshold& threshold) const {
+    const int32_t groups = t_.groups.count;
+    const auto drawn = static_cast<int32_t>(scattered(static_cast<uint32_t>(t_.first + at_)) %
+                                            static_cast<uint32_t>(groups));
+    const auto g = static_cast<int32_t>((int64_t{drawn} + lane_) % groups);
+    const unsigned closed = __ballot_sync(kAllLanes, !hopeful({row_of_upper_[g], g}, threshold));
+    if (closed == 0) return;
+    const int32_t checked = __shfl_sync(kAllLanes, g, __ffs(static_cast<int>(closed)) - 1);
+    const CodeView& c = t_.codes;
+    int32_t largest = INT32_MIN;
+    for (int32_t m = lane_; m < t_.groups.members; m += kWarp) {
+      const int32_t sum = dot_of_codes(c.latent_codes + c.slots.slot_of(checked, m) * c.stride,
+                                       c.source_codes + int64_t{at_} * c.stride, c.stride);
+      largest = sum > largest ? sum : largest;
+    }
+    verify({row_of_upper_[checked], checked}, largest);
+  }
+
  private:
   __device__ void consider(int32_t g, Next& best) const {
     const Next n{row_of_upper_[g], g};
     if (n.upper > -INFINITY && (best.group < 0 || before(n, best))) best = n;
   }
   __device__ bool lost(int32_t rank) const { return t_.holder[rank] < (t_.pass_held ? at_ : 0); }
-  // The scan must have found what the codes give: the bound of everything rests on it.
+  // The scan must have found what the codes give, to the bit: the bound of everything rests on it.
   __device__ void verify(const Next& n, int32_t largest) const {
     for (int step = kWarp / 2; step > 0; step /= 2) {
       const int32_t other = __shfl_xor_sync(kAllLanes, largest, step);
@@ -186,7 +213,8 @@ class Search {
     const CodeView& c = t_.codes;
     const GroupCode& group = c.groups[n.group];
     const float base = c.base[int64_t{group.cell} * c.source_rows + at_];
-    if (upper_cosine(largest, base, group, c.sources[at_]) != n.upper) {
+    const float expected = upper_cosine(largest, base, group, c.sources[at_]);
+    if (__float_as_int(expected) != __float_as_int(n.upper)) {
       atomicExch(&t_.counters->disagreed, 1);
     }
   }
@@ -335,16 +363,35 @@ __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
   atomicAdd(&t.counters->candidates, static_cast<unsigned long long>(count));
 }
 
+// A warp a source. Not part of search_kernel, whose registers it would cost.
+__global__ __launch_bounds__(kThreads) void spot_check_kernel(SearchTask t, int32_t count) {
+  const auto at = static_cast<int32_t>(int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp);
+  if (at >= count) return;
+  // What the search ended with: the last entry of a full list.
+  Threshold threshold{-INFINITY, INT32_MAX};
+  if (!t.lists.whole[at]) {
+    const int64_t last = int64_t{at} * t.lists.room + t.depth - 1;
+    threshold = {t.lists.scores[last], t.lists.ranks[last]};
+  }
+  Search(t, at).spot_check(threshold);
+}
+
 }  // namespace
 
 void allow_search() {
-  allow_shared(search_kernel<true>, shared_bytes(kMostDepth));
-  allow_shared(search_kernel<false>, shared_bytes(kMostDepth));
+  allow_shared(search_kernel<true>);
+  allow_shared(search_kernel<false>);
 }
 
 void search(const SearchTask& task, int32_t count, cudaStream_t stream) {
   launch(task.codes.latent_codes ? search_kernel<true> : search_kernel<false>,
          dim3(static_cast<unsigned>(count)), kThreads, shared_bytes(task.depth), stream, task);
+}
+
+void spot_check(const SearchTask& task, int32_t count, cudaStream_t stream) {
+  if (!task.codes.latent_codes) return;
+  launch(spot_check_kernel, dim3(static_cast<unsigned>((count + kWarps - 1) / kWarps)), kThreads, 0,
+         stream, task, count);
 }
 
 }  // namespace gtn::cuda

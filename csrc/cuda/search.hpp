@@ -1,6 +1,7 @@
 // The search: for each source of a window the best free latents, by the contract's exact scores, as
 // far as they are certain. Groups are opened best bound first until no unopened one can matter, so
-// that the first `depth` entries of a list are the true best, in order (score, then rank).
+// that the first `depth` entries of a list are the true best, in order (score, then rank). The
+// bound of every opened group, and of one unopened group a source, is compared with its codes.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -37,9 +38,10 @@ struct SearchTask {
   CodeView codes;
   const float* upper;      // [window][groups.count]
   const int32_t* sources;  // rows of the window's sources
-  const int32_t* which;    // positions in the window to search for; null: all
-  const int32_t* holder;   // by rank: the position that holds it, kFree or kTaken
-  bool pass_held;          // latents that earlier positions hold are lost for good (cone 1)
+  int64_t first;         // position of the first of them: it draws the groups that are spot-checked
+  const int32_t* which;  // positions in the window to search for; null: all
+  const int32_t* holder;  // by rank: the position that holds it, kFree or kTaken
+  bool pass_held;         // latents that earlier positions hold are lost for good (cone 1)
   int32_t depth;
   Lists lists;
   Counters* counters;
@@ -48,10 +50,13 @@ struct SearchTask {
 // Searches for `count` sources.
 void search(const SearchTask& task, int32_t count, cudaStream_t stream);
 
+// After a search for all sources of a window: compares the bound of one group a source that stayed
+// closed with its codes.
+void spot_check(const SearchTask& task, int32_t count, cudaStream_t stream);
+
 // The deepest search there is.
 constexpr int32_t kMostDepth = 1600;
-// Before the first search on a device: allows the shared memory that the deepest takes, whatever
-// this run needs, as others may be searching there.
+// Allows the shared memory that the deepest search takes: before the first search on a device.
 void allow_search();
 
 }  // namespace gtn::cuda

@@ -59,10 +59,24 @@ void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sha
         "launching a kernel");
 }
 
+// Returns the bytes of shared memory that a block may have on the current device.
+inline int shared_limit() {
+  int device = 0, bytes = 0;
+  check(cudaGetDevice(&device), "asking for the device");
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+        "asking for the shared memory of a block");
+  return bytes;
+}
+
+// Allows a kernel all the dynamic shared memory that a block may have on the current device. The
+// limit belongs to the function: one that depended on a launch's own need could fall below that of
+// another thread's launch.
 template <class... Parameters>
-void allow_shared(void (*kernel)(Parameters...), size_t bytes) {
+void allow_shared(void (*kernel)(Parameters...)) {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, kernel), "asking for a kernel's shared memory");
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(bytes)),
+                             shared_limit() - static_cast<int>(attributes.sharedSizeBytes)),
         "asking for shared memory");
 }
 

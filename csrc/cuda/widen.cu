@@ -61,11 +61,12 @@ class Copy {
  public:
   Copy(const StridedRows& rows, const char* name, int device)
       : device_(device),
-        budget_(device, 0),
+        budget_(device, 0, nullptr),
         memory_(budget_, rows.count * rows.dim * (rows.engine_type() == DType::f32 ? 4 : 8),
                 (std::string("a converted copy of ") + name).c_str()) {}
   ~Copy() {
     const OnDevice there(device_, std::nothrow);
+    cudaDeviceSynchronize();  // the stream that used it may be gone
     memory_ = {};
   }
   Copy(const Copy&) = delete;

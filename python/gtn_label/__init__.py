@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING would import typing, see cli/entry
 if TYPE_CHECKING:
     from .approx import match_approx
     from .backend.names import Backend, backends
+    from .cluster.pairs_folder import Pairs, open_pairs
     from .errors import ArgumentError, ArgumentTypeError
     from .matching import match
     from .mixture import match_mixture
@@ -26,6 +27,7 @@ __all__ = [
     "ArgumentTypeError",
     "Backend",
     "Matching",
+    "Pairs",
     "Verification",
     "VerificationError",
     "__version__",
@@ -35,6 +37,7 @@ __all__ = [
     "match_mixture",
     "match_optimal",
     "match_quantile",
+    "open_pairs",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -45,6 +48,7 @@ __getattr__, __dir__ = lazy_names(
         "Backend": "backend.names",
         "backends": "backend.names",
         "Matching": "result",
+        "Pairs": "cluster.pairs_folder",
         "Verification": "verification",
         "VerificationError": "verification",
         "match": "matching",
@@ -52,5 +56,6 @@ __getattr__, __dir__ = lazy_names(
         "match_mixture": "mixture",
         "match_optimal": "optimal",
         "match_quantile": "quantile",
+        "open_pairs": "cluster.pairs_folder",
     },
 )

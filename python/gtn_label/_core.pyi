@@ -40,6 +40,17 @@ class CudaKernelRate(TypedDict):  # a second
     operations: float
     bytes: float
 
+class CudaWrongBound(TypedDict):
+    source: int
+    group: int
+    found: float
+    expected: float
+
+class CudaScanCheck(TypedDict):
+    bounds: int
+    wrong: int
+    first: CudaWrongBound | None
+
 class CudaKernel(TypedDict):
     name: str
     description: str
@@ -71,6 +82,8 @@ class FaissEngine(Engine):
 class ApproxEngine(Engine):
     def __init__(self, index: InnerProductIndex) -> None: ...
 
+class WrongKernel(RuntimeError): ...  # a scan kernel was wrong: the same call has dp4a instead
+
 class DeviceRows:  # [n, dim] on a device, as the engine takes them
     @property
     def shape(self) -> tuple[int, int]: ...
@@ -93,12 +106,16 @@ class DeviceTensor:  # an array on a device, borrowed of its owner through __dlp
     def to_host(self) -> npt.NDArray[Any]: ...  # bfloat16 as the uint16 of its bits
 
 class CudaEngine(Engine):
-    def __init__(self, device: int, kernel: str, stream: int) -> None: ...
+    # host: free_cached() -> bool and warn(message: str), or None.
+    def __init__(self, device: int, kernel: str, stream: int, host: Any = None) -> None: ...
 
 def cuda_rates(device: int, copied: int, seconds: float) -> CudaRates: ...
 def cuda_kernel_rate(
     device: int, kernel: str, dim: int, latents: int, sources: int, seconds: float
 ) -> CudaKernelRate: ...
+def cuda_scan_check(
+    kernel: str, dim: int, latents: int, sources: int, device: int = 0, seed: int = 1
+) -> CudaScanCheck: ...
 def cuda_versions() -> tuple[int, int]: ...  # of the driver and of this build
 def cuda_missing() -> str: ...
 def cuda_devices() -> list[CudaDevice]: ...
@@ -134,6 +151,8 @@ class ShardedMatch:
         memory: int,
         most_sources: int,
         float64_sources: bool,
+        device: int | None = None,  # None: on the host
+        kernel: str = "",  # of the device; empty: the best one
         exchange: Exchange,
     ) -> None: ...
     def remove(self, taken: npt.NDArray[np.int64]) -> None:

@@ -72,8 +72,10 @@ class Matching:
         free latent), "peak_work_bytes". With the backend "cuda", "instruction_set" is the kernel's
         name, "peak_work_bytes" are the GPU's and "distinct_latents" is not counted; there are also
         "cuda" (the "device", its "name" and "capability", the CUDA versions of "driver" and
-        "runtime"), "scan_products" (integer multiply-adds), and "latents_mapped", "sources_mapped"
-        and "codes_mapped" (arrays that had to stay in the host's memory). `match_optimal` has
+        "runtime"), "scan_products" (integer multiply-adds), "latents_mapped", "sources_mapped"
+        and "codes_mapped" (arrays that had to stay in the host's memory), "cache_freed" (torch's
+        unused memory was given back for the run) and "kernel_fault" (what was wrong with the
+        kernel that "dp4a" replaced, or ""). `match_optimal` has
         "phases" of the auction, "rounds", "bids", "scans" (sources searched), "full_scans" (of
         these, by scoring every latent exactly), "batches" (searches) and "distinct_latents".
         Empty if loaded.

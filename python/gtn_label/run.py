@@ -154,14 +154,25 @@ def _run(
                     rule = f"is damaged: entry {wrong} is not what its source takes"
                     raise checkpoint.refusal(rule)
             checkpoint.warn_of_unchecked(checked)
-        with Progress(options.progress, n, m, start) as bar:
-            assignment, cosine, stats = _core.match_rows(
-                **problem,
-                engine=engine,
-                visited=visited,
-                start=start,
-                poll=in_turn(check, poll, bar),
-            )
+
+        def match_rows() -> tuple[Any, Any, dict[str, Any]]:
+            with Progress(options.progress, n, m, start) as bar:
+                return _core.match_rows(
+                    **problem,
+                    engine=engine,
+                    visited=visited,
+                    start=start,
+                    poll=in_turn(check, poll, bar),
+                )
+
+        try:
+            assignment, cosine, stats = match_rows()
+        except _core.WrongKernel:
+            # What was decided so far may be wrong. The same call has another kernel, and warns.
+            visited[start:] = -1
+            if checkpoint is not None:
+                checkpoint.restart()
+            assignment, cosine, stats = match_rows()
         if approx is not None:
             approx = replace(approx, nprobe=factory.nprobe)
             lost = approx_quality.measure(

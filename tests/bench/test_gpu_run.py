@@ -1,7 +1,9 @@
-"""benchmarks/gpu_run.sh where it finds no GPU, or a build that fails."""
+"""benchmarks/gpu_run.sh: no GPU, a build that fails, and its steps over the emulator of CUDA."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import subprocess
 import sys
@@ -10,17 +12,25 @@ from pathlib import Path
 import pytest
 from benchmark_cases import ROOT
 
+import gtn_label
+from gtn_label import _core
+from gtn_label.backend import cuda
+
+EMULATED = hasattr(_core, "EmulatedMemory")
+
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script")
 class TestGpuRun:
-    def run(self, tmp_path: Path, *arguments: str, smi: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, tmp_path: Path, *arguments: str, smi: str, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         tools, scratch = tmp_path / "tools", tmp_path / "scratch"
         tools.mkdir()
         scratch.mkdir()
         (tools / "nvidia-smi").write_text(f"#!/bin/sh\n{smi}\n")
         (tools / "nvidia-smi").chmod(0o755)
         env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "TMPDIR": str(scratch)}
-        env |= {"PYTHON": str(self.python_with_pybind11(tools)), "GTN_COMMIT": "abc"}
+        env |= {"PYTHON": str(self.python_with_pybind11(tools)), "GTN_COMMIT": "abc", **variables}
         done = subprocess.run(
             ["bash", "benchmarks/gpu_run.sh", *arguments],
             cwd=ROOT,
@@ -45,14 +55,35 @@ class TestGpuRun:
         python.chmod(0o755)
         return python
 
-    def test_without_a_gpu_it_says_so_and_leaves_nothing(self, tmp_path: Path) -> None:
+    @pytest.mark.skipif(bool(EMULATED or not cuda.missing()), reason="something can run here")
+    def test_without_a_gpu_the_second_step_refuses(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
-        done = self.run(tmp_path, str(out), smi="exit 9")
+        package = str(Path(gtn_label.__file__).parents[1])
+        done = self.run(tmp_path, str(out), smi="exit 9", GTN_GPU_PACKAGE=package)
         assert done.returncode == 1
         assert [path.name for path in out.iterdir()] == ["summary.txt"]
-        parts = [line for line in done.stdout.splitlines() if "not run: no NVIDIA GPU here" in line]
-        assert len(parts) == 6
+        refusal = f"nothing can run: the cuda backend cannot run here: {cuda.missing()}\n"
+        assert refusal in done.stdout
         assert (out / "summary.txt").read_text() == done.stdout
+
+    @pytest.mark.skipif(not EMULATED, reason="needs a build with GTN_CUDA=EMULATED")
+    def test_rehearsal(self, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        settings = {"GTN_GPU_REHEARSE": "1", "GTN_GPU_STEPS": "2 3 4 5"}
+        package = str(Path(gtn_label.__file__).parents[1])
+        done = self.run(tmp_path, str(out), smi="exit 9", GTN_GPU_PACKAGE=package, **settings)
+        assert done.returncode == 0, done.stdout
+        assert "kernels: mma dp4a\n" in done.stdout
+        lines = (out / "figures.jsonl").read_text().splitlines()
+        steps = [json.loads(line)["step"] for line in lines]
+        assert [step for step, _ in itertools.groupby(steps)] == [
+            "check",
+            "answers",
+            "match",
+            "rates",
+            "sizes",
+        ]
+        assert all(json.loads(line)["good"] for line in lines)
 
     def test_a_build_that_fails_stops_what_needs_it(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
@@ -63,9 +94,6 @@ class TestGpuRun:
         done = self.run(tmp_path, str(out), smi=smi)
         assert done.returncode == 1
         assert "FAILED (3): broken" in done.stdout
-        assert done.stdout.count("not run: the build did not succeed") == 3 + 2 * (
-            "compute-sanitizer is missing" not in done.stdout
-        )
         assert sorted(path.name for path in out.iterdir()) == ["build.log", "summary.txt"]
 
     def test_wrong_usage(self, tmp_path: Path) -> None:

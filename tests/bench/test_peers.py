@@ -62,6 +62,7 @@ def test_names_are_unique_and_every_backend_has_a_row() -> None:
     backends = {row.name for row in gtn_label.backends()} - {"cpu", "faiss"}  # synonyms
     names = {name.removeprefix("cpu:").replace(":", "_") for name in backends}
     names = names - {"faiss_python"} | {"faiss", "faiss_cuda", "cuda", "cuda_on_device"}
+    names |= {"ranks_1", "ranks_2"}
     assert {"gtn_label"} | {f"gtn_label:{name}" for name in names} == {
         peer.name for peer in PEERS if peer.kind == "contract"
     }

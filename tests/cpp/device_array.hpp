@@ -36,7 +36,10 @@ class Array {
             cudaSuccess);
   }
   explicit Array(size_t size) : Array(std::vector<T>(size)) {}
-  ~Array() { cudaFree(data_); }
+  ~Array() {
+    cudaDeviceSynchronize();  // an exception may have left work behind
+    cudaFree(data_);
+  }
   Array(const Array&) = delete;
   Array& operator=(const Array&) = delete;
   T* data() const { return data_; }

@@ -77,7 +77,7 @@ class DeviceProblem {
   std::vector<int32_t> rows_by_rank() const { return row_of_rank_.get(); }
   std::vector<int32_t> sources_in_order() const { return order_.get(); }
 
-  gtn::cuda::Budget budget{0, 0};
+  gtn::cuda::Budget budget{0, 0, nullptr};
   gtn::Parallel parallel{1};
   DeviceRows latents, sources;
   gtn::cuda::Sorter sorter;

@@ -9,6 +9,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "cuda/instructions.hpp"
+#include "cuda/scan_chunks.hpp"
 #include "device_array.hpp"
 
 namespace {
@@ -61,7 +63,31 @@ __global__ void votes_of_block(int* out) {
   out[i] = any * 10000 + none * 1000 + all * 200 + most * 100 + count;
 }
 
+// Waits for all products but the last few, and names what they write.
+template <int Left>
+__global__ void products() {
+  using namespace gtn::cuda;  // NOLINT: its instructions
+  unsigned char* memory = dynamic_shared();
+  memory += -shared_address(memory) % kChunkAlignment;
+  memory[threadIdx.x] = 1;
+  fence_async_proxy();
+  __syncthreads();
+  const uint64_t matrix = chunk_matrix(shared_address(memory));
+  int32_t sums[64] = {};
+  wgmma_fence(sums);
+  wgmma_64x128x32(sums, matrix, matrix, false);
+  wgmma_commit();
+  wgmma_wait<Left>(sums);
+  wgmma_wait<0>();
+}
+
 }  // namespace
+
+TEST_CASE("sums that a product still writes are not to be read") {
+  constexpr int kBytes = gtn::cuda::kLatentChunk + gtn::cuda::kChunkAlignment;
+  run(products<0>, 1, 128, kBytes);
+  CHECK_THROWS_AS(run(products<1>, 1, 128, kBytes), Fault);
+}
 
 TEST_CASE("every thread of every block runs once, whatever its shape") {
   const dim3 blocks(3, 2, 4), threads(5, 3, 2);

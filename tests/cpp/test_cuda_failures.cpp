@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "cuda/scan.hpp"
 #include "cuda_job.hpp"
 #include "device_array.hpp"
 
@@ -109,6 +110,12 @@ TEST_CASE("devices and kernels that are not there") {
                        "backend 'cuda:wgmma' cannot run: cuda:0 (emulated device 0) has compute "
                        "capability 8.0, and wgmma needs compute capability 9.0",
                        std::invalid_argument);
+  const gtn::cuda::Device hopper{0, "H", 90, 1};
+  CHECK(gtn::cuda::missing(gtn::cuda::scan_wgmma, hopper) == "");
+  gtn::cuda::ScanKernel empty = gtn::cuda::scan_wgmma;
+  empty.built = false;  // built for 9.0, and not for 9.0a
+  CHECK(gtn::cuda::missing(empty, hopper) ==
+        "this build has no code for 9.0a, which wgmma needs (GTN_CUDA_CAPABILITIES)");
   job.options.kernel = "dp4a";
   job.rules.cone = 1025;
   CHECK_THROWS_WITH_AS(job.run(),

@@ -110,6 +110,113 @@ TEST_CASE("what does not fit stays on the host, and the bits are the same") {
   }
 }
 
+TEST_CASE("cached memory is freed before anything is left on the host, which is said") {
+  const Data x = make(Shape::gaussian, 2000, 20, false, 11);
+  const Data y = make(Shape::gaussian, 50, 20, false, 12);
+  Job job{x, y};
+  const Result plenty = job.run();
+  const int64_t whole = plan_with(plan_input(job), int64_t{1} << 30).bytes;
+  const Setting device("GTN_EMULATOR_MEMORY", std::to_string(whole + whole / 16));
+  std::vector<std::string> said;
+  int asked = 0;
+  job.options.warn = [&](const std::string& text) { said.push_back(text); };
+  void* cache = nullptr;
+  REQUIRE(cudaMalloc(&cache, 100'000) == cudaSuccess);
+  job.options.free_cached = [&] {
+    ++asked;
+    return false;
+  };
+  const Result slow = job.run();  // nobody frees it
+  CHECK(differences(slow, plenty) == 0);
+  CHECK(slow.stats.sources_mapped);
+  CHECK(!slow.stats.cache_freed);
+  CHECK(asked == 1);
+  REQUIRE(said.size() == 1);
+  CHECK(said[0].find("sources") == 0);
+  CHECK(said[0].find(" stay in the host's memory and are read through the bus, because only ") !=
+        std::string::npos);
+  // A limit is a wish: nothing is freed for it, and nothing said.
+  Job limited = job;
+  limited.options.memory = gtn::cuda::least_bytes(plan_input(job));
+  CHECK(limited.run().stats.sources_mapped);
+  CHECK(asked == 1);
+  CHECK(said.size() == 1);
+  job.options.free_cached = [&] {
+    ++asked;
+    return cudaFree(cache) == cudaSuccess;
+  };
+  const Result fast = job.run();
+  CHECK(differences(fast, plenty) == 0);
+  CHECK(!fast.stats.sources_mapped);
+  CHECK(fast.stats.cache_freed);
+  CHECK(asked == 2);
+  CHECK(said.size() == 1);
+  CHECK(live_objects() == 0);
+}
+
+TEST_CASE("a run takes its memory at once, for however many groups") {
+  const Setting arena("GTN_CUDA_ARENA", "1");
+  for (const int64_t dim : {3, 20}) {
+    const Data x = make(Shape::gaussian, 200, dim, false, 13);
+    const Data y = make(Shape::gaussian, 120, dim, false, 14);
+    Job job{x, y};
+    job.rules.center = true;
+    for (int64_t i = 0; i < 200; ++i) {
+      if (i < 120) job.rules.source_groups.push_back(i % 17);
+      job.rules.latent_groups.push_back(i % 17);
+    }
+    const Result expected = job.run_on_cpu();
+    {
+      const Setting second("GTN_EMULATOR_FAIL", "cudaMalloc:2:cudaErrorUnknown");
+      const Result r = job.run();
+      CHECK(differences(r, expected) == 0);
+    }
+    {
+      const Setting pinned("GTN_EMULATOR_FAIL", "cudaHostAlloc:3:cudaErrorUnknown");
+      CHECK(differences(job.run(), expected) == 0);
+    }
+    {
+      const Setting none("GTN_EMULATOR_FAIL", "cudaMalloc:1");  // then by many allocations
+      CHECK(differences(job.run(), expected) == 0);
+    }
+    // The least memory there may be is enough, whatever is rounded up.
+    const PlanInput input = plan_input(job);
+    job.options.memory = gtn::cuda::least_bytes(input);
+    const Result least = job.run();
+    CHECK(differences(least, expected) == 0);
+    CHECK(least.stats.work_bytes <= job.options.memory);
+    CHECK(live_objects() == 0);
+  }
+}
+
+TEST_CASE("what is reserved is carved and given back in any order") {
+  const Setting arena("GTN_CUDA_ARENA", "1");
+  gtn::cuda::Budget budget(0, 0, nullptr);
+  budget.reserve(4096);
+  CHECK(live_objects() == 1);
+  const auto bytes = [&](int64_t count) {
+    return gtn::cuda::DeviceArray<unsigned char>(budget, count, "bytes");
+  };
+  auto a = bytes(1), b = bytes(257), c = bytes(3072), d = bytes(256);
+  CHECK(b.data() == a.data() + 256);
+  CHECK(c.data() == b.data() + 512);
+  CHECK(d.data() == c.data() + 3072);
+  CHECK(live_objects() == 1);
+  {
+    const auto more = bytes(1);  // full
+    CHECK(live_objects() == 2);
+  }
+  CHECK(live_objects() == 1);
+  unsigned char* const begin = a.data();
+  b = {};
+  d = {};
+  a = {};
+  c = {};
+  CHECK(bytes(4096).data() == begin);
+  CHECK(budget.taken() == 0);
+  CHECK(budget.most_taken() == 4096);
+}
+
 TEST_CASE("rows that lie on the device are not copied") {
   const Data x = make(Shape::gaussian, 90, 12, false, 3),
              y = make(Shape::gaussian, 30, 12, true, 4);

@@ -138,7 +138,7 @@ TEST_CASE("orders by norm are the host's") {
         }
         const Array<double> there(norms);
         const Array<int32_t> given(rows), order(rows.size());
-        gtn::cuda::Budget budget(0, 0);
+        gtn::cuda::Budget budget(0, 0, nullptr);
         gtn::cuda::Sorter sorter(budget, n);
         for (const bool descending : {false, true}) {
           gtn::cuda::write_order(part ? given.data() : nullptr, static_cast<int64_t>(rows.size()),

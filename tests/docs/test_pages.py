@@ -35,6 +35,23 @@ def test_options_pages_name_every_option_of_the_command() -> None:
     assert missing == {"--help", "--version"}
 
 
+def test_options_page_names_every_option_of_many_machines() -> None:
+    from gtn_label.cluster.options import cli
+
+    text = page("docs/options.md")
+    shown = [p for p in cli.params if not getattr(p, "hidden", False) and p.opts[0][0] == "-"]
+    options = {max(p.opts, key=len) for p in shown} - {"--version"}
+    assert "--journal-every" in options
+    assert {name for name in options if not re.search(rf"`{name}[` ]", text)} == set()
+
+
+def test_api_page_names_everything_of_many_machines() -> None:
+    from gtn_label import cluster
+
+    listed = re.findall(r"^::: gtn_label\.cluster\.(\w+)$", page("docs/api/gtn_label.md"), re.M)
+    assert sorted(listed) == sorted(cluster.__all__)
+
+
 def test_pages_name_every_option_of_gtn_train() -> None:
     from gtn_train.cli.group import cli
 

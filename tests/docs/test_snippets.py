@@ -27,6 +27,7 @@ NOT_RUN = {
     "installs packages",
     "needs a GPU",
     "needs a data set",
+    "needs several machines",
     "takes minutes",
 }
 SHOWN = {"bibtex", "mermaid", "text"}  # languages that nothing could run

@@ -45,6 +45,10 @@ def devices():
     return usable
 
 
+# The driver keeps some of what it once had, for code and for small allocations.
+KEPT = 16 << 20
+
+
 def numpy_of(array):
     """A result in CPU memory."""
     return array.cpu().numpy() if hasattr(array, "cpu") else np.asarray(array)
@@ -295,25 +299,27 @@ class TestMemory:
                 size //= 2
         with pytest.raises(MemoryError, match=r"^cuda:0 .*\d+ bytes"):
             gtn_label.match(latents)
+        assert torch.cuda.memory_allocated() >= sum(map(len, hoard))  # those in use stay in use
         del hoard
         torch.cuda.empty_cache()
         assert_same(gtn_label.match(latents), gtn_label.match(LATENTS))
 
     def test_all_is_given_back(self, torch):
         latents = torch.from_numpy(LATENTS).cuda().half()
-        gtn_label.match(latents)  # the runtime keeps some for itself the first time
+        for _ in range(2):  # the runtime keeps some for itself the first time
+            gtn_label.match(latents)
         before = torch.cuda.mem_get_info()[0]
         for _ in range(3):
             gtn_label.match(latents)
         with pytest.raises(ValueError, match=r"^memory must be at least"):
             gtn_label.match(latents, memory=1)
-        assert torch.cuda.mem_get_info()[0] >= before
+        assert torch.cuda.mem_get_info()[0] >= before - KEPT
 
 
 class TestInterrupt:
     def test_ctrl_c_gives_the_memory_back(self, torch):
-        gtn_label.match(LATENTS, backend="cuda")  # the runtime keeps some the first time
         latents = torch.randn(3_000_000, 256, device="cuda")  # seconds on any GPU
+        gtn_label.match(latents, latents[:5000])  # the runtime keeps some for rows of this width
         torch.cuda.synchronize()
         before = torch.cuda.mem_get_info()[0]
         timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
@@ -323,7 +329,7 @@ class TestInterrupt:
                 gtn_label.match(latents, latents)
         finally:
             timer.cancel()
-        assert torch.cuda.mem_get_info()[0] >= before
+        assert torch.cuda.mem_get_info()[0] >= before - KEPT
         assert_same(gtn_label.match(LATENTS, backend="cuda"), gtn_label.match(LATENTS))
 
     def test_is_continued_by_the_cpu(self):

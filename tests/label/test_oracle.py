@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import oracle
+import oracle_answers
 from datasets import NAMES, make, make_groups
 
 
@@ -323,3 +324,19 @@ def test_check_rejects_options_of_another_run(solved):
     for options in ({"order": "norm_desc"}, {"order": "index"}, {"cone": 4}, {"center": True}):
         with pytest.raises(AssertionError):
             oracle.check_choices(latents, sources, outcome.visited, range(300), **options)
+
+
+def test_answers_are_stored_and_found(tmp_path, monkeypatch):
+    rows = np.random.default_rng(3).normal(size=(20, 3))
+    cases = [
+        (("rows", 20), (rows, rows[:7], {})),
+        (("zeros", 1), (rows, np.zeros((1, 3)), {})),
+    ]
+    oracle_answers.store(cases, tmp_path / "answers.npz")
+    assert oracle_answers.find(("rows", 20)) is oracle_answers.UNKNOWN  # without the variable
+    monkeypatch.setenv("GTN_ORACLE_ANSWERS", str(tmp_path / "answers.npz"))
+    found, expected = oracle_answers.find(("rows", 20)), oracle.solve(rows, rows[:7])
+    for part in ("assignment", "cosine", "visited"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
+    assert oracle_answers.find(("zeros", 1)) is None
+    assert oracle_answers.find(("rows", 21)) is oracle_answers.UNKNOWN

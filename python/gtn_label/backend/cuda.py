@@ -6,6 +6,8 @@ the list of backends. Not here: arrays on a GPU (arrays/on_gpu.py).
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import Any
 
 from .. import _core
@@ -66,7 +68,29 @@ def engine(gpu: Gpu, kernel: str) -> tuple[_core.Engine, dict[str, Any]]:
         "driver": _version(driver),
         "runtime": _version(runtime),
     }
-    return _core.CudaEngine(gpu.device, kernel, gpu.stream), {"cuda": record}
+    return _core.CudaEngine(gpu.device, kernel, gpu.stream, Host(gpu.device)), {"cuda": record}
+
+
+class Host:
+    """The process around the engine: its caches on a GPU, and its warnings."""
+
+    def __init__(self, device: int) -> None:
+        self._device = device
+
+    def free_cached(self) -> bool:
+        """Give torch's unused memory back to the GPU; return False if torch holds none."""
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.cuda.is_initialized():
+            return False
+        held = torch.cuda.memory_reserved(self._device)
+        if held <= torch.cuda.memory_allocated(self._device):
+            return False
+        torch.cuda.empty_cache()
+        return bool(torch.cuda.memory_reserved(self._device) < held)
+
+    def warn(self, message: str) -> None:
+        """Show a sentence of the engine's as a RuntimeWarning."""
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def _name(device: _core.CudaDevice) -> str:

@@ -13,13 +13,13 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING would import typing
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["came", "main"]
 
-_came: list[int] = []
+came: list[int] = []  # numbers of the signals that wait
 
 
 def _wait(number: int, frame: object) -> None:
-    _came.append(number)
+    came.append(number)
 
 
 for _name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -32,4 +32,4 @@ def main() -> NoReturn:
     """Run the command, or report the signal that came while it was imported."""
     from .main import main as run
 
-    run(earlier=_came)
+    run(earlier=came)

@@ -1,34 +1,46 @@
 """Algorithm 1 over many processes and machines, to the bits of `match`.
 
-This file lists the public names. torch is loaded by TorchExchange alone.
+This file lists the public names. torch is loaded by TorchExchange alone, pyarrow by files of its
+formats.
 """
 
 from ..lazy import lazy_names
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING would import typing, see cli/entry.py
 if TYPE_CHECKING:
+    from .dealing import rows_of_rank
     from .exchange import Exchange, Solo
+    from .inputs import RowFiles, open_rows
     from .journal import RunJournal
     from .matching import ShardedMatching, match_sharded
+    from .output import save_pairs
     from .torch_exchange import TorchExchange
 
 __all__ = [
     "Exchange",
+    "RowFiles",
     "RunJournal",
     "ShardedMatching",
     "Solo",
     "TorchExchange",
     "match_sharded",
+    "open_rows",
+    "rows_of_rank",
+    "save_pairs",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Exchange": "exchange",
+        "RowFiles": "inputs",
         "RunJournal": "journal",
         "ShardedMatching": "matching",
         "Solo": "exchange",
         "TorchExchange": "torch_exchange",
         "match_sharded": "matching",
+        "open_rows": "inputs",
+        "rows_of_rank": "dealing",
+        "save_pairs": "output",
     },
 )

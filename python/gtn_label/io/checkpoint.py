@@ -383,6 +383,13 @@ class Checkpoint:
         else:
             self.remove()
 
+    def restart(self) -> None:
+        """Begin anew where this run began: what it has decided since is wrong."""
+        self.roll_back()
+        self.acquire()  # which removing the file has freed
+        self._removed = False
+        self._saved_at = time.monotonic()
+
     def keep(self) -> None:
         """Leave the file as it is from now on: the run's rows have changed since the last save."""
         self._kept = True

@@ -24,8 +24,12 @@ _CERTIFIED = ("tolerance", "gap", "cost", "lower_bound")  # of optimal transport
 _LARGEST = float(np.finfo(np.float64).max)
 
 
-def check_pairs(arrays: Mapping[str, RowsLike], meta: Mapping[str, Any], shown: str) -> None:
+def check_pairs(
+    arrays: Mapping[str, RowsLike], meta: Mapping[str, Any], shown: str, most: int = LARGEST_ROW
+) -> None:
     """Check arrays and meta of a file; rows are not read, only their shape and dtype.
+
+    `most` is the largest row of a latent: many machines hold more than one.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def check_pairs(arrays: Mapping[str, RowsLike], meta: Mapping[str, Any], shown: 
         raise refuse("it has no pairs, and must have at least one")
     _check_rows(arrays, meta.get("method") == "quantile", refuse)
     _check_dtypes(arrays, meta.get("dtypes", {}), refuse)
-    _check_assignment(np.asarray(arrays["assignment"]), refuse)
+    _check_assignment(np.asarray(arrays["assignment"]), refuse, most)
     cosine = np.asarray(arrays["cosine"])
     bad = np.flatnonzero(~(np.abs(cosine) <= LARGEST_COSINE))
     if len(bad):
@@ -125,10 +129,10 @@ def _check_dtypes(arrays: Mapping[str, RowsLike], dtypes: Any, refuse: Any) -> N
             raise refuse(f"its meta names the dtype {dtype} of {name!r}, which is {found}")
 
 
-def _check_assignment(assignment: Array, refuse: Any) -> None:
-    out = np.flatnonzero((assignment < 0) | (assignment > LARGEST_ROW))
+def _check_assignment(assignment: Array, refuse: Any, most: int) -> None:
+    out = np.flatnonzero((assignment < 0) | (assignment > most))
     if len(out):
-        rule = f"'assignment' must be rows of latents, 0 to {LARGEST_ROW}"
+        rule = f"'assignment' must be rows of latents, 0 to {most}"
         raise refuse(f"{rule}, and row {out[0]} is {assignment[out[0]]}")
     order = np.argsort(assignment, kind="stable")
     twice = np.flatnonzero(assignment[order[1:]] == assignment[order[:-1]])

@@ -52,6 +52,7 @@ bool lies_in(const void* memory, size_t bytes, Kind kind);
 // True if the current device may touch the memory that lies or ends there.
 bool device_sees(const void* address);
 int64_t live_allocations();
+int64_t freed_while_busy();  // calls of cudaFree for a device with work to do, so far
 // While it lives, memory of a device may be touched.
 class Access {
  public:
@@ -71,6 +72,7 @@ cudaError_t give(cudaStream_t stream, std::function<void()> work);
 // Does all the work that the stream, or every stream of the device, has been given.
 cudaError_t finish_stream(cudaStream_t stream);
 void finish_device(int device);
+bool busy(int device);  // true if a stream of the device has work to do
 int64_t live_streams();
 int64_t live_events();
 

@@ -16,8 +16,11 @@ namespace gtn::emulated {
 void copy_async(uint32_t to, const void* from);
 void copy_async_commit();
 void copy_async_wait(int groups);
+void wgmma_fence(Place place);
 void wgmma_commit();
 void wgmma_wait(int groups);
+// Faults if a product that is not done writes these sums.
+void wgmma_require_done(const void* sums);
 
 }  // namespace gtn::emulated
 
@@ -51,15 +54,19 @@ void multiply_16x8x16(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint
 
 #define GTN_WGMMA
 void fence_async_proxy();
-void wgmma_fence(GTN_EMULATED_PLACE);
+template <class Sum>
+void wgmma_fence(Sum (&)[64], GTN_EMULATED_PLACE) {
+  emulated::wgmma_fence(place);
+}
 void wgmma_64x128x32(int32_t (&sums)[64], uint64_t a, uint64_t b, bool add, GTN_EMULATED_PLACE);
 void wgmma_64x128x16(float (&sums)[64], uint64_t a, uint64_t b, bool add, GTN_EMULATED_PLACE);
 inline void wgmma_commit() {
   emulated::wgmma_commit();
 }
-template <int kGroups>
-void wgmma_wait() {
+template <int kGroups, class... Sums>
+void wgmma_wait(Sums&... sums) {
   emulated::wgmma_wait(kGroups);
+  (emulated::wgmma_require_done(sums), ...);
 }
 
 }  // namespace gtn::cuda

@@ -367,6 +367,7 @@ void run_grid(dim3 blocks, dim3 threads, size_t shared, const std::function<void
       grid.idle.clear();
       grid.fibers.clear();  // in the middle of something, some of them
       grid.contexts.clear();
+      forget_asynchronous_work();
       throw;
     }
   }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -31,7 +32,10 @@ unsigned char* shared_pointer(uint32_t address, uint32_t alignment) {
 // Work that a thread has begun and not waited for. Groups end in order.
 class Asynchronous {
  public:
-  void begin(std::function<void()> work) { open_.push_back(std::move(work)); }
+  // to: what the work writes, if anybody asks.
+  void begin(std::function<void()> work, const void* to = nullptr) {
+    open_.push_back({std::move(work), to});
+  }
   void commit() {
     groups_.push_back(std::move(open_));
     open_.clear();
@@ -40,13 +44,23 @@ class Asynchronous {
   // All groups but the last few.
   void finish(size_t left) {
     for (; groups_.size() > left; groups_.pop_front()) {
-      for (const auto& work : groups_.front()) work();
+      for (const Work& work : groups_.front()) work.run();
     }
+  }
+  bool writes(const void* to) const {
+    const auto any = [to](const std::vector<Work>& group) {
+      return std::any_of(group.begin(), group.end(), [to](const Work& w) { return w.to == to; });
+    };
+    return any(open_) || std::any_of(groups_.begin(), groups_.end(), any);
   }
 
  private:
-  std::vector<std::function<void()>> open_;
-  std::deque<std::vector<std::function<void()>>> groups_;
+  struct Work {
+    std::function<void()> run;
+    const void* to;
+  };
+  std::vector<Work> open_;
+  std::deque<std::vector<Work>> groups_;
 };
 
 // State of one thread of the running block. A block leaves no work behind that was waited for.
@@ -55,9 +69,12 @@ struct Thread {
   bool copied = false;  // since fence_async_proxy
   bool fenced = false;  // since the last commit of products
 };
-Thread& this_thread() {
+std::vector<Thread>& all_threads() {
   static std::vector<Thread> threads(kMostThreads);
-  return threads[static_cast<size_t>(linear_thread())];
+  return threads;
+}
+Thread& this_thread() {
+  return all_threads()[static_cast<size_t>(linear_thread())];
 }
 
 // Operands that the lanes of a warp show each other.
@@ -132,6 +149,11 @@ class Matrix {
   uint32_t start_, stride_, row_bytes_;
 };
 
+// True if what this thread multiplies is to be lost (settings.hpp).
+bool product_is_lost() {
+  return tensor_cores_lie() && linear_thread() < kLanes;
+}
+
 // 16 x 8 sums of 32 bytes a row, as multiply_16x8x32 and multiply_16x8x16 have them: fragments are
 // the same but for what a register holds.
 template <class Sum>
@@ -142,6 +164,7 @@ void multiply_16x8(Sum (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t 
   };
   const int l = lane();
   exchange(Operand{a, {b0, b1}}, place, [&](auto of) {
+    if (product_is_lost()) return;
     for (int i = 0; i < 4; ++i) {  // row l / 4 + 8 (i / 2), column 2 (l % 4) + i % 2
       const int column = 2 * (l % 4) + i % 2;
       for (int k = 0; k < 4; ++k) {
@@ -161,22 +184,33 @@ void wgmma_64x128(Sum (&sums)[64], uint64_t a, uint64_t b, bool add, Place place
   if (!thread.fenced) throw Fault("wgmma.mma_async before a wgmma.fence");
   if (thread.copied) throw Fault("wgmma.mma_async of what was copied, before a fence.proxy.async");
   const int l = lane(), warp = linear_thread() / kLanes % 4;
-  thread.products.begin([&sums, a = Matrix(a), b = Matrix(b), add, l, warp] {
-    // PTX manual, "Register Fragments for wgmma.mma_async.m64nNk32", matrix D.
-    const std::array<uint32_t, 8> rows[2] = {a.row(16 * warp + l / 4),
-                                             a.row(16 * warp + l / 4 + 8)};
-    for (int j = 0; j < 32; ++j) {
-      const std::array<uint32_t, 8> column = b.row(j / 2 * 8 + 2 * (l % 4) + j % 2);
-      for (int h = 0; h < 2; ++h) {
-        Sum& sum = sums[j / 2 * 4 + 2 * h + j % 2];
-        if (!add) sum = 0;
-        for (size_t k = 0; k < 8; ++k) sum += dot(rows[h][k], column[k], Sum{});
-      }
-    }
-  });
+  const bool lost = product_is_lost();
+  thread.products.begin(
+      [&sums, a = Matrix(a), b = Matrix(b), add, l, warp, lost] {
+        if (lost) {
+          if (!add) std::fill(std::begin(sums), std::end(sums), Sum{});
+          return;
+        }
+        // PTX manual, "Register Fragments for wgmma.mma_async.m64nNk32", matrix D.
+        const std::array<uint32_t, 8> rows[2] = {a.row(16 * warp + l / 4),
+                                                 a.row(16 * warp + l / 4 + 8)};
+        for (int j = 0; j < 32; ++j) {
+          const std::array<uint32_t, 8> column = b.row(j / 2 * 8 + 2 * (l % 4) + j % 2);
+          for (int h = 0; h < 2; ++h) {
+            Sum& sum = sums[j / 2 * 4 + 2 * h + j % 2];
+            if (!add) sum = 0;
+            for (size_t k = 0; k < 8; ++k) sum += dot(rows[h][k], column[k], Sum{});
+          }
+        }
+      },
+      sums);
 }
 
 }  // namespace
+
+void forget_asynchronous_work() {
+  all_threads().assign(kMostThreads, {});
+}
 
 void copy_async(uint32_t to, const void* from) {
   unsigned char* target = shared_pointer(to, 16);
@@ -192,12 +226,19 @@ void copy_async_wait(int groups) {
   thread.copied = true;
 }
 
+void wgmma_fence(Place place) {
+  __syncwarp(0xffffffffu, place);
+  this_thread().fenced = true;
+}
 void wgmma_commit() {
   this_thread().products.commit();
   this_thread().fenced = false;
 }
 void wgmma_wait(int groups) {
   this_thread().products.finish(static_cast<size_t>(groups));
+}
+void wgmma_require_done(const void* sums) {
+  if (this_thread().products.writes(sums)) throw Fault("wgmma: sums that a product still writes");
 }
 
 }  // namespace gtn::emulated
@@ -231,6 +272,7 @@ void multiply_8x8x16(int32_t& sum0, int32_t& sum1, uint32_t a, uint32_t b, Place
   };
   const int l = lane();
   exchange(Operand{a, b}, place, [&](auto of) {
+    if (product_is_lost()) return;
     for (int k = 0; k < 4; ++k) {
       const uint32_t row = of(l / 4 * 4 + k).a;
       sum0 += dot(row, of(l % 4 * 8 + k).b, 0);
@@ -258,11 +300,6 @@ void multiply_16x8x16(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint
 
 void fence_async_proxy() {
   this_thread().copied = false;
-}
-
-void wgmma_fence(Place place) {
-  __syncwarp(0xffffffffu, place);
-  this_thread().fenced = true;
 }
 
 void wgmma_64x128x32(int32_t (&sums)[64], uint64_t a, uint64_t b, bool add, Place place) {

@@ -23,6 +23,7 @@ class EmulatedMemory {
   }
   ~EmulatedMemory() {
     const cuda::OnDevice there(device_, std::nothrow);  // the test that had it may be over
+    cudaDeviceSynchronize();
     cudaFree(data_);
   }
   EmulatedMemory(const EmulatedMemory&) = delete;

@@ -52,6 +52,9 @@ enum cudaFuncAttribute {
   cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
   cudaFuncAttributePreferredSharedMemoryCarveout = 9,
 };
+struct cudaFuncAttributes {
+  size_t sharedSizeBytes;  // static shared memory, which the emulator does not see
+};
 struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem;
@@ -86,6 +89,7 @@ cudaError_t submit(const char* function, cudaStream_t stream, std::function<void
 cudaError_t launch_kernel(const cudaLaunchConfig_t& config, void (*kernel)(),
                           std::vector<const void*> pointers, std::function<void()> body);
 cudaError_t allow_dynamic_shared(void (*kernel)(), cudaFuncAttribute attribute, int value);
+cudaError_t function_attributes(cudaFuncAttributes* attributes);
 
 }  // namespace gtn::emulated
 
@@ -110,6 +114,12 @@ cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribut
                                  int value) {
   return gtn::emulated::allow_dynamic_shared(reinterpret_cast<void (*)()>(kernel), attribute,
                                              value);
+}
+
+template <class... Parameters>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes,
+                                  void (* /*kernel*/)(Parameters...)) {
+  return gtn::emulated::function_attributes(attributes);
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);

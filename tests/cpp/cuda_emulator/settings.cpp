@@ -37,6 +37,10 @@ constexpr ErrorText kErrors[] = {
 // All of this is used under the runtime's lock.
 std::string seed_text;
 uint64_t state = 1;
+std::string lie_text;
+int64_t first_lie = 0;        // launch with tensor cores from which on they lie; 0: never
+int64_t multiplied = 0;       // launches with tensor cores since the setting was made
+bool launch_counted = false;  // the running one
 std::string failure_text;
 int64_t failure_calls = 0;
 
@@ -79,6 +83,22 @@ uint64_t random_bits() {  // splitmix64
 
 uint32_t random_below(uint32_t bound) {
   return static_cast<uint32_t>((random_bits() >> 32) * bound >> 32);
+}
+
+void note_launch() {
+  launch_counted = false;
+  const std::string text = setting("GTN_EMULATOR_LIE");
+  if (text == lie_text) return;
+  lie_text = text;
+  first_lie = number("GTN_EMULATOR_LIE", 0);
+  multiplied = 0;
+}
+
+bool tensor_cores_lie() {
+  if (first_lie == 0) return false;
+  if (!launch_counted) ++multiplied;
+  launch_counted = true;
+  return multiplied >= first_lie;
 }
 
 int junk_byte() {

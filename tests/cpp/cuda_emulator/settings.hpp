@@ -8,6 +8,9 @@
 //   GTN_EMULATOR_FAIL        "cudaMalloc:3" or "cudaMalloc:3:cudaErrorUnknown": the third call of
 //                            cudaMalloc from now on returns that error (by default the one that is
 //                            usual for the function); with 0 for the number, every call does
+//   GTN_EMULATOR_LIE         "3": tensor cores are broken from the third launch on that uses them.
+//   All
+//                            products of a block's first warp are zero
 #pragma once
 
 #include <cstdint>
@@ -23,6 +26,11 @@ uint32_t random_below(uint32_t bound);
 // A byte to fill memory with that nothing has been written to yet: as numbers of any type it makes
 // something that stands out.
 int junk_byte();
+
+// True if the running grid's tensor cores are broken: asked at every use of them.
+bool tensor_cores_lie();
+// Counts a launch.
+void note_launch();
 
 int device_count();
 int capability();

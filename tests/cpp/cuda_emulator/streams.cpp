@@ -38,7 +38,11 @@ using Stream = std::shared_ptr<CUstream_st>;
 std::map<cudaStream_t, Stream> streams;
 std::map<int, Stream> null_streams;  // by device
 std::map<cudaEvent_t, std::unique_ptr<CUevent_st>> events;
-std::map<void (*)(), size_t> allowed_shared;  // above 48 KB, by kernel
+struct Allowed {
+  size_t bytes;  // of dynamic shared memory
+  size_t limit;  // of the device
+};
+std::map<void (*)(), Allowed> allowed_shared;  // where it is more than 48 KB, by kernel
 
 constexpr size_t kSharedBytes = 48 << 10;
 
@@ -169,6 +173,15 @@ void finish_device(int device) {
   }
 }
 
+bool busy(int device) {
+  const auto has_work = [](const CUstream_st& stream) { return stream.done < stream.given; };
+  const auto null = null_streams.find(device);
+  if (null != null_streams.end() && has_work(*null->second)) return true;
+  return std::any_of(streams.begin(), streams.end(), [&](const auto& entry) {
+    return entry.second->device == device && has_work(*entry.second);
+  });
+}
+
 int64_t live_streams() {
   const std::lock_guard lock(runtime_lock());
   return static_cast<int64_t>(streams.size());
@@ -190,7 +203,7 @@ cudaError_t launch_kernel(const cudaLaunchConfig_t& config, void (*kernel)(),
     }
     const auto allowed = allowed_shared.find(kernel);
     if (config.dynamicSmemBytes >
-        (allowed == allowed_shared.end() ? kSharedBytes : allowed->second)) {
+        (allowed == allowed_shared.end() ? kSharedBytes : allowed->second.bytes)) {
       return cudaErrorInvalidValue;
     }
     if (config.numAttrs > 0) return cudaErrorNotSupported;
@@ -202,6 +215,7 @@ cudaError_t launch_kernel(const cudaLaunchConfig_t& config, void (*kernel)(),
     return give(config.stream,
                 [blocks, threads, shared = config.dynamicSmemBytes, run = std::move(body)] {
                   reseed_if_asked();
+                  note_launch();
                   run_grid(blocks, threads, shared, run);
                 });
   });
@@ -216,7 +230,20 @@ cudaError_t allow_dynamic_shared(void (*kernel)(), cudaFuncAttribute attribute, 
     }
     const auto bytes = static_cast<size_t>(value);
     if (value < 0 || bytes > properties.sharedMemPerBlockOptin) return cudaErrorInvalidValue;
-    allowed_shared[kernel] = std::max(bytes, kSharedBytes);
+    const auto before = allowed_shared.find(kernel);
+    if (before != allowed_shared.end() &&
+        before->second.limit == properties.sharedMemPerBlockOptin && bytes < before->second.bytes) {
+      throw Fault(
+          "a kernel's limit of shared memory shrinks: launches of other threads may need it");
+    }
+    allowed_shared[kernel] = {std::max(bytes, kSharedBytes), properties.sharedMemPerBlockOptin};
+    return cudaSuccess;
+  });
+}
+
+cudaError_t function_attributes(cudaFuncAttributes* attributes) {
+  return call("cudaFuncGetAttributes", [&] {
+    *attributes = {};
     return cudaSuccess;
   });
 }

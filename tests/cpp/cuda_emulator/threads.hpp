@@ -29,6 +29,9 @@ struct Place {
 // Runs the body once for every thread of the grid. shared: bytes of dynamic shared memory.
 void run_grid(dim3 blocks, dim3 threads, size_t shared, const std::function<void()>& body);
 
+// After a fault: drops what the threads of a grid had begun and not waited for.
+void forget_asynchronous_work();
+
 // The block's dynamic shared memory, aligned to 128 bytes and of exactly the size asked for.
 unsigned char* dynamic_shared();
 

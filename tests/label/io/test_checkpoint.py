@@ -531,6 +531,28 @@ def test_a_longer_prefix_of_the_same_run_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == longer
 
 
+def test_a_restart_begins_where_the_run_began(tmp_path: Path) -> None:
+    """What a run saved of itself goes, what an earlier run had decided stays."""
+    path = tmp_path / "c"
+    state = begun(path, 10, 0.0)
+    state.poll(6)
+    assert path.exists()
+    state.restart()
+    assert not path.exists()
+    state.poll(2)
+    assert len(read_saved(path).arrays["visited"]) == 2
+    assert not state.removed
+    state.release()
+    again = begun(path, 10, 0.0)
+    again.poll(7)
+    again.restart()
+    assert again.done == len(read_saved(path).arrays["visited"]) == 2
+    again.poll(4)
+    assert len(read_saved(path).arrays["visited"]) == 4
+    again.ended()
+    assert not path.exists()
+
+
 def test_nothing_is_saved_without_the_lock(tmp_path: Path) -> None:
     """Ctrl-C after the file was removed, or left to another run."""
     path = tmp_path / "run.ckpt"

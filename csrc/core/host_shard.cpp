@@ -1,4 +1,4 @@
-#include "core/shard.hpp"
+#include "core/host_shard.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -25,7 +25,7 @@ bool is_exact(const Candidate& c) {
 
 }  // namespace
 
-struct Shard::Scratch {
+struct HostShard::Scratch {
   struct Listed {
     double score;
     Rank rank;
@@ -36,8 +36,9 @@ struct Shard::Scratch {
   std::vector<double> dots;
 };
 
-Shard::Shard(const Rows& latents, std::span<const int64_t> index, Order order, const Rows& sources,
-             const ExactKernels& kernels, const Backend& backend, Parallel& parallel, Stats& stats)
+HostShard::HostShard(const Rows& latents, std::span<const int64_t> index, Order order,
+                     const Rows& sources, const ExactKernels& kernels, const Backend& backend,
+                     Parallel& parallel, Stats& stats)
     : latents_(latents),
       index_(index),
       parallel_(parallel),
@@ -46,8 +47,9 @@ Shard::Shard(const Rows& latents, std::span<const int64_t> index, Order order, c
       scorer_(latents, sources, kernels),
       distinct_(scorer_, in_order(norms_, descending_, parallel), norms_, parallel),
       free_(distinct_),
-      factory_([this, &backend](const FreeLatents& f, std::span<const Query> first) {
-        return backend(scorer_, f, first, parallel_);
+      backend_(backend),
+      factory_([this](const FreeLatents& f, std::span<const Query> first) {
+        return backend_(scorer_, f, first, parallel_);
       }),
       searcher_(scorer_, free_, factory_, parallel, stats),
       stats_(stats),
@@ -60,16 +62,17 @@ Shard::Shard(const Rows& latents, std::span<const int64_t> index, Order order, c
   }
 }
 
-void Shard::search(std::span<const Query> queries, int64_t count, Key* out) {
-  std::fill(out, out + std::ssize(queries) * count, Key{});
-  if (free() == 0) return;
+void HostShard::search(std::span<const Query> queries, int64_t count, Key* out) {
+  if (free_.count() == 0)
+    std::fill(out, out + std::ssize(queries) * count, Key{.index = kNoOthers});
+  if (free_.count() == 0) return;
   for (size_t at = 0; at < queries.size(); at += kBlock) {
     const size_t size = std::min(kBlock, queries.size() - at);
     search_block(queries.subspan(at, size), count, out + at * count);
   }
 }
 
-void Shard::search_block(std::span<const Query> queries, int64_t count, Key* out) {
+void HostShard::search_block(std::span<const Query> queries, int64_t count, Key* out) {
   struct Asked {
     Query query;
     size_t at;
@@ -106,10 +109,10 @@ void Shard::search_block(std::span<const Query> queries, int64_t count, Key* out
   throw std::logic_error("an exact search did not certify the best latents of a source");
 }
 
-// Exact scores, best bound first, until no other can be among the best. False if the list does not
-// certify so many; floor: a lower bound on the score of the last of them.
-bool Shard::list_best(SourceRow source, CandidateList& list, size_t count, Scratch& scratch,
-                      Key* out, double& floor) const {
+// Exact scores, best bound first, until no other can be among the best. False if the list certifies
+// too few; floor: a lower bound on the score of the last of them.
+bool HostShard::list_best(SourceRow source, CandidateList& list, size_t count, Scratch& scratch,
+                          Key* out, double& floor) const {
   auto& items = list.items;
   auto& best = scratch.best;
   best.clear();
@@ -161,23 +164,28 @@ bool Shard::list_best(SourceRow source, CandidateList& list, size_t count, Scrat
     const LatentRow row = distinct_.row_of_rank(b.rank);
     out[certain++] = {b.score, descending_ ? -norms_[row] : norms_[row], index_[row]};
   }
-  return certain == count || std::cmp_equal(certain, free());
+  const bool all = std::cmp_equal(certain, free_.count());
+  if (certain < count) out[certain].index = all ? kNoOthers : kUnknown;
+  return 2 * certain >= count || all;
 }
 
-void Shard::remove(std::span<const int64_t> taken) {
+void HostShard::remove(std::span<const int64_t> taken) {
   for (const int64_t latent : taken) {
     const auto at = std::lower_bound(index_.begin(), index_.end(), latent);
     if (at == index_.end() || *at != latent) continue;
     const auto row = static_cast<LatentRow>(at - index_.begin());
     const LatentId id = id_of_row_[row];
     if (!free_.is_free(id) || distinct_.row_of_rank(free_.rank(id)) != row) {
-      throw std::invalid_argument(
-          "taken must name free latents in the order in which they were "
-          "taken, and latent " +
-          std::to_string(latent) + " cannot have been next");
+      refuse_taken(latent);
     }
     searcher_.take(id);
   }
+}
+
+void refuse_taken(int64_t latent) {
+  throw std::invalid_argument(
+      "taken must name free latents in the order in which they were taken, and latent " +
+      std::to_string(latent) + " cannot have been next");
 }
 
 }  // namespace gtn

@@ -1,0 +1,480 @@
+"""One process of gtn-label-cluster: reads its share, matches with the others, writes its pairs.
+
+torchrun starts the process, or a user does, who has then one process alone. What all processes
+refuse is printed by the first alone. Not here: options (options.py), the processes (launcher.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..cli import console
+from ..text import quoted, visible
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+    from .inputs import RowFiles
+    from .matching import ShardedMatching
+    from .options import Options
+    from .output import Written
+
+__all__ = ["LEFT", "OUTCOME", "Command", "main"]
+
+PROGRAM = "gtn-label-cluster"
+OUTCOME = "GTN_CLUSTER_OUTCOME"  # environment variable: a folder of the launcher's, for exit codes
+LEFT = "left"  # the file there with what an interruption left
+_READ_BYTES = 64 << 20  # of rows between two looks at signals
+_CONSEQUENCE = re.compile(r"rank \d+ has (left|lost)")  # of another rank's error
+
+
+def main(argv: Sequence[str] | None = None, *, earlier: Sequence[int] = ()) -> NoReturn:
+    """Run one process of a run and leave it with its exit code.
+
+    Parameters
+    ----------
+    argv
+        Arguments after the program's name; those of the process by default.
+    earlier
+        Numbers of signals that came before; the process then ends at once.
+    """
+    command = Command(sys.argv[1:] if argv is None else argv)
+    sys.exit(command.run(last=argv is None, earlier=earlier))
+
+
+class Command:
+    """One process.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        Arguments after the program's name.
+    world, local : int, optional
+        Processes of the run, and those of this machine, for `--plan`; by default as torchrun says.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], world: int | None = None, local: int | None = None
+    ) -> None:
+        self._argv = list(argv)
+        self._rank = _number("RANK", 0)
+        self._world = world or _number("WORLD_SIZE", 1)
+        self._local = local or _number("LOCAL_WORLD_SIZE", 1)
+        self._journal: Any = None
+        self._on_all_ranks = True  # an error before the ranks meet is that of each
+
+    def run(self, *, last: bool, earlier: Sequence[int] = ()) -> int:
+        """Do the work, report its error, and return the exit code."""
+        with self._first_alone():
+            code = console.run(PROGRAM, self._load, self.left, last=last, earlier=earlier)
+        folder = os.environ.get(OUTCOME)
+        if folder and code == console.EXIT_WRONG and self._on_all_ranks:
+            # A restart would end alike: to the agent this process ends well, and its code goes to
+            # the launcher.
+            with contextlib.suppress(OSError):
+                (Path(folder) / f"code-{self._rank}").write_text(str(code))
+                return console.EXIT_DONE
+        return code
+
+    @contextlib.contextmanager
+    def _first_alone(self) -> Iterator[None]:
+        """Print nothing from other processes than the first, until `_loud`."""
+        self._stderr = sys.stderr
+        stdout = sys.stdout
+        if self._rank:
+            sys.stdout = sys.stderr = None
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = stdout, self._stderr
+
+    def _load(self) -> Callable[[], None]:
+        from . import options  # noqa: F401
+
+        return self.work
+
+    def work(self) -> None:
+        """Do what the command line asks for."""
+        from .options import parse
+
+        asked = parse(self._argv)
+        if asked is None:
+            return
+        if asked.launch:
+            import click
+
+            raise click.UsageError(
+                f"{next(iter(asked.launch))} is for gtn-label-cluster, which starts processes, and "
+                "this is one of them."
+            )
+        self._words = _words(asked)
+        if asked.plan:
+            if self._rank == 0:
+                with self._spelled():
+                    console.print_lines(self._plan(asked))
+            return
+        try:
+            with self._spelled():
+                console.print_lines(self._match(asked))
+        except Exception as error:
+            self._judge(error)
+            raise
+
+    def _judge(self, error: Exception) -> None:
+        """Let a process other than the first print its own errors, and no others."""
+        from .exchange import on_all_ranks
+
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        self._on_all_ranks = on_all_ranks(error) or on_all_ranks(cause) or self._world == 1
+        if self._rank and not self._on_all_ranks and not _CONSEQUENCE.match(str(error)):
+            sys.stderr = self._stderr
+
+    @contextlib.contextmanager
+    def _spelled(self) -> Iterator[None]:
+        """Spell errors about arguments as the command line does."""
+        from ..errors import ArgumentError, ArgumentTypeError
+
+        try:
+            yield
+        except (ArgumentError, ArgumentTypeError) as error:
+            message = error.spelled(self._words)
+            raise (ValueError if isinstance(error, ValueError) else TypeError)(message) from error
+
+    def left(self) -> str:
+        """Say what an interruption leaves; under a launcher, that says so."""
+        text = self._left_behind()
+        folder = os.environ.get(OUTCOME)
+        if folder:
+            # The agent also interrupts processes to start them again.
+            sys.stderr = None
+            with contextlib.suppress(OSError):
+                if self._rank == 0:
+                    (Path(folder) / LEFT).write_text(text)
+        return text
+
+    def _left_behind(self) -> str:
+        if self._journal is None:
+            return "; nothing was written"
+        path = quoted(self._journal.path)
+        if not self._journal.done:
+            return f"; {path} holds no decision yet, and the same command begins anew"
+        return f"; {path} holds what was decided, and the same command continues"
+
+    # ------------------------------------------------------------------------------- the run
+
+    def _match(self, asked: Options) -> list[str]:
+        with _exchange(self._world, asked.timeout) as exchange:
+            from .exchange import leave
+
+            try:
+                return self._matched(asked, exchange)
+            except BaseException as error:
+                leave(exchange, error)
+                if self._journal is not None:
+                    self._journal.release()
+                raise
+
+    def _matched(self, asked: Options, exchange: Exchange) -> list[str]:
+        from .dealing import rows_of_rank, share_of_rank
+        from .exchange import agree, together
+        from .journal import RunJournal
+        from .matching import match_sharded
+        from .output import check_folder, save_pairs
+
+        began = time.perf_counter()
+        shows = not asked.quiet and exchange.rank == 0 and console.is_terminal(sys.stderr)
+        with together(exchange):
+            latents, sources = _open(asked)
+            _check_output(asked)
+        agree(exchange, _record(latents, sources))
+        check_folder(exchange, asked.out_path, "--out")
+        rank, world = exchange.rank, exchange.world
+        index = rows_of_rank(len(latents), rank, world)
+        given: dict[str, Any] = {}
+        with together(exchange):
+            rows = _read(latents, index, shows, "latents")
+            if sources is not None:
+                import numpy as np
+
+                places = np.arange(*share_of_rank(len(sources), rank, world))
+                given = {"sources": _read(sources, places, shows, "sources")}
+                given["source_index"] = places
+        if asked.journal is not None:
+            self._journal = RunJournal(
+                asked.journal,
+                asked.journal_every,
+                self._warn,
+                {**self._words, "journal": "--journal"},
+            )
+        read = time.perf_counter()
+        result = match_sharded(
+            rows,
+            index=index,
+            exchange=exchange,
+            journal=self._journal,
+            progress=shows,
+            **given,
+            **asked.matching,
+        )
+        matched = time.perf_counter()
+        written = save_pairs(
+            result,
+            asked.out_path,
+            indices_only=asked.indices_only,
+            format=asked.format,
+            shard_rows=asked.shard_rows,
+            latent_files=latents.files,
+            name="--out",
+        )
+        result.finish()
+        seconds = {
+            "read": read - began,
+            "match": matched - read,
+            "write": time.perf_counter() - matched,
+            "total": time.perf_counter() - began,
+        }
+        found = _figures(asked, result, written, seconds)
+        if exchange.rank:
+            return []
+        if asked.json:
+            return console.json_text(found)
+        return [] if asked.quiet else _summary(found)
+
+    def _warn(self, message: str) -> None:
+        console.say(PROGRAM, f"warning: {message}")
+
+    # ------------------------------------------------------------------------------ the plan
+
+    def _plan(self, asked: Options) -> list[str]:
+        import numpy as np
+
+        from .dealing import rows_of_rank
+        from .matching import match_sharded
+        from .plan import available_memory, make_plan, measure, shortage
+
+        os.environ.setdefault("LOCAL_WORLD_SIZE", str(self._local))  # by which ranks share CPUs
+        latents, sources = _open(asked)
+        m, dim = latents.shape
+        n = m if sources is None else len(sources)
+
+        def sample(count: int) -> np.ndarray[Any, Any]:
+            every = max(1, m // count)
+            return latents.take(rows_of_rank(m, 0, every)[:count])
+
+        def run(rows: np.ndarray[Any, Any]) -> int:
+            return int(match_sharded(rows, **asked.matching).stats["threads"])
+
+        plan = make_plan(
+            n,
+            m,
+            dim,
+            latents.dtype,
+            ranks=self._world,
+            machines=max(1, self._world // self._local),
+            cone=asked.matching["cone"],
+            indices_only=asked.indices_only,
+            memory=asked.matching["memory"],
+            rate=measure(sample, m, run),
+        )
+        short = shortage(plan, self._local, asked.out_path, available_memory())
+        lines = console.json_text(plan.figures()) if asked.json else console.table(plan.rows())
+        if short:
+            console.print_lines(lines)
+            raise console.Refused(f"the run does not fit: {short}", console.EXIT_WRONG)
+        return lines
+
+
+def _number(variable: str, default: int) -> int:
+    """Return what torchrun says in an environment variable."""
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdigit() else default
+
+
+@contextlib.contextmanager
+def _exchange(world: int, timeout: float) -> Iterator[Exchange]:
+    """Meet the other processes."""
+    from .exchange import Solo
+
+    if world == 1:
+        yield Solo()
+        return
+    with console.held():  # torch takes seconds to load
+        from .torch_exchange import TorchExchange
+    with TorchExchange(timeout=timeout) as exchange:
+        yield exchange
+
+
+def _open(asked: Options) -> tuple[RowFiles, RowFiles | None]:
+    """Open the files of latents and of sources."""
+    from .inputs import open_rows
+
+    latents = open_rows(asked.latents, asked.key, name="LATENTS", key_name="--key")
+    sources = None
+    if asked.sources:
+        sources = open_rows(
+            asked.sources, asked.sources_key, name="--sources", key_name="--sources-key"
+        )
+    _check_sides(latents, sources)
+    return latents, sources
+
+
+def _check_sides(latents: RowFiles, sources: RowFiles | None) -> None:
+    """Refuse sources that do not fit before all rows are read."""
+    from ..errors import ArgumentError, too_many_sources
+
+    if sources is None:
+        return
+    if sources.shape[1] != latents.shape[1]:
+        got = f"sources {sources.shape} and latents {latents.shape}"
+        raise ArgumentError(("sources", "latents"), "must have the same dim", got)
+    if len(sources) > len(latents):
+        raise too_many_sources(len(sources), len(latents))
+
+
+def _check_output(asked: Options) -> None:
+    """Refuse an output that could not be written, or that nobody named and is there."""
+    if asked.format == "parquet":
+        from .arrow_files import require_pyarrow
+
+        require_pyarrow("--format parquet")
+    if asked.out is None and asked.out_path.exists():
+        raise ValueError(
+            f"--out is not given, and {quoted(asked.out_path)} exists already: name it with --out "
+            "to replace it, or name another folder"
+        )
+
+
+def _record(latents: RowFiles, sources: RowFiles | None) -> dict[str, Any]:
+    """Return what all ranks must see alike. Folders may differ: disks of machines, mounts."""
+    import hashlib
+
+    record: dict[str, Any] = {}
+    for name, rows in (("LATENTS", latents), ("--sources", sources)):
+        if rows is None:
+            continue
+        files = [(Path(path).name, count) for path, count in rows.files]
+        digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:8]
+        count = console.counted(len(files), "file")
+        record[name] = f"{count} of {len(rows):,} x {rows.shape[1]} {rows.dtype} ({digest})"
+    return record
+
+
+def _read(rows: RowFiles, index: Any, shows: bool, what: str) -> Any:
+    """Read a rank's rows into memory."""
+    import numpy as np
+
+    from ..progress import progress_bar
+
+    out = np.empty((len(index), rows.shape[1]), rows.dtype)
+    step = max(1, _READ_BYTES // max(1, rows.shape[1] * rows.dtype.itemsize))
+    with progress_bar(shows, total=len(index), desc=f"reading {what}", unit=" rows") as bar:
+        for begin in range(0, len(index), step):
+            part = index[begin : begin + step]
+            out[begin : begin + len(part)] = rows.take(part)
+            bar.update(len(part))
+    return out
+
+
+def _words(asked: Options) -> dict[str, str]:
+    """Return the command's spelling of arguments."""
+    words = {name: f"--{name}" for name in asked.matching}
+    shown = ", ".join(quoted(each) for each in asked.latents[:3])
+    words["latents"] = "LATENTS " + shown + (", ..." if len(asked.latents) > 3 else "")
+    words["sources"] = "--sources " + ", ".join(quoted(each) for each in asked.sources)
+    words["journal"] = "--journal"
+    return words
+
+
+# --------------------------------------------------------------------------------- the summary
+
+
+def _figures(
+    asked: Options, result: ShardedMatching, written: Written, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Collect the figures of a run, by their names in `--json`. A collective call."""
+    import numpy as np
+
+    from .. import __version__
+    from .exchange import gather
+
+    cosine = np.asarray(result.cosine, np.float64)
+    sums = gather(result.exchange, np.array([cosine.sum(), cosine.min(initial=2.0)]))
+    stats = result.stats
+    engine = stats["seconds"]
+    return {
+        "version": __version__,
+        "n": result.n,
+        "latents": result.m,
+        "dim": result.dim,
+        "processes": result.exchange.world,
+        "backend": stats["backend"],
+        "instruction_set": stats["instruction_set"],
+        "threads": stats["threads"],
+        "mean_cosine": float(sums[:, 0].sum() / result.n),
+        "least_cosine": float(sums[:, 1].min()),
+        **{name: result.meta.get(name) for name in ("seed", "order", "cone", "center")},
+        "windows": stats["windows"],
+        "collectives": stats["collectives"],
+        "bytes_received": stats["bytes_received"],
+        "rescans": stats["rescans"],
+        "resumed_at": stats["resumed_at"],
+        "seconds": {**seconds, **{f"of_{name}": value for name, value in engine.items()}},
+        "out": str(asked.out_path),
+        "shards": written.shards,
+        "out_bytes": written.bytes,
+        "journal": None if asked.journal is None else str(asked.journal),
+    }
+
+
+def _summary(found: Mapping[str, Any]) -> list[str]:
+    """Lay out the figures of a run for a reader, a line each."""
+    seconds = found["seconds"]
+
+    def time_of(*names: str) -> str:
+        return console.format_seconds(sum(seconds.get(f"of_{name}", 0.0) for name in names))
+
+    threads = console.counted(found["threads"], "thread")
+    share = (
+        f"search {time_of('encode', 'search', 'decide', 'remove')}, exchange "
+        f"{time_of('exchange', 'merge', 'feed')}, walk {time_of('walk')}"
+    )
+    rate = (found["n"] - found["resumed_at"]) / max(seconds["match"], 1e-9)
+    moved = console.format_bytes(found["bytes_received"])
+    rows = [
+        ("n", f"{found['n']:,}"),
+        *([("latents", f"{found['latents']:,}")] if found["latents"] != found["n"] else []),
+        ("dim", f"{found['dim']:,}"),
+        (
+            "processes",
+            f"{found['processes']:,}, each {found['backend']}, {found['instruction_set']}, "
+            f"{threads}",
+        ),
+        (
+            "time",
+            f"{console.format_seconds(seconds['total'])}: read "
+            f"{console.format_seconds(seconds['read'])}, match "
+            f"{console.format_seconds(seconds['match'])}, write "
+            f"{console.format_seconds(seconds['write'])}",
+        ),
+        ("of the match", share),
+        ("pairs a second", f"{rate:,.0f}"),
+        ("mean cosine", f"{found['mean_cosine']:.4f} (least {found['least_cosine']:.4f})"),
+        ("windows", f"{found['windows']:,}, {found['rescans']:,} sources searched again"),
+        ("exchanged", f"{moved} into each process in {found['collectives']:,} rounds"),
+        (
+            "pairs",
+            f"{visible(found['out'])} ({console.counted(found['shards'], 'file')}, "
+            f"{console.format_bytes(found['out_bytes'])})",
+        ),
+    ]
+    if found["journal"] is not None:
+        resumed = f"continued at {found['resumed_at']:,}, " if found["resumed_at"] else ""
+        rows.append(("journal", f"{found['journal']} ({resumed}removed)"))
+    return console.table(rows)

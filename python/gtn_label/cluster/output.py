@@ -1,0 +1,339 @@
+"""The pairs of a sharded match as a folder: ranks write shards, and rank 0 the manifest at the end.
+
+Every shard is a file of pairs by itself, with `sources`, `labels`, `assignment`, `cosine` and the
+meta. Labels are fetched from the ranks that hold them (fetch.py), a shard at a time. All ranks look
+at each other's errors after every shard, so that no rank waits for one that failed. Not here: the
+format (pairs_format.py) and reading (pairs_folder.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .. import __version__
+from ..arrays import convert
+from ..arrays.narrow import NarrowRows, narrow_rows
+from ..arrays.row_blocks import Array, RowsLike, StrPath
+from ..arrays.to_caller import given
+from ..errors import ArgumentError
+from ..io.atomic import atomic_file
+from ..io.npy import write_npz_to
+from ..io.reading import meta_text
+from ..text import quoted
+from .exchange import Exchange, gather_texts, together
+from .fetch import fetch_rows
+from .pairs_format import (
+    FORMAT,
+    FORMATS,
+    MANIFEST,
+    VERSION,
+    Shard,
+    file_sha256,
+    is_shard_name,
+    read_manifest,
+    shard_name,
+)
+
+if TYPE_CHECKING:
+    from .matching import ShardedMatching
+
+__all__ = ["SHARD_BYTES", "Written", "check_folder", "save_pairs"]
+
+SHARD_BYTES = 256 << 20  # of a shard; its labels are held in memory
+_PARQUET_GROUP = 1 << 14  # rows of a row group, which a reader decodes at once
+
+
+class Written(NamedTuple):
+    """The folder that was written: its shards, bytes, and pairs."""
+
+    shards: int
+    bytes: int
+    pairs: int
+
+
+def save_pairs(
+    matching: ShardedMatching,
+    path: StrPath,
+    *,
+    indices_only: bool = False,
+    format: str = "npz",  # noqa: A002
+    shard_rows: int | None = None,
+    latent_files: Sequence[tuple[str, int]] | None = None,
+    name: str = "path",
+) -> Written:
+    """Write the pairs of all ranks to one folder. A collective call.
+
+    The folder must be on a file system that all ranks share. A folder of pairs that is there is
+    replaced when the new one is complete; its files are then removed. `gtn_label.open_pairs` reads
+    the folder.
+
+    Parameters
+    ----------
+    matching : ShardedMatching
+        This rank's part.
+    path : path
+        The folder.
+    indices_only : bool
+        Leave out `sources` and `labels`.
+    format : {"npz", "parquet"}
+        Format of the shards; "parquet" needs the extra "parquet".
+    shard_rows : int, optional
+        Pairs of a shard [default: those of 256 MiB].
+    latent_files : sequence of (str, int), optional
+        Files of the latents with their rows, which the manifest lists: `assignment` counts rows in
+        that order.
+    name : str
+        Name of the path in messages.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    OSError
+        On all ranks, if a rank cannot write.
+    ArgumentError
+        If an argument is of no use.
+    """
+    if format not in FORMATS:
+        raise ArgumentError("format", f"must be {' or '.join(map(repr, FORMATS))}", repr(format))
+    exchange = matching.exchange
+    check_folder(exchange, path, name)
+    job = _Job(matching, Path(path), indices_only, format, shard_rows)
+    shards = job.write_shards()
+    if exchange.rank == 0:
+        shards.sort(key=lambda shard: shard.begin)
+    with together(exchange):
+        if exchange.rank == 0:
+            _finish(Path(path), name, shards, job.manifest(shards, latent_files))
+    return Written(len(shards), sum(each.bytes for each in shards), sum(s.rows for s in shards))
+
+
+def check_folder(exchange: Exchange, path: StrPath, name: str = "path") -> None:
+    """Create the folder, and refuse one that cannot take pairs. A collective call.
+
+    Raises
+    ------
+    OSError
+        On all ranks, if a rank cannot create or see the folder, or if the folder holds other files.
+    """
+    folder, shown = Path(path), f"{name} {quoted(os.fspath(path))}"
+    probe = ""
+    with together(exchange):
+        _check_content(folder, shown)
+    with together(exchange):
+        if exchange.rank == 0:
+            with _named(shown):
+                folder.mkdir(exist_ok=True)
+                probe = f".gtn-label-probe-{secrets.token_hex(8)}"
+                (folder / probe).touch()
+    probe = _gather_json(exchange, probe)[0]
+    try:
+        with together(exchange):
+            if not (folder / probe).exists():
+                raise FileNotFoundError(
+                    f"{shown} must be on a file system that all ranks share, and rank "
+                    f"{exchange.rank} does not see what rank 0 writes there"
+                )
+            with _named(shown):
+                mine = folder / f"{probe}-{exchange.rank}"
+                mine.touch()
+                mine.unlink()
+    finally:
+        if exchange.rank == 0:
+            with contextlib.suppress(OSError):
+                (folder / probe).unlink()
+
+
+def _check_content(folder: Path, shown: str) -> None:
+    """Refuse a path that is no folder, or a folder with files that no run wrote."""
+    if not folder.exists():
+        if not folder.absolute().parent.is_dir():
+            raise FileNotFoundError(
+                f"{shown} must be in a folder that exists, and "
+                f"{quoted(folder.absolute().parent)} does not"
+            )
+        return
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{shown} must be a folder, and is a file")
+    for each in folder.iterdir():
+        ours = each.name == MANIFEST or is_shard_name(each.name)
+        if not ours and not each.name.startswith(".gtn-label-"):
+            raise FileExistsError(
+                f"{shown} must be a new folder or one of pairs, and holds {quoted(each.name)}"
+            )
+
+
+@contextlib.contextmanager
+def _named(shown: str) -> Any:
+    """Name the folder in an error of the system."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f"{shown} could not be written: {reason}") from None
+
+
+def _gather_json(exchange: Exchange, value: Any) -> list[Any]:
+    """Return the values of all ranks, of JSON types."""
+    return [json.loads(text) for text in gather_texts(exchange, json.dumps(value))]
+
+
+def _rows(rows: Any, name: str) -> RowsLike:
+    """Return rows as files hold them; a rank can have none."""
+    if len(rows):
+        return given(convert.as_rows(rows, name)).blocks
+    return narrow_rows(convert.numpy_of(rows) if hasattr(rows, "detach") else np.asarray(rows))
+
+
+class _Job:
+    """One writing of a folder, as this rank sees it."""
+
+    def __init__(
+        self,
+        matching: ShardedMatching,
+        folder: Path,
+        indices_only: bool,
+        form: str,
+        shard_rows: int | None,
+    ) -> None:
+        self._exchange = matching.exchange
+        self._folder = folder
+        self._form = form
+        self._indices_only = indices_only
+        self._matching = matching
+        self._latent_index = np.asarray(matching.latent_index, np.int64)
+        self._latents = _rows(matching.latents, "latents")
+        self._sources = _rows(matching.sources, "sources")
+        dtypes = {
+            label: rows.name
+            for label, rows in (("sources", self._sources), ("labels", self._latents))
+            if isinstance(rows, NarrowRows)
+        }
+        # A shard by itself is a file of pairs, as `Matching.load` reads them.
+        self._meta = {**matching.meta, "format": "gtn-label pairs"}
+        self._meta |= {"dtypes": dtypes} if dtypes else {}
+        width = self._sources.shape[1] * (
+            self._sources.dtype.itemsize + self._latents.dtype.itemsize
+        )
+        pair = 16 + (0 if indices_only else width)
+        self._rows = shard_rows or max(1, SHARD_BYTES // pair)
+        text = json.dumps([self._meta, self._exchange.world, self._rows, form, indices_only])
+        # The same run gives the same names and bytes; another one never writes over these files.
+        self._run = hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def write_shards(self) -> list[Shard]:
+        """Write this rank's shards, and return those of all ranks."""
+        exchange, matching = self._exchange, self._matching
+        n = len(matching.assignment)
+        firsts = _gather_json(exchange, int(matching.source_index[0]) if n else None)
+        counts = _gather_json(exchange, n)
+        begins = [sum(counts[:rank]) for rank in range(exchange.world)]
+        for first, count, before in zip(firsts, counts, begins, strict=True):
+            if count and first != before:
+                raise ArgumentError(
+                    "source_index", "must give the ranks consecutive rows, rank after rank, to save"
+                )
+        mine: list[dict[str, Any]] = []
+        for number in range(-(-max(counts) // self._rows)):
+            begin, end = min(n, number * self._rows), min(n, (number + 1) * self._rows)
+            labels = None
+            if not self._indices_only:
+                wanted = np.asarray(matching.assignment[begin:end], np.int64)
+                labels = fetch_rows(exchange, self._latents, self._latent_index, wanted)
+            with together(exchange):
+                if begin < end:
+                    shard = self._write(number, begin, end, labels)
+                    shard = shard._replace(begin=begins[exchange.rank] + begin)
+                    mine.append(shard._asdict())
+        return [Shard(**each) for of_rank in _gather_json(exchange, mine) for each in of_rank]
+
+    def _write(self, number: int, begin: int, end: int, labels: Array | None) -> Shard:
+        """Write pairs `begin` to `end` of this rank as one file."""
+        matching = self._matching
+        arrays: dict[str, Array] = {}
+        if labels is not None:
+            arrays["sources"] = np.asarray(self._sources[begin:end])
+            arrays["labels"] = labels
+        arrays["assignment"] = np.asarray(matching.assignment[begin:end], np.int64)
+        arrays["cosine"] = np.asarray(matching.cosine[begin:end], np.float64)
+        path = self._folder / shard_name(self._run, self._exchange.rank, number, self._form)
+        with _named(f"shard {quoted(path)}"), atomic_file(path) as file:
+            if self._form == "npz":
+                write_npz_to(file, arrays, self._meta)
+            else:
+                _write_parquet(file, arrays, self._meta, path)
+            size = file.tell()
+        return Shard(path.name, 0, end - begin, size, file_sha256(path))
+
+    def manifest(
+        self, shards: Sequence[Shard], latent_files: Sequence[tuple[str, int]] | None
+    ) -> dict[str, Any]:
+        """Return the manifest of the folder."""
+        found: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "gtn_label": __version__,
+            "pairs": sum(shard.rows for shard in shards),
+            "latents": int(self._matching.m),
+            "dim": int(self._matching.dim),
+            "indices_only": self._indices_only,
+            "meta": self._meta,
+            "shards": [shard._asdict() for shard in shards],
+        }
+        if latent_files is not None:
+            found["latent_files"] = [{"file": file, "rows": rows} for file, rows in latent_files]
+        return found
+
+
+def _write_parquet(
+    file: IO[bytes], arrays: Mapping[str, Array], meta: Mapping[str, Any], path: Path
+) -> None:
+    """Write a shard as parquet: rows are fixed_size_list columns."""
+    from .arrow_files import require_pyarrow
+
+    pyarrow = require_pyarrow(quoted(path))
+    from pyarrow import parquet
+
+    def column(array: Array) -> Any:
+        flat = pyarrow.array(np.ascontiguousarray(array).reshape(-1))
+        if array.ndim == 1:
+            return flat
+        return pyarrow.FixedSizeListArray.from_arrays(flat, array.shape[1])
+
+    table = pyarrow.table({name: column(array) for name, array in arrays.items()})
+    table = table.replace_schema_metadata({"gtn-label meta": meta_text(meta)})
+    # Floats that look random do not compress.
+    parquet.write_table(
+        table, file, row_group_size=_PARQUET_GROUP, compression="none", use_dictionary=False
+    )
+
+
+def _finish(folder: Path, name: str, shards: Sequence[Shard], manifest: dict[str, Any]) -> None:
+    """Write the manifest when all shards are seen, and remove files of earlier runs."""
+    for shard in shards:
+        path = folder / shard.file
+        if not path.exists() or path.stat().st_size != shard.bytes:
+            raise FileNotFoundError(
+                f"{name} {quoted(folder)} must be on a file system that all ranks share, and rank "
+                f"0 does not see {quoted(shard.file)}"
+            )
+    with _named(f"{name} {quoted(folder)}"), atomic_file(folder / MANIFEST) as file:
+        file.write(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False).encode())
+    kept = {shard.file for shard in read_manifest(folder, f"{name} {quoted(folder)}")[1]}
+    for each in folder.iterdir():
+        if is_shard_name(each.name) and each.name not in kept:
+            with contextlib.suppress(OSError):  # another user's
+                each.unlink()

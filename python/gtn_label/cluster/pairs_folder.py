@@ -1,0 +1,308 @@
+"""`open_pairs`: pairs on disk as one array, whether a folder of many shards or a single file.
+
+Rows are read when they are asked for. Shards of .npz files are mapped, those of parquet are decoded
+by row groups. Not here: writing (output.py), and the torch dataset (pairs_dataset.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays.row_blocks import Array, RowsLike, StrPath
+from ..errors import ArgumentError
+from ..io.files import open_pairs as open_file
+from ..io.npy import NpzFile
+from ..io.pairs import ROWS, check_pairs
+from ..io.safetensors import map_safetensor, open_safetensors
+from ..text import quoted
+from .inputs import Opened, Part, RowFiles, mapped
+from .pairs_format import Shard, file_sha256, read_manifest
+
+if TYPE_CHECKING:
+    from .pairs_dataset import PairsDataset
+
+__all__ = ["Pairs", "open_pairs"]
+
+_NAME = "path"
+_ARRAYS = (*ROWS, "assignment", "cosine")
+
+
+def open_pairs(path: StrPath, *, check: bool = False) -> Pairs:
+    """Open pairs for reading in part: a folder that a sharded match wrote, or a single file.
+
+    Parameters
+    ----------
+    path : path
+        A folder with a manifest, or a .npz or .safetensors file of `Matching.save`.
+    check : bool
+        Compare the SHA-256 of all shards with the manifest now, as `Pairs.check` does. Otherwise
+        only the sizes are compared.
+
+    Returns
+    -------
+    Pairs
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such path, a shard is missing, or the folder is not finished: its manifest is
+        written last.
+    ValueError
+        If the manifest, a shard or the file is damaged, or holds no pairs.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from gtn_label import match, open_pairs
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "pairs.npz"
+    >>> match(np.eye(4, dtype=np.float32)).save(file)
+    >>> pairs = open_pairs(file)
+    >>> len(pairs), pairs.dim
+    (4, 4)
+    >>> sources, labels = pairs.take([2, 0])
+    >>> labels.shape
+    (2, 4)
+    """
+    shown = f"{_NAME} {quoted(os.fspath(path))}"
+    where = Path(path)
+    pairs = _of_folder(where, shown) if where.is_dir() else _of_file(where, shown)
+    if check:
+        pairs.check()
+    return pairs
+
+
+class Pairs:
+    """Pairs on disk, read when they are asked for. `open_pairs` returns it.
+
+    `len` is the number of pairs. Row i of every array belongs to source i. A pickled object opens
+    its files anew, as the workers of a DataLoader do.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Arrays that there are: "sources" and "labels" [n, dim] unless indices alone were written,
+        "assignment" int64 [n] and "cosine" float64 [n].
+    meta : dict
+        Record of the run, as `Matching.meta`.
+    manifest : dict
+        Contents of the folder's manifest; empty for a single file.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, RowFiles],
+        meta: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+        shards: Sequence[tuple[Path, Shard]],
+        shown: str,
+    ) -> None:
+        """Wrap arrays, for this module."""
+        self._arrays = dict(arrays)
+        self.meta = dict(meta)
+        self.manifest = dict(manifest)
+        self._shards = list(shards)
+        self._shown = shown
+        self.names = tuple(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays["assignment"])
+
+    @property
+    def dim(self) -> int | None:
+        """Number of columns of sources and labels; None if there are indices only."""
+        return self._arrays["sources"].shape[1] if "sources" in self._arrays else None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each array."""
+        return {name: array.shape for name, array in self._arrays.items()}
+
+    @property
+    def dtypes(self) -> dict[str, np.dtype[Any]]:
+        """Element type of each array; narrow floats are read as float32."""
+        return {name: array.dtype for name, array in self._arrays.items()}
+
+    def take(self, rows: Any, names: Sequence[str] = ROWS) -> tuple[Array, ...]:
+        """Return rows of some arrays, in the order asked for.
+
+        Parameters
+        ----------
+        rows : int64 [k]
+            Row numbers from 0 to n - 1, in any order.
+        names : sequence of str
+            Arrays to read.
+
+        Returns
+        -------
+        tuple of ndarray
+            One array [k, ...] for each name, in memory and writable.
+
+        Raises
+        ------
+        IndexError
+            If there is no such row.
+        ArgumentError
+            If there is no such array.
+        OSError
+            If a file cannot be read, or was changed since it was opened.
+        """
+        return tuple(array.take(rows) for array in self._picked(names))
+
+    def read(self, begin: int, end: int, names: Sequence[str] = ROWS) -> tuple[Array, ...]:
+        """Return rows `begin` to `end` of some arrays, as `take` does."""
+        return tuple(array.read(begin, end) for array in self._picked(names))
+
+    def blocks(
+        self, rows: int = 65_536, names: Sequence[str] = ROWS
+    ) -> Iterator[tuple[Array, ...]]:
+        """Yield all pairs in order, a block at a time.
+
+        Parameters
+        ----------
+        rows : int
+            Rows of a block; the last one may be shorter.
+        names : sequence of str
+            Arrays to read.
+        """
+        if rows < 1:
+            raise ArgumentError("rows", "must be >= 1", str(rows))
+        self._picked(names)
+        for begin in range(0, len(self), rows):
+            yield self.read(begin, min(begin + rows, len(self)), names)
+
+    def check(self) -> None:
+        """Compare all bytes of a folder's shards with the manifest.
+
+        A single file was checked when it was opened.
+
+        Raises
+        ------
+        ValueError
+            With the first shard whose SHA-256 differs.
+        """
+        for path, shard in self._shards:
+            if file_sha256(path) != shard.sha256:
+                raise ValueError(
+                    f"{self._shown} is damaged: {quoted(shard.file)} is not what its manifest says "
+                    "(SHA-256)"
+                )
+
+    def as_dataset(self, names: Sequence[str] = ROWS) -> PairsDataset:
+        """Return a map-style dataset of torch: entry i is a tuple of tensors, one for each name.
+
+        It works in a DataLoader with shuffling and with workers. Shuffled reads of parquet decode a
+        row group for nearly every row: use .npz shards for training.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Arrays to read.
+
+        Raises
+        ------
+        ImportError
+            If torch is not installed.
+        """
+        try:
+            from .pairs_dataset import PairsDataset
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] != "torch":
+                raise
+            raise ImportError(
+                "as_dataset() needs torch, and it is not installed: pip install 'gtn-label[torch]'"
+            ) from None
+        self._picked(names)
+        return PairsDataset(self, tuple(names))
+
+    def __repr__(self) -> str:
+        dim = "indices only" if self.dim is None else f"dim {self.dim}"
+        files = f"{len(self._shards)} shards" if self._shards else "one file"
+        return f"<Pairs: {len(self):,} pairs, {dim}, {files}>"
+
+    def _picked(self, names: Sequence[str]) -> list[RowFiles]:
+        for name in names:
+            if name not in self._arrays:
+                missing = name in ROWS
+                advice = "the pairs were written with indices only" if missing else ""
+                known = ", ".join(map(repr, self._arrays))
+                raise ArgumentError("names", f"must be some of {known}", repr(name), advice)
+        return [self._arrays[name] for name in names]
+
+
+def _of_folder(folder: Path, shown: str) -> Pairs:
+    manifest, shards = read_manifest(folder, shown)
+    for shard in shards:
+        path = folder / shard.file
+        if not path.exists():
+            raise FileNotFoundError(f"{shown} lacks the shard {quoted(shard.file)}")
+        size = path.stat().st_size
+        if size != shard.bytes:
+            raise ValueError(
+                f"{shown} is damaged: {quoted(shard.file)} has {size:,} bytes, and its manifest "
+                f"says {shard.bytes:,}"
+            )
+    arrays = {}
+    for name in _ARRAYS if manifest.get("indices_only") is not True else _ARRAYS[len(ROWS) :]:
+        parts = [_shard_part(folder / shard.file, name, shown) for shard in shards]
+        for part, shard in zip(parts, shards, strict=True):
+            if part.shape[0] != shard.rows:
+                raise ValueError(
+                    f"{shown} is damaged: {name!r} of {quoted(shard.file)} has {part.shape[0]:,} "
+                    f"rows, and the manifest says {shard.rows:,}"
+                )
+        arrays[name] = RowFiles(parts, shown)
+    _check(arrays, manifest["meta"], shown)
+    files = [(folder / shard.file, shard) for shard in shards]
+    return Pairs(arrays, manifest["meta"], manifest, files, shown)
+
+
+def _shard_part(path: Path, name: str, shown: str) -> Part:
+    if path.suffix == ".parquet":
+        from .arrow_files import open_column
+
+        return open_column(path, name, shown, "names", scalar=name not in ROWS)
+    return _part(path, name, _map(path, name, shown), shown)
+
+
+def _part(path: Path, name: str, rows: RowsLike, shown: str) -> Part:
+    return Part(path, rows.shape, rows.dtype, functools.partial(_open, path, name, shown), shown)
+
+
+def _open(path: Path, name: str, shown: str) -> Opened:
+    return mapped(_map(path, name, shown), shown)
+
+
+def _map(path: Path, name: str, shown: str) -> RowsLike:
+    """Map one array of a file of pairs."""
+    where = f"{shown}: {quoted(path.name)}"
+    if path.suffix.lower() == ".safetensors":
+        tensors, _ = open_safetensors(path, where)
+        return map_safetensor(path, tensors[name], where)
+    with NpzFile(path, where) as archive:
+        if name not in archive.names:
+            raise ValueError(f"{shown} is damaged: {quoted(path.name)} has no {name!r}")
+        return archive.map(name)
+
+
+def _check(arrays: Mapping[str, RowFiles], meta: Mapping[str, Any], shown: str) -> None:
+    """Check types and shapes of all arrays, and the first pairs as `Matching.load` checks all."""
+    first = min(1024, len(arrays["assignment"]))
+    sample: dict[str, RowsLike] = {name: array.read(0, first) for name, array in arrays.items()}
+    check_pairs(sample, meta, shown, most=2**63 - 1)
+
+
+def _of_file(path: Path, shown: str) -> Pairs:
+    content, meta, shown = open_file(path, _ARRAYS, name=_NAME)
+    check_pairs(content, meta, shown)
+    arrays = {
+        name: RowFiles([_part(path, name, content[name], shown)], shown)
+        for name in _ARRAYS
+        if name in content
+    }
+    return Pairs(arrays, meta, {}, (), shown)

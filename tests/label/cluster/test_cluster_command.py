@@ -1,0 +1,275 @@
+"""One process of gtn-label-cluster: what it writes, prints, refuses and returns.
+
+Several processes are in test_launcher.py.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import gtn_label
+from gtn_label import open_pairs
+from gtn_label.cluster import plan
+from gtn_label.cluster.command import OUTCOME, Command
+from gtn_label.cluster.options import LAUNCH, cli, parse, split
+
+LATENTS = np.random.Generator(np.random.Philox(2)).standard_normal((300, 4)).astype(np.float32)
+SOURCES = np.random.Generator(np.random.Philox(3)).standard_normal((200, 4))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for i in range(3):
+        np.save(tmp_path / f"l{i}.npy", LATENTS[100 * i : 100 * (i + 1)])
+    np.save(tmp_path / "s0.npy", SOURCES[:150])
+    np.save(tmp_path / "s1.npy", SOURCES[150:])
+    monkeypatch.chdir(tmp_path)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", OUTCOME):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def run(*argv: object) -> int:
+    return Command([str(each) for each in argv]).run(last=False)
+
+
+def wrong(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
+    """Return the one line of a refusal."""
+    assert run(*argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("gtn-label-cluster: error: ")
+    assert err.count("\n") == 1
+    return err.removeprefix("gtn-label-cluster: error: ").rstrip("\n")
+
+
+def assignment(out: str) -> np.ndarray:
+    pairs = open_pairs(out, check=True)
+    return pairs.read(0, len(pairs), ("assignment",))[0]
+
+
+# ------------------------------------------------------------------------------- what it writes
+
+
+def test_pairs_are_those_of_match(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--", "l*.npy", "--out", "pairs", "--seed", 5) == 0  # as torchrun hands it on
+    whole = gtn_label.match(LATENTS, seed=5)
+    pairs = open_pairs("pairs", check=True)
+    np.testing.assert_array_equal(pairs.read(0, 300)[0], whole.pairs()[0])
+    np.testing.assert_array_equal(pairs.read(0, 300)[1], whole.pairs()[1])
+    np.testing.assert_array_equal(pairs.read(0, 300, ("cosine",))[0], whole.cosine)
+    assert [each["rows"] for each in pairs.manifest["latent_files"]] == [100, 100, 100]
+    out, err = capsys.readouterr()
+    assert err == ""
+    names = [line.split("  ")[0] for line in out.splitlines()]
+    assert names == [
+        *("n", "dim", "processes", "time", "of the match", "pairs a second", "mean cosine"),
+        *("windows", "exchanged", "pairs"),
+    ]
+    assert f"{whole.cosine.mean():.4f}" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "options"),
+    [
+        (["--order", "norm_desc"], {"order": "norm_desc"}),
+        (["--cone", "3"], {"cone": 3}),
+        (["--center"], {"center": True}),
+        (["--backend", "cpu:avx2", "--threads", "1", "--memory", "1GB"], {}),
+    ],
+)
+def test_options_are_those_of_match(folder: Path, argv: list[str], options: dict[str, Any]) -> None:
+    assert run("l*.npy", "--out", "p", "--quiet", *argv) == 0
+    np.testing.assert_array_equal(assignment("p"), gtn_label.match(LATENTS, **options).assignment)
+
+
+def test_sources_of_several_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["l*.npy", "--sources", "s0.npy", "--sources", "s1.npy", "--out", "p", "--json"]
+    assert run(*argv, "--indices-only", "--shard-rows", 90) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n"], found["latents"], found["shards"], found["seed"]) == (200, 300, 3, None)
+    assert found["seconds"]["total"] > 0
+    expected = gtn_label.match(LATENTS, SOURCES)
+    np.testing.assert_array_equal(assignment("p"), expected.assignment)
+    assert open_pairs("p").dim is None
+
+
+def test_parquet_in_and_out(folder: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    flat = pa.array(LATENTS.reshape(-1))
+    table = pa.table({"id": range(300), "z": pa.FixedSizeListArray.from_arrays(flat, 4)})
+    parquet.write_table(table, folder / "latents.parquet", row_group_size=64)
+    argv = ["latents.parquet", "--key", "z", "--out", "p", "--format", "parquet", "-q"]
+    assert run(*argv) == 0
+    pairs, whole = open_pairs("p", check=True), gtn_label.match(LATENTS)
+    np.testing.assert_array_equal(pairs.read(0, 300)[1], whole.pairs()[1])
+
+
+def test_a_default_folder_is_not_replaced(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("l*.npy", "-q") == 0
+    assert len(open_pairs("pairs")) == 300
+    assert wrong(capsys, "l*.npy") == (
+        "--out is not given, and 'pairs' exists already: name it with --out to replace it, or name "
+        "another folder"
+    )
+    assert run("l*.npy", "-q", "--out", "pairs", "--seed", 1) == 0
+    np.testing.assert_array_equal(assignment("pairs"), gtn_label.match(LATENTS, seed=1).assignment)
+
+
+def test_a_journal_is_removed_at_the_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("l*.npy", "--out", "p", "--journal", "j") == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("j (removed)")
+    assert not (folder / "j").exists()
+
+
+def test_a_journal_outlives_a_full_disk(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gtn_label.cluster import output
+
+    with monkeypatch.context() as patch:
+        full = mock.Mock(side_effect=OSError(28, "No space left on device"))
+        patch.setattr(output, "write_npz_to", full)
+        assert run("l*.npy", "--out", "p", "--journal", "j", "--journal-every", 0) == 1
+    err = capsys.readouterr().err
+    assert "No space left on device" in err
+    assert run("l*.npy", "--out", "p", "--journal", "j") == 0
+    assert "j (continued at 300, removed)" in capsys.readouterr().out
+    np.testing.assert_array_equal(assignment("p"), gtn_label.match(LATENTS).assignment)
+
+
+# ---------------------------------------------------------------------------------------- plans
+
+
+def test_a_plan_runs_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["l*.npy", "--sources", "s*.npy", "--plan"]
+    assert Command(argv, world=8, local=4).run(last=False) == 0
+    text = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert text["n"].strip() == "200"
+    assert text["processes"].strip().startswith("8 on 2 machines, ")
+    assert not (folder / "pairs").exists()
+    assert Command([*argv, "--json"], world=8, local=4).run(last=False) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["m"], found["ranks"], found["machines"]) == (300, 8, 2)
+
+
+def test_a_plan_refuses_what_does_not_fit(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "available_memory", lambda: 1000)
+    assert run("l*.npy", "--plan") == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("n ")
+    assert "error: the run does not fit: 1 process on this machine would need" in err
+
+
+# ------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("argv", "what"),
+    [
+        ([], "LATENTS is missing"),
+        (["no*.npy"], "LATENTS 'no*.npy' matches no file"),
+        (["l*.npy", "--cone", "0"], "Invalid value for '--cone': must be an integer >= 1, got '0'"),
+        (["l*.npy", "--seed", "1", "--sources", "s0.npy"], "--seed draws the sources, and"),
+        (["l*.npy", "--sources-key", "a"], "--sources-key needs --sources"),
+        (["l*.npy", "--out", "-"], "'-' is no folder"),
+        (["l*.npy", "--out", "l0.npy"], "--out 'l0.npy' must be a folder, and is a file"),
+        (["l*.npy", "--out", "."], "must be a new folder or one of pairs, and holds"),
+        (["l*.npy", "--out", "a/b"], "must be in a folder that exists"),
+        (["l*.npy", "--journal", "l0.npy"], "--journal 'l0.npy'"),
+        (["l*.npy", "--backend", "faiss"], "--backend must be 'auto' or 'cpu'"),
+        (["l0.npy", "--sources", "s*.npy"], "must not exceed the 100 latents, got 200 sources"),
+        (["l*.npy", "--approx", "Flat"], "--approx searches on one machine. Use gtn-label."),
+        (["l*.npy", "--source-groups", "a"], "--source-groups is for one machine. Use gtn-label."),
+        (["l*.npy", "--no-labels"], "--no-labels is called --indices-only."),
+        (["l*.npy", "--checkpoint", "a"], "use --journal."),
+        (["l*.npy", "--nproc-per-node", "2"], "--nproc-per-node is for gtn-label-cluster, which"),
+    ],
+)
+def test_refusals_are_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], argv: list[str], what: str
+) -> None:
+    assert what in wrong(capsys, *argv)
+
+
+def test_bad_rows_are_named_by_their_place_among_all(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = LATENTS[200:].copy()
+    rows[7] = np.nan
+    np.save(folder / "l2.npy", rows)
+    text = wrong(capsys, "l*.npy", "--out", "p")
+    assert text.startswith("LATENTS 'l*.npy' must be finite")
+    assert "row 207" in text
+
+
+def test_other_processes_are_silent(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each process finds in its command line is said by the first alone."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run("l*.npy", "--cone", 0) == 2
+    assert run("--help") == 0
+    assert run("l*.npy", "--plan") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_restarts_that_cannot_succeed_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_MAX_RESTARTS": "3"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", raising=False)
+    text = wrong(capsys, "l*.npy", "--out", "p")
+    assert text.startswith("--max-restarts needs the environment variable TORCH_DISABLE_SHARE")
+
+
+def test_the_launcher_hears_the_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent would start processes again that end with another code than 0."""
+    (folder / "outcome").mkdir()
+    monkeypatch.setenv(OUTCOME, str(folder / "outcome"))
+    assert run("no*.npy") == 0
+    assert (folder / "outcome" / "code-0").read_text() == "2"
+
+
+# ------------------------------------------------------------------------------ the command line
+
+
+def test_the_command_line_is_divided() -> None:
+    argv = ["--nproc-per-node", "2", "a.npy", "--nnodes=1", "--out", "p", "--", "--nnodes", "b"]
+    launch, rest = split(argv)
+    assert launch == ["--nproc-per-node", "2", "--nnodes=1"]
+    assert rest == ["a.npy", "--out", "p", "--nnodes", "b"]
+    asked = parse(["--nproc-per-node", "2", "a.npy"])
+    assert asked is not None
+    assert asked.launch == {"--nproc-per-node": 2}
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(["--help"]) is None
+    text = capsys.readouterr().out
+    for param in cli.params:
+        if not getattr(param, "hidden", False) and param.opts[0].startswith("-"):
+            assert param.opts[0] in text
+    assert set(LAUNCH) <= {param.opts[0] for param in cli.params}
+    assert "torchrun --nproc-per-node 8 --max-restarts 3 -m gtn_label.cluster --" in text
+    assert "\n  Exit codes:\n    0 done\n" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_version(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"gtn-label-cluster {gtn_label.__version__}\n"
