@@ -137,7 +137,6 @@ ShardedMatch::ShardedMatch(py::object latents, Indices index, int64_t total,
   sources_.data = buffer_.get();
   const InstructionSet& set = select_instruction_set(instruction_set);
   const Order preferred = order_of(order);
-  ran_ = device ? kernel : set.name;
 #ifndef GTN_CUDA_BUILT
   if (device) throw py::value_error(std::string("backend 'cuda' cannot run: ") + GTN_CUDA_MISSING);
 #endif

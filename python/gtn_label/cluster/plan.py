@@ -23,10 +23,10 @@ from ..cli.console import format_bytes, format_seconds
 __all__ = ["Plan", "Rate", "available_memory", "make_plan", "measure", "shortage"]
 
 KEY_BYTES = 24  # of a latent in a list: score, norm, row
-SPARE_KEYS = 2  # that a rank lists beyond its share of a source's list
+SPARE_KEYS = 1  # that each of several ranks lists beyond its share of a source's list
 FIRST_WINDOW, SMALLEST_WINDOW = 128, 32  # sources
 WINDOW_BYTES = 64 << 20
-WINDOW_SHARE = 32  # a window has at most one source in so many free latents
+WINDOW_SHARE = 16  # a window has at most one source in so many free latents
 CHUNK_BYTES = 256 << 20  # of sources that a rank holds for all ranks
 NETWORK_BYTES = 1e9  # a second into a rank: assumed
 COLLECTIVE_SECONDS = 2e-3  # of a round without bytes: assumed
@@ -131,7 +131,7 @@ def make_plan(
     rate: Rate,
 ) -> Plan:
     """Compute the figures of a run of n sources and m latents."""
-    keys = math.ceil((cone + cone // 2 + 3) / ranks) + SPARE_KEYS
+    keys = math.ceil((cone + cone // 2 + 3) / ranks) + (SPARE_KEYS if ranks > 1 else 0)
     count = windows(n, m, ranks, keys)
     read = np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
     lists = n * ranks * keys * KEY_BYTES
