@@ -26,6 +26,7 @@ __all__ = [
     "Solo",
     "agree",
     "check_exchange",
+    "check_order",
     "departure",
     "gather",
     "gather_parts",
@@ -197,6 +198,16 @@ def check_exchange(exchange: Any) -> Exchange:
         rule = "must have the method all_gather(send, recv)"
         raise ArgumentTypeError("exchange", rule, type(exchange).__name__)
     return exchange  # type: ignore[no-any-return]
+
+
+def check_order(exchange: Exchange) -> None:
+    """Raise ArgumentError if all_gather does not fill its buffer in the order of ranks."""
+    found = gather(exchange, np.array([exchange.rank, exchange.world]))
+    right = [[rank, exchange.world] for rank in range(exchange.world)]
+    if found.tolist() != right:
+        got = "; ".join(f"rank {rank} of {world}" for rank, world in found.tolist())
+        rule = "must receive from all ranks, in their order"
+        raise _on_all(ArgumentError("exchange", rule, got))
 
 
 def agree(exchange: Exchange, record: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from .. import __version__, _core
 from ..arrays import convert
 from ..arrays.on_disk import Files
-from ..arrays.sources import draw_rows, seed_record
+from ..arrays.sources import seed_record
 from ..backend.engines import check_device
 from ..backend.names import Chosen, resolve
 from ..checks import check_seed
@@ -31,14 +31,13 @@ from ..match_options import MatchOptions
 from ..progress import ProgressCallback
 from ..threads import OPENMP_VARIABLE, OWN_VARIABLE, Threads, check_threads, machine_threads
 from .center import column_mean
-from .checks import check_index, check_norms, check_partition
+from .checks import check_index
 from .exchange import (
     Exchange,
     agree,
     check_exchange,
-    gather,
+    check_order,
     leave,
-    ranks_named,
     settle,
     together,
 )
@@ -46,6 +45,7 @@ from .feed import Feed
 from .journal import RunJournal, as_journal, run_fields
 from .record import fingerprint_of
 from .search import Counted, Search
+from .sides import Side, drawn, norms_of, side_of
 
 __all__ = ["ShardedMatching", "match_sharded"]
 
@@ -55,33 +55,12 @@ _CHUNK_BYTES = 256 << 20  # of their rows, but no fewer than a window has
 _WINDOW = 1 << 16  # sources of the largest window
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One rank's part of the latents or of the sources.
-
-    Attributes
-    ----------
-    given : array or tensor [n, dim]
-        As handed in, or drawn.
-    rows : float32 or float64 [n, dim]
-        What the engine reads.
-    index : int64 [n]
-        Global rows, ascending.
-    total : int
-        Rows of all ranks.
-    """
-
-    given: Any
-    rows: npt.NDArray[Any]
-    index: npt.NDArray[np.int64]
-    total: int
-
-
 class ShardedMatching:
     """One rank's part of a sharded matching: what its sources took.
 
-    The journal of the run stays locked until `finish` or `close`. As a context manager the object
-    calls `finish` at the end of the block, and `close` if the block raises.
+    The journal of the run stays locked until `finish` or `close`. As a context manager, on all
+    ranks, the object calls `finish` once all ranks have come to the end of the block, and `close`
+    if the block raises on some rank.
 
     Attributes
     ----------
@@ -117,8 +96,8 @@ class ShardedMatching:
 
     def __init__(
         self,
-        latents: _Side,
-        sources: _Side,
+        latents: Side,
+        sources: Side,
         assignment: npt.NDArray[np.int64],
         cosine: npt.NDArray[np.float64],
         meta: Mapping[str, Any],
@@ -156,9 +135,13 @@ class ShardedMatching:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.finish()
-        else:
+        try:
+            if error is None:
+                settle(self.exchange, None)  # all ranks have come so far
+                self.finish()
+            else:
+                leave(self.exchange, error)
+        finally:
             self.close()
 
     def __len__(self) -> int:
@@ -377,18 +360,19 @@ def _threads(threads: Any) -> Threads:
 def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) -> ShardedMatching:
     """Do what `match_sharded` says, over inputs whose files are watched."""
     began = time.perf_counter()
+    check_order(exchange)
     with together(exchange):
         call.check()
     agree(exchange, call.record())
     options, threads = call.checked, check_threads(call.checked.threads)
-    latents = _side(exchange, "latents", "index", call.latents, call.index)
+    latents = side_of(exchange, "latents", "index", call.latents, call.index)
     if latents.total == 0:
         rule = "must have at least one row (n >= 1)"
         settle(exchange, ArgumentError("latents", rule, f"none on all {exchange.world} ranks"))
     if call.sources is None:
-        sources = _drawn(exchange, latents.total, latents.rows.shape[1], call.seed)
+        sources = drawn(exchange, latents.total, latents.rows.shape[1], call.seed)
     else:
-        sources = _side(exchange, "sources", "source_index", call.sources, call.source_index)
+        sources = side_of(exchange, "sources", "source_index", call.sources, call.source_index)
     n, m, dim = sources.total, latents.total, latents.rows.shape[1]
     if n == 0:
         rule = "must have at least one row (n >= 1)"
@@ -399,11 +383,11 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
     if options.center:
         mean = column_mean(exchange, latents.rows, latents.index, m)
         if not np.isfinite(mean).all():
-            _norms(exchange, "latents", latents, None, threads)
+            norms_of(exchange, "latents", latents, None, threads)
             rule = "must have column sums that float64 can hold to be centred (rescale them), but "
             settle(exchange, ArgumentError("latents", rule + "they overflow"))
-    _norms(exchange, "latents", latents, mean, threads)
-    norms = _norms(exchange, "sources", sources, None, threads)
+    norms_of(exchange, "latents", latents, mean, threads)
+    norms = norms_of(exchange, "sources", sources, None, threads)
     prints = {
         name: fingerprint_of(exchange, side.rows, side.index, side.total)
         for name, side in (("latents", latents), ("sources", sources))
@@ -466,52 +450,3 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
     return ShardedMatching(
         latents, sources, search.assignment, search.cosine, meta, stats, exchange, call.journal
     )
-
-
-def _side(
-    exchange: Exchange,
-    name: str,
-    index_name: str,
-    part: convert.Rows,
-    index: npt.NDArray[np.int64] | None,
-) -> _Side:
-    """Return a rank's part with its global rows, checked over all ranks."""
-    rows = part.rows
-    sizes = gather(exchange, np.array([len(rows), rows.itemsize if len(rows) else 0]))
-    counts, widths = sizes[:, 0], sizes[:, 1]
-    if {4, 8} <= set(widths.tolist()):
-        got = ", ".join(
-            f"float{8 * width} on {ranks_named(np.flatnonzero(widths == width).tolist())}"
-            for width in (4, 8)
-        )
-        rule = "must be read as the same float on all ranks"
-        settle(exchange, ArgumentError(name, rule, got, "convert them alike"))
-    if len(rows) == 0 and widths.max() == 8:
-        rows = rows.astype(np.float64)
-    total = int(counts.sum())
-    if index is None:
-        first = int(counts[: exchange.rank].sum())
-        index = np.arange(first, first + len(rows))
-    else:
-        check_partition(exchange, index, index_name, total)
-    return _Side(part.given, rows, index, total)
-
-
-def _drawn(exchange: Exchange, n: int, dim: int, seed: int) -> _Side:
-    """Draw this rank's part of n sources."""
-    begin, end = (part * n // exchange.world for part in (exchange.rank, exchange.rank + 1))
-    rows = draw_rows(begin, end, dim, seed)
-    return _Side(rows, rows, np.arange(begin, end), n)
-
-
-def _norms(
-    exchange: Exchange,
-    name: str,
-    side: _Side,
-    mean: npt.NDArray[np.float64] | None,
-    threads: int,
-) -> npt.NDArray[np.float64]:
-    """Return the norms of a rank's rows; raise on all ranks if a row has none."""
-    norms = _core.row_norms(side.rows, mean=mean, threads=int(threads))
-    check_norms(exchange, name, side.rows, side.index, norms, mean, side.total)
-    return norms

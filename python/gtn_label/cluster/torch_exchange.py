@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -84,9 +85,10 @@ class TorchExchange:
         self.world: int = dist.get_world_size(self._group)
         self._into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
         self._broken = self._lost = False
-        self._key = ""
+        self._watch: _Watch | None = None
         token = gather(self, np.frombuffer(os.urandom(8), np.uint8))[0]
-        self._key = f"gtn_label/left/{token.tobytes().hex()}"
+        store = dist.distributed_c10d._get_default_store()
+        self._watch = _Watch(store, f"gtn_label/left/{token.tobytes().hex()}")
 
     def __enter__(self) -> TorchExchange:
         return self
@@ -116,16 +118,8 @@ class TorchExchange:
     def abort(self, error: BaseException) -> None:
         """Tell the other ranks that this one leaves, and why."""
         self._broken = True
-        if self._lost:  # and so have all others, or they soon will
-            return
-        with contextlib.suppress(Exception):  # the store can be gone with the rank that had it
-            store = self._store()
-            if not store.check([self._key]):
-                store.set(self._key, departure(self.rank, error))
-            # The store can go with this process: the others must have read the reason before.
-            ends = time.monotonic() + _GRACE
-            while store.add(f"{self._key}/read", 0) < self.world - 1 and time.monotonic() < ends:
-                time.sleep(0.02)
+        if self._watch is not None and not self._lost:  # else all others have lost ranks too
+            self._watch.tell(departure(self.rank, error), self.world - 1)
 
     def close(self) -> None:
         """Free the group, and the default group if the exchange made it.
@@ -135,6 +129,8 @@ class TorchExchange:
         if self._group is None or self._broken:
             return
         group, self._group = self._group, None
+        if self._watch is not None:
+            self._watch.end()
         self._dist.destroy_process_group(group)
         if self._made:
             self._dist.destroy_process_group()
@@ -154,41 +150,83 @@ class TorchExchange:
             while not work.is_completed():
                 time.sleep(pause)
                 pause = min(1.5 * pause, _LONGEST)
-                if time.monotonic() >= look:
-                    gone = self._gone()
+                if self._watch is not None and time.monotonic() >= look:
+                    gone = self._watch.reason()
                     if gone is not None:
                         break
-                    look = time.monotonic() + _LOOK
             else:
                 work.wait()
         except RuntimeError as error:
             text = str(error).strip().splitlines()[0]
             self._lost = True
-            gone = self._gone(_LOOK) or RuntimeError(
+            gone = (self._watch and self._watch.reason(2 * _LOOK)) or RuntimeError(
                 f"rank {self.rank} has lost the other ranks, one of which may have been killed: "
                 f"{text}"
             )
+        if self._watch is not None:
+            self._watch.rest()
         if gone is not None:
             raise gone
         self._broken = broken
 
-    def _gone(self, seconds: float = 0.0) -> BaseException | None:
-        """Return the error of a rank that has left, for whose reason this may wait a little."""
-        ends = time.monotonic() + seconds
-        while self._key:
-            with contextlib.suppress(Exception):
-                store = self._store()
-                if store.check([self._key]):
-                    reason = left(store.get(self._key).decode())
-                    store.add(f"{self._key}/read", 1)
-                    return reason
-            if time.monotonic() >= ends:
-                break
-            time.sleep(0.02)
-        return None
 
-    def _store(self) -> Any:
-        return self._dist.distributed_c10d._get_default_store()
+class _Watch:
+    """Looks in the group's store if a rank has left, on a thread.
+
+    A call of the store can block for as long as its host cannot be reached, and serves no signals.
+    Ranks that wait must do neither.
+    """
+
+    def __init__(self, store: Any, key: str) -> None:
+        self._store, self._key = store, key
+        self._reason: BaseException | None = None
+        self._wanted = threading.Event()
+        self._ended = False
+        threading.Thread(target=self._run, name="gtn-label-watch", daemon=True).start()
+
+    def reason(self, seconds: float = 0.0) -> BaseException | None:
+        """Return the error of a rank that has left, as soon as it is known; look from now on."""
+        self._wanted.set()
+        ends = time.monotonic() + seconds
+        while self._reason is None and time.monotonic() < ends:
+            time.sleep(_LONGEST)
+        return self._reason
+
+    def rest(self) -> None:
+        """Look no more until the next `reason`."""
+        self._wanted.clear()
+
+    def end(self) -> None:
+        """End the thread."""
+        self._ended = True
+        self._wanted.set()
+
+    def tell(self, reason: str, others: int) -> None:
+        """Put a reason into the store, and wait a little until all others have read it.
+
+        The store can go with this process.
+        """
+
+        def put() -> None:
+            with contextlib.suppress(Exception):  # the store has gone
+                if not self._store.check([self._key]):
+                    self._store.set(self._key, reason)
+                while self._store.add(f"{self._key}/read", 0) < others and not self._ended:
+                    time.sleep(0.02)
+
+        thread = threading.Thread(target=put, daemon=True)
+        thread.start()
+        thread.join(_GRACE)
+        self.end()
+
+    def _run(self) -> None:
+        while self._wanted.wait() and not self._ended and self._reason is None:
+            with contextlib.suppress(Exception):
+                if self._store.check([self._key]):
+                    reason = left(self._store.get(self._key).decode())
+                    self._store.add(f"{self._key}/read", 1)
+                    self._reason = reason
+            time.sleep(_LOOK)
 
 
 def check_restarts(environment: Mapping[str, str]) -> None:

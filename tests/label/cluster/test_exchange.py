@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gtn_label import ArgumentError, ArgumentTypeError
-from gtn_label.cluster import Solo, exchange
+from gtn_label.cluster import Solo, exchange, match_sharded
 from gtn_label.cluster.exchange import (
     agree,
     gather,
@@ -74,6 +74,24 @@ def test_ranks_named():
     assert ranks_named([0, 1]) == "ranks 0 and 1"
     assert ranks_named([4, 2, 3]) == "ranks 2 to 4"
     assert ranks_named(range(0, 40, 2)) == ("ranks 0, 2, 4, 6, 8, 10, 12, 14 and 20 in all")
+
+
+def test_an_exchange_in_another_order_is_refused():
+    def work(e):
+        send = e.all_gather
+
+        def turned(sent, received):
+            parts = bytearray(len(received))
+            send(sent, memoryview(parts))
+            received[:] = bytes(parts[len(sent) :]) + bytes(parts[: len(sent)])
+
+        e.all_gather = turned
+        match_sharded(np.eye(3), exchange=e)
+
+    for found in outcomes_of(2, work):
+        assert str(found) == (
+            "exchange must receive from all ranks, in their order, got rank 1 of 2; rank 0 of 2"
+        )
 
 
 def test_agreement():

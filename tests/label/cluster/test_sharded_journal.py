@@ -117,6 +117,28 @@ def test_the_file_stays_until_the_caller_has_the_output(rows, path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("fails", [-1, 0, 1])
+def test_the_file_stays_until_all_ranks_have_their_output(rows, path, fails):
+    latents, sources = rows
+    index = deal("rows", N, 2)
+
+    def work(exchange):
+        own = index[exchange.rank]
+        with match_sharded(
+            latents[own], sources[own], index=own, source_index=own, exchange=exchange, journal=path
+        ) as part:
+            if exchange.rank == fails:
+                raise OSError("disk full")
+        return part
+
+    outcomes = outcomes_of(2, work)
+    assert path.exists() == (fails >= 0)
+    if fails >= 0:
+        assert isinstance(outcomes[fails], OSError)
+        assert str(outcomes[1 - fails]) == f"rank {fails} has left the run: OSError: disk full"
+        RunJournal(path).begin(records(path)[0].fields)  # nobody has it locked
+
+
 def test_a_torn_tail_is_cut_at_any_byte(rows, path):
     stopped(rows, path, 200)
     whole = path.read_bytes()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datasets import make
 from gtn_label import ArgumentError, ArgumentTypeError, match
@@ -105,6 +107,31 @@ def test_chunks_change_nothing(monkeypatch, chunk):
         assert_is(parts, match(latents, sources, order=order))
 
 
+@settings(max_examples=40)
+@given(data=st.data())
+def test_any_dealing(data):
+    """Integers of few values: ties of scores and norms, and equal rows on several ranks."""
+    world, m, dim = (data.draw(st.integers(1, most)) for most in (5, 40, 3))
+    n = data.draw(st.integers(1, m))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    latents, sources = (rng.integers(1, 4, (rows, dim)).astype("f4") for rows in (m, n))
+    owner, visitor = rng.integers(0, world, m), rng.integers(0, world, n)
+    options = {
+        "order": data.draw(st.sampled_from(["norm", "norm_desc", "index"])),
+        "cone": data.draw(st.integers(1, 5)),
+    }
+
+    def work(exchange):
+        mine, own = (np.flatnonzero(each == exchange.rank) for each in (owner, visitor))
+        return match_sharded(
+            latents[mine], sources[own], index=mine, source_index=own, exchange=exchange, **options
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "CHUNK", data.draw(st.integers(1, 50)))
+        assert_is(run_ranks(world, work), match(latents, sources, **options))
+
+
 def test_the_result_describes_itself():
     latents, sources = make("gaussian", 40, 3)
     parts = parts_of(latents, sources, 2, cone=2, backend="cpu", threads=1)
@@ -147,6 +174,7 @@ def test_threads_of_a_rank(monkeypatch):
     cpus = matching.machine_threads()
     for variables, expected in (
         ({"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}, max(1, cpus // 2)),
+        ({"LOCAL_WORLD_SIZE": "2"}, max(1, cpus // 2)),
         ({"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "3"}, 3),
         ({"LOCAL_WORLD_SIZE": "1", "OMP_NUM_THREADS": "1"}, 1),
         ({"LOCAL_WORLD_SIZE": "2", "GTN_NUM_THREADS": "2", "OMP_NUM_THREADS": "1"}, 2),

@@ -1,0 +1,89 @@
+"""One rank's latents or sources with their global rows, checked over all ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _core
+from ..arrays import convert
+from ..arrays.sources import draw_rows
+from ..errors import ArgumentError
+from .checks import check_norms, check_partition
+from .exchange import Exchange, gather, ranks_named, settle
+
+__all__ = ["Side", "drawn", "norms_of", "side_of"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One rank's part of the latents or of the sources.
+
+    Attributes
+    ----------
+    given : array or tensor [n, dim]
+        As handed in, or drawn.
+    rows : float32 or float64 [n, dim]
+        What the engine reads.
+    index : int64 [n]
+        Global rows, ascending.
+    total : int
+        Rows of all ranks.
+    """
+
+    given: Any
+    rows: npt.NDArray[Any]
+    index: npt.NDArray[np.int64]
+    total: int
+
+
+def side_of(
+    exchange: Exchange,
+    name: str,
+    index_name: str,
+    part: convert.Rows,
+    index: npt.NDArray[np.int64] | None,
+) -> Side:
+    """Return a rank's part with its global rows, checked over all ranks."""
+    rows = part.rows
+    sizes = gather(exchange, np.array([len(rows), rows.itemsize if len(rows) else 0]))
+    counts, widths = sizes[:, 0], sizes[:, 1]
+    if {4, 8} <= set(widths.tolist()):
+        got = ", ".join(
+            f"float{8 * width} on {ranks_named(np.flatnonzero(widths == width).tolist())}"
+            for width in (4, 8)
+        )
+        rule = "must be read as the same float on all ranks"
+        settle(exchange, ArgumentError(name, rule, got, "convert them alike"))
+    if len(rows) == 0 and widths.max() == 8:
+        rows = rows.astype(np.float64)
+    total = int(counts.sum())
+    if index is None:
+        first = int(counts[: exchange.rank].sum())
+        index = np.arange(first, first + len(rows))
+    else:
+        check_partition(exchange, index, index_name, total)
+    return Side(part.given, rows, index, total)
+
+
+def drawn(exchange: Exchange, n: int, dim: int, seed: int) -> Side:
+    """Draw this rank's part of n sources."""
+    begin, end = (part * n // exchange.world for part in (exchange.rank, exchange.rank + 1))
+    rows = draw_rows(begin, end, dim, seed)
+    return Side(rows, rows, np.arange(begin, end), n)
+
+
+def norms_of(
+    exchange: Exchange,
+    name: str,
+    side: Side,
+    mean: npt.NDArray[np.float64] | None,
+    threads: int,
+) -> npt.NDArray[np.float64]:
+    """Return the norms of a rank's rows; raise on all ranks if a row has none."""
+    norms = _core.row_norms(side.rows, mean=mean, threads=int(threads))
+    check_norms(exchange, name, side.rows, side.index, norms, mean, side.total)
+    return norms
