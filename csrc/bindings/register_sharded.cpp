@@ -85,7 +85,6 @@ class ShardedMatch {
   std::vector<double> mean_;
   Rows rows_, sources_;
   std::unique_ptr<std::byte[]> buffer_;  // the sources of a chunk
-  std::string ran_;                      // the instruction set, or the kernel
   PythonExchange exchange_;
   const PythonPoll* on_poll_ = nullptr;
   // Of its own, as the threads keep a reference to it.
@@ -152,6 +151,7 @@ ShardedMatch::ShardedMatch(py::object latents, Indices index, int64_t total,
       return;
     }
 #endif
+    stats_.instruction_set = set.name;
     const Backend backend = cpu_backend(set, memory, rows_.count, most_sources, rows_.dim);
     shard_ = std::make_unique<HostShard>(rows_, rows, preferred, sources_, *set.exact, backend,
                                          parallel_, stats_);
@@ -219,7 +219,7 @@ py::dict ShardedMatch::stats() const {
   seconds["walk"] = stats_.seconds.walk;
   seconds["remove"] = stats_.seconds.remove;
   py::dict d;
-  d["instruction_set"] = ran_;
+  d["instruction_set"] = stats_.instruction_set;
   d["arithmetic"] = stats_.arithmetic.empty() ? "float64" : stats_.arithmetic;
   d["threads"] = parallel_.threads();
   d["distinct_latents"] = stats_.distinct;
