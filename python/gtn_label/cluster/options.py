@@ -274,8 +274,9 @@ def _refuse_alone(command: click.Command) -> None:
     "--journal",
     type=File(),
     metavar="FILE",
-    help="File for the progress of the run, on the machine of the first process. The same command "
-    "continues from it, also with another number of processes.",
+    help="File for the progress of the run, which the first process writes; with several machines "
+    "on a disk that all share. The same command continues from it, also with another number of "
+    "processes.",
 )
 @option(
     _RUNNING,
