@@ -101,8 +101,8 @@ ShardedMatch::ShardedMatch(py::object latents, Indices index, int64_t total,
                            const std::optional<Values>& mean, const std::string& order,
                            int64_t cone, const std::string& instruction_set, int threads,
                            int64_t memory, int64_t most_sources, bool float64_sources,
-                           const std::optional<int>& device, const std::string& kernel,
-                           py::object exchange)
+                           const std::optional<int>& device,
+                           [[maybe_unused]] const std::string& kernel, py::object exchange)
     : latents_(std::move(latents)),
       index_(std::move(index)),
       exchange_(std::move(exchange)),
