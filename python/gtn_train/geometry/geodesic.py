@@ -460,7 +460,8 @@ def _classes(surface: Surface, classes: Any, k: int) -> Tensor | None:
     if classes is None:
         return None
     rows = np.full(k, classes) if np.ndim(classes) == 0 else classes
-    return torch.as_tensor(convert.as_labels(rows, "classes", k, "lines"), device=surface.device)
+    labels = np.array(convert.as_labels(rows, "classes", k, "lines"))  # torch has no read-only ones
+    return torch.as_tensor(labels, device=surface.device)
 
 
 def _check_start(begin: Any, line: npt.NDArray[Any]) -> None:

@@ -7,10 +7,12 @@ the surface (density.py), curves on it (geodesic.py).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -146,7 +148,9 @@ class Surface:
 
     def tensor(self, rows: Any) -> Tensor:
         """Put rows on the surface's device, in its dtype."""
-        return torch.as_tensor(rows).detach().to(device=self.device, dtype=self.dtype)
+        if not isinstance(rows, Tensor):
+            rows = torch.from_numpy(np.array(rows))  # a copy: torch has no read-only tensors
+        return rows.detach().to(device=self.device, dtype=self.dtype)
 
     def at(self, positions: Tensor, classes: Tensor | None = None) -> Places:
         """Compute f and the latents on its way.
@@ -184,7 +188,9 @@ class Surface:
 
         axes = torch.eye(self.dim, dtype=positions.dtype, device=positions.device)
         try:
-            columns = torch.func.vmap(moved)(axes)
+            with warnings.catch_warnings():  # torch's first forward derivative warns of itself
+                warnings.simplefilter("ignore", DeprecationWarning)
+                columns = torch.func.vmap(moved)(axes)
         except (RuntimeError, NotImplementedError) as error:
             raise ValueError(f"the surface has no Jacobian in torch: {brief(error)}") from error
         return columns.permute(1, 2, 0)
