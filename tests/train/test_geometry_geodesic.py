@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gtn_train.data import ring
-from gtn_train.geometry import DataGraph, Kernel, Surface, along, geodesics
+from gtn_train.geometry import DataGraph, Kernel, Pullback, Surface, along, geodesics
 from gtn_train.models.generator import Generator
 
 RNG = np.random.default_rng(0)
@@ -95,6 +95,18 @@ def test_a_generator_with_classes_is_told_them():
         np.testing.assert_allclose(told.length[line], alone.length[0], rtol=1e-3)
     with pytest.raises(ValueError, match="classes"):
         geodesics(surface, left, right, classes=[0, 1, 1])
+
+
+def test_a_smooth_network_has_geodesics_of_its_own_density():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    surface, left, right = Surface(network, 2), [[-1.0, 0.5]], [[1.5, 0.2]]
+    free = geodesics(surface, left, right, Pullback(), 0.0, points=9)
+    kept = geodesics(surface, left, right, Pullback(), 0.5, points=9)
+    assert kept.positions.dtype == np.float32
+    assert kept.surprisal[0] < free.surprisal[0]
+    with pytest.raises(ValueError, match="density 'pullback' needs a smooth surface"):
+        geodesics(PLANE, left, right, Pullback())
 
 
 def test_steps_run_out():

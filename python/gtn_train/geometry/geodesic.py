@@ -297,7 +297,7 @@ def _descend(
                 near = _near(density, at, k, active)
             rows = None if near is None else near[active].flatten(0, 1)
             rare = density.surprisal(at, rows).reshape(len(active), -1).mean(dim=1)
-            loss = loss + weight * rare
+            loss = loss + weight * rare.to(loss)  # a pullback has float64
         (gradient,) = torch.autograd.grad(loss.sum(), positions)
         loss = loss.detach()
         finite = torch.isfinite(loss) & torch.isfinite(gradient).flatten(1).all(dim=1)

@@ -29,7 +29,15 @@ from .surface import Surface
 if TYPE_CHECKING:
     from ..run.finished_run import FinishedRun
 
-__all__ = ["REGULAR", "SHORTEST", "STRAIGHT", "density_name", "run_density", "run_geodesics"]
+__all__ = [
+    "REGULAR",
+    "SHORTEST",
+    "STRAIGHT",
+    "common_rows",
+    "density_name",
+    "run_density",
+    "run_geodesics",
+]
 
 KERNEL_DIMENSIONS = 20  # above them a kernel density has no neighbours
 GRAPH_ROWS = 10_000
@@ -171,7 +179,7 @@ def _starts(
     for own in np.unique(lines):
         some = np.flatnonzero(lines == own)
         positions, latents = _rows(run, surface, None if classes is None else int(own), seed)
-        kept = _common(run, density, surface, latents, seed)
+        kept = common_rows(density, surface, run.latents, latents, seed)
         if kept.sum() < LEAST_ROWS:
             continue
         graph = DataGraph(positions[kept], latents[kept])
@@ -209,23 +217,22 @@ def _latents_of(
     return generate_latents(run.generator, positions, classes=classes)
 
 
-def _common(
-    run: FinishedRun,
-    density: Density | None,
-    surface: Surface,
-    latents: npt.NDArray[Any],
-    seed: int,
+def common_rows(
+    density: Density | None, surface: Surface, real: Any, latents: Any, seed: int
 ) -> npt.NDArray[np.bool_]:
-    """Choose latents that are no rarer than all but a share of the run's own."""
+    """Choose latents [n, d] that are no rarer than all but a twentieth of the real ones.
+
+    A density that is not fitted to latents chooses all.
+    """
     if not isinstance(density, (Kernel, Mixture)):
         return np.ones(len(latents), bool)
-    few = random_numbers(seed, "common").permutation(len(run.latents))[:2000]
+    few = random_numbers(seed, "common").permutation(len(real))[:2000]
     with torch.no_grad():
-        real, ours = (
+        known, ours = (
             density.log_density(surface.tensor(np.array(rows))).cpu().numpy()
-            for rows in (run.latents[np.sort(few)], latents)
+            for rows in (real[np.sort(few)], latents)
         )
-    return np.asarray(ours >= np.quantile(real, COMMON))
+    return np.asarray(ours >= np.quantile(known, COMMON))
 
 
 def _drawn(
