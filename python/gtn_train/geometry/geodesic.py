@@ -145,7 +145,7 @@ def geodesics(
     >>> sphere = Surface(lambda z: torch.cat([z, (1 - z.square().sum(1, True)).sqrt()], 1), 2)
     >>> found = geodesics(sphere, [[-0.6, 0.3]], [[0.6, 0.3]])
     >>> wanted = math.acos(-0.36 + 0.09 + 0.55)  # the great circle
-    >>> abs(found.length[0] / wanted - 1) < 1e-3
+    >>> bool(abs(found.length[0] / wanted - 1) < 1e-3)
     True
     """
     weight = as_number(weight, "weight", 0.0)
