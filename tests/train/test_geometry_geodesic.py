@@ -130,6 +130,10 @@ def test_steps_run_out():
         ({"starts": [[]]}, "starts must have 1 curves each, got 0"),
         ({"surface": Surface(lambda z: 0 * z, 2)}, "the surface is constant along line 0"),
         ({"surface": Surface(lambda z: z / 0, 2)}, "NaN or infinity"),
+        (
+            {"surface": Surface(torch.Tensor.detach, 2)},
+            "must have a gradient in torch, and has none",
+        ),
     ],
 )
 def test_what_has_no_geodesic_is_refused(change, message):

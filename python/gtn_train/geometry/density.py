@@ -9,6 +9,7 @@ here: the surface (surface.py), the curves (geodesic.py).
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +33,7 @@ BANDWIDTH_NEIGHBOUR = 10
 BANDWIDTH_ROWS = 2_000  # whose neighbours give the bandwidth
 FITTED_ROWS = 20_000  # of a mixture
 COMPONENTS = 10
+RIDGE = 1e-3  # variance added in each direction: few rows leave some without any
 TRIED = 16  # sources at which the volume must change
 
 Floats = npt.NDArray[np.float64]
@@ -191,7 +193,7 @@ class Mixture(_Fitted):
     Parameters
     ----------
     rows : [n, d]
-        At most 20,000 of them, chosen by the seed, are fitted.
+        At most 20,000 of them, chosen by the seed, are fitted, in units of the columns' deviations.
     components : int
         Gaussians, >= 1.
     seed : int
@@ -212,6 +214,7 @@ class Mixture(_Fitted):
     """
 
     def __init__(self, rows: Any, *, components: int = COMPONENTS, seed: int = 0) -> None:
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
         super().__init__(rows)
@@ -223,8 +226,12 @@ class Mixture(_Fitted):
                 f"{self.n} rows",
             )
         few = np.sort(random_numbers(seed, "mixture").permutation(self.n)[:FITTED_ROWS])
-        model = GaussianMixture(components, random_state=derive(seed, "mixture") % 2**32)
-        model.fit(self._standard(self._read[few]))
+        model = GaussianMixture(
+            components, reg_covar=RIDGE, random_state=derive(seed, "mixture") % 2**32
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # equal rows, or too few steps
+            model.fit(self._standard(self._read[few]))
         self._means, self._factors = model.means_, model.precisions_cholesky_
         diagonals = np.diagonal(self._factors, axis1=1, axis2=2)
         self._logs = (

@@ -297,7 +297,9 @@ def _descend(
                 near = _near(density, at, k, active)
             rows = None if near is None else near[active].flatten(0, 1)
             rare = density.surprisal(at, rows).reshape(len(active), -1).mean(dim=1)
-            loss = loss + weight * rare.to(loss)  # a pullback has float64
+            loss = loss + weight * rare.to(loss)  # a pullback has float64, on the CPU if need be
+        if not points.requires_grad:
+            raise ValueError("the surface must have a gradient in torch, and has none")
         (gradient,) = torch.autograd.grad(loss.sum(), positions)
         loss = loss.detach()
         finite = torch.isfinite(loss) & torch.isfinite(gradient).flatten(1).all(dim=1)
@@ -328,7 +330,7 @@ def _descend(
         active = active[halvings[active] <= HALVINGS]
     converged = torch.ones(k, dtype=torch.bool)
     converged[active.cpu()] = False
-    return _Descent(best.cpu().numpy(), lowest.double().cpu().numpy(), converged.numpy(), step)
+    return _Descent(best.cpu().numpy(), lowest.cpu().double().numpy(), converged.numpy(), step)
 
 
 def _near(density: Density, at: Places, k: int, active: Tensor) -> Tensor | None:
@@ -411,7 +413,7 @@ def _points(surface: Surface, positions: npt.NDArray[Any], told: Tensor | None) 
     with torch.no_grad():
         for some in np.array_split(positions, -(-len(positions) // BATCH)):
             classes = None if told is None else told.expand(len(some))
-            found.append(surface.points(surface.tensor(some), classes).double().cpu().numpy())
+            found.append(surface.points(surface.tensor(some), classes).cpu().double().numpy())
     points = np.concatenate(found)
     convert.refuse_non_finite(points, "the surface's points")
     return points
@@ -425,7 +427,7 @@ def _surprisals(
     with torch.no_grad():
         at = surface.at(surface.tensor(positions), classes)
         found = density.surprisal(at, density.neighbours(at.latents))
-    return np.asarray(found.double().cpu().numpy(), np.float64)
+    return np.asarray(found.cpu().double().numpy(), np.float64)
 
 
 def _of_line(classes: Tensor | None, line: int) -> Tensor | None:

@@ -200,7 +200,10 @@ class Surface:
 
         1e-8 of the mean eigenvalue is added to each, so that the figure is finite where f folds.
         """
-        jacobian = self.jacobian(positions, classes).to(torch.float64)
+        jacobian = self.jacobian(positions, classes)
+        if jacobian.device.type == "mps":  # which has no float64
+            jacobian = jacobian.cpu()
+        jacobian = jacobian.to(torch.float64)
         metric = jacobian.mT @ jacobian
         mean = metric.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
         unit = torch.eye(self.dim, dtype=metric.dtype, device=metric.device)
