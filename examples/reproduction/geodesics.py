@@ -296,7 +296,7 @@ def images_part(asked: Any) -> None:
             assert lines.curves is not None
             result[kind] = of_images(surface, lines.curves, run, judge, real)
         file.add("images", seed, result)
-        if seed == asked.seed:
+        if not file.path.with_suffix(".png").exists():
             rows: Rows = np.stack([np.asarray(one.images)[:4] for one in found.values()], axis=1)
             sheet = figures.grid(rows.reshape(-1, *rows.shape[3:]), columns=rows.shape[2])
             write_figure(file.path.with_suffix(".png"), sheet)
