@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -173,16 +173,12 @@ def geodesics(
         ended = _descend(surface, even, pulling, weight, told, RATES[1], steps, bar)
         bar.update(work - bar.n)
     found = along(surface, ended.positions, density, points, classes=classes)
-    return Paths(
-        **{
-            **{name: getattr(found, name) for name in ("positions", "length", "energy")},
-            "surprisals": found.surprisals,
-            "spacing": found.spacing,
-            "loss": ended.loss,
-            "converged": ended.converged,
-            "start": best.astype(np.int64),
-            "steps": sum(one.steps for one in (*tried, ended)),
-        }
+    return replace(
+        found,
+        loss=ended.loss,
+        converged=ended.converged,
+        start=best.astype(np.int64),
+        steps=sum(one.steps for one in (*tried, ended)),
     )
 
 
