@@ -185,7 +185,7 @@ def test_a_plan_refuses_what_does_not_fit(
         (["l*.npy", "--out", "."], "must be a new folder or one of pairs, and holds"),
         (["l*.npy", "--out", "a/b"], "must be in a folder that exists"),
         (["l*.npy", "--journal", "l0.npy"], "--journal 'l0.npy'"),
-        (["l*.npy", "--backend", "faiss"], "--backend must be 'auto' or 'cpu'"),
+        (["l*.npy", "--backend", "faiss"], "--backend must be 'auto', 'cpu' or 'cuda'"),
         (["l0.npy", "--sources", "s*.npy"], "must not exceed the 100 latents, got 200 sources"),
         (["l*.npy", "--approx", "Flat"], "--approx searches on one machine. Use gtn-label."),
         (["l*.npy", "--source-groups", "a"], "--source-groups is for one machine. Use gtn-label."),
