@@ -37,7 +37,7 @@ trap 'exit 130' INT TERM
 cd "$root" || exit 1
 rm -f "$out"/{summary.txt,figures.jsonl,{build,steps,tests,sanitizer,profile}.log,throughput.json}
 command -v nvcc >/dev/null || PATH=$PATH:/usr/local/cuda/bin
-build=$root/build/gpu
+build=$root/build/gpu${GTN_GPU_REHEARSE:+-emulated}
 export PATH PYTHONPATH=${GTN_GPU_PACKAGE:-$build/python} PYTHONDONTWRITEBYTECODE=1
 export PYTHONUNBUFFERED=1 HYPOTHESIS_STORAGE_DIRECTORY=$work/hypothesis
 # Else the tests ask the oracle, which takes longer than they have.
@@ -271,6 +271,8 @@ if wanted 7; then
     fi
 fi
 if wanted 8; then
+    # The default is mma: is wide rows' other kernel faster?
+    [[ " ${sound[*]} " != *" wgmma "* || -n ${quick[*]} ]] || step 45 size 1281167x768 wgmma
     if command -v ncu >/dev/null; then
         part "profile of a scan" 40 profile bash -c "profile scan_"
         part "profile of a search" 40 profile bash -c "profile search_kernel"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -132,7 +133,9 @@ def least_memory(latents: Any, sources: Any, kernel: str) -> int:
     try:
         gtn_label.match(latents, sources, backend=f"cuda:{kernel}", memory=1)
     except gtn_label.ArgumentError as error:
-        return int("".join(filter(str.isdigit, error.rule)))
+        found = re.search(r"\d+", error.rule)
+        assert found is not None
+        return int(found[0])
     raise AssertionError("one byte was enough")
 
 

@@ -85,7 +85,6 @@ class ShardedMatch {
   std::vector<double> mean_;
   Rows rows_, sources_;
   std::unique_ptr<std::byte[]> buffer_;  // the sources of a chunk
-  std::string ran_;                      // the instruction set, or the kernel
   PythonExchange exchange_;
   const PythonPoll* on_poll_ = nullptr;
   // Of its own, as the threads keep a reference to it.
@@ -102,8 +101,8 @@ ShardedMatch::ShardedMatch(py::object latents, Indices index, int64_t total,
                            const std::optional<Values>& mean, const std::string& order,
                            int64_t cone, const std::string& instruction_set, int threads,
                            int64_t memory, int64_t most_sources, bool float64_sources,
-                           const std::optional<int>& device, const std::string& kernel,
-                           py::object exchange)
+                           const std::optional<int>& device,
+                           [[maybe_unused]] const std::string& kernel, py::object exchange)
     : latents_(std::move(latents)),
       index_(std::move(index)),
       exchange_(std::move(exchange)),
@@ -137,7 +136,6 @@ ShardedMatch::ShardedMatch(py::object latents, Indices index, int64_t total,
   sources_.data = buffer_.get();
   const InstructionSet& set = select_instruction_set(instruction_set);
   const Order preferred = order_of(order);
-  ran_ = device ? kernel : set.name;
 #ifndef GTN_CUDA_BUILT
   if (device) throw py::value_error(std::string("backend 'cuda' cannot run: ") + GTN_CUDA_MISSING);
 #endif
@@ -153,6 +151,7 @@ ShardedMatch::ShardedMatch(py::object latents, Indices index, int64_t total,
       return;
     }
 #endif
+    stats_.instruction_set = set.name;
     const Backend backend = cpu_backend(set, memory, rows_.count, most_sources, rows_.dim);
     shard_ = std::make_unique<HostShard>(rows_, rows, preferred, sources_, *set.exact, backend,
                                          parallel_, stats_);
@@ -220,7 +219,7 @@ py::dict ShardedMatch::stats() const {
   seconds["walk"] = stats_.seconds.walk;
   seconds["remove"] = stats_.seconds.remove;
   py::dict d;
-  d["instruction_set"] = ran_;
+  d["instruction_set"] = stats_.instruction_set;
   d["arithmetic"] = stats_.arithmetic.empty() ? "float64" : stats_.arithmetic;
   d["threads"] = parallel_.threads();
   d["distinct_latents"] = stats_.distinct;

@@ -152,6 +152,7 @@ void DeviceShard::prepare(const Rows& latents) {
   if (dim > kCapDims) {
     setup_.kernel = &trusted(*setup_.kernel, options_, dim, multiprocessors_, stream_, fault);
   }
+  stats_.instruction_set = setup_.kernel->name;
   const int64_t item = sources_.dtype == DType::f32 ? 4 : 8;
   PlanInput input{m, m, kMostWindow, dim, bytes_of(latents), kMostWindow * dim * item, kDeepest, 0};
   const int64_t least = least_bytes(input);

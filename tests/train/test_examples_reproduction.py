@@ -257,6 +257,37 @@ def test_diffusion_repeats_itself_and_leaves_torch_alone(load):
     assert samples[0].shape == (32, 2)
 
 
+def test_ends_on_the_ring_have_a_line_through_its_hole(load):
+    study = load("geodesics")
+    plane = study.Surface(None, 2, dtype=torch.float32)
+    left, right = study.crossing(plane, seed=0, pairs=6)
+    assert left.shape == right.shape == (6, 2)
+    assert np.linalg.norm(np.concatenate([left, right]), axis=1).min() > study.ON_RING
+    share = np.linspace(0, 1, 200)[:, None, None]
+    least = np.linalg.norm(left * (1 - share) + right * share, axis=2).min(axis=0)
+    assert least.max() < study.RADIUS
+
+
+def test_algorithm_1_of_the_geodesic_paper_shortens_a_bent_curve(load):
+    study = load("geodesics")
+    bowl = study.Surface(lambda z: torch.cat([z, 2 * z.square().sum(1, True)], dim=1), 2)
+    left, right = np.array([[-1.0, 0.4]]), np.array([[1.0, 0.4]])
+    straight = study.along(bowl, np.stack([left, right], axis=1)).length
+    assert study.algorithm_1(bowl, left, right, 0.0, 30).length < straight
+
+
+def test_the_vae_of_the_ring_has_its_loss(load):
+    model = load("geodesics").RingVAE()
+    points, noise = torch.randn(2, 5, 2)
+    mean, log_variance = model.encoder(points).chunk(2, dim=1)
+    posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    again = model.decoder(posterior.mean + posterior.stddev * noise)
+    error = (again - points).square().sum(1) / (2 * model.NOISE**2)
+    prior = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
+    kl = torch.distributions.kl_divergence(posterior, prior).sum(1)
+    torch.testing.assert_close(model.loss(points, noise), (error + kl).mean())
+
+
 def test_numbers_that_are_not_finite_are_not_written(tmp_path, load):
     study = load("study")
     study.write_numbers(tmp_path / "a.json", {"x": 1})

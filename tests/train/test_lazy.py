@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 PACKAGES = ("gtn_train", *(f"gtn_train.{room}" for room in ("data", "models", "pairs")))
-PACKAGES += tuple(f"gtn_train.{room}" for room in ("evaluation", "run", "sampling"))
+PACKAGES += tuple(f"gtn_train.{room}" for room in ("evaluation", "geometry", "run", "sampling"))
 PACKAGES += ("gtn_train.training",)
 SLOW = ("torch", "torchvision", "lightning_fabric", "sklearn", "skdim", "PIL", "torch_fidelity")
 SLOW += ("matplotlib", "scipy")

@@ -75,7 +75,8 @@ class Command:
         with self._first_alone():
             code = console.run(PROGRAM, self._load, self.left, last=last, earlier=earlier)
         folder = os.environ.get(OUTCOME)
-        if folder and code == console.EXIT_WRONG and self._on_all_ranks:
+        final = code in (console.EXIT_WRONG, console.EXIT_FAILED) and self._on_all_ranks
+        if folder and final:
             # A restart would end alike: to the agent this process ends well, and its code goes to
             # the launcher.
             with contextlib.suppress(OSError):
@@ -120,11 +121,25 @@ class Command:
                 with self._spelled():
                     console.print_lines(self._plan(asked))
             return
+        if self._world > 1:
+            self._check_restarts()
         try:
             with self._spelled():
                 console.print_lines(self._match(asked))
         except Exception as error:
             self._judge(error)
+            raise
+
+    def _check_restarts(self) -> None:
+        """Refuse restarts that cannot succeed, before the processes meet: by the first, once."""
+        from ..errors import ArgumentError
+        from .torch_exchange import check_restarts
+
+        try:
+            check_restarts(os.environ)
+        except ArgumentError:
+            if _number("TORCHELASTIC_RESTART_COUNT", 0):
+                sys.stderr = None
             raise
 
     def _judge(self, error: Exception) -> None:
@@ -182,6 +197,7 @@ class Command:
                 raise
 
     def _matched(self, asked: Options, exchange: Exchange) -> list[str]:
+        from ..io.atomic import worded
         from .dealing import rows_of_rank, share_of_rank
         from .exchange import agree, together
         from .journal import RunJournal
@@ -224,15 +240,21 @@ class Command:
             **asked.matching,
         )
         matched = time.perf_counter()
-        written = save_pairs(
-            result,
-            asked.out_path,
-            indices_only=asked.indices_only,
-            format=asked.format,
-            shard_rows=asked.shard_rows,
-            latent_files=latents.files,
-            name="--out",
-        )
+        try:
+            written = save_pairs(
+                result,
+                asked.out_path,
+                indices_only=asked.indices_only,
+                format=asked.format,
+                shard_rows=asked.shard_rows,
+                latent_files=latents.files,
+                name="--out",
+            )
+        except OSError as error:
+            if self._journal is None:
+                raise
+            # The long part is over, and a full disk is no reason to do it again.
+            raise worded(error, console.os_message(error) + self._left_behind()) from error
         result.finish()
         seconds = {
             "read": read - began,

@@ -1,9 +1,9 @@
 """Exchanges: how the ranks of a sharded run talk, and what is built on their one collective.
 
 An exchange has `rank`, `world` and `all_gather`. Everything else here is made of these: arrays of
-unequal length, agreement on a record, and errors that all ranks raise alike. Two further methods
-are used where an exchange has them: `broadcast(buffer, root)`, and `abort(error)`, which ends the
-other ranks when this one leaves.
+unequal length, agreement on a record, and errors that all ranks raise alike. Three further methods
+are used where an exchange has them: `broadcast(buffer, root)`, `all_to_all(send, recv)` (fetch.py),
+and `abort(error)`, which ends the other ranks when this one leaves.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from .. import __version__, _core
 from ..arrays import convert
 from ..arrays.on_disk import Files
 from ..arrays.sources import seed_record
+from ..backend.engines import check_device
 from ..backend.names import Chosen, resolve
 from ..checks import check_seed
 from ..errors import ArgumentError, ArgumentTypeError, too_many_sources
@@ -164,6 +165,7 @@ def match_sharded(
     cone: int = 1,
     center: bool = False,
     backend: str = "auto",
+    device: str | None = None,
     threads: int | None = None,
     memory: int | str | None = None,
     exchange: Exchange | None = None,
@@ -194,7 +196,11 @@ def match_sharded(
     order, cone, center
         As in `match`.
     backend : str
-        "auto" or "cpu", or "cpu:" and an instruction set.
+        "auto" or "cpu", or "cpu:" and an instruction set; or "cuda", or "cuda:" and a kernel.
+        "auto" is the CPU.
+    device : str, optional
+        This rank's GPU, "cuda:N", for the backend "cuda"; by default that of the rank's number on
+        its machine (LOCAL_RANK). Rows are copied there from CPU memory.
     threads : int, optional
         CPU threads of this rank. By default GTN_NUM_THREADS says the number, else
         OMP_NUM_THREADS, else the ranks of a machine (LOCAL_WORLD_SIZE) share its CPUs. The
@@ -244,6 +250,7 @@ def match_sharded(
         "cone": cone,
         "center": center,
         "backend": backend,
+        "device": device,
         "threads": threads,
         "memory": memory,
         "progress": progress,
@@ -275,7 +282,7 @@ class _Call:
         self.options["threads"] = _threads(self.options["threads"])
         self.checked = MatchOptions(**self.options)
         self.journal = as_journal(self.journal)
-        self.chosen = _cpu_only(self.checked.backend)
+        self.chosen, self.device = _chosen(self.checked)
         self.latents = _slice(self.latents, "latents")
         self.index = _checked_index(self.index, "index", self.latents)
         if isinstance(self.seed, np.random.Generator):
@@ -321,12 +328,20 @@ def _checked_index(index: Any, name: str, rows: convert.Rows) -> npt.NDArray[np.
     return None if index is None else check_index(index, name, len(rows.rows))
 
 
-def _cpu_only(backend: str) -> Chosen:
-    chosen = resolve(backend)
-    if chosen.name != "cpu":
-        rule = "must be 'auto' or 'cpu', or 'cpu:' and an instruction set, for sharded matching"
-        raise ArgumentError("backend", rule, repr(backend))
-    return chosen
+def _chosen(options: MatchOptions) -> tuple[Chosen, int | None]:
+    """Return the backend and the number of the GPU that this rank searches with, if any."""
+    chosen = resolve(options.backend)
+    if chosen.name == "faiss":
+        rule = "must be 'auto', 'cpu' or 'cuda' for sharded matching"
+        raise ArgumentError("backend", rule, repr(options.backend))
+    if chosen.name == "cpu":
+        check_device(options.device, chosen, None)
+        return chosen, None
+    rank = os.environ.get("LOCAL_RANK", "0")
+    device = options.device
+    if device in (None, "cuda"):
+        device = f"cuda:{rank}"
+    return chosen, int(check_device(device, chosen, None).removeprefix("cuda:"))
 
 
 def _threads(threads: Any) -> Threads:
@@ -392,6 +407,8 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
             memory=int(options.memory or 0),
             most_sources=longest,
             float64_sources=sources.rows.dtype == np.float64,
+            device=call.device,
+            kernel=call.chosen.way,
             exchange=counted,
         )
     feed = Feed(exchange, sources.rows, sources.index, norms, options.order)
@@ -416,6 +433,8 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
         "total": time.perf_counter() - began,
     }
     record = {"n": n, "m": m, "dim": dim, "backend": call.chosen.name}
+    if call.device is not None:
+        record["device"] = f"cuda:{call.device}"
     meta = {
         "format": FORMAT,
         "version": __version__,

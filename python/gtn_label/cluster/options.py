@@ -33,7 +33,7 @@ _LAUNCH = "Processes (of gtn-label-cluster; under torchrun its own options say t
 _ALONE = {
     "--approx": "searches on one machine",
     "--checkpoint": "is the file of a run on one machine; use --journal",
-    "--device": "chooses the GPU of a run on one machine",
+    "--device": "is for one machine; with --backend cuda each process takes the GPU of its number",
     "--latent-groups": "is for one machine",
     "--no-labels": "is called --indices-only",
     "--optimal": "matches on one machine",
@@ -250,7 +250,8 @@ def _refuse_alone(command: click.Command) -> None:
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="Backend that computes: cpu, or cpu: and an instruction set.",
+    help="Backend that computes: cpu, perhaps with an instruction set (cpu:avx2), or cuda, perhaps "
+    "with a kernel (cuda:dp4a). With cuda each process takes the GPU of its number on the machine.",
 )
 @option(
     _RUNNING,
@@ -273,8 +274,9 @@ def _refuse_alone(command: click.Command) -> None:
     "--journal",
     type=File(),
     metavar="FILE",
-    help="File for the progress of the run, on the machine of the first process. The same command "
-    "continues from it, also with another number of processes.",
+    help="File for the progress of the run, which the first process writes; with several machines "
+    "on a disk that all share. The same command continues from it, also with another number of "
+    "processes.",
 )
 @option(
     _RUNNING,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -15,6 +17,8 @@ __all__ = ["PairsDataset"]
 
 class PairsDataset(Dataset):  # type: ignore[misc]
     """Entry i holds row i of some arrays of `Pairs`, as tensors in memory.
+
+    A list of rows as the index gives tensors of all these rows, in one read.
 
     Parameters
     ----------
@@ -30,12 +34,12 @@ class PairsDataset(Dataset):  # type: ignore[misc]
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, row: int) -> tuple[Any, ...]:
-        return self.__getitems__([row])[0]
+    def __getitem__(self, row: int | Sequence[int]) -> tuple[Any, ...]:
+        index = np.asarray(row, np.int64)
+        rows = np.atleast_1d(np.where(index < 0, index + len(self), index))
+        tensors = [torch.from_numpy(array) for array in self.pairs.take(rows, self.names)]
+        return tuple(each[0] for each in tensors) if index.ndim == 0 else tuple(tensors)
 
     def __getitems__(self, rows: list[int]) -> list[tuple[Any, ...]]:
         """Return some entries at once: a DataLoader asks for a whole batch."""
-        n = len(self)
-        index = [int(row) + (n if row < 0 else 0) for row in rows]
-        arrays = [torch.from_numpy(array) for array in self.pairs.take(index, self.names)]
-        return list(zip(*arrays, strict=True))
+        return list(zip(*self[rows], strict=True))

@@ -80,7 +80,7 @@ def read_manifest(folder: Path, shown: str) -> tuple[dict[str, Any], list[Shard]
     try:
         if path.stat().st_size > _LARGEST_MANIFEST:
             raise ValueError(f"{shown} has a manifest of more than {_LARGEST_MANIFEST:,} bytes")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except FileNotFoundError:
         unfinished = any(is_shard_name(each.name) for each in folder.iterdir())
         reason = "is not finished" if unfinished else "holds no pairs"
@@ -95,7 +95,7 @@ def read_manifest(folder: Path, shown: str) -> tuple[dict[str, Any], list[Shard]
                 f"{VERSION}"
             )
         return found, _shards(found)
-    except (ValueError, RecursionError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{shown} has a damaged {MANIFEST}: {error}") from None
 
 

@@ -23,10 +23,12 @@ from ..cli.console import format_bytes, format_seconds
 __all__ = ["Plan", "Rate", "available_memory", "make_plan", "measure", "shortage"]
 
 KEY_BYTES = 24  # of a latent in a list: score, norm, row
-SPARE_KEYS = 2  # that a rank lists beyond its share of a source's list
+SPARE_KEYS = 1  # that one of several ranks lists beyond its share of a source's list
 FIRST_WINDOW, SMALLEST_WINDOW = 128, 32  # sources
 WINDOW_BYTES = 64 << 20
-WINDOW_SHARE = 32  # a window has at most one source in so many free latents
+PROCESS_BYTES = 80 << 20  # of Python and its libraries
+TORCH_BYTES = 220 << 20  # of torch, which several processes need
+WINDOW_SHARE = 16  # a window has at most one source in so many free latents
 CHUNK_BYTES = 256 << 20  # of sources that a rank holds for all ranks
 NETWORK_BYTES = 1e9  # a second into a rank: assumed
 COLLECTIVE_SECONDS = 2e-3  # of a round without bytes: assumed
@@ -131,8 +133,8 @@ def make_plan(
     rate: Rate,
 ) -> Plan:
     """Compute the figures of a run of n sources and m latents."""
-    keys = math.ceil((cone + cone // 2 + 3) / ranks) + SPARE_KEYS
-    count = windows(n, m, ranks, keys)
+    keys = keys_of(ranks, cone)
+    count = windows(n, m, ranks, cone)
     read = np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
     lists = n * ranks * keys * KEY_BYTES
     sources = n * (4 * dim + 16)  # every rank needs every source
@@ -144,7 +146,8 @@ def make_plan(
     if read != dtype:
         rows += share * dim * read.itemsize  # a copy that the engine reads
     # int8 codes or, where those are too coarse, int16, both for a moment; norms, ids and orders.
-    work = share * (3 * dim + 96) + sources_share * 32 + 4 * _chunk(n, dim) + 3 * WINDOW_BYTES
+    work = PROCESS_BYTES + (TORCH_BYTES if ranks > 1 else 0)
+    work += share * (3 * dim + 96) + sources_share * 32 + 4 * _chunk(n, dim) + 3 * WINDOW_BYTES
     if memory is not None:
         work = min(work, memory + 4 * _chunk(n, dim))
     out = n * (16 + (0 if indices_only else dim * (4 + dtype.itemsize)))
@@ -174,8 +177,14 @@ def _chunk(n: int, dim: int) -> int:
     return min(CHUNK_BYTES, 4 * n * dim)
 
 
-def windows(n: int, m: int, ranks: int, keys: int) -> int:
+def keys_of(ranks: int, cone: int) -> int:
+    """Return the latents that a rank lists for a source."""
+    return math.ceil((cone + cone // 2 + 3) / ranks) + (SPARE_KEYS if ranks > 1 else 0)
+
+
+def windows(n: int, m: int, ranks: int, cone: int) -> int:
     """Count the windows of a run without conflicts, as csrc/core/greedy.cpp cuts them."""
+    keys = keys_of(ranks, cone)
     largest = min(65_536, max(1024, WINDOW_BYTES // (KEY_BYTES * ranks * keys)))
     done = count = 0
     while done < n:

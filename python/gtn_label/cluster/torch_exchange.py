@@ -105,6 +105,16 @@ class TorchExchange:
         self._wait(lambda: self._into(all_of_them, mine, group=self._group, async_op=True))
         np.frombuffer(recv, np.uint8)[:] = all_of_them.numpy()
 
+    def all_to_all(self, send: memoryview, recv: memoryview) -> None:
+        """Give slice r of `send` to rank r, and take its slice for this rank; all equally long."""
+        mine = self._tensor(len(send))
+        mine.numpy()[:] = np.frombuffer(send, np.uint8)
+        theirs = self._tensor(len(recv))
+        self._wait(
+            lambda: self._dist.all_to_all_single(theirs, mine, group=self._group, async_op=True)
+        )
+        np.frombuffer(recv, np.uint8)[:] = theirs.numpy()
+
     def broadcast(self, buffer: memoryview, root: int) -> None:
         """Fill the bytes with those of rank `root`."""
         whole = self._tensor(len(buffer))

@@ -20,6 +20,14 @@ from ..evaluation import EXTRACTORS
 from ..pairs.classes import as_in_data, in_turn
 from ..run.settings import RunSettings
 from ..training.training_options import ACCELERATORS
+from .geodesics import (
+    check_path,
+    figures_file,
+    geodesic_options,
+    means,
+    unfinished,
+    write_figures,
+)
 
 if TYPE_CHECKING:
     from ..run.finished_run import FinishedRun
@@ -164,6 +172,7 @@ def sample(
     metavar="N",
     help="Points on a line, including both ends.",
 )
+@geodesic_options
 @_CLASS
 @_SEED
 @_out(
@@ -180,39 +189,59 @@ def interpolate_(
     seed: int,
     out: Path | None,
     accelerator: str,
+    **asked: Any,
 ) -> list[str]:
-    """Generate along straight lines between sources of a finished RUN (Fig. 8 of the GTN paper)."""
+    """Generate along lines between sources of a finished RUN (Fig. 8 of the GTN paper).
+
+    The lines are straight, or geodesics that keep to where the data are dense (Data Interpolations
+    in Deep Generative Models under Non-Simply-Connected Manifold Topology).
+    """
+    given = check_path(asked)
     out = _target(run, out, "interpolation")
+    compare, space = given.get("compare", False), given.get("space", "source")
+    beside = figures_file(out) if compare else None
     finished = _open(run, accelerator)
     from ..files import save_array
     from ..report import figures
     from ..sampling.interpolation import interpolate, random_ends
+    from ..sampling.sample import generate_latents
 
     if between:
-        ends, classes = _matched(finished, between, of_class)
+        ends, classes = _matched(finished, between, of_class, space)
     else:
         classes = _classes(finished, lines, of_class)
-        ends = random_ends(
-            lines, finished.generator.dim, seed, mixture=finished.mixture, classes=classes
-        )
-    found = interpolate(
-        finished.generator,
-        ends[0],
-        ends[1],
-        finished.autoencoder,
-        steps=steps,
-        classes=classes,
-        progress=True,
-    )
-    if out.suffix.lower() == ".npy":
-        save_array(out, found.latents if found.images is None else found.images)
-    elif between:
-        images = _with_ends(finished, found.images, np.array(between))
-        columns = images.shape[1]
-        figures.write(out, figures.grid(images.reshape(-1, *images.shape[2:]), columns=columns))
+        drawn = {"mixture": finished.mixture, "classes": classes}
+        ends = [*random_ends(lines, finished.generator.dim, seed, **drawn)]
+        if space == "latent":
+            ends = [generate_latents(finished.generator, end, classes=classes) for end in ends]
+    said = []
+    if asked["path"] == "straight":
+        given = {"steps": steps, "classes": classes, "progress": True}
+        left, right = ends
+        found = {"": interpolate(finished.generator, left, right, finished.autoencoder, **given)}
     else:
-        figures.write(out, found.grid())
-    return [f"{console.counted(len(ends[0]), 'line')} of {steps} points in {out}"]
+        from ..geometry.run_geodesics import run_geodesics
+
+        given = {**given, "steps": steps, "classes": classes, "seed": seed, "progress": True}
+        found = run_geodesics(finished, *ends, **given)
+        for line in unfinished(found):
+            _said(f"warning: {line}")
+        said = _columns(means(found))
+    shown: list[Any] = [one.latents if one.images is None else one.images for one in found.values()]
+    if out.suffix.lower() == ".npy":
+        save_array(out, np.stack(shown, axis=1) if compare else shown[0])
+    else:
+        if between:
+            shown = [_with_ends(finished, images, np.array(between)) for images in shown]
+        images: Any = np.stack(shown, axis=1)  # the kinds of one line below each other
+        rows = images.reshape(-1, *images.shape[3:])
+        figures.write(out, figures.grid(rows, columns=images.shape[2]))
+    if beside is not None:
+        settings = {"run": str(run), "seed": seed, "steps": steps, **given}
+        for name in ("classes", "progress", "compare"):
+            settings.pop(name, None)
+        write_figures(beside, found, between=between, **settings)
+    return [f"{console.counted(len(ends[0]), 'line')} of {steps} points in {out}", *said]
 
 
 @click.command("evaluate", short_help="Measure FID and the like, copies, norms, dimensions.")
@@ -352,9 +381,15 @@ def _classes(finished: FinishedRun, n: int, of_class: int | None) -> Any:
 
 
 def _matched(
-    finished: FinishedRun, between: tuple[tuple[int, int], ...], of_class: int | None
+    finished: FinishedRun,
+    between: tuple[tuple[int, int], ...],
+    of_class: int | None,
+    space: str = "source",
 ) -> tuple[Any, Any]:
-    """Sources matched with training rows, and the classes of the lines between them."""
+    """Sources matched with training rows, and the classes of the lines between them.
+
+    In the space of latents the ends are the rows themselves, and lines have no class.
+    """
     from ..sampling.interpolation import matched_sources
 
     if of_class is not None:
@@ -365,6 +400,8 @@ def _matched(
     n = len(finished.latents)
     if rows.max() >= n:
         raise ValueError(f"--between must name rows below {n}, got {rows.max()}")
+    if space == "latent":
+        return [np.array(finished.latents[rows[:, side]]) for side in (0, 1)], None
     ends = [matched_sources(finished.matching, rows[:, side]) for side in (0, 1)]
     classes = finished.classes
     if classes is None:

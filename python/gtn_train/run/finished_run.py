@@ -35,7 +35,7 @@ from ..sampling.interpolation import (
     matched_sources,
     random_ends,
 )
-from ..sampling.sample import sample_images, sample_latents
+from ..sampling.sample import generate_latents, sample_images, sample_latents
 from ..training.accelerator import device_of
 from .held_out import HeldOut, hold_out
 from .manifest import Manifest, StageSpec
@@ -208,8 +208,10 @@ class FinishedRun:
         steps: int = STEPS,
         seed: int = 0,
         classes: Any = None,
+        path: str = "straight",
+        **geodesic: Any,
     ) -> Interpolation:
-        """Generate along straight lines between sources (Fig. 8).
+        """Generate along lines between sources (Fig. 8), straight ones or geodesics.
 
         Parameters
         ----------
@@ -225,11 +227,17 @@ class FinishedRun:
         classes : int or int array [n], optional
             Class of all lines, or of each, for a run by class; by default as often as in the data.
             Lines `between` rows have those of the rows, and none may be given.
+        path : {"straight", "geodesic"}
+            Straight lines, or curves of least energy on the surface that the decoder spans.
+        **geodesic
+            Options of geodesics: `density`, `weight`, `space`, `metric` and `points`, as in
+            `geometry.run_geodesics`.
 
         Returns
         -------
         Interpolation
-            With `images` or `latents`, [n, steps, ...].
+            With `images` or `latents`, [n, steps, ...]; geodesics with `length`, `energy` and
+            `surprisal`, [n].
 
         Raises
         ------
@@ -237,15 +245,29 @@ class FinishedRun:
             If an argument is of the wrong type or out of range, or the ends of a line are of two
             classes.
         """
+        if path not in ("straight", "geodesic"):
+            raise ArgumentError("path", "must be 'straight' or 'geodesic'", repr(path))
+        if path == "straight" and geodesic:
+            raise ArgumentError(next(iter(geodesic)), "needs {path} 'geodesic'")
+        of_latents = geodesic.get("space") == "latent"
         if between is None:
             of_line = self._classes(classes, as_integer(n, "n", 1), seed)
             drawn = {"mixture": self.mixture, "classes": of_line}
-            ends = random_ends(n, self.generator.dim, seed, **drawn)
+            ends: Any = random_ends(n, self.generator.dim, seed, **drawn)
+            if of_latents:
+                ends = [generate_latents(self.generator, end, classes=of_line) for end in ends]
         elif classes is not None:
             raise ArgumentError("classes", "must not be given with {between}, whose rows have them")
         else:
-            ends, of_line = self._ends(between)
-        return interpolate(self.generator, *ends, self.autoencoder, steps=steps, classes=of_line)
+            ends, of_line = self._ends(between, of_latents)
+        given: dict[str, Any] = {"steps": steps, "classes": of_line}
+        left, right = ends
+        if path == "straight":
+            return interpolate(self.generator, left, right, self.autoencoder, **given)
+        from ..geometry.run_geodesics import run_geodesics
+
+        found = run_geodesics(self, left, right, **given, seed=seed, **geodesic)
+        return [*found.values()][-1]
 
     def export(self, path: str | os.PathLike[str]) -> Exported:
         """Write ĥ and the decoder as one program: .pt2 for torch.export, .onnx for ONNX.
@@ -278,8 +300,11 @@ class FinishedRun:
             return None
         return as_in_data(self.classes, n, seed) if classes is None else classes
 
-    def _ends(self, between: Any) -> tuple[Any, Any]:
-        """Sources matched with rows of the training data, and the classes of their lines."""
+    def _ends(self, between: Any, of_latents: bool) -> tuple[Any, Any]:
+        """Sources matched with rows of the training data, and the classes of their lines.
+
+        Ends that are latents are the rows themselves, and have no classes.
+        """
         rows, n = np.asarray(between), len(self.latents)
         if rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu" or not len(rows):
             raise ArgumentError(
@@ -289,6 +314,8 @@ class FinishedRun:
             )
         if rows.min() < 0 or rows.max() >= n:
             raise ArgumentError("between", f"must hold rows in [0, {n})", str(rows.tolist()))
+        if of_latents:
+            return [np.array(self.latents[rows[:, side]]) for side in (0, 1)], None
         ends = [matched_sources(self.matching, rows[:, side]) for side in (0, 1)]
         if self.classes is None:
             return ends, None

@@ -1,14 +1,14 @@
 """Interpolation (Fig. 8): decode ĥ along straight lines between sources.
 
 A line runs between two random sources, or between the sources matched with the latents of two real
-images. Not here: generating (sample.py), decoding (models/autoencoder.py), files
-(report/figures.py).
+images. Not here: geodesics (geometry/run_geodesics.py), generating (sample.py), decoding
+(models/autoencoder.py), files (report/figures.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from ..models.autoencoder import decode_all
 from ..pairs.mixture import Mixture
 from ..report import figures
 from .sample import generate_latents, sampling_seed
+
+if TYPE_CHECKING:
+    from ..geometry.geodesic import Paths
 
 __all__ = ["Interpolation", "interpolate", "lines", "matched_sources", "random_ends"]
 
@@ -33,17 +36,40 @@ class Interpolation:
     Attributes
     ----------
     weights : float64 [steps]
-        λ of each point: 1 (left) down to 0 (right).
-    sources : float32 [k, steps, dim]
+        λ of each point: 1 (left) down to 0 (right). Along a geodesic, the share of its length that
+        is left.
+    sources : float32 [k, steps, dim] or None
+        None where the lines are those of latents.
     latents : float32 [k, steps, d]
     images : uint8 [k, steps, c, h, w] or None
         None without an autoencoder.
+    path : str
+        "straight" or "geodesic".
+    curves : geometry.Paths or None
+        Curves that were measured, with more points; None for plain straight lines.
     """
 
     weights: npt.NDArray[np.float64]
-    sources: npt.NDArray[np.float32]
+    sources: npt.NDArray[np.float32] | None
     latents: npt.NDArray[np.float32]
     images: npt.NDArray[np.uint8] | None
+    path: str = "straight"
+    curves: Paths | None = None
+
+    @property
+    def length(self) -> npt.NDArray[np.float64] | None:
+        """Length of each line on the surface, float64 [k]; None if it was not measured."""
+        return None if self.curves is None else self.curves.length
+
+    @property
+    def energy(self) -> npt.NDArray[np.float64] | None:
+        """Energy of each line, float64 [k]; None if it was not measured."""
+        return None if self.curves is None else self.curves.energy
+
+    @property
+    def surprisal(self) -> npt.NDArray[np.float64] | None:
+        """Mean -log density along each line, float64 [k]; None if there was no density."""
+        return None if self.curves is None else self.curves.surprisal
 
     def grid(self) -> npt.NDArray[np.uint8]:
         """Lay the images out, a line a row: uint8 [3, height, width].

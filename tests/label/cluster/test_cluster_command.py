@@ -15,7 +15,7 @@ import pytest
 
 import gtn_label
 from gtn_label import open_pairs
-from gtn_label.cluster import plan
+from gtn_label.cluster import output, plan
 from gtn_label.cluster.command import OUTCOME, Command
 from gtn_label.cluster.options import LAUNCH, cli, parse, split
 
@@ -133,14 +133,12 @@ def test_a_journal_is_removed_at_the_end(folder: Path, capsys: pytest.CaptureFix
 def test_a_journal_outlives_a_full_disk(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gtn_label.cluster import output
-
     with monkeypatch.context() as patch:
         full = mock.Mock(side_effect=OSError(28, "No space left on device"))
         patch.setattr(output, "write_npz_to", full)
         assert run("l*.npy", "--out", "p", "--journal", "j", "--journal-every", 0) == 1
     err = capsys.readouterr().err
-    assert "No space left on device" in err
+    assert "No space left on device; 'j' holds what was decided" in err
     assert run("l*.npy", "--out", "p", "--journal", "j") == 0
     assert "j (continued at 300, removed)" in capsys.readouterr().out
     np.testing.assert_array_equal(assignment("p"), gtn_label.match(LATENTS).assignment)
@@ -187,7 +185,7 @@ def test_a_plan_refuses_what_does_not_fit(
         (["l*.npy", "--out", "."], "must be a new folder or one of pairs, and holds"),
         (["l*.npy", "--out", "a/b"], "must be in a folder that exists"),
         (["l*.npy", "--journal", "l0.npy"], "--journal 'l0.npy'"),
-        (["l*.npy", "--backend", "faiss"], "--backend must be 'auto' or 'cpu'"),
+        (["l*.npy", "--backend", "faiss"], "--backend must be 'auto', 'cpu' or 'cuda'"),
         (["l0.npy", "--sources", "s*.npy"], "must not exceed the 100 latents, got 200 sources"),
         (["l*.npy", "--approx", "Flat"], "--approx searches on one machine. Use gtn-label."),
         (["l*.npy", "--source-groups", "a"], "--source-groups is for one machine. Use gtn-label."),
@@ -243,6 +241,10 @@ def test_the_launcher_hears_the_code(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(OUTCOME, str(folder / "outcome"))
     assert run("no*.npy") == 0
     assert (folder / "outcome" / "code-0").read_text() == "2"
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "write_npz_to", mock.Mock(side_effect=OSError(28, "full")))
+        assert run("l*.npy", "--out", "p") == 0
+    assert (folder / "outcome" / "code-0").read_text() == "1"
 
 
 # ------------------------------------------------------------------------------ the command line

@@ -76,6 +76,8 @@ def test_a_data_loader_shuffles_with_workers(tmp_path: Path, workers: int, form:
     data = open_pairs(tmp_path / "pairs").as_dataset(("sources", "labels", "assignment"))
     assert len(data) == N
     torch.testing.assert_close(data[-1][1], torch.from_numpy(WHOLE.pairs()[1][-1]))
+    batch = data[[3, -1]]  # as a sampler of batches asks for
+    np.testing.assert_array_equal(batch[0].numpy(), WHOLE.pairs()[0][[3, 49]])
     loader = torch.utils.data.DataLoader(
         data,
         batch_size=8,
@@ -155,9 +157,10 @@ class TestRefusals:
         self.rewritten(folder, shards=[shards[0] | changes, *shards[1:]])
         self.refused(what, folder)
 
-    def test_text(self, folder: Path) -> None:
-        (folder / "manifest.json").write_text("[" * 100_000)
-        self.refused("damaged manifest.json", folder)
+    @pytest.mark.parametrize("content", [b"[" * 100_000, b"", b"\xff\xfe\x00", b"3"])
+    def test_text(self, folder: Path, content: bytes) -> None:
+        (folder / "manifest.json").write_bytes(content)
+        self.refused("has a damaged manifest.json", folder)
 
     def test_a_shard_that_is_replaced_while_it_is_read(self, folder: Path) -> None:
         pairs = open_pairs(folder)

@@ -69,6 +69,8 @@ def work(rank):
         sent, received = memoryview(bytes([rank, 7])), bytearray(4)
         exchange.all_gather(sent, memoryview(received))
         assert bytes(received) == bytes([0, 7, 1, 7])
+        exchange.all_to_all(memoryview(bytes([rank, 7, 9, rank])), memoryview(received))
+        assert bytes(received) == (bytes([0, 7, 1, 7]) if rank == 0 else bytes([9, 0, 9, 1]))
         array = np.full(5, rank)
         hand_out(exchange, array, root=1)
         assert (array == 1).all()
