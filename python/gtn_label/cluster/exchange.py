@@ -120,6 +120,8 @@ def gather_parts(
 ) -> Iterator[tuple[int, int, npt.NDArray[Any]]]:
     """Yield the rows of all ranks in pieces: the rank, the piece's first row there, the piece.
 
+    A piece is good until the next one.
+
     Parameters
     ----------
     rows : [counts[rank], ...]
@@ -130,14 +132,19 @@ def gather_parts(
     size = max(1, rows.dtype.itemsize * int(np.prod(rows.shape[1:], dtype=np.int64)))
     step = max(1, MOST_BYTES // (size * exchange.world))
     most = int(counts.max(initial=0))
+    sent = np.zeros((min(step, most), *rows.shape[1:]), rows.dtype)
+    received = np.empty((exchange.world * len(sent), *rows.shape[1:]), rows.dtype)
     for begin in range(0, most, step):
-        send = np.zeros((min(step, most - begin), *rows.shape[1:]), rows.dtype)
+        send = sent[: most - begin]
         mine = rows[begin : begin + len(send)]
         send[: len(mine)] = mine
-        for rank, part in enumerate(gather(exchange, send)):
-            count = min(len(part), int(counts[rank]) - begin)
-            if count > 0:
-                yield rank, begin, part[:count]
+        parts = received[: exchange.world * len(send)]
+        if send.nbytes:
+            exchange.all_gather(_bytes(send), _bytes(parts))
+        for rank, count in enumerate(counts):
+            part = parts[rank * len(send) : (rank + 1) * len(send)][: max(0, int(count) - begin)]
+            if len(part):
+                yield rank, begin, part
 
 
 def gather_rows(exchange: Exchange, rows: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:

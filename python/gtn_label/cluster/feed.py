@@ -102,7 +102,9 @@ class Feed:
         rank = self._exchange.rank
         mine = self._sorted[first:last]
         rows = None
-        if with_rows:
+        if with_rows and self._exchange.world == 1:
+            rows = self._rows[mine]
+        elif with_rows:
             rows = np.empty((end - begin, self._rows.shape[1]), self._rows.dtype)
             for owner, at, part in gather_parts(
                 self._exchange, TakenRows(self._rows, mine), counts
