@@ -166,7 +166,13 @@ class Part:
 
     def check(self) -> None:
         """Raise FileChangedError if the file is no longer the one whose header was read."""
-        if _status(self.path) != self._status:
+        try:
+            status = _status(self.path)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{self.name}: the file {quoted(self.path)} was removed, or replaced by a later run"
+            ) from None
+        if status != self._status:
             raise FileChangedError(
                 f"{self.name}: the file {quoted(self.path)} was changed while it was being read"
             )
