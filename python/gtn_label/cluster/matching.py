@@ -29,6 +29,7 @@ from ..errors import ArgumentError, ArgumentTypeError, too_many_sources
 from ..io.checkpoint import CONTRACT
 from ..match_options import MatchOptions
 from ..progress import ProgressCallback
+from ..run import named
 from ..threads import OPENMP_VARIABLE, OWN_VARIABLE, Threads, check_threads, machine_threads
 from .center import column_mean
 from .checks import check_index
@@ -394,7 +395,7 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
     }
     longest = min(n, CHUNK, max(_WINDOW, _CHUNK_BYTES // (dim * sources.rows.itemsize)))
     counted = Counted(exchange)
-    with together(exchange):
+    with together(exchange), named():
         engine = _core.ShardedMatch(
             latents.rows,
             latents.index,
