@@ -213,7 +213,7 @@ class Command:
         shows = not asked.quiet and exchange.rank == 0 and console.is_terminal(sys.stderr)
         with together(exchange):
             latents, sources = _open(asked)
-            _check_output(asked)
+            _check_output(asked, latents, sources)
         agree(exchange, _record(latents, sources))
         self._makes_folder = exchange.rank == 0 and not asked.out_path.exists()
         check_folder(exchange, asked.out_path, "--out")
@@ -366,7 +366,7 @@ def _check_sides(latents: RowFiles, sources: RowFiles | None) -> None:
         raise too_many_sources(len(sources), len(latents))
 
 
-def _check_output(asked: Options) -> None:
+def _check_output(asked: Options, latents: RowFiles, sources: RowFiles | None) -> None:
     """Refuse an output that could not be written, or that nobody named and is there."""
     from ..errors import ArgumentError
     from .output import is_unfinished
@@ -379,6 +379,10 @@ def _check_output(asked: Options) -> None:
         raise ArgumentError(
             "--journal", "must not be in the folder of --out", quoted(asked.journal), "use another"
         )
+    inputs = latents.files + ([] if sources is None else sources.files)
+    for folder in {Path(path).parent for path, _ in inputs}:
+        if folder.resolve() == asked.out_path.resolve():  # whose files are removed at the end
+            raise ArgumentError("--out", "must not hold the input", quoted(asked.out_path))
     if asked.out is None and not is_unfinished(asked.out_path):
         raise ValueError(
             f"--out is not given, and {quoted(asked.out_path)} exists already: name it with --out "

@@ -132,6 +132,16 @@ def test_a_default_folder_that_is_not_finished_is_replaced(folder: Path) -> None
     assert len(open_pairs("pairs", check=True)) == 300
 
 
+def test_pairs_that_are_the_input_are_not_replaced(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    assert run("l*.npy", "--out", "p", "--format", "parquet", "-q") == 0
+    text = wrong(capsys, "p/*.parquet", "--key", "labels", "--out", f"{folder}/p")
+    assert text.startswith("--out must not hold the input, got ")
+    assert len(open_pairs("p", check=True)) == 300
+
+
 def test_a_refusal_leaves_no_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong(capsys, "l*.npy", "--out", "p", "--backend", "abc")
     assert not (folder / "p").exists()
@@ -207,7 +217,7 @@ def test_a_plan_refuses_what_does_not_fit(
         (["l*.npy", "--sources-key", "a"], "--sources-key needs --sources"),
         (["l*.npy", "--out", "-"], "'-' is no folder"),
         (["l*.npy", "--out", "l0.npy"], "--out 'l0.npy' must be a folder, and is a file"),
-        (["l*.npy", "--out", "."], "must be a new folder or one of pairs, and holds"),
+        (["l*.npy", "--out", "."], "--out must not hold the input, got '.'"),
         (["l*.npy", "--out", "a/b"], "must be in a folder that exists"),
         (["l*.npy", "--journal", "l0.npy"], "--journal 'l0.npy'"),
         (["l*.npy", "--out", "p", "--journal", "p/j"], "--journal must not be in the folder of"),
