@@ -34,11 +34,11 @@ _ALONE = {
     "--approx": "searches on one machine",
     "--checkpoint": "is the file of a run on one machine; use --journal",
     "--device": "is for one machine; with --backend cuda each process takes the GPU of its number",
-    "--latent-groups": "is for one machine",
+    "--latent-groups": "is for one machine; match_sharded of gtn_label.cluster takes groups",
     "--no-labels": "is called --indices-only",
     "--optimal": "matches on one machine",
     "--plot": "draws the pairs of one machine",
-    "--source-groups": "is for one machine",
+    "--source-groups": "is for one machine; match_sharded of gtn_label.cluster takes groups",
 }
 
 

@@ -188,7 +188,7 @@ def test_a_plan_refuses_what_does_not_fit(
         (["l*.npy", "--backend", "faiss"], "--backend must be 'auto', 'cpu' or 'cuda'"),
         (["l0.npy", "--sources", "s*.npy"], "must not exceed the 100 latents, got 200 sources"),
         (["l*.npy", "--approx", "Flat"], "--approx searches on one machine. Use gtn-label."),
-        (["l*.npy", "--source-groups", "a"], "--source-groups is for one machine. Use gtn-label."),
+        (["l*.npy", "--source-groups", "a"], "--source-groups is for one machine; match_sharded"),
         (["l*.npy", "--no-labels"], "--no-labels is called --indices-only."),
         (["l*.npy", "--checkpoint", "a"], "use --journal."),
         (["l*.npy", "--nproc-per-node", "2"], "--nproc-per-node is for gtn-label-cluster, which"),
