@@ -111,7 +111,7 @@ class GroupedSearch:
         begin = self._done
         search.run(lambda done, *_: bar(begin + done), m, check)
         self._done += n
-        self._count(search)
+        self._count(search, alone=False)
         self.cosine[own] = search.cosine
         most = min(ROUND_BYTES, self._exchange.world * 24 * n)
         self.assignment[own] = fetch_rows(
@@ -189,12 +189,15 @@ class GroupedSearch:
 
         search.run(report, m, check)
         report(n)
-        self._count(search)
+        self._count(search, alone=True)
         answers["latent"][of_sources] = latents["index"][of_latents][search.assignment]
         answers["cosine"][of_sources] = search.cosine
 
-    def _count(self, search: Search) -> None:
-        _add(self.stats, search.engine.stats())
+    def _count(self, search: Search, *, alone: bool) -> None:
+        found = search.engine.stats()
+        if alone:  # nothing was exchanged with others
+            found |= {"collectives": 0, "bytes_received": 0}
+        _add(self.stats, found)
         self.stats["seconds"]["feed"] += search.seconds_of_feed
 
 

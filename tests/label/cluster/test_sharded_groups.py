@@ -69,6 +69,7 @@ def test_one_huge_group_and_many_small(world, dealing):
     assert [part.stats["groups_shared"] for part in parts] == [int(world > 1)] * world
     assert sum(counts) == len(np.unique(labels[0])) - (world > 1)
     assert parts[0].stats["groups"] == len(np.unique(labels[1]))
+    assert bool(parts[0].stats["collectives"]) == (world > 1)
 
 
 @pytest.mark.parametrize("order", ["norm", "norm_desc", "index"])
