@@ -72,7 +72,12 @@ class GroupedSearch:
         self._threads, self._search_of = threads, search_of
         self.assignment = np.full(len(sources.rows), -1, np.int64)
         self.cosine = np.full(len(sources.rows), np.nan)
-        self.stats: dict[str, Any] = {"threads": threads, "seconds": {"feed": 0.0, "travel": 0.0}}
+        self.stats: dict[str, Any] = {
+            "threads": threads,
+            **dict.fromkeys(("instruction_set", "arithmetic"), "none"),  # without a group here
+            **dict.fromkeys(("windows", "collectives", "bytes_received", "rescans"), 0),
+            "seconds": {"feed": 0.0, "travel": 0.0},
+        }
         self._done = 0  # sources of all ranks that are decided
 
     def run(
