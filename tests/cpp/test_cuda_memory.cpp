@@ -111,8 +111,8 @@ TEST_CASE("what does not fit stays on the host, and the bits are the same") {
 }
 
 TEST_CASE("cached memory is freed before anything is left on the host, which is said") {
-  const Data x = make(Shape::gaussian, 2000, 20, false, 11);
-  const Data y = make(Shape::gaussian, 50, 20, false, 12);
+  const Data x = make(Shape::gaussian, 300, 20, false, 11);
+  const Data y = make(Shape::gaussian, 20, 20, false, 12);
   Job job{x, y};
   const Result plenty = job.run();
   const int64_t whole = plan_with(plan_input(job), int64_t{1} << 30).bytes;
@@ -121,7 +121,7 @@ TEST_CASE("cached memory is freed before anything is left on the host, which is 
   int asked = 0;
   job.options.warn = [&](const std::string& text) { said.push_back(text); };
   void* cache = nullptr;
-  REQUIRE(cudaMalloc(&cache, 100'000) == cudaSuccess);
+  REQUIRE(cudaMalloc(&cache, 25'000) == cudaSuccess);
   job.options.free_cached = [&] {
     ++asked;
     return false;
@@ -157,13 +157,13 @@ TEST_CASE("cached memory is freed before anything is left on the host, which is 
 TEST_CASE("a run takes its memory at once, for however many groups") {
   const Setting arena("GTN_CUDA_ARENA", "1");
   for (const int64_t dim : {3, 20}) {
-    const Data x = make(Shape::gaussian, 200, dim, false, 13);
-    const Data y = make(Shape::gaussian, 120, dim, false, 14);
+    const Data x = make(Shape::gaussian, 60, dim, false, 13);
+    const Data y = make(Shape::gaussian, 30, dim, false, 14);
     Job job{x, y};
     job.rules.center = true;
-    for (int64_t i = 0; i < 200; ++i) {
-      if (i < 120) job.rules.source_groups.push_back(i % 17);
-      job.rules.latent_groups.push_back(i % 17);
+    for (int64_t i = 0; i < 60; ++i) {
+      if (i < 30) job.rules.source_groups.push_back(i % 5);
+      job.rules.latent_groups.push_back(i % 5);
     }
     const Result expected = job.run_on_cpu();
     {

@@ -63,10 +63,12 @@ class Command:
         self, argv: Sequence[str], world: int | None = None, local: int | None = None
     ) -> None:
         self._argv = list(argv)
-        self._rank = _number("RANK", 0)
+        # A launcher that says the world runs the only process, whatever the environment says.
+        self._rank = _number("RANK", 0) if world is None else 0
         self._world = world or _number("WORLD_SIZE", 1)
         self._local = local or _number("LOCAL_WORLD_SIZE", 1)
         self._journal: Any = None
+        self._makes_folder = False
         self._on_all_ranks = True  # an error before the ranks meet is that of each
 
     def run(self, *, last: bool, earlier: Sequence[int] = ()) -> int:
@@ -191,6 +193,9 @@ class Command:
                 return self._matched(asked, exchange)
             except BaseException as error:
                 leave(exchange, error)
+                if self._makes_folder:
+                    with contextlib.suppress(OSError):  # it holds shards
+                        asked.out_path.rmdir()
                 if self._journal is not None:
                     self._journal.release()
                 raise
@@ -213,6 +218,7 @@ class Command:
             labels = open_labels(asked, len(latents if sources is None else sources), len(latents))
             _check_output(asked)
         agree(exchange, _record(latents, sources))
+        self._makes_folder = exchange.rank == 0 and not asked.out_path.exists()
         check_folder(exchange, asked.out_path, "--out")
         rank, world = exchange.rank, exchange.world
         index = rows_of_rank(len(latents), rank, world)
@@ -365,15 +371,26 @@ def _check_sides(latents: RowFiles, sources: RowFiles | None) -> None:
 
 def _check_output(asked: Options) -> None:
     """Refuse an output that could not be written, or that nobody named and is there."""
+    from ..errors import ArgumentError
+    from .output import is_unfinished
+
     if asked.format == "parquet":
         from .arrow_files import require_pyarrow
 
         require_pyarrow("--format parquet")
-    if asked.out is None and asked.out_path.exists():
+    if asked.journal is not None and _inside(asked.journal, asked.out_path):
+        raise ArgumentError(
+            "--journal", "must not be in the folder of --out", quoted(asked.journal), "use another"
+        )
+    if asked.out is None and not is_unfinished(asked.out_path):
         raise ValueError(
             f"--out is not given, and {quoted(asked.out_path)} exists already: name it with --out "
             "to replace it, or name another folder"
         )
+
+
+def _inside(file: Path, folder: Path) -> bool:
+    return folder.resolve() in file.resolve().parents
 
 
 def _record(latents: RowFiles, sources: RowFiles | None) -> dict[str, Any]:

@@ -314,8 +314,11 @@ def _packed(error: Exception) -> dict[str, Any]:
     if isinstance(error, (ArgumentError, ArgumentTypeError)):
         return {"kind": type(error).__name__, "args": list(error.args)}
     kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ == "builtins")
-    record = {"kind": kind, "text": brief(str(error), 4000)}
-    return record | ({"errno": error.errno} if isinstance(error, OSError) else {})
+    record: dict[str, Any] = {"kind": kind, "text": brief(str(error), 4000)}
+    if isinstance(error, OSError):
+        record["errno"] = error.errno
+        record["text"] = record["text"].removeprefix(f"[Errno {error.errno}] ")
+    return record
 
 
 def _unpacked(record: Mapping[str, Any], where: str) -> Exception:

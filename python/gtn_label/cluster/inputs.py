@@ -93,7 +93,11 @@ def open_rows(
     if not paths:
         raise ArgumentError(name, "must name at least one file", "none")
     _refuse_repeated(paths, name)
-    return RowFiles([_part(path, key, name, key_name) for path in paths], name)
+    # Files of .npy, which have no key, may stand beside files that have one.
+    alone = all(path.suffix.lower() == ".npy" for path in paths)
+    keys = [key if alone or path.suffix.lower() != ".npy" else None for path in paths]
+    parts = [_part(path, own, name, key_name) for path, own in zip(paths, keys, strict=True)]
+    return RowFiles(parts, name)
 
 
 def _matching(pattern: str, name: str) -> list[Path]:
@@ -162,7 +166,13 @@ class Part:
 
     def check(self) -> None:
         """Raise FileChangedError if the file is no longer the one whose header was read."""
-        if _status(self.path) != self._status:
+        try:
+            status = _status(self.path)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{self.name}: the file {quoted(self.path)} was removed, or replaced by a later run"
+            ) from None
+        if status != self._status:
             raise FileChangedError(
                 f"{self.name}: the file {quoted(self.path)} was changed while it was being read"
             )
@@ -213,8 +223,6 @@ def _map(path: Path, key: str | None, name: str, key_name: str) -> RowsLike:
         picked = pick(list(tensors), key, shown, key_name)
         if tensors[picked].dtype in STORED:
             return map_safetensor(path, tensors[picked], f"tensor {quoted(picked)} of {shown}")
-    elif path.suffix.lower() == ".npy":
-        key = None  # files of several formats may stand beside each other
     return read_array(path, key, name=name, key_name=key_name)
 
 
@@ -236,7 +244,9 @@ class _Mapped:
         with self._files.reading():
             if consecutive:
                 return np.array(self._rows[int(index[0]) : int(index[-1]) + 1])
-            return np.array(self._rows[index])
+            if isinstance(self._rows, np.ndarray):
+                return np.asarray(np.take(self._rows, index, axis=0))  # faster than an index
+            return np.asarray(self._rows[index])
 
 
 def _ascending(index: NDArray[np.int64]) -> bool:
@@ -314,11 +324,11 @@ class RowFiles:
         Raises
         ------
         IndexError
-            If there is no such row.
+            If there is no such row, or the index is no list of integers.
         OSError
             If a file cannot be read, or was changed since it was opened.
         """
-        index = np.asarray(index, np.int64)
+        index = _checked(index, self._name)
         if len(index) and not 0 <= index.min() <= index.max() < len(self):
             raise IndexError(f"{self._name}: rows must be 0 to {len(self) - 1}")
         out: Array = np.empty((len(index), *self.shape[1:]), self.dtype)
@@ -352,6 +362,15 @@ class RowFiles:
         if len(self._opened) > _MOST_OPEN:
             self._opened.popitem(last=False)
         return opened
+
+
+def _checked(index: Any, name: str) -> NDArray[np.int64]:
+    """Return row numbers; a mask would be read as rows 0 and 1, and fractions would be cut off."""
+    found = np.asarray(index)
+    if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
+        got = f"{found.ndim}-D {found.dtype}"
+        raise IndexError(f"{name}: rows must be a list of integers, got {got}")
+    return found.astype(np.int64, copy=False)
 
 
 def _plain(value: Any) -> str:

@@ -30,6 +30,7 @@ from ..errors import ArgumentError, ArgumentTypeError, too_many_sources
 from ..io.checkpoint import CONTRACT
 from ..match_options import MatchOptions
 from ..progress import ProgressCallback
+from ..run import named
 from ..threads import OPENMP_VARIABLE, OWN_VARIABLE, Threads, check_threads, machine_threads
 from .center import column_mean
 from .checks import check_index
@@ -478,7 +479,7 @@ def _search_of(
     dim, item = latents.rows.shape[1], sources.rows.itemsize
     longest = min(sources.total, CHUNK, max(_WINDOW, _CHUNK_BYTES // (dim * item)))
     counted = Counted(exchange)
-    with together(exchange):
+    with together(exchange), named():
         engine = _core.ShardedMatch(
             latents.rows,
             latents.index,

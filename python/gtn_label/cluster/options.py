@@ -106,7 +106,7 @@ What it would take, without running it:
 \b
 4 machines: the same line on each, and HOST is one of them:
   gtn-label-cluster --nnodes 4 --nproc-per-node 8 --rdzv-endpoint HOST:29400 \\
-    '/shared/latents/*.npy' --out /shared/pairs --journal run.journal
+    '/shared/latents/*.npy' --out /shared/pairs --journal /shared/run.journal
 \b
 Under torchrun, and whatever starts it (mind the two dashes):
   export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1

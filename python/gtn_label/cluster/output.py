@@ -21,15 +21,16 @@ import numpy as np
 
 from .. import __version__
 from ..arrays import convert
-from ..arrays.narrow import NarrowRows, narrow_rows
+from ..arrays.narrow import NarrowRows, bits_dtype
 from ..arrays.row_blocks import Array, RowsLike, StrPath
 from ..arrays.to_caller import given
+from ..checks import as_bool, as_integer
 from ..errors import ArgumentError
 from ..io.atomic import atomic_file
 from ..io.npy import write_npz_to
 from ..io.reading import meta_text
 from ..text import quoted
-from .exchange import Exchange, gather_texts, together
+from .exchange import Exchange, agree, gather_texts, together
 from .fetch import fetch_rows
 from .pairs_format import (
     FORMAT,
@@ -46,7 +47,7 @@ from .pairs_format import (
 if TYPE_CHECKING:
     from .matching import ShardedMatching
 
-__all__ = ["SHARD_BYTES", "Written", "check_folder", "save_pairs"]
+__all__ = ["SHARD_BYTES", "Written", "check_folder", "is_unfinished", "save_pairs"]
 
 SHARD_BYTES = 256 << 20  # of a shard; its labels are held in memory
 _PARQUET_GROUP = 1 << 14  # rows of a row group, which a reader decodes at once
@@ -105,9 +106,12 @@ def save_pairs(
     ArgumentError
         If an argument is of no use.
     """
-    if format not in FORMATS:
-        raise ArgumentError("format", f"must be {' or '.join(map(repr, FORMATS))}", repr(format))
     exchange = matching.exchange
+    with together(exchange):
+        shard_rows = _check(format, shard_rows)
+        indices_only = as_bool(indices_only, "indices_only")
+    options = {"format": format, "indices_only": indices_only, "shard_rows": shard_rows}
+    agree(exchange, options)
     check_folder(exchange, path, name)
     job = _Job(matching, Path(path), indices_only, format, shard_rows)
     shards = job.write_shards()
@@ -117,6 +121,13 @@ def save_pairs(
         if exchange.rank == 0:
             _finish(Path(path), name, shards, job.manifest(shards, latent_files))
     return Written(len(shards), sum(each.bytes for each in shards), sum(s.rows for s in shards))
+
+
+def _check(form: Any, shard_rows: Any) -> int | None:
+    """Return `shard_rows`; raise ArgumentError or ArgumentTypeError for options of no use."""
+    if form not in FORMATS:
+        raise ArgumentError("format", f"must be {' or '.join(map(repr, FORMATS))}", repr(form))
+    return None if shard_rows is None else as_integer(shard_rows, "shard_rows", 1)
 
 
 def check_folder(exchange: Exchange, path: StrPath, name: str = "path") -> None:
@@ -155,6 +166,15 @@ def check_folder(exchange: Exchange, path: StrPath, name: str = "path") -> None:
                 (folder / probe).unlink()
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Return True if there is no such folder, or a run that was killed has left it."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(
+        is_shard_name(each.name) or each.name.startswith(".gtn-label-") for each in folder.iterdir()
+    )
+
+
 def _check_content(folder: Path, shown: str) -> None:
     """Refuse a path that is no folder, or a folder with files that no run wrote."""
     if not folder.exists():
@@ -191,11 +211,17 @@ def _gather_json(exchange: Exchange, value: Any) -> list[Any]:
     return [json.loads(text) for text in gather_texts(exchange, json.dumps(value))]
 
 
-def _rows(rows: Any, name: str) -> RowsLike:
-    """Return rows as files hold them; a rank can have none."""
-    if len(rows):
-        return given(convert.as_rows(rows, name)).blocks
-    return narrow_rows(convert.numpy_of(rows) if hasattr(rows, "detach") else np.asarray(rows))
+def _rows(exchange: Exchange, rows: Any, name: str) -> RowsLike:
+    """Return rows as files hold them; a rank that has none takes the dtype of the others."""
+    found = given(convert.as_rows(rows, name)).blocks if len(rows) else None
+    mine = None
+    if found is not None:
+        mine = (found.name, "") if isinstance(found, NarrowRows) else ("", found.dtype.str)
+    narrow, plain = next(each for each in _gather_json(exchange, mine) if each is not None)
+    if found is not None:
+        return found
+    none: Array = np.empty((0, rows.shape[1]), bits_dtype(narrow) if narrow else plain)
+    return NarrowRows(none, narrow) if narrow else none
 
 
 class _Job:
@@ -215,8 +241,8 @@ class _Job:
         self._indices_only = indices_only
         self._matching = matching
         self._latent_index = np.asarray(matching.latent_index, np.int64)
-        self._latents = _rows(matching.latents, "latents")
-        self._sources = _rows(matching.sources, "sources")
+        self._latents = _rows(self._exchange, matching.latents, "latents")
+        self._sources = _rows(self._exchange, matching.sources, "sources")
         dtypes = {
             label: rows.name
             for label, rows in (("sources", self._sources), ("labels", self._latents))

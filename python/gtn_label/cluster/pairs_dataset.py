@@ -35,7 +35,9 @@ class PairsDataset(Dataset):  # type: ignore[misc]
         return len(self.pairs)
 
     def __getitem__(self, row: int | Sequence[int]) -> tuple[Any, ...]:
-        index = np.asarray(row, np.int64)
+        index = np.asarray(row)
+        if index.size == 0:
+            index = index.astype(np.int64)
         rows = np.atleast_1d(np.where(index < 0, index + len(self), index))
         tensors = [torch.from_numpy(array) for array in self.pairs.take(rows, self.names)]
         return tuple(each[0] for each in tensors) if index.ndim == 0 else tuple(tensors)

@@ -146,7 +146,7 @@ class Pairs:
         Raises
         ------
         IndexError
-            If there is no such row.
+            If there is no such row, or the rows are no list of integers.
         ArgumentError
             If there is no such array.
         OSError

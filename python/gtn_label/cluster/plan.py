@@ -29,7 +29,7 @@ WINDOW_BYTES = 64 << 20
 PROCESS_BYTES = 80 << 20  # of Python and its libraries
 TORCH_BYTES = 220 << 20  # of torch, which several processes need
 WINDOW_SHARE = 16  # a window has at most one source in so many free latents
-CHUNK_BYTES = 256 << 20  # of sources that a rank holds for all ranks
+CHUNK_ROWS, CHUNK_BYTES = 1 << 20, 256 << 20  # of sources that a rank holds for all ranks
 NETWORK_BYTES = 1e9  # a second into a rank: assumed
 COLLECTIVE_SECONDS = 2e-3  # of a round without bytes: assumed
 DISK_BYTES = 1e9  # a second that a rank reads and writes: assumed
@@ -174,7 +174,8 @@ def make_plan(
 
 
 def _chunk(n: int, dim: int) -> int:
-    return min(CHUNK_BYTES, 4 * n * dim)
+    """Return the bytes of the sources that a rank holds for all ranks at a time."""
+    return min(CHUNK_BYTES, 4 * dim * min(n, CHUNK_ROWS))
 
 
 def keys_of(ranks: int, cone: int) -> int:

@@ -13,7 +13,7 @@ from ..arrays import convert
 from ..arrays.sources import draw_rows
 from ..errors import ArgumentError
 from .checks import check_norms, check_partition
-from .exchange import Exchange, gather, ranks_named, settle
+from .exchange import Exchange, gather, gather_texts, ranks_named, settle
 
 __all__ = ["Side", "drawn", "norms_of", "side_of"]
 
@@ -51,12 +51,14 @@ def side_of(
     rows = part.rows
     sizes = gather(exchange, np.array([len(rows), rows.itemsize if len(rows) else 0]))
     counts, widths = sizes[:, 0], sizes[:, 1]
-    if {4, 8} <= set(widths.tolist()):
+    # A rank without rows has any dtype. Rows that are read alike are still written as given.
+    dtypes = gather_texts(exchange, _dtype_name(part.given) if len(rows) else "")
+    if len({each for each in dtypes if each}) > 1:
         got = ", ".join(
-            f"float{8 * width} on {ranks_named(np.flatnonzero(widths == width).tolist())}"
-            for width in (4, 8)
+            f"{dtype} on {ranks_named([rank for rank, d in enumerate(dtypes) if d == dtype])}"
+            for dtype in dict.fromkeys(each for each in dtypes if each)
         )
-        rule = "must be read as the same float on all ranks"
+        rule = "must have the same dtype on all ranks"
         settle(exchange, ArgumentError(name, rule, got, "convert them alike"))
     if len(rows) == 0 and widths.max() == 8:
         rows = rows.astype(np.float64)
@@ -67,6 +69,12 @@ def side_of(
     else:
         check_partition(exchange, index, index_name, total)
     return Side(part.given, rows, index, total)
+
+
+def _dtype_name(rows: Any) -> str:
+    """Name the dtype of an array or a tensor, in any byte order."""
+    dtype = rows.dtype
+    return dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
 
 
 def drawn(exchange: Exchange, n: int, dim: int, seed: int) -> Side:

@@ -111,15 +111,22 @@ def run_geodesics(
     chosen = run_density(run, density, space, seed)
     told = None if classes is None or space == "latent" else np.broadcast_to(classes, len(left))
     starts = _starts(run, surface, chosen, np.asarray(left), np.asarray(right), told, seed)
-    given: dict[str, Any] = {"starts": starts, "classes": told, "progress": progress}
+    given: dict[str, Any] = {"classes": told, "progress": progress}
     curves: dict[str, Paths] = {}
     if compare:
         line = np.stack([left, right], axis=1)
         curves[STRAIGHT] = along(surface, line, chosen, points, classes=told)
-    if compare or chosen is None:
-        curves[SHORTEST] = geodesics(surface, left, right, chosen, 0.0, points, **given)
+    kept = None
     if chosen is not None:
-        curves[REGULAR] = geodesics(surface, left, right, chosen, weight, points, **given)
+        kept = geodesics(surface, left, right, chosen, weight, points, starts=starts, **given)
+    if compare or kept is None:
+        # A descent may end in a local minimum that is longer than the curve with density.
+        more = starts if kept is None else [*starts, [*kept.positions]]
+        curves[SHORTEST] = geodesics(
+            surface, left, right, chosen, 0.0, points, starts=more, **given
+        )
+    if kept is not None:
+        curves[REGULAR] = kept
     return {name: _drawn(run, surface, name, found, steps, told) for name, found in curves.items()}
 
 

@@ -145,6 +145,31 @@ def test_a_default_folder_is_not_replaced(folder: Path, capsys: pytest.CaptureFi
     np.testing.assert_array_equal(assignment("pairs"), gtn_label.match(LATENTS, seed=1).assignment)
 
 
+def test_a_default_folder_that_is_not_finished_is_replaced(folder: Path) -> None:
+    """A run that is killed leaves the folder, and the same command continues."""
+    (folder / "pairs").mkdir()
+    (folder / "pairs" / "pairs-0123abcd-r00000-00000.npz").write_text("half")
+    assert run("l*.npy", "-q", "--journal", "j") == 0
+    assert len(open_pairs("pairs", check=True)) == 300
+
+
+def test_a_refusal_leaves_no_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong(capsys, "l*.npy", "--out", "p", "--backend", "abc")
+    assert not (folder / "p").exists()
+    (folder / "p").mkdir()  # a folder of the user's stays
+    wrong(capsys, "l*.npy", "--out", "p", "--backend", "abc")
+    assert (folder / "p").exists()
+
+
+def test_a_plan_of_the_launcher_is_printed(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's RANK, as Kubeflow sets it, is not that of the launcher's only process."""
+    monkeypatch.setenv("RANK", "1")
+    Command(["l*.npy", "--plan"], world=2, local=2).work()
+    assert "processes  2 on 1 machine" in capsys.readouterr().out
+
+
 def test_a_journal_is_removed_at_the_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("l*.npy", "--out", "p", "--journal", "j") == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("j (removed)")
@@ -206,6 +231,9 @@ def test_a_plan_refuses_what_does_not_fit(
         (["l*.npy", "--out", "."], "must be a new folder or one of pairs, and holds"),
         (["l*.npy", "--out", "a/b"], "must be in a folder that exists"),
         (["l*.npy", "--journal", "l0.npy"], "--journal 'l0.npy'"),
+        (["l*.npy", "--out", "p", "--journal", "p/j"], "--journal must not be in the folder of"),
+        (["l*.npy", "--key", "a"], "--key 'a' has no meaning for LATENTS 'l0.npy'"),
+        (["l*.npy", "--memory", "1kB"], "--memory must be at least "),
         (["l*.npy", "--backend", "faiss"], "--backend must be 'auto', 'cpu' or 'cuda'"),
         (["l0.npy", "--sources", "s*.npy"], "must not exceed the 100 latents, got 200 sources"),
         (["l*.npy", "--approx", "Flat"], "--approx searches on one machine. Use gtn-label."),

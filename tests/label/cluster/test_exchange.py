@@ -119,7 +119,7 @@ def test_agreement():
          "cone must be >= 1, got 0 on rank 1; pass order"),
         (ArgumentTypeError(("a", "b"), "must be ints"), "a and b must be ints (on rank 1)"),
         (ValueError("no"), "rank 1: no"),
-        (FileNotFoundError(2, "gone", "x"), "rank 1: [Errno 2] gone: 'x'"),
+        (FileNotFoundError(2, "gone", "x"), "rank 1: gone: 'x'"),
         (UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"), "UnicodeDecodeError: rank 1: 'utf-8'"),
         (KeyError("k"), "rank 1: 'k'"),
     ],

@@ -129,6 +129,15 @@ def test_a_changed_file_is_refused(tmp_path: Path, change: str) -> None:
         rows.read(0, 23)
 
 
+def test_a_file_that_is_gone(tmp_path: Path) -> None:
+    """A later run into the same folder of pairs removes the files of the earlier one."""
+    np.save(tmp_path / "a.npy", ROWS)
+    rows = open_rows(tmp_path / "a.npy")
+    (tmp_path / "a.npy").unlink()
+    with pytest.raises(FileNotFoundError, match="was removed, or replaced by a later run"):
+        rows.read(0, 23)
+
+
 class TestRefusals:
     def refused(self, what: str, patterns: object, kind: type = ValueError) -> None:
         with pytest.raises(kind, match=what):

@@ -17,6 +17,7 @@ from gtn_label.cluster import output
 from gtn_label.cluster.dealing import rows_of_rank, share_of_rank
 from gtn_label.cluster.exchange import Solo
 from gtn_label.cluster.fetch import fetch_rows
+from gtn_label.cluster.matching import match_sharded
 from gtn_label.cluster.output import save_pairs
 from thread_exchange import ThreadExchange, outcomes_of
 
@@ -169,6 +170,24 @@ def test_more_ranks_than_pairs(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "bfloat16"])
+def test_a_rank_without_rows_has_any_dtype(tmp_path: Path, dtype: str) -> None:
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    latents = LATENTS.astype(dtype)
+
+    def save(exchange: Any) -> Any:
+        mine = latents if exchange.rank == 1 else np.empty((0, DIM))
+        with match_sharded(mine, exchange=exchange, threads=1, seed=4) as result:
+            return save_pairs(result, tmp_path / "pairs")
+
+    assert {type(each) for each in on_ranks(3, save)} == {output.Written}
+    expected = match(latents, seed=4)
+    found = open_pairs(tmp_path / "pairs").read(0, N, ("labels", "assignment"))
+    np.testing.assert_array_equal(found[1], expected.assignment)
+    np.testing.assert_array_equal(found[0], np.asarray(latents, "f8")[found[1]])
+
+
 def test_the_same_run_writes_the_same_bytes(tmp_path: Path) -> None:
     for name in "ab":
         saved(tmp_path / name, 2, shard_rows=9)
@@ -241,6 +260,28 @@ class TestRefusals:
 
     def test_formats(self, tmp_path: Path) -> None:
         self.refused("'npz' or 'parquet'", ValueError, tmp_path / "pairs", format="pt")
+
+    @pytest.mark.parametrize("rows", [0, -3, 2.5, "7"])
+    def test_rows_of_a_shard(self, tmp_path: Path, rows: Any) -> None:
+        saved(tmp_path / "pairs", 2)
+        kind = ValueError if isinstance(rows, int) else TypeError
+        self.refused("shard_rows must be ", kind, tmp_path / "pairs", shard_rows=rows)
+        assert len(open_pairs(tmp_path / "pairs", check=True)) == N  # the earlier pairs
+
+    @pytest.mark.parametrize(
+        "option",
+        [{"shard_rows": (7, 9)}, {"format": ("npz", "parquet")}, {"indices_only": (True, False)}],
+    )
+    def test_options_that_differ(self, tmp_path: Path, option: dict[str, Any]) -> None:
+        ((name, values),) = option.items()
+
+        def save(exchange: Any) -> Any:
+            return save_pairs(part(exchange), tmp_path / "p", **{name: values[exchange.rank]})
+
+        for error in on_ranks(2, save):
+            assert isinstance(error, ValueError)
+            assert f"{name} must be the same on all ranks" in str(error)
+        assert not (tmp_path / "p").exists()
 
     def test_ranks_that_do_not_share_the_folder(self, tmp_path: Path) -> None:
         def save(exchange: Any) -> Any:

@@ -51,6 +51,10 @@ def test_blocks(folder: Path) -> None:
         next(pairs.blocks(0))
     with pytest.raises(IndexError, match="rows must be 0 to 49"):
         pairs.take([50])
+    for rows in (np.arange(50) < 3, [1.5], 3):  # a mask is no list of rows
+        with pytest.raises(IndexError, match="rows must be a list of integers, got"):
+            pairs.take(rows)
+    assert pairs.take([])[0].shape == (0, 3)
 
 
 def test_rows_are_writable_copies(folder: Path) -> None:

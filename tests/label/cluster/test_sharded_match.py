@@ -340,8 +340,13 @@ def test_dims_and_dtypes_that_differ():
         "dim must be the same on all ranks, got 3 on rank 0, 4 on ranks 1 and 2"
     }
     assert messages(lambda rows, rank: rows.astype("f8" if rank == 1 else "f4")) == {
-        "latents must be read as the same float on all ranks, got float32 on ranks 0 and 2, "
-        "float64 on rank 1; convert them alike"
+        "latents must have the same dtype on all ranks, got float32 on ranks 0 and 2, float64 on "
+        "rank 1; convert them alike"
+    }
+    # Both are read as float32, and yet written as they are.
+    assert messages(lambda rows, rank: rows.astype("f2" if rank == 1 else "f4")) == {
+        "latents must have the same dtype on all ranks, got float32 on ranks 0 and 2, float16 on "
+        "rank 1; convert them alike"
     }
     assert messages(lambda rows, rank: rows[:0]) == {
         "latents must have at least one row (n >= 1), got none on all 3 ranks"
