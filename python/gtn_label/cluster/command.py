@@ -31,7 +31,6 @@ __all__ = ["LEFT", "OUTCOME", "Command", "main"]
 PROGRAM = "gtn-label-cluster"
 OUTCOME = "GTN_CLUSTER_OUTCOME"  # environment variable: a folder of the launcher's, for exit codes
 LEFT = "left"  # the file there with what an interruption left
-_READ_BYTES = 64 << 20  # of rows between two looks at signals
 _CONSEQUENCE = re.compile(r"rank \d+ has (left|lost)")  # of another rank's error
 
 
@@ -202,17 +201,21 @@ class Command:
                 raise
 
     def _matched(self, asked: Options, exchange: Exchange) -> list[str]:
+        import numpy as np
+
         from ..io.atomic import worded
         from .dealing import rows_of_rank, share_of_rank
         from .exchange import agree, together
         from .journal import RunJournal
         from .matching import match_sharded
         from .output import check_folder, save_pairs
+        from .shares import labels_of, open_labels, read_rows
 
         began = time.perf_counter()
         shows = not asked.quiet and exchange.rank == 0 and console.is_terminal(sys.stderr)
         with together(exchange):
             latents, sources = _open(asked)
+            labels = open_labels(asked, len(latents if sources is None else sources), len(latents))
             _check_output(asked, latents, sources)
         agree(exchange, _record(latents, sources))
         self._makes_folder = exchange.rank == 0 and not asked.out_path.exists()
@@ -221,12 +224,12 @@ class Command:
         index = rows_of_rank(len(latents), rank, world)
         given: dict[str, Any] = {}
         with together(exchange):
-            rows = _read(latents, index, shows, "latents")
+            rows = read_rows(latents, index, shows, "latents")
+            n = len(latents if sources is None else sources)
+            places = np.arange(*share_of_rank(n, rank, world))
+            given["groups"] = labels_of(labels, places, index)
             if sources is not None:
-                import numpy as np
-
-                places = np.arange(*share_of_rank(len(sources), rank, world))
-                given = {"sources": _read(sources, places, shows, "sources")}
+                given |= {"sources": read_rows(sources, places, shows, "sources")}
                 given["source_index"] = places
         if asked.journal is not None:
             self._journal = RunJournal(
@@ -409,29 +412,14 @@ def _record(latents: RowFiles, sources: RowFiles | None) -> dict[str, Any]:
     return record
 
 
-def _read(rows: RowFiles, index: Any, shows: bool, what: str) -> Any:
-    """Read a rank's rows into memory."""
-    import numpy as np
-
-    from ..progress import progress_bar
-
-    out = np.empty((len(index), rows.shape[1]), rows.dtype)
-    step = max(1, _READ_BYTES // max(1, rows.shape[1] * rows.dtype.itemsize))
-    with progress_bar(shows, total=len(index), desc=f"reading {what}", unit=" rows") as bar:
-        for begin in range(0, len(index), step):
-            part = index[begin : begin + step]
-            out[begin : begin + len(part)] = rows.take(part)
-            bar.update(len(part))
-    return out
-
-
 def _words(asked: Options) -> dict[str, str]:
     """Return the command's spelling of arguments."""
     words = {name: f"--{name}" for name in asked.matching}
     shown = ", ".join(quoted(each) for each in asked.latents[:3])
     words["latents"] = "LATENTS " + shown + (", ..." if len(asked.latents) > 3 else "")
     words["sources"] = "--sources " + ", ".join(quoted(each) for each in asked.sources)
-    words["journal"] = "--journal"
+    words |= {name: f"--{name.replace('_', '-')}" for name in ("source_groups", "latent_groups")}
+    words |= {"journal": "--journal", "groups": "--source-groups and --latent-groups"}
     return words
 
 
@@ -463,6 +451,8 @@ def _figures(
         "mean_cosine": float(sums[:, 0].sum() / result.n),
         "least_cosine": float(sums[:, 1].min()),
         **{name: result.meta.get(name) for name in ("seed", "order", "cone", "center")},
+        "groups": stats.get("groups"),
+        "groups_shared": stats.get("groups_shared"),
         "windows": stats["windows"],
         "collectives": stats["collectives"],
         "bytes_received": stats["bytes_received"],
@@ -509,6 +499,7 @@ def _summary(found: Mapping[str, Any]) -> list[str]:
         ("of the match", share),
         ("pairs a second", f"{rate:,.0f}"),
         ("mean cosine", f"{found['mean_cosine']:.4f} (least {found['least_cosine']:.4f})"),
+        *_groups_row(found),
         ("windows", f"{found['windows']:,}, {found['rescans']:,} sources searched again"),
         ("exchanged", f"{moved} into each process in {found['collectives']:,} rounds"),
         (
@@ -521,3 +512,11 @@ def _summary(found: Mapping[str, Any]) -> list[str]:
         resumed = f"continued at {found['resumed_at']:,}, " if found["resumed_at"] else ""
         rows.append(("journal", f"{found['journal']} ({resumed}removed)"))
     return console.table(rows)
+
+
+def _groups_row(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if found["groups"] is None:
+        return []
+    return [
+        ("groups", f"{found['groups']:,}, {found['groups_shared']:,} by all processes together")
+    ]

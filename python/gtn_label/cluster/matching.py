@@ -8,6 +8,7 @@ and whatever is refused is refused by all ranks with one message. Not here: the 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -43,6 +44,8 @@ from .exchange import (
     together,
 )
 from .feed import Feed
+from .grouped import GroupedSearch
+from .groups import group_fingerprints, read_sharded_groups
 from .journal import RunJournal, as_journal, run_fields
 from .record import fingerprint_of
 from .search import Counted, Search
@@ -165,6 +168,7 @@ def match_sharded(
     order: str = "norm",
     cone: int = 1,
     center: bool = False,
+    groups: tuple[Any, Any] | None = None,
     backend: str = "auto",
     device: str | None = None,
     threads: int | None = None,
@@ -196,6 +200,11 @@ def match_sharded(
         Seed of the sources, >= 0; unused when they are given. The sources are those of `match`.
     order, cone, center
         As in `match`.
+    groups : (source_groups, latent_groups), optional
+        Labels of this rank's sources and latents, as in `match`: sources are matched within their
+        group. Each group goes to one rank, which needs memory for its rows. A group that is more
+        than a rank's share of the work is matched by all ranks together. A run with groups keeps
+        no journal. Sources that are drawn need the labels of this rank's share.
     backend : str
         "auto" or "cpu", or "cpu:" and an instruction set; or "cuda", or "cuda:" and a kernel.
         "auto" is the CPU.
@@ -250,6 +259,7 @@ def match_sharded(
         "order": order,
         "cone": cone,
         "center": center,
+        "groups": groups,
         "backend": backend,
         "device": device,
         "threads": threads,
@@ -257,7 +267,10 @@ def match_sharded(
         "progress": progress,
     }
     call = _Call(latents, sources, index, source_index, seed, journal, options)
-    files = Files(latents=latents, sources=sources)
+    labels = groups if isinstance(groups, (tuple, list)) and len(groups) == 2 else (None, None)
+    files = Files(
+        latents=latents, sources=sources, source_groups=labels[0], latent_groups=labels[1]
+    )
     try:
         with files.reading() if files else contextlib.nullcontext() as check:
             return _matched(call, exchange, check)
@@ -283,6 +296,8 @@ class _Call:
         self.options["threads"] = _threads(self.options["threads"])
         self.checked = MatchOptions(**self.options)
         self.journal = as_journal(self.journal)
+        if self.journal is not None and self.checked.groups is not None:
+            raise ArgumentError("journal", "must be left out with {groups}: such a run keeps none")
         self.chosen, self.device = _chosen(self.checked)
         self.latents = _slice(self.latents, "latents")
         self.index = _checked_index(self.index, "index", self.latents)
@@ -308,6 +323,7 @@ class _Call:
             "the version of gtn-label": __version__,
             "the numeric contract": CONTRACT,
             **self.checked.deciding(),
+            "groups": "none" if self.checked.groups is None else "given",
             "seed": self.seed,
             "sources": "drawn" if self.sources is None else "given",
             "dim": self.latents.rows.shape[1],
@@ -380,6 +396,9 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
         settle(exchange, ArgumentError("sources", rule, f"none on all {exchange.world} ranks"))
     if n > m:
         settle(exchange, too_many_sources(n, m))
+    groups = None
+    if options.groups is not None:
+        groups = read_sharded_groups(exchange, options.groups, sources, latents)
     mean = None
     if options.center:
         mean = column_mean(exchange, latents.rows, latents.index, m)
@@ -389,48 +408,41 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
             settle(exchange, ArgumentError("latents", rule + "they overflow"))
     norms_of(exchange, "latents", latents, mean, threads)
     norms = norms_of(exchange, "sources", sources, None, threads)
+    if groups is not None:
+        groups.check(exchange)
     prints = {
         name: fingerprint_of(exchange, side.rows, side.index, side.total)
         for name, side in (("latents", latents), ("sources", sources))
     }
-    longest = min(n, CHUNK, max(_WINDOW, _CHUNK_BYTES // (dim * sources.rows.itemsize)))
-    counted = Counted(exchange)
-    with together(exchange), named():
-        engine = _core.ShardedMatch(
-            latents.rows,
-            latents.index,
-            total=m,
-            mean=mean,
-            order=options.order,
-            cone=min(options.cone, m),
-            instruction_set=call.chosen.instruction_set,
-            threads=int(threads),
-            memory=int(options.memory or 0),
-            most_sources=longest,
-            float64_sources=sources.rows.dtype == np.float64,
-            device=call.device,
-            kernel=call.chosen.way,
-            exchange=counted,
-        )
-    feed = Feed(exchange, sources.rows, sources.index, norms, options.order)
-    search = Search(exchange, counted, engine, feed, longest, call.journal)
+    search_of = functools.partial(_search_of, call, mean)
+    search: Search | GroupedSearch
+    if groups is not None:
+        search = GroupedSearch(exchange, groups, sources, latents, norms, int(threads), search_of)
+        prints |= group_fingerprints(exchange, groups, sources, latents)
+    else:
+        search = search_of(exchange, latents, sources, norms, int(threads))
     prepared = time.perf_counter()
+    start = 0
     try:
-        fields = run_fields(
-            prints["latents"], prints["sources"], seed=call.seed, **options.deciding()
-        )
-        search.restore(fields, latents.index, m)
-        search.run(options.progress, m, check)
+        if isinstance(search, GroupedSearch):
+            search.run(options.progress, check)
+            stats = search.stats
+        else:
+            fields = run_fields(
+                prints["latents"], prints["sources"], seed=call.seed, **options.deciding()
+            )
+            search.restore(fields, latents.index, m)
+            search.run(options.progress, m, check)
+            start, stats = search.start, search.engine.stats()
+            stats["seconds"]["feed"] = search.seconds_of_feed
         settle(exchange, None)  # a rank returns once all have come so far
     except BaseException:
         if call.journal is not None:
             call.journal.stopped()
         raise
-    stats = engine.stats()
     stats["seconds"] = {
         "prepare": prepared - began,
         **stats["seconds"],
-        "feed": search.seconds_of_feed,
         "total": time.perf_counter() - began,
     }
     record = {"n": n, "m": m, "dim": dim, "backend": call.chosen.name}
@@ -446,8 +458,43 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
         "backend": call.chosen.name,
         "fingerprints": prints,
         "world": exchange.world,
+        **({} if groups is None else {"groups": {"count": len(groups.labels)}}),
     }
-    stats = {**record, "resumed_at": search.start, "threads_from": threads.decided_by, **stats}
+    stats = {**record, "resumed_at": start, "threads_from": threads.decided_by, **stats}
     return ShardedMatching(
         latents, sources, search.assignment, search.cosine, meta, stats, exchange, call.journal
     )
+
+
+def _search_of(
+    call: _Call,
+    mean: npt.NDArray[np.float64] | None,
+    exchange: Exchange,
+    latents: Side,
+    sources: Side,
+    norms: npt.NDArray[np.float64],
+    threads: int,
+) -> Search:
+    """Make the search over the latents and sources of an exchange's ranks."""
+    dim, item = latents.rows.shape[1], sources.rows.itemsize
+    longest = min(sources.total, CHUNK, max(_WINDOW, _CHUNK_BYTES // (dim * item)))
+    counted = Counted(exchange)
+    with together(exchange), named():
+        engine = _core.ShardedMatch(
+            latents.rows,
+            latents.index,
+            total=latents.total,
+            mean=mean,
+            order=call.checked.order,
+            cone=min(call.checked.cone, latents.total),
+            instruction_set=call.chosen.instruction_set,
+            threads=threads,
+            memory=int(call.checked.memory or 0),
+            most_sources=longest,
+            float64_sources=sources.rows.dtype == np.float64,
+            device=call.device,
+            kernel=call.chosen.way,
+            exchange=counted,
+        )
+    feed = Feed(exchange, sources.rows, sources.index, norms, call.checked.order)
+    return Search(exchange, counted, engine, feed, longest, call.journal)

@@ -34,11 +34,9 @@ _ALONE = {
     "--approx": "searches on one machine",
     "--checkpoint": "is the file of a run on one machine; use --journal",
     "--device": "is for one machine; with --backend cuda each process takes the GPU of its number",
-    "--latent-groups": "is for one machine",
     "--no-labels": "is called --indices-only",
     "--optimal": "matches on one machine",
     "--plot": "draws the pairs of one machine",
-    "--source-groups": "is for one machine",
 }
 
 
@@ -53,6 +51,8 @@ class Options:
     key: str | None
     sources: tuple[str, ...]
     sources_key: str | None
+    source_groups: Path | None
+    latent_groups: Path | None
     matching: dict[str, Any]
     out: Path | None
     format: str
@@ -215,6 +215,20 @@ def _refuse_alone(command: click.Command) -> None:
     help="Subtract the mean of the latents before matching; labels stay as given.",
 )
 @option(
+    _MATCHING,
+    "--source-groups",
+    type=File(),
+    metavar="FILE",
+    help="File of labels [n], integers or strings: a source takes only latents of its own group.",
+)
+@option(
+    _MATCHING,
+    "--latent-groups",
+    type=File(),
+    metavar="FILE",
+    help="File of labels [m] of the latents.",
+)
+@option(
     _OUTPUT,
     "--out",
     "-o",
@@ -353,6 +367,7 @@ def cli(ctx: click.Context, /, form: str, **values: Any) -> Options:
         raise click.UsageError("--seed draws the sources, and --sources gives them: use one.")
     if values["sources_key"] is not None and not values["sources"]:
         raise click.UsageError("--sources-key needs --sources.")
+    _check_groups(values)
     names = ("order", "cone", "center", "backend", "threads", "memory")
     matching = {name: values.pop(name) for name in names}
     matching["seed"] = values.pop("seed") or 0
@@ -361,6 +376,18 @@ def cli(ctx: click.Context, /, form: str, **values: Any) -> Options:
     if launch.get("--nnodes", 1) > 1 and "--rdzv-endpoint" not in launch:
         raise click.UsageError("--nnodes needs --rdzv-endpoint: where the machines meet.")
     return Options(matching=matching, format=form, launch=launch, **values)
+
+
+def _check_groups(values: dict[str, Any]) -> None:
+    given = [name for name in ("source_groups", "latent_groups") if values[name] is not None]
+    if len(given) == 1:
+        names = "--source-groups", "--latent-groups"
+        one, other = names if given == ["source_groups"] else reversed(names)
+        raise click.UsageError(f"{one} needs {other} beside it.")
+    for name in ("journal", "plan") if given else ():
+        if values[name]:
+            reason = "keeps no journal" if name == "journal" else "has no plan"
+            raise click.UsageError(f"--{name} must be left out: a run with groups {reason}.")
 
 
 _refuse_alone(cli)

@@ -8,6 +8,7 @@ end. It finds other inputs and damage, not an adversary's choice of rows.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +26,13 @@ _BLOCK_BYTES = 4 << 20  # of rows that are hashed at once
 
 
 def fingerprint_of(
-    exchange: Exchange, rows: npt.NDArray[np.floating], index: npt.NDArray[np.int64], total: int
+    exchange: Exchange, rows: npt.NDArray[Any], index: npt.NDArray[np.int64], total: int
 ) -> str:
     """Return the fingerprint of all ranks' rows, 32 hexadecimal digits.
 
     Parameters
     ----------
-    rows : float32 or float64 [n, dim]
+    rows : float32, float64 or int64 [n, dim]
         This rank's rows; dtype and dim are the same on every rank.
     index : int64 [n]
         Their global rows.
@@ -59,7 +60,7 @@ def total_of(parts: Iterable[U64]) -> U64:
     return total
 
 
-def _sum(rows: npt.NDArray[np.floating], index: npt.NDArray[np.int64]) -> U64:
+def _sum(rows: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> U64:
     """Return the sums of the hashes of some rows."""
     size = rows.shape[1] * rows.itemsize
     words = -(-size // 8)

@@ -57,6 +57,7 @@ class Search:
 
     Attributes
     ----------
+    engine : _core.ShardedMatch
     assignment : int64 [n_r]
     cosine : float64 [n_r]
     start : int
@@ -73,7 +74,7 @@ class Search:
         longest: int,
         journal: RunJournal | None,
     ) -> None:
-        self._exchange, self._counted, self._engine = exchange, counted, engine
+        self._exchange, self._counted, self.engine = exchange, counted, engine
         self._feed, self._longest, self._journal = feed, longest, journal
         self.assignment = np.full(feed.own, -1, np.int64)
         self.cosine = np.full(feed.own, np.nan)
@@ -119,7 +120,7 @@ class Search:
             hand_out(self._exchange, cosines)
             with together(self._exchange):
                 self._check(latents, index, m, taken)
-            self._engine.remove(latents)
+            self.engine.remove(latents)
             for begin in range(0, count, self._longest):
                 end = min(count, begin + self._longest)
                 here = slice(begin, end)
@@ -154,7 +155,7 @@ class Search:
                 latents, cosines = np.empty(end - begin, np.int64), np.empty(end - begin)
                 saved = self._saver(latents, cosines) if first else None
                 poll = in_turn(check, saved, _shifted(bar, begin) if first else None)
-                self._engine.run(part.rows, latent=latents, cosine=cosines, poll=poll)
+                self.engine.run(part.rows, latent=latents, cosine=cosines, poll=poll)
                 if saved is not None:
                     saved(end - begin, True)
                 self.assignment[part.mine] = latents[part.places]

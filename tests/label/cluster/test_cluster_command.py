@@ -21,6 +21,7 @@ from gtn_label.cluster.options import LAUNCH, cli, parse, split
 
 LATENTS = np.random.Generator(np.random.Philox(2)).standard_normal((300, 4)).astype(np.float32)
 SOURCES = np.random.Generator(np.random.Philox(3)).standard_normal((200, 4))
+GROUPS = ["--source-groups", "s0.npy", "--latent-groups", "l0.npy"]
 
 
 @pytest.fixture
@@ -55,6 +56,26 @@ def assignment(out: str) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------------- what it writes
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_groups(folder: Path, capsys: pytest.CaptureFixture[str], drawn: bool) -> None:
+    labels = np.array(["a", "b", "c"])[np.arange(300) % 3]
+    np.save("of-latents.npy", labels)
+    np.save("of-sources.npy", labels[::-1] if drawn else labels[:200])
+    sources = [] if drawn else ["--sources", "s?.npy"]
+    groups = ["--source-groups", "of-sources.npy", "--latent-groups", "of-latents.npy"]
+    assert run("l*.npy", *sources, *groups, "--out", "pairs") == 0
+    whole = gtn_label.match(
+        LATENTS, None if drawn else SOURCES, groups=(np.load("of-sources.npy"), labels), seed=0
+    )
+    np.testing.assert_array_equal(assignment("pairs"), whole.assignment)
+    assert "3, 0 by all processes together" in capsys.readouterr().out
+    np.save("of-latents.npy", np.sort(labels)[::-1].repeat(2)[:300])
+    text = wrong(capsys, "l*.npy", *sources, *groups, "--out", "other")
+    assert text.startswith(
+        "--source-groups and --latent-groups: a group must have at least as many"
+    )
 
 
 def test_pairs_are_those_of_match(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,7 +247,13 @@ def test_a_plan_refuses_what_does_not_fit(
         (["l*.npy", "--backend", "faiss"], "--backend must be 'auto', 'cpu' or 'cuda'"),
         (["l0.npy", "--sources", "s*.npy"], "must not exceed the 100 latents, got 200 sources"),
         (["l*.npy", "--approx", "Flat"], "--approx searches on one machine. Use gtn-label."),
-        (["l*.npy", "--source-groups", "a"], "--source-groups is for one machine. Use gtn-label."),
+        (["l*.npy", "--source-groups", "s0.npy"], "--source-groups needs --latent-groups beside"),
+        (["l*.npy", *GROUPS, "--plan"], "--plan must be left out: a run with groups has no plan."),
+        (["l*.npy", *GROUPS, "--journal", "j"], "--journal must be left out: a run with groups"),
+        (
+            ["l*.npy", *GROUPS],
+            "--source-groups must be 1-D with one label for each of the 300 sources, got shape",
+        ),
         (["l*.npy", "--no-labels"], "--no-labels is called --indices-only."),
         (["l*.npy", "--checkpoint", "a"], "use --journal."),
         (["l*.npy", "--nproc-per-node", "2"], "--nproc-per-node is for gtn-label-cluster, which"),
