@@ -126,13 +126,16 @@ class TestCachedMemory:
     """A double of torch's allocator: memory of the device that it keeps and does not use."""
 
     FEW = SOURCES[:30]  # as many as the smallest window
+    # The last of three devices: other tests keep arrays on the first two.
+    ON = {"backend": "cuda", "device": "cuda:2"}  # noqa: RUF012
 
     @pytest.fixture
     def torch(self, monkeypatch):
         # A device with room for all, but for a thirtieth that is left to others.
         rows = LATENTS.nbytes + self.FEW.nbytes
         whole = engine.least_memory(LATENTS, self.FEW, backend="cuda:dp4a") + rows
-        kept = [_core.EmulatedMemory(500, 0)]
+        monkeypatch.setenv("GTN_EMULATOR_DEVICES", "3")
+        kept = [_core.EmulatedMemory(500, 2)]
         monkeypatch.setenv("GTN_EMULATOR_MEMORY", str(whole * 32 // 31 + 64))
         double = SimpleNamespace(
             is_initialized=lambda: True,
@@ -144,7 +147,7 @@ class TestCachedMemory:
         return kept
 
     def test_is_freed_before_rows_stay_on_the_host(self, torch):
-        stats = gtn_label.match(LATENTS, self.FEW, backend="cuda").stats
+        stats = gtn_label.match(LATENTS, self.FEW, **self.ON).stats
         assert not torch
         assert stats["cache_freed"] is True
         assert not stats["sources_mapped"]
@@ -152,14 +155,14 @@ class TestCachedMemory:
     def test_a_warning_says_that_they_stay(self, torch, monkeypatch):
         monkeypatch.setattr(cuda.Host, "free_cached", lambda self: False)
         with pytest.warns(RuntimeWarning, match=r"^sources .*stay in the host's memory and are r"):
-            stats = gtn_label.match(LATENTS, self.FEW, backend="cuda").stats
+            stats = gtn_label.match(LATENTS, self.FEW, **self.ON).stats
         assert stats["cache_freed"] is False
         assert stats["sources_mapped"]
 
     def test_torch_that_holds_nothing_is_not_asked(self, torch):
         torch.clear()
-        assert not cuda.Host(0).free_cached()
+        assert not cuda.Host(2).free_cached()
 
     def test_without_torch(self, monkeypatch):
         monkeypatch.delitem(sys.modules, "torch", raising=False)
-        assert not cuda.Host(0).free_cached()
+        assert not cuda.Host(2).free_cached()

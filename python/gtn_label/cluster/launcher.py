@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..cli import console
-from ..cli.entry import came
 from ..text import quoted
 from .command import LEFT, OUTCOME, Command
 
@@ -34,16 +33,18 @@ _AGENT = "torch.distributed.elastic"  # its logger
 _RESTARTS = 3  # with a journal, which keeps what was decided
 
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
+def main(argv: Sequence[str] | None = None, *, earlier: Sequence[int] = ()) -> NoReturn:
     """Run the command and leave the process with its exit code.
 
     Parameters
     ----------
     argv
         Arguments after the program's name; those of the process by default.
+    earlier
+        Numbers of signals that came before; the command then ends at once.
     """
     launcher = _Launcher(sys.argv[1:] if argv is None else argv)
-    sys.exit(launcher.run(last=argv is None))
+    sys.exit(launcher.run(last=argv is None, earlier=earlier))
 
 
 class _Launcher:
@@ -53,9 +54,9 @@ class _Launcher:
         self._journal: Path | None = None
         self._command: Command | None = None  # of a single process, in this one
 
-    def run(self, last: bool) -> int:
+    def run(self, last: bool, earlier: Sequence[int]) -> int:
         """Start the processes, wait for them, and return the exit code of the run."""
-        code = console.run(PROGRAM, self._load, self._left, last=last, earlier=came)
+        code = console.run(PROGRAM, self._load, self._left, last=last, earlier=earlier)
         return code or self._code
 
     def _load(self) -> Callable[[], None]:
@@ -188,7 +189,3 @@ def _told(say: Callable[[str], None]) -> Iterator[None]:
             each.setLevel(level)
             each.propagate = propagates
             each.handlers[:] = handlers
-
-
-if __name__ == "__main__":
-    main()

@@ -19,7 +19,7 @@ from gtn_label.cluster.options import parse
 
 pytest.importorskip("torch")
 
-COMMAND = [sys.executable, "-m", "gtn_label.cluster.launcher"]
+COMMAND = [sys.executable, "-m", "gtn_label.cluster.entry"]
 LATENTS = np.random.Generator(np.random.Philox(5)).standard_normal((18_000, 48)).astype(np.float32)
 
 
