@@ -15,9 +15,10 @@ from click.core import ParameterSource
 
 from .. import __version__
 from ..approx import DEFAULT_SAMPLE
-from ..checks import ORDERS, parse_bytes
+from ..checks import parse_bytes
 from ..io.files import INPUT_SUFFIXES, OUTPUT_SUFFIXES
 from ..match_options import DEFAULT_TOLERANCE, MatchOptions
+from .common_options import CENTER, CONE, INDICES_ONLY, ORDER, SEED
 from .console import EXIT_CODES
 from .plot import PLOT_SUFFIXES
 from .sections import STREAM, File, Integer, Number, SectionedCommand
@@ -175,37 +176,10 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
     help="File of the rows [n, dim] to label, n <= m.  [default: m rows are drawn]",
 )
 @_option(_INPUT, "--sources-key", metavar="NAME", help="Name of the array in --sources.")
-@_option(
-    _INPUT,
-    "--seed",
-    type=Integer(min=0),
-    metavar="N",
-    help="Random seed of the sources drawn.  [default: 0]",
-)
-@_option(
-    _MATCHING,
-    "--order",
-    type=click.Choice(ORDERS),
-    default="norm",
-    show_default=True,
-    help="Order in which sources choose: small norms first, large norms first, or as given.",
-)
-@_option(
-    _MATCHING,
-    "--cone",
-    type=Integer(min=1),
-    default=1,
-    show_default=True,
-    help="Number of free latents of largest cosine from which a source takes the one of smallest "
-    "norm; 1 is Algorithm 1.",
-    metavar="K",
-)
-@_option(
-    _MATCHING,
-    "--center",
-    is_flag=True,
-    help="Subtract the mean of the latents before matching; labels stay as given.",
-)
+@_option(_INPUT, "--seed", **SEED)
+@_option(_MATCHING, "--order", **ORDER)
+@_option(_MATCHING, "--cone", **CONE)
+@_option(_MATCHING, "--center", **CENTER)
 @_option(
     _MATCHING,
     "--source-groups",
@@ -253,9 +227,7 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
     show_default=True,
     help="Format of --out -; that of a file is told by its suffix.",
 )
-@_option(
-    _OUTPUT, "--indices-only", is_flag=True, help="Write assignment and cosine without the rows."
-)
+@_option(_OUTPUT, "--indices-only", **INDICES_ONLY)
 @_option(
     _OUTPUT,
     "--plot",

@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..checks import ORDERS, parse_bytes
+from ..checks import parse_bytes
+from ..cli.common_options import CENTER, CONE, INDICES_ONLY, ORDER, SEED
 from ..cli.console import EXIT_CODES
 from ..cli.sections import File, Integer, Number, SectionedCommand, option
 from .inputs import ROW_SUFFIXES
@@ -183,37 +184,10 @@ def _refuse_alone(command: click.Command) -> None:
     "[default: m rows are drawn]",
 )
 @option(_INPUT, "--sources-key", metavar="NAME", help="Name of the array or column of --sources.")
-@option(
-    _INPUT,
-    "--seed",
-    type=Integer(min=0),
-    metavar="N",
-    help="Random seed of the sources drawn.  [default: 0]",
-)
-@option(
-    _MATCHING,
-    "--order",
-    type=click.Choice(ORDERS),
-    default="norm",
-    show_default=True,
-    help="Order in which sources choose: small norms first, large norms first, or as given.",
-)
-@option(
-    _MATCHING,
-    "--cone",
-    type=Integer(min=1),
-    default=1,
-    show_default=True,
-    metavar="K",
-    help="Number of free latents of largest cosine from which a source takes the one of smallest "
-    "norm; 1 is Algorithm 1.",
-)
-@option(
-    _MATCHING,
-    "--center",
-    is_flag=True,
-    help="Subtract the mean of the latents before matching; labels stay as given.",
-)
+@option(_INPUT, "--seed", **SEED)
+@option(_MATCHING, "--order", **ORDER)
+@option(_MATCHING, "--cone", **CONE)
+@option(_MATCHING, "--center", **CENTER)
 @option(
     _MATCHING,
     "--source-groups",
@@ -246,9 +220,7 @@ def _refuse_alone(command: click.Command) -> None:
     show_default=True,
     help="Format of the files in the folder; parquet needs the extra 'parquet'.",
 )
-@option(
-    _OUTPUT, "--indices-only", is_flag=True, help="Write assignment and cosine without the rows."
-)
+@option(_OUTPUT, "--indices-only", **INDICES_ONLY)
 @option(
     _OUTPUT,
     "--shard-rows",
