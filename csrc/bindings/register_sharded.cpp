@@ -262,11 +262,7 @@ Values column_sums(const py::object& rows) {
   std::fill(out, out + of.dim, 0.0);
   gil::without_gil([&] {
     const DefaultFloatMode mode;
-    std::vector<double> row(of.dim);
-    for (int64_t i = 0; i < of.count; ++i) {
-      widen_row(of, i, row.data());
-      for (int64_t k = 0; k < of.dim; ++k) out[k] += row[k];
-    }
+    add_rows(of, 0, of.count, out);
   });
   return sums;
 }

@@ -98,6 +98,14 @@ std::vector<double> checked_norms(const Rows& rows, Parallel& parallel) {
   return norms;
 }
 
+void add_rows(const Rows& rows, int64_t begin, int64_t end, double* sum) {
+  std::vector<double> row(rows.dim);
+  for (int64_t i = begin; i < end; ++i) {
+    widen_row(rows, i, row.data());
+    for (int64_t k = 0; k < rows.dim; ++k) sum[k] += row[k];
+  }
+}
+
 std::vector<double> column_mean(const Rows& rows, Parallel& parallel) {
   constexpr int64_t kBlock = 1024;
   const size_t dim = rows.dim;
@@ -109,15 +117,10 @@ std::vector<double> column_mean(const Rows& rows, Parallel& parallel) {
   for (int64_t base = 0; base < blocks; base += batch) {
     const int64_t here = std::min(batch, blocks - base);
     parallel.run(here, 1, [&](int64_t begin, int64_t end, int) {
-      std::vector<double> row(dim);
       for (int64_t b = begin; b < end; ++b) {
         double* sum = partial.data() + b * dim;
         std::fill(sum, sum + dim, 0.0);
-        const int64_t stop = std::min(rows.count, (base + b + 1) * kBlock);
-        for (int64_t i = (base + b) * kBlock; i < stop; ++i) {
-          widen_row(rows, i, row.data());
-          for (size_t k = 0; k < dim; ++k) sum[k] += row[k];
-        }
+        add_rows(rows, (base + b) * kBlock, std::min(rows.count, (base + b + 1) * kBlock), sum);
       }
     });
     for (int64_t b = 0; b < here; ++b) {
