@@ -1,4 +1,4 @@
-"""Which rows of the input a rank holds: blocks of rows, dealt round robin after a shuffle by seed.
+"""Deals blocks of rows to ranks, round robin after a shuffle by seed.
 
 The dealing decides times, never pairs. Latents that stand together in a file are often alike, and
 are then taken together: a rank that holds them would soon have few left. With about a thousand

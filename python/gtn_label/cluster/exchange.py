@@ -45,7 +45,7 @@ MOST_BYTES = 16 << 20  # received in one collective of the functions below; more
 
 
 class Exchange(Protocol):
-    """What a sharded run needs of its ranks.
+    """The members that a sharded run needs of its ranks.
 
     Any object with these members will do. All ranks make the same calls in the same order.
 

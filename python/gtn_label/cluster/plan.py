@@ -1,4 +1,4 @@
-"""What a run would take: windows, bytes between ranks, memory, hours, and what does not fit.
+"""Plans a run: its windows, bytes between ranks, memory and hours, and a refusal if it cannot fit.
 
 Counts follow from the sizes. Hours follow from the time that a sample of the latents takes here and
 from assumptions on the network, which the plan names. Not here: the command (command.py).

@@ -1,4 +1,4 @@
-"""What a process of the command reads: its rows, and the labels of their groups."""
+"""Reads the share of one process of the command: its rows, and the labels of their groups."""
 
 from __future__ import annotations
 
