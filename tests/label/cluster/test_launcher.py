@@ -83,7 +83,9 @@ def test_a_killed_process_is_started_again(folder: Path) -> None:
     code, out, err = ended(process)
     assert code == 0, err
     warning = "local process 0 has ended with SIGKILL; all start again (3 restarts were left)"
-    assert err == f"gtn-label-cluster: warning: {warning}\n"
+    # A process that dies while it saves leaves half a save, which the next start names.
+    said = [line for line in err.splitlines() if "that are no whole save" not in line]
+    assert said == [f"gtn-label-cluster: warning: {warning}"]
     assert out.count("mean cosine") == 1
     assert "processes       2, each cpu" in out
     assert "j (continued at " in out
