@@ -190,7 +190,8 @@ class Command:
             from .exchange import leave
 
             try:
-                return self._matched(asked, exchange)
+                with contextlib.ExitStack() as held:
+                    return self._matched(asked, exchange, held)
             except BaseException as error:
                 leave(exchange, error)
                 if self._makes_folder:
@@ -200,7 +201,7 @@ class Command:
                     self._journal.release()
                 raise
 
-    def _matched(self, asked: Options, exchange: Exchange) -> list[str]:
+    def _matched(self, asked: Options, exchange: Exchange, held: contextlib.ExitStack) -> list[str]:
         import numpy as np
 
         from ..io.atomic import worded
@@ -208,7 +209,7 @@ class Command:
         from .exchange import agree, together
         from .journal import RunJournal
         from .matching import match_sharded
-        from .output import check_folder, save_pairs
+        from .output import check_folder, locked, write_pairs
         from .shares import labels_of, open_labels, read_rows
 
         began = time.perf_counter()
@@ -220,6 +221,7 @@ class Command:
         agree(exchange, _record(latents, sources))
         self._makes_folder = exchange.rank == 0 and not asked.out_path.exists()
         check_folder(exchange, asked.out_path, "--out")
+        held.enter_context(locked(exchange, asked.out_path, "--out", self._warn))
         rank, world = exchange.rank, exchange.world
         index = rows_of_rank(len(latents), rank, world)
         given: dict[str, Any] = {}
@@ -250,7 +252,7 @@ class Command:
         )
         matched = time.perf_counter()
         try:
-            written = save_pairs(
+            written = write_pairs(
                 result,
                 asked.out_path,
                 indices_only=asked.indices_only,

@@ -17,6 +17,7 @@ import gtn_label
 from gtn_label import open_pairs
 from gtn_label.cluster import output, plan
 from gtn_label.cluster.command import OUTCOME, Command
+from gtn_label.cluster.exchange import Solo
 from gtn_label.cluster.options import LAUNCH, cli, parse, split
 
 LATENTS = np.random.Generator(np.random.Philox(2)).standard_normal((300, 4)).astype(np.float32)
@@ -109,6 +110,19 @@ def test_pairs_are_those_of_match(folder: Path, capsys: pytest.CaptureFixture[st
 def test_options_are_those_of_match(folder: Path, argv: list[str], options: dict[str, Any]) -> None:
     assert run("l*.npy", "--out", "p", "--quiet", *argv) == 0
     np.testing.assert_array_equal(assignment("p"), gtn_label.match(LATENTS, **options).assignment)
+
+
+def test_a_folder_in_use_is_refused_before_the_work(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("l*.npy", "--out", "p", "-q") == 0
+    before = sorted(each.name for each in Path("p").iterdir())
+    with output.locked(Solo(), "p"):
+        text = wrong(capsys, "l*.npy", "--out", "p", "--journal", "run.journal")
+    assert text.startswith("--out must be a folder that no other run writes to, and 'p' is in use")
+    assert sorted(each.name for each in Path("p").iterdir()) == before
+    assert not Path("run.journal").exists()
+    assert run("l*.npy", "--out", "p", "-q") == 0
 
 
 def test_sources_of_several_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
