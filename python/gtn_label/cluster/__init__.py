@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .journal import RunJournal
     from .matching import ShardedMatching, match_sharded
     from .output import save_pairs
+    from .shares import read_share
     from .torch_exchange import TorchExchange
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "TorchExchange",
     "match_sharded",
     "open_rows",
+    "read_share",
     "rows_of_rank",
     "save_pairs",
 ]
@@ -40,6 +42,7 @@ __getattr__, __dir__ = lazy_names(
         "TorchExchange": "torch_exchange",
         "match_sharded": "matching",
         "open_rows": "inputs",
+        "read_share": "shares",
         "rows_of_rank": "dealing",
         "save_pairs": "output",
     },

@@ -205,7 +205,7 @@ class Command:
         import numpy as np
 
         from ..io.atomic import worded
-        from .dealing import rows_of_rank, share_of_rank
+        from .dealing import owners_of_rows, owners_of_shares, rows_of_rank, share_of_rank
         from .exchange import agree, together
         from .journal import RunJournal
         from .matching import match_sharded
@@ -224,15 +224,17 @@ class Command:
         held.enter_context(locked(exchange, asked.out_path, "--out", self._warn))
         rank, world = exchange.rank, exchange.world
         index = rows_of_rank(len(latents), rank, world)
+        owners = owners_of_rows(len(latents), world)
+        rows = read_rows(exchange, latents, index, owners, shows, "latents")
         given: dict[str, Any] = {}
+        n = len(latents if sources is None else sources)
+        places = np.arange(*share_of_rank(n, rank, world))
         with together(exchange):
-            rows = read_rows(latents, index, shows, "latents")
-            n = len(latents if sources is None else sources)
-            places = np.arange(*share_of_rank(n, rank, world))
             given["groups"] = labels_of(labels, places, index)
-            if sources is not None:
-                given |= {"sources": read_rows(sources, places, shows, "sources")}
-                given["source_index"] = places
+        if sources is not None:
+            owners = owners_of_shares(n, world)
+            given["sources"] = read_rows(exchange, sources, places, owners, shows, "sources")
+            given["source_index"] = places
         if asked.journal is not None:
             self._journal = RunJournal(
                 asked.journal,
