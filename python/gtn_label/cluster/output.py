@@ -45,7 +45,7 @@ from .pairs_format import (
 )
 
 if TYPE_CHECKING:
-    from .matching import ShardedMatching
+    from .result import ShardedMatching
 
 __all__ = ["SHARD_BYTES", "Written", "check_folder", "is_unfinished", "save_pairs"]
 
