@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from .exchange import Exchange, Solo
     from .inputs import RowFiles, open_rows
     from .journal import RunJournal
-    from .matching import ShardedMatching, match_sharded
+    from .matching import match_sharded
     from .output import save_pairs
+    from .result import ShardedMatching
     from .shares import read_share
     from .torch_exchange import TorchExchange
 
@@ -37,7 +38,7 @@ __getattr__, __dir__ = lazy_names(
         "Exchange": "exchange",
         "RowFiles": "inputs",
         "RunJournal": "journal",
-        "ShardedMatching": "matching",
+        "ShardedMatching": "result",
         "Solo": "exchange",
         "TorchExchange": "torch_exchange",
         "match_sharded": "matching",

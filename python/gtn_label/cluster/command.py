@@ -22,9 +22,9 @@ from ..text import quoted, visible
 if TYPE_CHECKING:
     from .exchange import Exchange
     from .inputs import RowFiles
-    from .matching import ShardedMatching
     from .options import Options
     from .output import Written
+    from .result import ShardedMatching
 
 __all__ = ["LEFT", "OUTCOME", "Command", "main"]
 

@@ -48,7 +48,7 @@ from .pairs_format import (
 )
 
 if TYPE_CHECKING:
-    from .matching import ShardedMatching
+    from .result import ShardedMatching
 
 __all__ = [
     "SHARD_BYTES",
