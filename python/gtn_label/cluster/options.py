@@ -262,7 +262,7 @@ def _refuse_alone(command: click.Command) -> None:
     metavar="FILE",
     help="File for the progress of the run, which the first process writes; with several machines "
     "on a disk that all share. The same command continues from it, also with another number of "
-    "processes.",
+    "processes. Groups of one process are saved whole.",
 )
 @option(
     _RUNNING,
@@ -356,10 +356,8 @@ def _check_groups(values: dict[str, Any]) -> None:
         names = "--source-groups", "--latent-groups"
         one, other = names if given == ["source_groups"] else reversed(names)
         raise click.UsageError(f"{one} needs {other} beside it.")
-    for name in ("journal", "plan") if given else ():
-        if values[name]:
-            reason = "keeps no journal" if name == "journal" else "has no plan"
-            raise click.UsageError(f"--{name} must be left out: a run with groups {reason}.")
+    if given and values["plan"]:
+        raise click.UsageError("--plan must be left out: a run with groups has no plan.")
 
 
 _refuse_alone(cli)

@@ -67,7 +67,8 @@ def test_groups(folder: Path, capsys: pytest.CaptureFixture[str], drawn: bool) -
     np.save("of-sources.npy", labels[::-1] if drawn else labels[:200])
     sources = [] if drawn else ["--sources", "s?.npy"]
     groups = ["--source-groups", "of-sources.npy", "--latent-groups", "of-latents.npy"]
-    assert run("l*.npy", *sources, *groups, "--out", "pairs") == 0
+    assert run("l*.npy", *sources, *groups, "--out", "pairs", "--journal", "j") == 0
+    assert not Path("j").exists()
     whole = gtn_label.match(
         LATENTS, None if drawn else SOURCES, groups=(np.load("of-sources.npy"), labels), seed=0
     )
@@ -264,7 +265,6 @@ def test_a_plan_refuses_what_does_not_fit(
         (["l*.npy", "--approx", "Flat"], "--approx searches on one machine. Use gtn-label."),
         (["l*.npy", "--source-groups", "s0.npy"], "--source-groups needs --latent-groups beside"),
         (["l*.npy", *GROUPS, "--plan"], "--plan must be left out: a run with groups has no plan."),
-        (["l*.npy", *GROUPS, "--journal", "j"], "--journal must be left out: a run with groups"),
         (
             ["l*.npy", *GROUPS],
             "--source-groups must be 1-D with one label for each of the 300 sources, got shape",
