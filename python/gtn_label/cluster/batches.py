@@ -65,8 +65,8 @@ def batches(
     works = sizes[0] * sizes[1]
     dim = sources.dtype["row"].shape[0]
     rows = sizes[0] * sources.dtype["row"].itemsize + sizes[1] * latents.dtype["row"].itemsize
-    # Upper bounds of what the engine asks for a source and a latent, beside a constant.
-    needed = 16 * sizes[0] + (4 * dim + 256) * sizes[1]
+    # Upper bounds of what an engine asks for a source and a latent, beside a constant.
+    needed = (8 * dim + 16) * sizes[0] + (12 * dim + 256) * sizes[1]
     spare = None if memory is None else memory - (4 << 20)
 
     def cut(first: int, last: int) -> Batch:

@@ -22,7 +22,7 @@ from .delivery import deliver
 from .exchange import Exchange, gather_rows
 from .fetch import ROUND_BYTES, fetch_rows
 from .group_journal import GroupJournal
-from .groups import SHARED, Groups, plan_of
+from .groups import SHARED, Groups, most_alone, plan_of
 from .journal import RunJournal
 from .search import Search
 from .sides import Side
@@ -120,8 +120,15 @@ class GroupedSearch:
         """Match all groups. A collective call; arguments as for `Search.run`."""
         n, m = self._sources.total, self._latents.total
         sizes = [_Records(side, np.zeros(0)).dtype.itemsize for side in self._sides()]
-        known = () if self._journal is None else (self._journal.whole, self._journal.begun)
-        plan = plan_of(self._groups, self._exchange.world, (sizes[0], sizes[1]), *known)
+        known: dict[str, Any] = {}
+        if self._journal is not None:
+            # All ranks together save by windows; a group of one rank is saved when it has ended.
+            known = {
+                "decided": self._journal.whole,
+                "begun": self._journal.begun,
+                "most_work": most_alone(self._latents.rows.shape[1]),
+            }
+        plan = plan_of(self._groups, self._exchange.world, (sizes[0], sizes[1]), **known)
         shared = np.flatnonzero(plan.rank == SHARED)
         self.stats["groups"] = len(plan.rank)
         self.stats["groups_shared"] = len(shared)

@@ -72,7 +72,7 @@ def test_batches_are_bounded(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(batches, "BATCH_BYTES", 4 * 24)
         assert sizes(batches.batches(rows, rows)) == [[1, 2], [3], [4, 5]]
-    memory = (4 << 20) + 4 * (16 + 12 + 256)
+    memory = (4 << 20) + 4 * (40 + 36 + 256)
     assert sizes(batches.batches(rows, rows, memory)) == [[1, 2], [3], [4, 5]]
 
 
@@ -111,7 +111,7 @@ def test_a_large_group_has_all_threads(calls, monkeypatch):
 def test_memory_is_that_of_a_group():
     latents, sources = make("gaussian", 4000, 4)
     labels = np.arange(4000) % 40
-    least = (4 << 20) + 100_000
+    least = (4 << 20) + 100 * (48 + 304)
     options = {"groups": (labels, labels), "memory": least}
     assert_is(
         [match_sharded(latents, sources, **options)],

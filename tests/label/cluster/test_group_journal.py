@@ -9,7 +9,15 @@ import pytest
 
 from datasets import make
 from gtn_label import match
-from gtn_label.cluster import RunJournal, apart, batches, journal, match_sharded, matching
+from gtn_label.cluster import (
+    RunJournal,
+    apart,
+    batches,
+    groups,
+    journal,
+    match_sharded,
+    matching,
+)
 from gtn_label.io.journal import CHOICES, GROUPED, Journal
 from sharded_cases import assert_is, deal, parts_of
 from thread_exchange import outcomes_of, run_ranks
@@ -156,6 +164,27 @@ def test_a_rank_that_dies_loses_its_own_part_alone(rows, path, monkeypatch):
     parts = run_ranks(2, work_of(rows, 2, journal=path))
     assert_is(parts, whole(rows))
     assert parts[0].stats["resumed_at"] == count
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_large_group_is_saved_by_windows(rows, path, monkeypatch, world):
+    """A rank by itself would lose all of it."""
+    labels = rows[2][0] % 2, rows[2][1] % 2
+    rows = rows[0], rows[1], labels
+    large = int((labels[0] == 1).sum())
+    monkeypatch.setattr(groups, "LARGE", 4 * 100**2)
+    outcomes = stopped(rows, path, 70, world)
+    assert all(isinstance(each, KeyboardInterrupt) for each in outcomes)
+    count, by_windows = check_records(rows, path)
+    assert 0 < count == by_windows < large
+    monkeypatch.setattr(groups, "LARGE", 4 * N**2)
+    parts = run_ranks(world, work_of(rows, world, journal=path))  # what was begun goes on like this
+    assert_is(parts, whole(rows))
+    assert parts[0].stats["groups_shared"] == 1
+    for part in parts:
+        part.finish()
+    alone = run_ranks(1, work_of(rows, 1, journal=path))[0]
+    assert alone.stats["groups_shared"] == 0
 
 
 def test_a_torn_tail_is_cut_to_whole_saves(rows, path):
