@@ -234,6 +234,8 @@ class GroupedSearch:
             bar(self._done + beats.own + beats.others)
 
         taken, cosines, stats = self._alone.match(sources, latents, batch, report)
+        if check is not None:
+            check()  # before the journal holds choices by rows that have changed
         if self._journal is not None:
             self._journal.note(sources["index"][batch.sources], taken, cosines)
         report(len(taken))
