@@ -29,6 +29,7 @@ __all__ = [
     "group_sums",
     "lane_sums",
     "largest_square",
+    "rows_mean",
     "rows_of_groups",
     "transport_of",
 ]
@@ -76,8 +77,8 @@ class Center(NamedTuple):
         """Compute it; 0 without `center`."""
         if not center:
             return cls(*np.zeros((2, latents.shape[1])))
-        mean = _mean(latents)
-        return cls(mean, _mean(latents, less=mean))
+        mean = rows_mean(latents)
+        return cls(mean, rows_mean(latents, less=mean))
 
     def gap(self, latents: npt.NDArray[Any], n: int) -> float:
         """Return by how much the rest may change D - P.
@@ -144,7 +145,7 @@ def certify(
             sources,
             (of_sources, assignment[of_sources]),
             of_latents,
-            (_mean(latents, of_latents), _mean(sources, of_sources)),
+            (rows_mean(latents, of_latents), rows_mean(sources, of_sources)),
             center,
             spare=len(of_sources) < len(of_latents),
         )
@@ -207,7 +208,7 @@ def duality_gap(
         If prices are further apart than those of a run can be. Their rounding would hide any gap.
     """
     gaps, roundings = [], [center.gap(latents, len(sources))]
-    middle = _mean(latents)
+    middle = rows_mean(latents)
     beyond = middle - center.mean
     step = max(1, _BLOCK_VALUES // latents.shape[1])
     for of_sources, of_latents in rows_of_groups(groups, len(sources), len(latents)):
@@ -397,7 +398,7 @@ def cosines(
     center: bool,
 ) -> npt.NDArray[np.float64]:
     """Return the cosines of pairs by the contract; 0 where a row is 0."""
-    mean = _mean(latents) if center else np.zeros(latents.shape[1])
+    mean = rows_mean(latents) if center else np.zeros(latents.shape[1])
     cosine = np.zeros(len(assignment))
     step = max(1, _BLOCK_VALUES // latents.shape[1])
     for begin in range(0, len(assignment), step):
@@ -410,7 +411,7 @@ def cosines(
     return cosine
 
 
-def _mean(
+def rows_mean(
     rows: npt.NDArray[Any],
     which: npt.NDArray[np.int64] | None = None,
     less: npt.NDArray[np.float64] | float = 0.0,
