@@ -56,8 +56,8 @@ class Transport:
 
     @classmethod
     def of_file(cls, content: Mapping[str, Any], meta: Mapping[str, Any]) -> Transport | None:
-        """Return what a file of pairs holds, if `match_optimal` made them."""
-        if meta.get("method") != "optimal":
+        """Return what a file of pairs holds, if `match_optimal` made them and has its prices."""
+        if meta.get("method") != "optimal" or "prices" not in content:
             return None
         figures = {name: float(meta[name]) for name in ("gap", "cost", "lower_bound")}
         return cls(np.asarray(content["prices"]), **figures)
