@@ -246,6 +246,7 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
         "threads_from": threads.decided_by,
         "distinct_latents": found.pop("distinct"),
         "depth": depth,
+        **_counted(groups),
         **{name: value for name, value in found.items() if name not in ("gap", "rounding")},
     }
     stats["seconds"] = {
@@ -265,6 +266,13 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
         call.journal if exchange.rank == 0 else None,
         transport,
     )
+
+
+def _counted(groups: Groups | None) -> dict[str, int]:
+    """Count the groups, and those with sources, which all ranks solve together."""
+    if groups is None:
+        return {}
+    return {"groups": len(groups.labels), "groups_shared": int((groups.n > 0).sum())}
 
 
 def _check_rows(
