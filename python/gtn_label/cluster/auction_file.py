@@ -2,6 +2,8 @@
 
 The state is the same on every rank, so that any number of ranks can continue it. The file is that
 of one machine's auction (io/checkpoint.py), with the fingerprints of rows that are dealt to ranks.
+The engine compares a hash of all choices in each exchange. A state is saved after the next
+exchange, so that a rank with faulty memory spoils no file.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from ..io.checkpoint_content import AuctionContent, rounds_of
 from ..io.checkpoint_file import FORMAT
 from ..optimal import kept
 from .exchange import Exchange, gather, hand_out, settle, together
+from .search import Counted
 
 __all__ = ["AuctionFile", "as_checkpoint", "auction_fields"]
 
@@ -70,6 +73,19 @@ def auction_fields(
     }
 
 
+_DIFFER = "ranks must choose alike"  # how the engine's error begins
+
+
+class _Content(AuctionContent):
+    """The state of now, or the one that waits for the next exchange."""
+
+    waits: dict[str, npt.NDArray[Any]] | None = None
+
+    def arrays(self, reported: int) -> Mapping[str, npt.NDArray[Any]]:
+        """Return what is to be saved."""
+        return super().arrays(reported) if self.waits is None else self.waits
+
+
 class AuctionFile:
     """The state of one auction on a rank, and its file on rank 0.
 
@@ -84,17 +100,19 @@ class AuctionFile:
     Attributes
     ----------
     state : _core.OptimalState
-        What the engine takes.
+        What the engine takes, as `exchange`.
+    exchange : Counted
     resumed_at : int
         Rounds that an earlier run had behind it.
     """
 
     def __init__(self, exchange: Exchange, checkpoint: Checkpoint | None, n: int) -> None:
-        self._exchange = exchange
+        self._exchange, self.exchange = exchange, Counted(exchange)
         self._checkpoint = checkpoint if exchange.rank == 0 else None
         self._shared = checkpoint is not None
         self.state = _core.OptimalState(keeps=self._checkpoint is not None)
-        self._content = AuctionContent(self.state, n)
+        self._content = _Content(self.state, n)
+        self._compared = 0  # exchanges after which a state that waits may be saved
         self.resumed_at = 0
 
     def begin(self, fields: dict[str, Any]) -> None:
@@ -125,17 +143,23 @@ class AuctionFile:
         if self._checkpoint is None:
             self.state.resume(arrays)
 
-    @property
-    def poll(self) -> Callable[[int], None] | None:
-        """A function that saves if it is time, called between two rounds."""
-        checkpoint = self._checkpoint
-        return None if checkpoint is None else lambda placed: checkpoint.poll(self.state.steps)
+    def poll(self, placed: int) -> None:
+        """Save if it is time; called between two rounds."""
+        checkpoint, content = self._checkpoint, self._content
+        if checkpoint is None:
+            return
+        if content.waits is None:
+            if checkpoint.is_due(self.state.steps):
+                content.waits, self._compared = self.state.arrays(), self.exchange.count + 1
+        elif self.exchange.count >= self._compared:
+            checkpoint.try_to_save()
+            content.waits = None
 
     @contextmanager
     def running(self, check: Callable[[], None] | None) -> Iterator[None]:
         """Save at the end of the run, also where an exception ends it."""
         try:
-            with kept(self._checkpoint, check):
+            with kept(self._checkpoint, check), self._agreed():
                 yield
         except BaseException as error:
             if self._checkpoint is not None:
@@ -146,6 +170,18 @@ class AuctionFile:
             raise
         if self._checkpoint is not None:
             self._checkpoint.try_to_save()
+
+    @contextmanager
+    def _agreed(self) -> Iterator[None]:
+        """Leave the file as it is if the ranks differ: nobody knows which of them is right."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self._checkpoint is not None and str(error).startswith(_DIFFER):
+                self._checkpoint.keep()
+            raise
+        finally:
+            self._content.waits = None
 
     def _refusal(self, rule: str) -> ValueError:
         return ValueError(rule) if self._checkpoint is None else self._checkpoint.refusal(rule)

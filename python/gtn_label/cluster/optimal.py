@@ -32,7 +32,6 @@ from .exchange import Exchange, Solo, check_exchange, settle, together
 from .groups import Groups, group_fingerprints, read_sharded_groups
 from .record import side_fingerprints
 from .result import ShardedMatching
-from .search import Counted
 from .sides import Side, check_squares, mean_of, whole_of
 
 __all__ = ["match_optimal_sharded"]
@@ -219,7 +218,7 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
             threads=int(threads),
             depth=depth,
             longest=longest,
-            exchange=Counted(exchange),
+            exchange=file.exchange,
             state=file.state,
             poll=in_turn(check, file.poll, bar),
         )

@@ -279,9 +279,13 @@ class Checkpoint:
 
     def poll(self, done: int) -> None:
         """Note that so much is final, and save if it is time. Counts below are ignored."""
-        self.done = max(self.done, done)
-        if self.done > self._saved and time.monotonic() - self._saved_at >= self._every:
+        if self.is_due(done):
             self.try_to_save()
+
+    def is_due(self, done: int) -> bool:
+        """Note that so much is final, and return True if it is time to save."""
+        self.done = max(self.done, done)
+        return self.done > self._saved and time.monotonic() - self._saved_at >= self._every
 
     def try_to_save(self) -> None:
         """Save; the first failure is a warning, and the run goes on."""
