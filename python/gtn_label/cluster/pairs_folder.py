@@ -92,8 +92,6 @@ class Pairs:
         Record of the run, as `Matching.meta`.
     manifest : dict
         Contents of the folder's manifest; empty for a single file.
-    prices : float64 [m] or None
-        Prices of all latents, read when they are asked for; None but for optimal transport.
     """
 
     def __init__(
@@ -134,7 +132,7 @@ class Pairs:
 
     @property
     def prices(self) -> Array | None:
-        """Prices of all latents, float64 [m]; None but for optimal transport."""
+        """Prices of all latents, float64 [m], read now; None but for optimal transport."""
         if self._prices is None:
             return None
         prices = self._prices.read(0, len(self._prices))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from datasets import make, make_groups
 from gtn_label import ArgumentError, ArgumentTypeError, Matching, match_optimal, open_pairs
+from gtn_label.certificate import expansion
 from gtn_label.cluster import ShardedMatching, match_optimal_sharded, output, save_pairs
 from sharded_cases import DEALINGS, assert_is_optimal, deal
 from sharded_cases import parts_of as parts_of_any
@@ -129,6 +131,12 @@ def test_any_dealing(data):
         "center": data.draw(st.booleans()),
     }
     check(latents, sources, int(rng.integers(1 << 30)), [world], groups, **options)
+
+
+@given(parts=st.lists(st.lists(st.floats(-1e300, 1e300)), max_size=4))
+def test_sums_of_parts_are_not_rounded(parts):
+    whole = math.fsum(value for part in parts for value in part)
+    assert math.fsum(value for part in parts for value in expansion(part)) == whole
 
 
 def test_little_memory_makes_lists_short():
