@@ -128,6 +128,15 @@ class AuctionFile:
         with together(self._exchange):
             if self._checkpoint is not None:
                 self._checkpoint.begin(fields, self._content)
+        try:
+            self._hand_out()
+        except BaseException:
+            if self._checkpoint is not None:
+                self._checkpoint.release()
+            raise
+
+    def _hand_out(self) -> None:
+        """Give all ranks the state that rank 0 has read."""
         arrays: dict[str, npt.NDArray[Any]] = dict(self._content.resumed or {})
         own = [len(arrays[name]) if name in arrays else -1 for name in _ARRAYS]
         lengths = gather(self._exchange, np.array(own))[0].tolist()

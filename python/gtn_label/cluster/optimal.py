@@ -131,6 +131,7 @@ def match_optimal_sharded(
     ...     result = match_optimal_sharded(my_rows, exchange=exchange, journal="run.journal")
     """
     call = _Call(
+        tolerance,
         latents,
         sources,
         index,
@@ -144,7 +145,6 @@ def match_optimal_sharded(
         memory=memory,
         progress=progress,
     )
-    call.tolerance = tolerance
     return call.run(check_exchange(exchange), _matched)
 
 
@@ -152,7 +152,10 @@ class _Call(Call):
     """Arguments of one rank."""
 
     method = "optimal"
-    tolerance: float
+
+    def __init__(self, tolerance: Any, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.tolerance = tolerance
 
     def check_own(self) -> None:
         """Check tolerance, journal and backend."""
@@ -242,7 +245,7 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
         "backend": call.chosen.name,
         "instruction_set": best_instruction_set(call.chosen.instruction_set),
         "resumed_at": file.resumed_at,
-        "threads_from": threads.decided_by,
+        "threads_from": "system limit" if found["threads"] < threads else threads.decided_by,
         "distinct_latents": found.pop("distinct"),
         "depth": depth,
         **_counted(groups),
