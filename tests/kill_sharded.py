@@ -1,11 +1,12 @@
 """Kill ranks of sharded runs over gloo, at collectives chosen by a seed, and check what is left.
 
     python -m tests.kill_sharded --kills 200
+    python -m tests.kill_sharded --kills 200 --optimal
 
 Each story is one run. A rank kills itself before one of its collectives, or gets Ctrl-C there. The
 others must end by themselves. The next attempt has another number of ranks and continues from the
-journal. The last attempt must end with the bits of `match`. Every other story has groups. Ranks are
-forks of this process, which imports torch once.
+journal. The last attempt must end with the bits of `match`, or of `match_optimal`. Every other
+story has groups. Ranks are forks of this process, which imports torch once.
 """
 
 from __future__ import annotations
@@ -26,8 +27,19 @@ from typing import Any
 
 import numpy as np
 
-from gtn_label import match
-from gtn_label.cluster import RunJournal, TorchExchange, apart, batches, match_sharded, matching
+from gtn_label import Matching, match, match_optimal
+from gtn_label.cluster import (
+    RunJournal,
+    TorchExchange,
+    apart,
+    batches,
+    match_optimal_sharded,
+    match_sharded,
+    matching,
+)
+from gtn_label.io.checkpoint import Checkpoint
+from gtn_label.io.checkpoint_content import progress_of
+from gtn_label.io.checkpoint_file import read_saved
 from gtn_label.io.journal import CHOICES, GROUPED, Journal
 from sharded_cases import DEALINGS, deal
 
@@ -57,6 +69,8 @@ class Attempt:
     signal : int
     groups : bool
         True for a run with groups.
+    optimal : bool
+        Optimal transport in place of Algorithm 1.
     """
 
     world: int
@@ -65,6 +79,7 @@ class Attempt:
     at: int = 0
     signal: int = signal.SIGKILL
     groups: bool = False
+    optimal: bool = False
 
 
 class Mortal(TorchExchange):
@@ -162,7 +177,11 @@ def _work(attempt: Attempt, folder: Path) -> None:
     with Mortal(attempt) as exchange:
         mine = deal(attempt.dealing, N, exchange.world)[exchange.rank]
         own = deal("contiguous", N, exchange.world)[exchange.rank]
-        found = match_sharded(
+        path = folder / "run.journal"
+        journal: Any = RunJournal(path, 0.0)
+        if attempt.optimal:
+            journal = Checkpoint(path, 0.0, remove_at_end=False)
+        found = (match_optimal_sharded if attempt.optimal else match_sharded)(
             latents[mine],
             sources[own],
             index=mine,
@@ -171,7 +190,7 @@ def _work(attempt: Attempt, folder: Path) -> None:
             center=True,
             threads=1,
             exchange=exchange,
-            journal=RunJournal(folder / "run.journal", 0.0),
+            journal=journal,
         )
         found.close()
         np.savez(
@@ -179,6 +198,8 @@ def _work(attempt: Attempt, folder: Path) -> None:
             index=found.source_index,
             assignment=found.assignment,
             cosine=found.cosine,
+            latent_index=found.latent_index,
+            prices=np.empty(0) if found.prices is None else found.prices,
             start=found.stats["resumed_at"],
         )
 
@@ -195,6 +216,7 @@ class Campaign:
 
     seed: int
     root: Path
+    optimal: bool = False
     kills: int = 0
     finished: int = 0
     by: Counter[str] = field(default_factory=Counter)
@@ -203,9 +225,10 @@ class Campaign:
         import torch.distributed  # noqa: F401  here, once, and not in each fork
 
         self._rng = random.Random(self.seed)
+        verb = match_optimal if self.optimal else match
         both = (labels(), labels())
-        self._right = {
-            groups: match(*problem(), groups=both if groups else None, center=True)
+        self._right: dict[bool, Matching] = {
+            groups: verb(*problem(), groups=both if groups else None, center=True)
             for groups in (False, True)
         }
 
@@ -225,9 +248,11 @@ class Campaign:
                 break
             world = rng.choice((1, 2, 2, 3, 3))
             number = rng.choice((signal.SIGKILL,) * 3 + (signal.SIGINT,))
-            at = rng.choice((rng.randrange(40), rng.randrange(150)))
+            most_at = 3000 if self.optimal else 150
+            at = rng.choice((rng.randrange(40), rng.randrange(most_at)))
             victim = rng.randrange(world)
-            attempt = Attempt(world, rng.choice(DEALINGS), victim, at, number, groups)
+            dealing = rng.choice(DEALINGS)
+            attempt = Attempt(world, dealing, victim, at, number, groups, self.optimal)
             codes = run(attempt, folder)
             if set(codes) == {0}:
                 break  # it had ended before
@@ -235,7 +260,8 @@ class Campaign:
             self.kills += 1
             self.by[signal.Signals(number).name + (" with groups" if groups else "")] += 1
             saved = self._look_at_journal(folder, saved, groups)
-        codes = run(Attempt(rng.choice((1, 2, 3)), rng.choice(DEALINGS), groups=groups), folder)
+        world, dealing = rng.choice((1, 2, 3)), rng.choice(DEALINGS)
+        codes = run(Attempt(world, dealing, groups=groups, optimal=self.optimal), folder)
         require(set(codes) == {0}, f"the last attempt ended with {codes}: {logs(folder)}")
         self.check(folder, len(codes), saved, groups)
 
@@ -251,6 +277,12 @@ class Campaign:
         if not path.exists():
             require(saved == 0, "the journal is gone")
             return 0
+        if self.optimal:
+            state = read_saved(path)
+            require(state.sound, "the journal is damaged")
+            steps = progress_of(state.arrays)
+            require(steps >= saved, f"the journal fell from {saved} to {steps}")
+            return steps
         journal, records = Journal.read(path, GROUPED if groups else CHOICES)
         require(journal.count >= saved, f"the journal fell from {saved} to {journal.count}")
         result = self._right[groups]
@@ -271,6 +303,12 @@ class Campaign:
             right = getattr(self._right[groups], name)[index].tobytes()
             require(found.tobytes() == right, f"other {name}")
         require(len(index) == N, "sources are missing")
+        if self.optimal:
+            prices = np.concatenate([part["prices"] for part in parts])
+            order = np.concatenate([part["latent_index"] for part in parts])
+            right = self._right[groups].prices[order].tobytes()
+            require(prices.tobytes() == right, "other prices")
+            return
         require({int(part["start"]) for part in parts} <= set(range(saved, N + 1)), "work was lost")
 
 
@@ -284,10 +322,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.kill_sharded", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="how many [200]")
     parser.add_argument("--seed", type=int, default=1, help="seed of all choices [1]")
+    parser.add_argument("--optimal", action="store_true", help="optimal transport")
     options = parser.parse_args()
     began = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="gtn-kills-")).resolve()
-    work = Campaign(options.seed, root)
+    work = Campaign(options.seed, root, options.optimal)
     try:
         work.run(options.kills)
     except Wrong as error:

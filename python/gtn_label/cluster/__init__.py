@@ -1,4 +1,4 @@
-"""Algorithm 1 over many processes and machines, to the bits of `match`.
+"""Matching over many processes and machines, to the bits of `match` and `match_optimal`.
 
 This file lists the public names. torch is loaded by TorchExchange alone, pyarrow by files of its
 formats.
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .inputs import RowFiles, open_rows
     from .journal import RunJournal
     from .matching import match_sharded
+    from .optimal import match_optimal_sharded
     from .output import save_pairs
     from .result import ShardedMatching
     from .shares import read_share
@@ -25,6 +26,7 @@ __all__ = [
     "ShardedMatching",
     "Solo",
     "TorchExchange",
+    "match_optimal_sharded",
     "match_sharded",
     "open_rows",
     "read_share",
@@ -41,6 +43,7 @@ __getattr__, __dir__ = lazy_names(
         "ShardedMatching": "result",
         "Solo": "exchange",
         "TorchExchange": "torch_exchange",
+        "match_optimal_sharded": "optimal",
         "match_sharded": "matching",
         "open_rows": "inputs",
         "read_share": "shares",

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.row_blocks import StrPath
-from ..errors import ArgumentError, ArgumentTypeError
+from ..checks import as_path
 from ..io.atomic import telling
 from ..io.checkpoint import CONTRACT
 from ..io.claim import claim, identity
@@ -388,11 +388,7 @@ def as_journal(value: Any, name: str = "journal") -> RunJournal | None:
     """
     if value is None or isinstance(value, RunJournal):
         return value
-    if not isinstance(value, (str, os.PathLike)):
-        raise ArgumentTypeError(name, "must be a path", f"{type(value).__name__} {value!r}")
-    if not os.fspath(value):
-        raise ArgumentError(name, "must be the path of a file", repr(value))
-    return RunJournal(value)
+    return RunJournal(as_path(value, name))
 
 
 def _is_none(path: Path) -> bool:

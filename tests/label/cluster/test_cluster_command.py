@@ -6,6 +6,7 @@ Several processes are in test_launcher.py.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -126,6 +127,33 @@ def test_a_folder_in_use_is_refused_before_the_work(
     assert run("l*.npy", "--out", "p", "-q") == 0
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_optimal(folder: Path, capsys: pytest.CaptureFixture[str], grouped: bool) -> None:
+    np.save("groups.npy", np.arange(300) % 3)
+    labels = np.load("groups.npy") if grouped else None
+    groups = ["--source-groups", "groups.npy", "--latent-groups", "groups.npy"]
+    argv = ["l*.npy", "--out", "p", "--optimal", "--tolerance", 0.1, "--center", "--journal", "j"]
+    argv += groups if grouped else []
+    assert run(*argv) == 0
+    expected = gtn_label.match_optimal(
+        LATENTS, tolerance=0.1, center=True, groups=(labels, labels) if grouped else None
+    )
+    np.testing.assert_array_equal(assignment("p"), expected.assignment)
+    assert open_pairs("p").prices.tobytes() == expected.prices.tobytes()
+    names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [
+        *("n", "dim", "processes", "time", "of the match", "pairs a second", "mean cosine"),
+        *(["groups"] if grouped else []),
+        *("cost", "lower bound", "gap", "auction", "exchanged", "pairs", "journal"),
+    ]
+    assert run(*argv, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    for name in ("cost", "lower_bound", "gap"):
+        assert found["optimal"][name] == getattr(expected, name)
+    assert found["optimal"]["tolerance"] == 0.1
+    assert not (folder / "j").exists()
+
+
 def test_sources_of_several_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["l*.npy", "--sources", "s0.npy", "--sources", "s1.npy", "--out", "p", "--json"]
     assert run(*argv, "--indices-only", "--shard-rows", 90) == 0
@@ -216,6 +244,24 @@ def test_a_journal_outlives_a_full_disk(
     np.testing.assert_array_equal(assignment("p"), gtn_label.match(LATENTS).assignment)
 
 
+def test_a_journal_of_optimal_transport_outlives_a_full_disk(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["l*.npy", "--out", "p", "--optimal", "--journal", "j"]
+    with monkeypatch.context() as patch:
+        full = mock.Mock(side_effect=OSError(28, "No space left on device"))
+        patch.setattr(output, "write_npz_to", full)
+        assert run(*argv) == 1
+    err = capsys.readouterr().err
+    assert "No space left on device; 'j' holds what was decided" in err
+    assert "--journal 'j' belongs to another run: --tolerance was 0.001 and is 0.5" in wrong(
+        capsys, *argv, "--tolerance", 0.5
+    )
+    assert run(*argv) == 0
+    assert re.search(r"j \(continued after [\d,]+ rounds, removed\)", capsys.readouterr().out)
+    np.testing.assert_array_equal(assignment("p"), gtn_label.match_optimal(LATENTS).assignment)
+
+
 # ---------------------------------------------------------------------------------------- plans
 
 
@@ -269,6 +315,11 @@ def test_a_plan_refuses_what_does_not_fit(
             ["l*.npy", *GROUPS],
             "--source-groups must be 1-D with one label for each of the 300 sources, got shape",
         ),
+        (["l*.npy", "--optimal", "--cone", "1"], "--cone has no meaning with --optimal."),
+        (["l*.npy", "--optimal", "--order", "norm"], "--order has no meaning with --optimal."),
+        (["l*.npy", "--optimal", "--plan"], "--plan must be left out: a run with --optimal has no"),
+        (["l*.npy", "--tolerance", "1"], "--tolerance needs --optimal."),
+        (["l*.npy", "--optimal", "--memory", "9"], "--memory must be at least "),
         (["l*.npy", "--no-labels"], "--no-labels is called --indices-only."),
         (["l*.npy", "--checkpoint", "a"], "use --journal."),
         (["l*.npy", "--nproc-per-node", "2"], "--nproc-per-node is for gtn-label-cluster, which"),

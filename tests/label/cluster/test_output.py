@@ -59,7 +59,7 @@ def part(exchange: Any, whole: Matching = WHOLE, latents: Any = LATENTS, **more:
         sources=draw_sources(n, latents.shape[1], 4)[begin:end],
         latents=latents[index],
         latent_index=index,
-        **({"n": n, "m": m, "dim": latents.shape[1], "meta": whole.meta} | more),
+        **({"n": n, "m": m, "dim": latents.shape[1], "meta": whole.meta, "prices": None} | more),
     )
 
 
