@@ -11,7 +11,8 @@ import pytest
 
 from datasets import make, make_groups
 from gtn_label import match_optimal
-from gtn_label.cluster import Solo, match_optimal_sharded, match_sharded
+from gtn_label.cluster import Solo, auction_file, match_optimal_sharded, match_sharded
+from gtn_label.cluster.search import Counted
 from gtn_label.io.checkpoint import Checkpoint
 from gtn_label.io.checkpoint_content import rounds_of
 from gtn_label.io.checkpoint_file import digest_of
@@ -43,24 +44,24 @@ def path(tmp_path):
     return tmp_path / "run.journal"
 
 
-class Watched:
-    """An exchange that calls `before` with the number of each message of the engine's."""
+class Watched(Counted):
+    """The engine's exchange, which calls `before` and `after` of the exchange under it."""
 
-    def __init__(self, exchange, before, after=lambda number, received: None):
-        self.rank, self.world, self.abort = exchange.rank, exchange.world, exchange.abort
-        self._exchange, self._before, self._after = exchange, before, after
-        self._count = 0
+    def __init__(self, exchange):
+        super().__init__(exchange)
+        self._before = getattr(exchange, "before", lambda number: None)
+        self._after = getattr(exchange, "after", lambda number, received: None)
 
-    def all_gather(self, send, recv):
-        """Exchange; a message of the engine's begins with a hash and its length."""
-        size = len(send) - 16
-        of_engine = size >= 0 and struct.unpack("<q", bytes(send[8:16]))[0] == size
-        if of_engine:
-            self._before(self._count)
-        self._exchange.all_gather(send, recv)
-        if of_engine:
-            self._after(self._count, recv)
-            self._count += 1
+    def all_gather(self, sent, received):
+        number = self.count
+        self._before(number)
+        super().all_gather(sent, received)
+        self._after(number, received)
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch):
+    monkeypatch.setattr(auction_file, "Counted", Watched)
 
 
 def run(path, exchange, latents, sources, groups=None, dealing=1, **options):
@@ -87,8 +88,9 @@ def stopped(path, at, world=3, rank=0, error=KeyboardInterrupt, **problem):
             if number == at:
                 raise error
 
-        watched = Watched(exchange, before) if exchange.rank == rank else exchange
-        return run(path, watched, **problem)
+        if exchange.rank == rank:
+            exchange.before = before
+        return run(path, exchange, **problem)
 
     return outcomes_of(world, work)
 
@@ -230,8 +232,8 @@ def test_only_what_all_ranks_agree_on_is_saved(path, rank):
             if exchange.rank == rank and number == at:
                 received[16:24] = struct.pack("<q", 1 << 50)  # a value, as faulty memory gives it
 
-        return run(Checkpoint(path, 0.0, remove_at_end=False), Watched(exchange, before, after),
-                   **problem)  # fmt: skip
+        exchange.before, exchange.after = before, after
+        return run(Checkpoint(path, 0.0, remove_at_end=False), exchange, **problem)
 
     for found in outcomes_of(2, work):
         assert isinstance(found, RuntimeError)
