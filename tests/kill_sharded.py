@@ -5,8 +5,8 @@
 
 Each story is one run. A rank kills itself before one of its collectives, or gets Ctrl-C there. The
 others must end by themselves. The next attempt has another number of ranks and continues from the
-journal. The last attempt must end with the bits of `match`, or of `match_optimal`. Ranks are forks
-of this process, which imports torch once.
+journal. The last attempt must end with the bits of `match`, or of `match_optimal`. Every other
+story has groups. Ranks are forks of this process, which imports torch once.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from gtn_label import Matching, match, match_optimal
 from gtn_label.cluster import (
     RunJournal,
     TorchExchange,
+    apart,
+    batches,
     match_optimal_sharded,
     match_sharded,
     matching,
@@ -38,7 +40,7 @@ from gtn_label.cluster import (
 from gtn_label.io.checkpoint import Checkpoint
 from gtn_label.io.checkpoint_content import progress_of
 from gtn_label.io.checkpoint_file import read_saved
-from gtn_label.io.journal import CHOICES, Journal
+from gtn_label.io.journal import CHOICES, GROUPED, Journal
 from sharded_cases import DEALINGS, deal
 
 N, DIM = 400, 4
@@ -65,6 +67,8 @@ class Attempt:
     at : int
         Its collective.
     signal : int
+    groups : bool
+        True for a run with groups.
     optimal : bool
         Optimal transport in place of Algorithm 1.
     """
@@ -74,6 +78,7 @@ class Attempt:
     victim: int = -1
     at: int = 0
     signal: int = signal.SIGKILL
+    groups: bool = False
     optimal: bool = False
 
 
@@ -99,6 +104,12 @@ def problem() -> tuple[np.ndarray, np.ndarray]:
     latents = rng.normal(size=(N, DIM)).astype(np.float32)
     latents[::9] = latents[0]
     return latents, rng.normal(size=(N, DIM)).astype(np.float32)
+
+
+def labels() -> np.ndarray:
+    """Labels of sources and of latents: one large group, and many small ones."""
+    rng = np.random.default_rng(3)
+    return np.where(rng.random(N) < 0.5, 40, rng.integers(0, 40, N))
 
 
 def free_port() -> int:
@@ -160,7 +171,9 @@ def _fork(attempt: Attempt, rank: int, port: int, folder: Path) -> int:
 def _work(attempt: Attempt, folder: Path) -> None:
     """Run one rank, and write its part."""
     matching.CHUNK = 48  # several parts of the visiting order
+    apart.EVERY, batches.BATCH_WORK = 0.0, 60  # many exchanges, and batches of few groups
     latents, sources = problem()
+    groups = labels()
     with Mortal(attempt) as exchange:
         mine = deal(attempt.dealing, N, exchange.world)[exchange.rank]
         own = deal("contiguous", N, exchange.world)[exchange.rank]
@@ -173,6 +186,7 @@ def _work(attempt: Attempt, folder: Path) -> None:
             sources[own],
             index=mine,
             source_index=own,
+            groups=(groups[own], groups[mine]) if attempt.groups else None,
             center=True,
             threads=1,
             exchange=exchange,
@@ -211,7 +225,12 @@ class Campaign:
         import torch.distributed  # noqa: F401  here, once, and not in each fork
 
         self._rng = random.Random(self.seed)
-        self._right: Matching = (match_optimal if self.optimal else match)(*problem(), center=True)
+        verb = match_optimal if self.optimal else match
+        both = (labels(), labels())
+        self._right: dict[bool, Matching] = {
+            groups: verb(*problem(), groups=both if groups else None, center=True)
+            for groups in (False, True)
+        }
 
     def run(self, kills: int) -> None:
         """Start runs until so many ranks were ended."""
@@ -223,7 +242,7 @@ class Campaign:
             self.finished += 1
 
     def _story(self, folder: Path, most: int) -> None:
-        rng, saved = self._rng, 0
+        rng, saved, groups = self._rng, 0, self.finished % 2 == 1
         for _ in range(rng.randint(1, 4)):
             if self.kills >= most:
                 break
@@ -232,18 +251,19 @@ class Campaign:
             most_at = 3000 if self.optimal else 150
             at = rng.choice((rng.randrange(40), rng.randrange(most_at)))
             victim = rng.randrange(world)
-            attempt = Attempt(world, rng.choice(DEALINGS), victim, at, number, self.optimal)
+            dealing = rng.choice(DEALINGS)
+            attempt = Attempt(world, dealing, victim, at, number, groups, self.optimal)
             codes = run(attempt, folder)
             if set(codes) == {0}:
                 break  # it had ended before
             self._look_at_codes(attempt, codes)
             self.kills += 1
-            self.by[signal.Signals(number).name] += 1
-            saved = self._look_at_journal(folder, saved)
-        last = Attempt(rng.choice((1, 2, 3)), rng.choice(DEALINGS), optimal=self.optimal)
-        codes = run(last, folder)
+            self.by[signal.Signals(number).name + (" with groups" if groups else "")] += 1
+            saved = self._look_at_journal(folder, saved, groups)
+        world, dealing = rng.choice((1, 2, 3)), rng.choice(DEALINGS)
+        codes = run(Attempt(world, dealing, groups=groups, optimal=self.optimal), folder)
         require(set(codes) == {0}, f"the last attempt ended with {codes}: {logs(folder)}")
-        self.check(folder, len(codes), saved)
+        self.check(folder, len(codes), saved, groups)
 
     def _look_at_codes(self, attempt: Attempt, codes: list[int]) -> None:
         victim = KILLED if attempt.signal == signal.SIGKILL else INTERRUPTED
@@ -252,7 +272,7 @@ class Campaign:
         allowed = {LEFT} if victim == KILLED else {INTERRUPTED}
         require(others <= allowed, f"{attempt}: {codes}")
 
-    def _look_at_journal(self, folder: Path, saved: int) -> int:
+    def _look_at_journal(self, folder: Path, saved: int, groups: bool = False) -> int:
         path = folder / "run.journal"
         if not path.exists():
             require(saved == 0, "the journal is gone")
@@ -263,25 +283,31 @@ class Campaign:
             steps = progress_of(state.arrays)
             require(steps >= saved, f"the journal fell from {saved} to {steps}")
             return steps
-        journal, records = Journal.read(path, CHOICES)
+        journal, records = Journal.read(path, GROUPED if groups else CHOICES)
         require(journal.count >= saved, f"the journal fell from {saved} to {journal.count}")
-        right = self._right.visited[: journal.count]
-        require(np.array_equal(records["latent"], right), "the journal holds wrong latents")
+        result = self._right[groups]
+        assert result.visited is not None
+        found, right = records["latent"], result.visited[: journal.count]
+        if groups:
+            alone = records["source"] >= 0  # others count latents within their group
+            found, right = found[alone], result.assignment[records["source"][alone]]
+        require(np.array_equal(found, right), "the journal holds wrong latents")
         return journal.count
 
-    def check(self, folder: Path, world: int, saved: int = 0) -> None:
+    def check(self, folder: Path, world: int, saved: int = 0, groups: bool = False) -> None:
         """Compare the parts of the last attempt with `match`, bit for bit."""
         parts: list[Any] = [np.load(folder / f"part{rank}.npz") for rank in range(world)]
         index = np.concatenate([part["index"] for part in parts])
         for name in ("assignment", "cosine"):
             found = np.concatenate([part[name] for part in parts])
-            right = getattr(self._right, name)[index].tobytes()
+            right = getattr(self._right[groups], name)[index].tobytes()
             require(found.tobytes() == right, f"other {name}")
         require(len(index) == N, "sources are missing")
         if self.optimal:
             prices = np.concatenate([part["prices"] for part in parts])
             order = np.concatenate([part["latent_index"] for part in parts])
-            require(prices.tobytes() == self._right.prices[order].tobytes(), "other prices")
+            right = self._right[groups].prices[order].tobytes()
+            require(prices.tobytes() == right, "other prices")
             return
         require({int(part["start"]) for part in parts} <= set(range(saved, N + 1)), "work was lost")
 

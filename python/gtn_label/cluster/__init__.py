@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .optimal import match_optimal_sharded
     from .output import save_pairs
     from .result import ShardedMatching
+    from .shares import read_share
     from .torch_exchange import TorchExchange
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "match_optimal_sharded",
     "match_sharded",
     "open_rows",
+    "read_share",
     "rows_of_rank",
     "save_pairs",
 ]
@@ -44,6 +46,7 @@ __getattr__, __dir__ = lazy_names(
         "match_optimal_sharded": "optimal",
         "match_sharded": "matching",
         "open_rows": "inputs",
+        "read_share": "shares",
         "rows_of_rank": "dealing",
         "save_pairs": "output",
     },

@@ -189,7 +189,8 @@ class Command:
             from .exchange import leave
 
             try:
-                return self._matched(asked, exchange)
+                with contextlib.ExitStack() as held:
+                    return self._matched(asked, exchange, held)
             except BaseException as error:
                 leave(exchange, error)
                 if self._makes_folder:
@@ -199,13 +200,13 @@ class Command:
                     self._journal.release()
                 raise
 
-    def _matched(self, asked: Options, exchange: Exchange) -> list[str]:
+    def _matched(self, asked: Options, exchange: Exchange, held: contextlib.ExitStack) -> list[str]:
         import numpy as np
 
         from ..io.atomic import worded
-        from .dealing import rows_of_rank, share_of_rank
+        from .dealing import owners_of_rows, owners_of_shares, rows_of_rank, share_of_rank
         from .exchange import agree, together
-        from .output import check_folder, save_pairs
+        from .output import check_folder, locked, write_pairs
         from .shares import labels_of, open_labels, read_rows
         from .summary import figures, summary
 
@@ -218,17 +219,20 @@ class Command:
         agree(exchange, _record(latents, sources))
         self._makes_folder = exchange.rank == 0 and not asked.out_path.exists()
         check_folder(exchange, asked.out_path, "--out")
+        held.enter_context(locked(exchange, asked.out_path, "--out", self._warn))
         rank, world = exchange.rank, exchange.world
         index = rows_of_rank(len(latents), rank, world)
+        owners = owners_of_rows(len(latents), world)
+        rows = read_rows(exchange, latents, index, owners, shows, "latents")
         given: dict[str, Any] = {}
+        n = len(latents if sources is None else sources)
+        places = np.arange(*share_of_rank(n, rank, world))
         with together(exchange):
-            rows = read_rows(latents, index, shows, "latents")
-            n = len(latents if sources is None else sources)
-            places = np.arange(*share_of_rank(n, rank, world))
             given["groups"] = labels_of(labels, places, index)
-            if sources is not None:
-                given |= {"sources": read_rows(sources, places, shows, "sources")}
-                given["source_index"] = places
+        if sources is not None:
+            owners = owners_of_shares(n, world)
+            given["sources"] = read_rows(exchange, sources, places, owners, shows, "sources")
+            given["source_index"] = places
         self._open_journal(asked)
         read = time.perf_counter()
         result = _verb(asked)(
@@ -242,7 +246,7 @@ class Command:
         )
         matched = time.perf_counter()
         try:
-            written = save_pairs(
+            written = write_pairs(
                 result,
                 asked.out_path,
                 indices_only=asked.indices_only,

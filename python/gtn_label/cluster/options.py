@@ -275,7 +275,7 @@ def _refuse_alone(command: click.Command) -> None:
     metavar="FILE",
     help="File for the progress of the run, which the first process writes; with several machines "
     "on a disk that all share. The same command continues from it, also with another number of "
-    "processes.",
+    "processes. Groups of one process are saved whole.",
 )
 @option(
     _RUNNING,
@@ -353,7 +353,7 @@ def cli(ctx: click.Context, /, form: str, **values: Any) -> Options:
     if values["sources_key"] is not None and not values["sources"]:
         raise click.UsageError("--sources-key needs --sources.")
     optimal = take_optimal(ctx, values, ("order", "cone"))
-    _check_groups(values, optimal is not None)
+    _check_groups(values)
     if optimal is not None and values["plan"]:
         raise click.UsageError("--plan must be left out: a run with --optimal has no plan.")
     names = ("order", "cone", "center", "backend", "threads", "memory")
@@ -370,16 +370,14 @@ def cli(ctx: click.Context, /, form: str, **values: Any) -> Options:
     )
 
 
-def _check_groups(values: dict[str, Any], optimal: bool) -> None:
+def _check_groups(values: dict[str, Any]) -> None:
     given = [name for name in ("source_groups", "latent_groups") if values[name] is not None]
     if len(given) == 1:
         names = "--source-groups", "--latent-groups"
         one, other = names if given == ["source_groups"] else reversed(names)
         raise click.UsageError(f"{one} needs {other} beside it.")
-    for name in ("journal", "plan") if given else ():
-        if values[name] and not (optimal and name == "journal"):
-            reason = "keeps no journal" if name == "journal" else "has no plan"
-            raise click.UsageError(f"--{name} must be left out: a run with groups {reason}.")
+    if given and values["plan"]:
+        raise click.UsageError("--plan must be left out: a run with groups has no plan.")
 
 
 _refuse_alone(cli)

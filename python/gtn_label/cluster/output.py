@@ -15,7 +15,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Generator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -29,9 +30,11 @@ from ..arrays.to_caller import given
 from ..checks import as_bool, as_integer
 from ..errors import ArgumentError
 from ..io.atomic import atomic_file
+from ..io.lock import FileLock, Locked
 from ..io.npy import npy_header, write_npz_to
 from ..io.pairs import APART
 from ..io.reading import meta_text
+from ..io.temporary import lock_path
 from ..text import quoted
 from .exchange import Exchange, agree, gather_rows, gather_texts, together
 from .fetch import fetch_rows
@@ -53,7 +56,15 @@ from .pairs_format import (
 if TYPE_CHECKING:
     from .result import ShardedMatching
 
-__all__ = ["SHARD_BYTES", "Written", "check_folder", "is_unfinished", "save_pairs"]
+__all__ = [
+    "SHARD_BYTES",
+    "Written",
+    "check_folder",
+    "is_unfinished",
+    "locked",
+    "save_pairs",
+    "write_pairs",
+]
 
 SHARD_BYTES = 256 << 20  # of a shard; its labels are held in memory
 _PRICES = 1 << 20  # latents whose prices are gathered at once
@@ -81,8 +92,8 @@ def save_pairs(
     """Write the pairs of all ranks to one folder. A collective call.
 
     The folder must be on a file system that all ranks share. A folder of pairs that is there is
-    replaced when the new one is complete; its files are then removed. `gtn_label.open_pairs` reads
-    the folder.
+    replaced when the new one is complete; its files are then removed. Rank 0 locks the folder for
+    as long as the ranks write. `gtn_label.open_pairs` reads the folder.
 
     Parameters
     ----------
@@ -112,6 +123,8 @@ def save_pairs(
         On all ranks, if a rank cannot write.
     ArgumentError
         If an argument is of no use.
+    ValueError
+        On all ranks, if another run writes to the folder.
     """
     exchange = matching.exchange
     with together(exchange):
@@ -120,6 +133,30 @@ def save_pairs(
     options = {"format": format, "indices_only": indices_only, "shard_rows": shard_rows}
     agree(exchange, options)
     check_folder(exchange, path, name)
+    with locked(exchange, path, name):
+        return write_pairs(
+            matching,
+            path,
+            indices_only=indices_only,
+            format=format,
+            shard_rows=shard_rows,
+            latent_files=latent_files,
+            name=name,
+        )
+
+
+def write_pairs(
+    matching: ShardedMatching,
+    path: StrPath,
+    *,
+    indices_only: bool,
+    format: str,  # noqa: A002
+    shard_rows: int | None,
+    latent_files: Sequence[tuple[str, int]] | None,
+    name: str,
+) -> Written:
+    """Write the pairs to a folder that was checked and is locked, as `save_pairs` does."""
+    exchange = matching.exchange
     job = _Job(matching, Path(path), indices_only, format, shard_rows)
     shards = job.write_shards()
     prices = job.write_prices()
@@ -173,6 +210,68 @@ def check_folder(exchange: Exchange, path: StrPath, name: str = "path") -> None:
         if exchange.rank == 0:
             with contextlib.suppress(OSError):
                 (folder / probe).unlink()
+
+
+@contextlib.contextmanager
+def locked(
+    exchange: Exchange,
+    path: StrPath,
+    name: str = "path",
+    warn: Callable[[str], None] | None = None,
+) -> Iterator[None]:
+    """Keep other runs out of a folder that exists. A collective call; rank 0 holds the lock.
+
+    The lock is a file in the folder, `.gtn-label-...lock`. The system frees the lock with the
+    process, so that the file of a killed run is no obstacle.
+
+    Parameters
+    ----------
+    exchange : Exchange
+    path : path
+        The folder.
+    name : str
+        Name of the path in messages.
+    warn : callable, optional
+        Called on rank 0 with a message if the file system has no locks. By default the message is
+        a RuntimeWarning.
+
+    Raises
+    ------
+    ValueError
+        On all ranks, if another run has the lock.
+    OSError
+        On all ranks, if the lock file cannot be created.
+    """
+    shown = f"{name} {quoted(os.fspath(path))}"
+    lock = FileLock(lock_path(Path(path) / MANIFEST))
+    try:
+        with together(exchange):
+            if exchange.rank == 0:
+                _lock(lock, name, shown, warn or _warn)
+        yield
+    finally:
+        lock.release()
+
+
+def _lock(lock: FileLock, name: str, shown: str, warn: Callable[[str], None]) -> None:
+    try:
+        with _named(shown):
+            if not lock.acquire():
+                warn(
+                    f"{shown} is on a file system without locks: no other run must use it at the "
+                    "same time"
+                )
+    except Locked as error:
+        holder = f" ({error})" if str(error) else ""
+        found = shown.removeprefix(f"{name} ")
+        raise ValueError(
+            f"{name} must be a folder that no other run writes to, and {found} is in use{holder}; "
+            "wait for that run to end, or name another folder"
+        ) from None
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def is_unfinished(folder: Path) -> bool:

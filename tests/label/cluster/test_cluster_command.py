@@ -18,6 +18,7 @@ import gtn_label
 from gtn_label import open_pairs
 from gtn_label.cluster import output, plan
 from gtn_label.cluster.command import OUTCOME, Command
+from gtn_label.cluster.exchange import Solo
 from gtn_label.cluster.options import LAUNCH, cli, parse, split
 
 LATENTS = np.random.Generator(np.random.Philox(2)).standard_normal((300, 4)).astype(np.float32)
@@ -67,7 +68,8 @@ def test_groups(folder: Path, capsys: pytest.CaptureFixture[str], drawn: bool) -
     np.save("of-sources.npy", labels[::-1] if drawn else labels[:200])
     sources = [] if drawn else ["--sources", "s?.npy"]
     groups = ["--source-groups", "of-sources.npy", "--latent-groups", "of-latents.npy"]
-    assert run("l*.npy", *sources, *groups, "--out", "pairs") == 0
+    assert run("l*.npy", *sources, *groups, "--out", "pairs", "--journal", "j") == 0
+    assert not Path("j").exists()
     whole = gtn_label.match(
         LATENTS, None if drawn else SOURCES, groups=(np.load("of-sources.npy"), labels), seed=0
     )
@@ -110,6 +112,19 @@ def test_pairs_are_those_of_match(folder: Path, capsys: pytest.CaptureFixture[st
 def test_options_are_those_of_match(folder: Path, argv: list[str], options: dict[str, Any]) -> None:
     assert run("l*.npy", "--out", "p", "--quiet", *argv) == 0
     np.testing.assert_array_equal(assignment("p"), gtn_label.match(LATENTS, **options).assignment)
+
+
+def test_a_folder_in_use_is_refused_before_the_work(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("l*.npy", "--out", "p", "-q") == 0
+    before = sorted(each.name for each in Path("p").iterdir())
+    with output.locked(Solo(), "p"):
+        text = wrong(capsys, "l*.npy", "--out", "p", "--journal", "run.journal")
+    assert text.startswith("--out must be a folder that no other run writes to, and 'p' is in use")
+    assert sorted(each.name for each in Path("p").iterdir()) == before
+    assert not Path("run.journal").exists()
+    assert run("l*.npy", "--out", "p", "-q") == 0
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -296,7 +311,6 @@ def test_a_plan_refuses_what_does_not_fit(
         (["l*.npy", "--approx", "Flat"], "--approx searches on one machine. Use gtn-label."),
         (["l*.npy", "--source-groups", "s0.npy"], "--source-groups needs --latent-groups beside"),
         (["l*.npy", *GROUPS, "--plan"], "--plan must be left out: a run with groups has no plan."),
-        (["l*.npy", *GROUPS, "--journal", "j"], "--journal must be left out: a run with groups"),
         (
             ["l*.npy", *GROUPS],
             "--source-groups must be 1-D with one label for each of the 300 sources, got shape",
