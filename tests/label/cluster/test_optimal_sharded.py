@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from datasets import make, make_groups
 from gtn_label import ArgumentError, ArgumentTypeError, Matching, match_optimal, open_pairs
 from gtn_label.certificate import expansion
-from gtn_label.cluster import ShardedMatching, match_optimal_sharded, output, save_pairs
+from gtn_label.cluster import ShardedMatching, match_optimal_sharded, prices_file, save_pairs
 from sharded_cases import DEALINGS, assert_is_optimal, deal
 from sharded_cases import parts_of as parts_of_any
 from thread_exchange import outcomes_of, run_ranks
@@ -199,7 +199,7 @@ def test_progress_is_shown_by_rank_0():
 def test_the_folder_holds_the_prices(tmp_path, monkeypatch, world, indices_only, form):
     if form == "parquet":
         pytest.importorskip("pyarrow")
-    monkeypatch.setattr(output, "_PRICES", 7)
+    monkeypatch.setattr(prices_file, "PIECE", 7)
     latents, sources = make("gaussian", 50, 3)
     expected = match_optimal(latents, sources[:40])
     index, own = deal("blocks", 50, world), deal("contiguous", 40, world)
@@ -289,7 +289,7 @@ def test_a_disk_that_is_full_for_the_prices(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output, "npy_header", full)
+    monkeypatch.setattr(prices_file, "npy_header", full)
     parts = parts_of(*make("gaussian", 20, 2), 2, "contiguous")
     outcomes = outcomes_of(2, lambda e: save_pairs(_with(parts[e.rank], e), tmp_path / "pairs"))
     for error in outcomes:
