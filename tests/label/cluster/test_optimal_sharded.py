@@ -11,9 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets import make, make_groups
-from gtn_label import ArgumentError, ArgumentTypeError, Matching, match_optimal, open_pairs
+from gtn_label import (
+    ArgumentError,
+    ArgumentTypeError,
+    Matching,
+    _core,
+    match_optimal,
+    open_pairs,
+)
 from gtn_label.certificate import expansion
 from gtn_label.cluster import ShardedMatching, match_optimal_sharded, prices_file, save_pairs
+from gtn_label.cluster.exchange import on_all_ranks
 from sharded_cases import DEALINGS, assert_is_optimal, deal
 from sharded_cases import parts_of as parts_of_any
 from thread_exchange import outcomes_of, run_ranks
@@ -367,6 +375,18 @@ def test_bad_rows_in_the_words_of_match_optimal(fault, world):
     with np.errstate(over="ignore"), pytest.raises(ArgumentError) as one:
         match_optimal(latents, sources)
     assert refused(latents, sources, world) == f"ArgumentError: {one.value}"
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_an_error_of_the_auction_is_everybodys(monkeypatch, world):
+    def fails(*_, **__):
+        raise RuntimeError("prices left their range")
+
+    monkeypatch.setattr(_core, "sharded_optimal_rows", fails)
+    latents, _ = make("gaussian", 12, 2)
+    outcomes = outcomes_of(world, lambda each: match_optimal_sharded(latents, exchange=each))
+    assert {str(each) for each in outcomes} == {"prices left their range"}
+    assert all(on_all_ranks(each) for each in outcomes)
 
 
 @pytest.mark.parametrize("world", [1, 3])
