@@ -74,6 +74,8 @@ def auction_fields(
 
 
 _DIFFER = "ranks must choose alike"  # how the engine's error begins
+_STATE = "auction "  # of a state that no run has reached
+_ALIKE = (_STATE, "prices left their range")  # what all ranks raise, as they have the same state
 
 
 class _Content(AuctionContent):
@@ -173,9 +175,8 @@ class AuctionFile:
         except BaseException as error:
             if self._checkpoint is not None:
                 self._checkpoint.release()
-            if type(error) is ValueError and str(error).startswith("auction "):
-                # The engine refuses the state, which all ranks have from the file.
-                settle(self._exchange, self._refusal(str(error).removeprefix("auction ")))
+            if isinstance(error, (ValueError, RuntimeError)) and str(error).startswith(_ALIKE):
+                settle(self._exchange, self._in_words(error))
             raise
         if self._checkpoint is not None:
             self._checkpoint.try_to_save()
@@ -192,5 +193,9 @@ class AuctionFile:
         finally:
             self._content.waits = None
 
-    def _refusal(self, rule: str) -> ValueError:
-        return ValueError(rule) if self._checkpoint is None else self._checkpoint.refusal(rule)
+    def _in_words(self, error: Exception) -> Exception:
+        """Name the file in the engine's refusal of a state."""
+        rule = str(error).removeprefix(_STATE)
+        if self._checkpoint is None or rule == str(error):
+            return error
+        return self._checkpoint.refusal(rule)

@@ -29,6 +29,7 @@ __all__ = [
     "check_order",
     "departure",
     "gather",
+    "gather_json",
     "gather_parts",
     "gather_rows",
     "gather_texts",
@@ -162,6 +163,11 @@ def gather_texts(exchange: Exchange, text: str) -> list[str]:
     return [part.tobytes().decode() for part in gather_rows(exchange, own)]
 
 
+def gather_json(exchange: Exchange, value: Any) -> list[Any]:
+    """Return the values of all ranks, of JSON types."""
+    return [json.loads(text) for text in gather_texts(exchange, json.dumps(value))]
+
+
 def hand_out(exchange: Exchange, array: npt.NDArray[Any], root: int = 0) -> None:
     """Fill `array` with that of rank `root`; shape and dtype are the same on every rank."""
     whole = array.reshape(-1)
@@ -230,7 +236,7 @@ def agree(exchange: Exchange, record: Mapping[str, Any]) -> None:
     ArgumentError
         With the first name whose values differ, and the ranks that have each value.
     """
-    records = [json.loads(text) for text in gather_texts(exchange, json.dumps(record))]
+    records = gather_json(exchange, record)
     names = list(dict.fromkeys(name for each in records for name in each))
     for name in names:
         holders: dict[str, list[int]] = {}

@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -31,12 +31,12 @@ from ..checks import as_bool, as_integer
 from ..errors import ArgumentError
 from ..io.atomic import atomic_file
 from ..io.lock import FileLock, Locked
-from ..io.npy import npy_header, write_npz_to
+from ..io.npy import write_npz_to
 from ..io.pairs import APART
 from ..io.reading import meta_text
 from ..io.temporary import lock_path
 from ..text import quoted
-from .exchange import Exchange, agree, gather_rows, gather_texts, together
+from .exchange import Exchange, agree, gather_json, together
 from .fetch import fetch_rows
 from .pairs_format import (
     FORMAT,
@@ -48,10 +48,11 @@ from .pairs_format import (
     file_sha256,
     is_prices_name,
     is_shard_name,
-    prices_name,
+    naming,
     read_manifest,
     shard_name,
 )
+from .prices_file import write_prices
 
 if TYPE_CHECKING:
     from .result import ShardedMatching
@@ -67,7 +68,6 @@ __all__ = [
 ]
 
 SHARD_BYTES = 256 << 20  # of a shard; its labels are held in memory
-_PRICES = 1 << 20  # latents whose prices are gathered at once
 _PARQUET_GROUP = 1 << 14  # rows of a row group, which a reader decodes at once
 
 
@@ -159,7 +159,7 @@ def write_pairs(
     exchange = matching.exchange
     job = _Job(matching, Path(path), indices_only, format, shard_rows)
     shards = job.write_shards()
-    prices = job.write_prices()
+    prices = write_prices(matching, Path(path), job.run)
     if exchange.rank == 0:
         shards.sort(key=lambda shard: shard.begin)
     with together(exchange):
@@ -190,11 +190,11 @@ def check_folder(exchange: Exchange, path: StrPath, name: str = "path") -> None:
         _check_content(folder, shown)
     with together(exchange):
         if exchange.rank == 0:
-            with _named(shown):
+            with naming(shown):
                 folder.mkdir(exist_ok=True)
                 probe = f".gtn-label-probe-{secrets.token_hex(8)}"
                 (folder / probe).touch()
-    probe = _gather_json(exchange, probe)[0]
+    probe = gather_json(exchange, probe)[0]
     try:
         with together(exchange):
             if not (folder / probe).exists():
@@ -202,7 +202,7 @@ def check_folder(exchange: Exchange, path: StrPath, name: str = "path") -> None:
                     f"{shown} must be on a file system that all ranks share, and rank "
                     f"{exchange.rank} does not see what rank 0 writes there"
                 )
-            with _named(shown):
+            with naming(shown):
                 mine = folder / f"{probe}-{exchange.rank}"
                 mine.touch()
                 mine.unlink()
@@ -255,7 +255,7 @@ def locked(
 
 def _lock(lock: FileLock, name: str, shown: str, warn: Callable[[str], None]) -> None:
     try:
-        with _named(shown):
+        with naming(shown):
             if not lock.acquire():
                 warn(
                     f"{shown} is on a file system without locks: no other run must use it at the "
@@ -306,30 +306,13 @@ def _check_content(folder: Path, shown: str) -> None:
             )
 
 
-@contextlib.contextmanager
-def _named(shown: str) -> Any:
-    """Name the folder in an error of the system."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        reason = error.strerror or str(error)
-        raise OSError(error.errno, f"{shown} could not be written: {reason}") from None
-
-
-def _gather_json(exchange: Exchange, value: Any) -> list[Any]:
-    """Return the values of all ranks, of JSON types."""
-    return [json.loads(text) for text in gather_texts(exchange, json.dumps(value))]
-
-
 def _rows(exchange: Exchange, rows: Any, name: str) -> RowsLike:
     """Return rows as files hold them; a rank that has none takes the dtype of the others."""
     found = given(convert.as_rows(rows, name)).blocks if len(rows) else None
     mine = None
     if found is not None:
         mine = (found.name, "") if isinstance(found, NarrowRows) else ("", found.dtype.str)
-    narrow, plain = next(each for each in _gather_json(exchange, mine) if each is not None)
+    narrow, plain = next(each for each in gather_json(exchange, mine) if each is not None)
     if found is not None:
         return found
     none: Array = np.empty((0, rows.shape[1]), bits_dtype(narrow) if narrow else plain)
@@ -371,14 +354,14 @@ class _Job:
         self._rows = shard_rows or max(1, SHARD_BYTES // pair)
         text = json.dumps([self._meta, self._exchange.world, self._rows, form, indices_only])
         # The same run gives the same names and bytes; another one never writes over these files.
-        self._run = hashlib.sha256(text.encode()).hexdigest()[:8]
+        self.run = hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def write_shards(self) -> list[Shard]:
         """Write this rank's shards, and return those of all ranks."""
         exchange, matching = self._exchange, self._matching
         n = len(matching.assignment)
-        firsts = _gather_json(exchange, int(matching.source_index[0]) if n else None)
-        counts = _gather_json(exchange, n)
+        firsts = gather_json(exchange, int(matching.source_index[0]) if n else None)
+        counts = gather_json(exchange, n)
         begins = [sum(counts[:rank]) for rank in range(exchange.world)]
         for first, count, before in zip(firsts, counts, begins, strict=True):
             if count and first != before:
@@ -397,7 +380,7 @@ class _Job:
                     shard = self._write(number, begin, end, labels)
                     shard = shard._replace(begin=begins[exchange.rank] + begin)
                     mine.append(shard._asdict())
-        return [Shard(**each) for of_rank in _gather_json(exchange, mine) for each in of_rank]
+        return [Shard(**each) for of_rank in gather_json(exchange, mine) for each in of_rank]
 
     def _write(self, number: int, begin: int, end: int, labels: Array | None) -> Shard:
         """Write pairs `begin` to `end` of this rank as one file."""
@@ -408,41 +391,14 @@ class _Job:
             arrays["labels"] = labels
         arrays["assignment"] = np.asarray(matching.assignment[begin:end], np.int64)
         arrays["cosine"] = np.asarray(matching.cosine[begin:end], np.float64)
-        path = self._folder / shard_name(self._run, self._exchange.rank, number, self._form)
-        with _named(f"shard {quoted(path)}"), atomic_file(path) as file:
+        path = self._folder / shard_name(self.run, self._exchange.rank, number, self._form)
+        with naming(f"shard {quoted(path)}"), atomic_file(path) as file:
             if self._form == "npz":
                 write_npz_to(file, arrays, self._meta)
             else:
                 _write_parquet(file, arrays, self._meta, path)
             size = file.tell()
         return Shard(path.name, 0, end - begin, size, file_sha256(path))
-
-    def write_prices(self) -> PricesFile | None:
-        """Write the prices of all latents on rank 0, a piece at a time; None if there are none."""
-        exchange, prices = self._exchange, self._matching.prices
-        if prices is None:
-            return None
-        first, total = exchange.rank == 0, int(self._matching.m)
-        path = self._folder / prices_name(self._run)
-        made: dict[str, Any] = {}
-        with contextlib.closing(_pieces_to(path, total)) as writer:
-            with together(exchange):
-                if first:
-                    next(writer)
-            for begin in range(0, total, _PRICES):
-                end = min(total, begin + _PRICES)
-                here = slice(*np.searchsorted(self._latent_index, (begin, end)))
-                places = gather_rows(exchange, self._latent_index[here] - begin)
-                piece = np.empty(end - begin)
-                piece[np.concatenate(places)] = np.concatenate(gather_rows(exchange, prices[here]))
-                with together(exchange):
-                    if first:
-                        writer.send(piece)
-            with together(exchange):
-                if first:
-                    next(writer, None)
-                    made = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        return PricesFile(path.name, **_gather_json(exchange, made)[0])
 
     def manifest(
         self,
@@ -467,14 +423,6 @@ class _Job:
         if latent_files is not None:
             found["latent_files"] = [{"file": file, "rows": rows} for file, rows in latent_files]
         return found
-
-
-def _pieces_to(path: Path, total: int) -> Generator[None, Array | None]:
-    """Write float64 [total] to a .npy file from pieces that are sent, until None is."""
-    with _named(f"prices {quoted(path)}"), atomic_file(path) as file:
-        file.write(npy_header(np.broadcast_to(np.float64(0), (total,))))
-        while (piece := (yield)) is not None:
-            file.write(piece.astype("<f8").tobytes())
 
 
 def _write_parquet(
@@ -515,7 +463,7 @@ def _finish(
                 f"{name} {quoted(folder)} must be on a file system that all ranks share, and rank "
                 f"0 does not see {quoted(shard.file)}"
             )
-    with _named(f"{name} {quoted(folder)}"), atomic_file(folder / MANIFEST) as file:
+    with naming(f"{name} {quoted(folder)}"), atomic_file(folder / MANIFEST) as file:
         file.write(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False).encode())
     kept = {shard.file for shard in read_manifest(folder, f"{name} {quoted(folder)}")[1]}
     kept |= set() if prices is None else {prices.file}

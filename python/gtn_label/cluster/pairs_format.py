@@ -7,10 +7,11 @@ finished. Not here: writing (output.py), reading (pairs_folder.py).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ __all__ = [
     "file_sha256",
     "is_prices_name",
     "is_shard_name",
+    "naming",
     "prices_name",
     "prices_of",
     "read_manifest",
@@ -79,6 +81,18 @@ def is_prices_name(name: str) -> bool:
 def is_shard_name(name: str) -> bool:
     """Return True for a name that `shard_name` makes."""
     return _NAME.fullmatch(name) is not None
+
+
+@contextlib.contextmanager
+def naming(shown: str) -> Iterator[None]:
+    """Name the folder or a file of it in an error of the system."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f"{shown} could not be written: {reason}") from None
 
 
 def file_sha256(path: Path) -> str:

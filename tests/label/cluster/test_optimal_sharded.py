@@ -11,9 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets import make, make_groups
-from gtn_label import ArgumentError, ArgumentTypeError, Matching, match_optimal, open_pairs
+from gtn_label import (
+    ArgumentError,
+    ArgumentTypeError,
+    Matching,
+    _core,
+    match_optimal,
+    open_pairs,
+)
 from gtn_label.certificate import expansion
-from gtn_label.cluster import ShardedMatching, match_optimal_sharded, output, save_pairs
+from gtn_label.cluster import ShardedMatching, match_optimal_sharded, prices_file, save_pairs
+from gtn_label.cluster.exchange import on_all_ranks
 from sharded_cases import DEALINGS, assert_is_optimal, deal
 from sharded_cases import parts_of as parts_of_any
 from thread_exchange import outcomes_of, run_ranks
@@ -199,7 +207,7 @@ def test_progress_is_shown_by_rank_0():
 def test_the_folder_holds_the_prices(tmp_path, monkeypatch, world, indices_only, form):
     if form == "parquet":
         pytest.importorskip("pyarrow")
-    monkeypatch.setattr(output, "_PRICES", 7)
+    monkeypatch.setattr(prices_file, "PIECE", 7)
     latents, sources = make("gaussian", 50, 3)
     expected = match_optimal(latents, sources[:40])
     index, own = deal("blocks", 50, world), deal("contiguous", 40, world)
@@ -289,7 +297,7 @@ def test_a_disk_that_is_full_for_the_prices(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output, "npy_header", full)
+    monkeypatch.setattr(prices_file, "npy_header", full)
     parts = parts_of(*make("gaussian", 20, 2), 2, "contiguous")
     outcomes = outcomes_of(2, lambda e: save_pairs(_with(parts[e.rank], e), tmp_path / "pairs"))
     for error in outcomes:
@@ -367,6 +375,18 @@ def test_bad_rows_in_the_words_of_match_optimal(fault, world):
     with np.errstate(over="ignore"), pytest.raises(ArgumentError) as one:
         match_optimal(latents, sources)
     assert refused(latents, sources, world) == f"ArgumentError: {one.value}"
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_an_error_of_the_auction_is_everybodys(monkeypatch, world):
+    def fails(*_, **__):
+        raise RuntimeError("prices left their range")
+
+    monkeypatch.setattr(_core, "sharded_optimal_rows", fails)
+    latents, _ = make("gaussian", 12, 2)
+    outcomes = outcomes_of(world, lambda each: match_optimal_sharded(latents, exchange=each))
+    assert {str(each) for each in outcomes} == {"prices left their range"}
+    assert all(on_all_ranks(each) for each in outcomes)
 
 
 @pytest.mark.parametrize("world", [1, 3])
