@@ -26,6 +26,7 @@ __all__ = [
     "PretrainedPair",
     "VanillaAutoencoder",
     "check_image_shape",
+    "convolutions",
     "decode_all",
     "encode_all",
     "evaluating",
@@ -93,14 +94,7 @@ class VanillaAutoencoder(nn.Module):  # type: ignore[misc]  # torch has no types
         half = (height // 2, width // 2)
         quarter = (half[0] // 2, half[1] // 2)
         features = 128 * quarter[0] * quarter[1]
-        self.encoder = nn.Sequential(
-            nn.Conv2d(channels, 64, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(64, 128, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(features, self.latent_dim),
-        )
+        self.encoder = convolutions(self.image_shape, self.latent_dim)
         self.decoder = nn.Sequential(
             nn.Linear(self.latent_dim, features),
             nn.Unflatten(1, (128, *quarter)),
@@ -129,6 +123,26 @@ class VanillaAutoencoder(nn.Module):  # type: ignore[misc]  # torch has no types
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images [n, c, h, w]."""
         return self.decode(self.encode(images))
+
+
+def convolutions(image_shape: tuple[int, int, int], outputs: int) -> nn.Sequential:
+    """Make the paper's encoder: two convolutions that halve the image, and a linear layer.
+
+    Parameters
+    ----------
+    image_shape : (int, int, int)
+        (c, h, w), with h, w >= 4.
+    outputs : int
+    """
+    channels, height, width = image_shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 64, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 128, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(128 * (height // 2 // 2) * (width // 2 // 2), outputs),
+    )
 
 
 class PretrainedPair(nn.Module):  # type: ignore[misc]  # torch has no types here

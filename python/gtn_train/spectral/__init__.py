@@ -4,6 +4,8 @@
 - `diffusion`: diffusion maps, by exact eigenvectors of a sparse matrix.
 - `network`: the encoder, and SpectralNet, which learns without eigenvectors.
 - `embedding`: the coordinates of a whole set, component by component, and their file.
+- `training`: training of the encoder, by either method.
+- `embedding_options`: the options of a run's embedding.
 
 Importing this package imports neither torch nor SciPy. Not here: the stage of a run
 (run/embedding.py).
@@ -15,16 +17,30 @@ from typing import TYPE_CHECKING
 
 from gtn_label.lazy import lazy_names
 
+from .embedding_options import EmbeddingOptions
+
 if TYPE_CHECKING:
     from .diffusion import DiffusionMap
+    from .embedding import DiffusionMaps, Embedding
     from .graph import NeighbourGraph
+    from .network import SpectralEncoder
 
-__all__ = ["DiffusionMap", "NeighbourGraph"]
+__all__ = [
+    "DiffusionMap",
+    "DiffusionMaps",
+    "Embedding",
+    "EmbeddingOptions",
+    "NeighbourGraph",
+    "SpectralEncoder",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "DiffusionMap": "diffusion",
+        "DiffusionMaps": "embedding",
+        "Embedding": "embedding",
         "NeighbourGraph": "graph",
+        "SpectralEncoder": "network",
     },
 )
