@@ -301,7 +301,8 @@ def test_expected_kinds(tmp_path) -> None:
     assert load_model(tmp_path / "m", {"vae", "generator"}).kind == "generator"
     with pytest.raises(
         ValueError,
-        match="must be of kind vanilla or vae or vae-twin or diffusers or mlp, and is of kind 'generator'",
+        match="must be of kind vanilla or vae or vae-twin or mlp or diffusers, and is of kind "
+        "'generator'",
     ):
         load_model(tmp_path / "m", AUTOENCODERS)
 

@@ -50,7 +50,7 @@ _MODELS = (
     *(Generator, Flow, ModuleGenerator, SpectralEncoder),
 )
 KINDS: dict[str, Any] = {model.kind: model for model in _MODELS}
-AUTOENCODERS = ("vanilla", "vae", "vae-twin", "diffusers", "mlp")
+AUTOENCODERS = ("vanilla", "vae", "vae-twin", "mlp", "diffusers")
 GENERATORS = ("generator", "flow", "module")
 
 _METADATA_KEY = "gtn_train"  # one entry: the library that writes files orders several at random
