@@ -51,6 +51,7 @@ SHAPES: dict[str, tuple[Callable[[int, int], Rows], int]] = {
     "torus": (torus, 4),
     "grid": (gaussian_grid, 2),
 }
+CASES = [*SHAPES, "moons", "loop, SpectralNet", "torus, SpectralNet"]
 NEW_ROWS = 1_000
 IN_BATCH = 32  # neighbours in a batch of SpectralNet
 
@@ -172,6 +173,7 @@ def main() -> None:
     """Run the cases that the file lacks."""
     parser = options_of(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="seeds (%(default)s)")
+    parser.add_argument("--case", action="append", choices=CASES, help="case to run (all)")
     parser.add_argument("--n", type=int, default=2_000, help="rows of a shape (%(default)s)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -180,9 +182,8 @@ def main() -> None:
     settings = {"n": n, "new rows": NEW_ROWS, "neighbours in a batch": IN_BATCH}
     cases = read(path).get("cases", {}) if read(path).get("settings") == settings else {}
     panels: dict[str, Rows] = {}
-    names = [*SHAPES, "moons", "loop, SpectralNet", "torus, SpectralNet"]
     for seed in range(asked.seed, asked.seed + seeds):
-        for name in names:
+        for name in asked.case or CASES:
             known = cases.setdefault(name, {})
             if str(seed) in known:
                 continue

@@ -138,6 +138,12 @@ def test_outputs_are_orthonormal_at_any_scale(scale):
     torch.testing.assert_close(gram, torch.eye(3, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_outputs_that_cannot_be_orthonormal_have_no_finite_loss(value):
+    mean, turn = orthonormal(torch.full((20, 3), value), torch.ones(20))
+    assert not bool(torch.isfinite((torch.zeros(20, 3).double() - mean) @ turn).all())
+
+
 def test_the_loss_of_eigenvectors_is_what_their_eigenvalues_lack():
     graph = NeighbourGraph.build(ROWS, 12)
     exact = DiffusionMap.fit(graph, 2)

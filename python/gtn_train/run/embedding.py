@@ -25,7 +25,7 @@ from ..models import registry
 from ..models.autoencoder import encode_rows
 from ..seeds import derive
 from ..spectral import DiffusionMaps, Embedding, EmbeddingOptions, NeighbourGraph
-from ..spectral.embedding import Projection, told_apart
+from ..spectral.embedding import Projection, as_rows, told_apart
 from ..spectral.embedding_options import BATCH_SIZE
 from ..spectral.graph import NEIGHBOURS, import_scipy
 from ..spectral.training import explained, outputs_of, ritz, train_encoder, train_spectral_net
@@ -80,7 +80,8 @@ def embedding(ctx: Context) -> Manifest | None:
             found, result = _exact(ctx, folder, options, training, rows, places, held_out)
         else:
             found, result = _spectral_net(ctx, folder, options, training, rows, places)
-        found.save(folder.path / EMBEDDING_FILE)
+        if ctx.builder.first:
+            found.save(folder.path / EMBEDDING_FILE)
         seconds = time.perf_counter() - began
         epochs = console.counted(result.epochs, "epoch")
         ctx.say(f"embedding: {epochs} in {result.seconds:.1f} s, {seconds:.1f} s in all")
@@ -123,10 +124,7 @@ def _places(options: EmbeddingOptions, rows: NDArray[Any]) -> NDArray[Any]:
                 f"{len(places)} in {quoted(options.file)}",
             )
         return places
-    flat = rows.reshape(len(rows), -1)
-    if flat.dtype == np.uint8:
-        flat = flat / np.float32(127.5) - 1
-    return Projection.fit(flat)(flat) if options.on == "pca50" else flat
+    return Projection.fit(rows)(rows) if options.on == "pca50" else as_rows(rows)
 
 
 def _exact(

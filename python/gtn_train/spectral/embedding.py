@@ -18,13 +18,16 @@ from gtn_label.arrays import convert
 from gtn_label.io.files import read_pairs, write_pairs
 from gtn_label.text import quoted
 
+from ..seeds import random_numbers
 from .diffusion import DiffusionMap
 from .embedding_options import EmbeddingOptions
 from .graph import NeighbourGraph, as_float64
 
-__all__ = ["DiffusionMaps", "Embedding", "Projection", "told_apart"]
+__all__ = ["DiffusionMaps", "Embedding", "Projection", "as_rows", "told_apart"]
 
 MOST_COLUMNS = 2_000  # whose covariance is decomposed whole
+MOST_ROWS = 20_000  # that principal components are found from
+BLOCK = 4_096  # rows that are projected at a time
 PRINCIPAL = 50
 
 Floats = npt.NDArray[np.float64]
@@ -131,8 +134,12 @@ class Projection:
 
     @classmethod
     def fit(cls, rows: Any, components: int = PRINCIPAL) -> Projection:
-        """Find the components of rows, float [n, m]; all m if there are fewer than asked for."""
-        read = as_float64(rows, "rows")
+        """Find the components of rows, [n, m], or of images; all if there are fewer.
+
+        They are those of at most 20,000 rows, which are chosen at random.
+        """
+        few = np.sort(random_numbers(0, "components").permutation(len(rows))[:MOST_ROWS])
+        read = as_float64(as_rows(rows[few]), "rows")
         mean = read.mean(axis=0)
         centred = read - mean
         k = min(components, *read.shape)
@@ -145,8 +152,11 @@ class Projection:
         return cls(mean, np.ascontiguousarray(basis))
 
     def __call__(self, rows: Any) -> Floats:
-        """Project rows, [n, m], to [n, k]."""
-        found: Floats = (np.asarray(rows, np.float64) - self.mean) @ self.basis
+        """Project rows, [n, m], or images, to [n, k]."""
+        found = np.empty((len(rows), self.basis.shape[1]))
+        for first in range(0, len(rows), BLOCK):
+            block = slice(first, first + BLOCK)
+            found[block] = (as_rows(rows[block]) - self.mean) @ self.basis
         return found
 
 
@@ -215,6 +225,12 @@ class Embedding:
             )
         convert.refuse_non_finite(coordinates, f"embedding {quoted(path)}")
         return cls(**{name: content[name] for name in names}, meta=meta)
+
+
+def as_rows(rows: Any) -> npt.NDArray[Any]:
+    """Rows as they are, images as rows of values in [-1, 1]."""
+    flat = np.asarray(rows).reshape(len(rows), -1)
+    return flat / np.float32(127.5) - 1 if flat.dtype == np.uint8 else flat
 
 
 def told_apart(dim: int) -> float:

@@ -226,8 +226,9 @@ def orthonormal(functions: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor]:
     mean = (f * shares).sum(dim=0)
     gram = (f - mean).T @ ((f - mean) * shares)
     eye = torch.eye(len(gram), dtype=wide, device=gram.device)
-    ridge = RIDGE * gram.diagonal().mean() + torch.finfo(wide).tiny
-    factor = torch.linalg.cholesky(gram + ridge * eye)
+    ridge = RIDGE * gram.diagonal().mean()
+    factor, fault = torch.linalg.cholesky_ex(gram + ridge * eye)
+    factor = factor / (fault == 0)  # NaN, of which the training tells epoch and step
     return mean, torch.linalg.solve_triangular(factor, eye, upper=False).T
 
 
