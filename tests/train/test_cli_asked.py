@@ -45,7 +45,7 @@ def test_every_hyper_parameter_has_an_option():
     parts = {"summary", "data", "pairs", "generator_training", "autoencoder_training"}
     assert {entry.name for entry in fields(Preset)} - parts - {"embedding"} <= known
     spelled = {"dim": "embedding_dim", "time": "diffusion_time", "method": "embedding_method"}
-    spelled |= {"on": "embed_on", "epochs": "embedding_epochs"}
+    spelled |= {"on": "embed_on", "epochs": "embedding_epochs", "threads": "training_threads"}
     names = [entry.name for entry in fields(EmbeddingOptions)]
     assert {spelled.get(name, name) for name in names} <= known
     assert (*AUTOENCODER_KINDS, PRETRAINED) == AUTOENCODERS

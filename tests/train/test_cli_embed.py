@@ -92,6 +92,7 @@ def test_every_option_of_an_embedding_is_kept(gtn_train, tmp_path):
         "--embed-on": (str(tmp_path / "on.npy"), "on"),
         "--components": ("joint", "components"),
         "--embedding-epochs": (2, "epochs"),
+        "--training-threads": (1, "threads"),
     }
     given = [word for name, (value, _) in options.items() for word in (name, value)]
     done = gtn_train.ok("embed", "--preset", "loop", "--n", 120, *given, "--out", tmp_path / "run")

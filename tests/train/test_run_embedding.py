@@ -99,6 +99,14 @@ def test_other_options_are_refused_and_named(copy, changes, message):
         embed(copy, with_(**changes))
 
 
+def test_pace_and_threads_make_no_other_embedding(copy):
+    said, before = [], hashes(copy)
+    training = replace(LOOP.generator_training, keep_last=False, checkpoint_every_seconds=5.0)
+    embed(copy, replace(with_(threads=2), generator_training=training), said=said)
+    assert said == ["embedding: complete, reused"]
+    assert hashes(copy) == before
+
+
 def test_with_resume_other_options_rebuild_it(copy):
     found = embed(copy, with_(dim=3), resume=True)
     assert found.coordinates.shape == (150, 3)

@@ -212,6 +212,8 @@ def _embedding(start: Preset, data: DataOptions, given: dict[str, Any]) -> dict[
                 f"--embed-on must be rows, pca50 or a file, and {quoted(on)} is none."
             )
         changes["on"] = os.fspath(Path(on).absolute())
+    if given.get("training_threads") is not None:
+        changes["threads"] = given["training_threads"]
     usual = EmbeddingOptions(dim=10, on="pca50") if data.images else EmbeddingOptions(dim=2)
     return {
         "embedding": replace(start.embedding or usual, **changes),

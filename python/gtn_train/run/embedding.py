@@ -57,8 +57,8 @@ def embedding(ctx: Context) -> Manifest | None:
         inputs["on"] = file_sha256(options.file)
     share, seed = ctx.preset.validation_share, ctx.settings.seed
     held_out = hold_out_rows(n, share, seed)
-    training = ctx.settings.training(_training(options, n - len(held_out), images is not None))
-    decided = {name: value for name, value in options.config().items() if name != "epochs"}
+    training = ctx.settings.training(_training(ctx, options, n - len(held_out)))
+    decided = options.deciding()
     decided["on"] = "latents of a file" if options.file is not None else options.on
     spec = StageSpec(
         "embedding",
@@ -102,14 +102,18 @@ def _check(ctx: Context, options: EmbeddingOptions, n: int) -> None:
         )
 
 
-def _training(options: EmbeddingOptions, n: int, images: bool) -> TrainingOptions:
-    exact = options.method == "exact"
+def _training(ctx: Context, options: EmbeddingOptions, n: int) -> TrainingOptions:
+    """Options of the network's training; its pace is that of the generator's."""
+    images, pace = ctx.images is not None, ctx.preset.generator_training
+    usual = 1 if options.method == "exact" and not images else None
     return TrainingOptions(
         batch_size=BATCH_SIZE[options.method],
         learning_rate=1e-3,
         max_epochs=options.epochs_for(n, images=images),
         schedule="cosine",
-        threads=1 if exact and not images else None,
+        threads=usual if options.threads is None else options.threads or None,
+        checkpoint_every_seconds=pace.checkpoint_every_seconds,
+        keep_last=pace.keep_last,
     )
 
 
@@ -217,7 +221,7 @@ def _meta(
     options: EmbeddingOptions, graph: NeighbourGraph, r2: Any, right: float
 ) -> dict[str, Any]:
     return {
-        **{name: value for name, value in options.config().items() if name != "epochs"},
+        **options.deciding(),
         "separate": options.components == "separate",
         "merged": list(graph.merged),
         "r2": None if r2 is None else [float(value) for value in r2],

@@ -46,6 +46,9 @@ class EmbeddingOptions:
     epochs : int, optional
         Epochs of the network; by default as many as make 2,500 steps (SpectralNet 2,000, images
         600).
+    threads : int, optional
+        CPU threads of torch while the network is trained; 0: torch's own number. By default 1
+        for vectors, where that is fastest, and torch's own for images and SpectralNet.
 
     Raises
     ------
@@ -66,6 +69,7 @@ class EmbeddingOptions:
     on: str = "rows"
     components: str = "separate"
     epochs: int | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         as_integer(self.dim, "embedding_dim", 1)
@@ -82,6 +86,8 @@ class EmbeddingOptions:
                 raise ArgumentError(spelled, f"must be {listed}", repr(getattr(self, name)))
         if self.epochs is not None:
             as_integer(self.epochs, "embedding_epochs", 1)
+        if self.threads is not None:
+            as_integer(self.threads, "training_threads", 0)
 
     @property
     def file(self) -> str | None:
@@ -91,6 +97,11 @@ class EmbeddingOptions:
     def config(self) -> dict[str, Any]:
         """All options, in JSON types."""
         return asdict(self)
+
+    def deciding(self) -> dict[str, Any]:
+        """Options that decide the coordinates, apart from the training of the network."""
+        left_out = ("epochs", "threads")
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def epochs_for(self, n: int, *, images: bool = False) -> int:
         """Epochs of the network for n rows to train on.
