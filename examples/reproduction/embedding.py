@@ -53,6 +53,7 @@ SHAPES: dict[str, tuple[Callable[[int, int], Rows], int]] = {
 }
 CASES = [*SHAPES, "moons", "loop, SpectralNet", "torus, SpectralNet"]
 NEW_ROWS = 1_000
+MOON_EPOCHS = 50  # of four steps
 IN_BATCH = 32  # neighbours in a batch of SpectralNet
 
 
@@ -133,7 +134,8 @@ def moons(n: int, seed: int, epochs: int | None) -> dict[str, Any]:
     from sklearn.datasets import make_moons
 
     rows, moon = make_moons(n, noise=0.05, random_state=seed)
-    _, functions, graph, seconds = spectral_net(rows.astype(np.float32), 1, seed, epochs, n // 4)
+    how = (1, seed, epochs or MOON_EPOCHS, n // 4)
+    _, functions, graph, seconds = spectral_net(rows.astype(np.float32), *how)
     cluster = KMeans(2, n_init=5, random_state=0).fit_predict(functions)
     share = float((cluster == moon).mean())
     gram = functions.T @ (functions * law(graph)[:, None])
