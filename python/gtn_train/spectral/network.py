@@ -140,7 +140,9 @@ class SpectralEncoder(nn.Module):  # type: ignore[misc]  # torch has no types he
             return coordinates[:, 0]
         chosen = logits.argmax(dim=1)
         told = functional.one_hot(chosen, self.components).to(coordinates.dtype) * self.apart
-        return torch.cat([told, coordinates[torch.arange(len(chosen)), chosen]], dim=1)
+        return torch.cat(
+            [told, coordinates[torch.arange(len(chosen), device=chosen.device), chosen]], dim=1
+        )
 
     def normalize(self, coordinates: Floats, component: npt.NDArray[np.int64]) -> Floats:
         """Standardise coordinates within each component, and keep their means and deviations."""
@@ -165,7 +167,7 @@ def encoder_step(encoder: Any, batch: tuple[Any, ...]) -> StepOutput:
     """
     rows, targets, component = batch
     outputs, logits = encoder(_as_input(rows))
-    own = outputs[torch.arange(len(component)), component]
+    own = outputs[torch.arange(len(component), device=component.device), component]
     loss = functional.mse_loss(own, targets, reduction="sum") / targets.shape[1]
     if encoder.components > 1:
         loss = loss + functional.cross_entropy(logits, component, reduction="sum")
