@@ -129,4 +129,6 @@ def test_epochs_make_as_many_steps_as_are_needed():
     assert EmbeddingOptions(dim=2).epochs_for(2_560) == 250
     assert EmbeddingOptions(dim=2).epochs_for(2_560, images=True) == 60
     assert EmbeddingOptions(dim=2, epochs=3).epochs_for(10) == 3
-    assert EmbeddingOptions(dim=2, method="spectral-net").epochs_for(10) == 2_000
+    net = EmbeddingOptions(dim=2, method="spectral-net")
+    assert net.epochs_for(10) == net.epochs_for(2_000) == 2_000
+    assert net.epochs_for(2_048) == 1_000

@@ -115,5 +115,8 @@ class EmbeddingOptions:
         if self.epochs is not None:
             return self.epochs
         steps = min(STEPS[self.method], IMAGE_STEPS) if images else STEPS[self.method]
-        each = max(1, -(-n // BATCH_SIZE[self.method]))
+        size = BATCH_SIZE[self.method]
+        each = max(1, n // size)  # SpectralNet's epochs have whole batches alone
+        if self.method == "exact":
+            each = -(-n // size)
         return max(1, -(-steps // each))
