@@ -150,7 +150,7 @@ class FinishedRun:
         batch_size: int | None = None,
         progress: bool = False,
     ) -> NDArray[Any]:
-        """Draw new images, or vectors where the data are none or the run has no autoencoder.
+        """Draw new images, or vectors in a run whose samples are no images.
 
         They are those of `gtn-train sample --out FILE.npy` with the same n and seed.
 
