@@ -3,7 +3,7 @@
 The layer on top of `gtn_label`, in plain PyTorch; matching needs none of it. The names below are
 what a training script needs. Each is imported when it is first used, so that importing this package
 does not import torch. Everything else lives in the subpackages: data, models, pairs, training,
-sampling, evaluation, geometry, run, report, cli.
+sampling, evaluation, geometry, spectral, run, report, cli.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from gtn_train.models.registry import AUTOENCODERS
 from gtn_train.pairs.pair_options import PairOptions
 from gtn_train.run.presets import AUTOENCODER_KINDS, PRETRAINED, DataOptions, Preset
 from gtn_train.run.settings import RunSettings
+from gtn_train.spectral import EmbeddingOptions
 from gtn_train.training import TrainingOptions
 
 
@@ -42,7 +43,11 @@ def test_every_hyper_parameter_has_an_option():
     assert {entry.name for entry in fields(PairOptions)} <= known
     assert {entry.name for entry in fields(DataOptions)} - {"name"} <= known
     parts = {"summary", "data", "pairs", "generator_training", "autoencoder_training"}
-    assert {entry.name for entry in fields(Preset)} - parts <= known
+    assert {entry.name for entry in fields(Preset)} - parts - {"embedding"} <= known
+    spelled = {"dim": "embedding_dim", "time": "diffusion_time", "method": "embedding_method"}
+    spelled |= {"on": "embed_on", "epochs": "embedding_epochs", "threads": "training_threads"}
+    names = [entry.name for entry in fields(EmbeddingOptions)]
+    assert {spelled.get(name, name) for name in names} <= known
     assert (*AUTOENCODER_KINDS, PRETRAINED) == AUTOENCODERS
     assert "autoencoder_from" in known
 

@@ -26,7 +26,7 @@ from gtn_train.cli.group import cli
 from gtn_train.run.presets import PRESETS
 from gtn_train.sampling import sample
 
-MAKING = ("fit", "autoencoder", "encode", "label", "generator")
+MAKING = ("fit", "embed", "autoencoder", "encode", "label", "generator")
 SHOWING = ("sample", "interpolate", "evaluate", "report", "export")
 
 

@@ -317,3 +317,12 @@ def test_the_authors_arithmetic_ties_where_latents_are_dense(load):
         labels = study.standardized(latents)[labeled.assignment]
         correlation[name] = study.spearman(study.norms(labeled.sources), study.norms(labels))
     assert correlation["float32"] > correlation["exact"] + 0.1
+
+
+def test_the_law_of_the_embeddings_study_is_the_walks(load):
+    study = load("embedding")
+    graph = study.NeighbourGraph.build(study.ring(200, 0))
+    functions = study.DiffusionMap.fit(graph, 3).functions
+    law = study.law(graph)
+    assert law.sum() == pytest.approx(1)
+    np.testing.assert_allclose(functions.T @ (functions * law[:, None]), np.eye(3), atol=1e-8)

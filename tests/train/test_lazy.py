@@ -11,7 +11,7 @@ import pytest
 
 PACKAGES = ("gtn_train", *(f"gtn_train.{room}" for room in ("data", "models", "pairs")))
 PACKAGES += tuple(f"gtn_train.{room}" for room in ("evaluation", "geometry", "run", "sampling"))
-PACKAGES += ("gtn_train.training",)
+PACKAGES += ("gtn_train.spectral", "gtn_train.training")
 SLOW = ("torch", "torchvision", "lightning_fabric", "sklearn", "skdim", "PIL", "torch_fidelity")
 SLOW += ("matplotlib", "scipy")
 

@@ -29,6 +29,7 @@ CONFIGS = {
     "vanilla": {"image_shape": [1, 6, 5], "latent_dim": 3},
     "vae": {"image_shape": [1, 6, 5], "latent_dim": 3},
     "vae-twin": {"image_shape": [1, 6, 5], "latent_dim": 3},
+    "mlp": {"data_shape": [4], "latent_dim": 3},
     "generator": {
         "dim": 3,
         "layers": 3,
@@ -44,6 +45,13 @@ CONFIGS = {
         "arguments": {"dim": 3, "width": 4, "classes": 5},
         "dim": 3,
         "classes": 5,
+    },
+    "spectral": {
+        "data_shape": [4],
+        "latent_dim": 2,
+        "components": 3,
+        "outputs": 2,
+        "apart": 1.0,
     },
 }
 
@@ -72,7 +80,7 @@ def rewritten(path, change) -> None:
 def test_kinds() -> None:
     # test_models_pretrained.py has that of diffusers, which is a package of its own.
     assert [kind for kind in KINDS if kind != "diffusers"] == list(CONFIGS)
-    assert set(AUTOENCODERS) == set(KINDS) - set(GENERATORS)
+    assert set(AUTOENCODERS) == set(KINDS) - {*GENERATORS, "spectral"}
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -293,7 +301,8 @@ def test_expected_kinds(tmp_path) -> None:
     assert load_model(tmp_path / "m", {"vae", "generator"}).kind == "generator"
     with pytest.raises(
         ValueError,
-        match="must be of kind vanilla or vae or vae-twin or diffusers, and is of kind 'generator'",
+        match="must be of kind vanilla or vae or vae-twin or mlp or diffusers, and is of kind "
+        "'generator'",
     ):
         load_model(tmp_path / "m", AUTOENCODERS)
 

@@ -20,7 +20,9 @@ def test_every_preset_has_the_papers_network_and_no_decay(name):
     found = as_in_paper(name)
     shapes = ("two-squares", "ring", "loop", "torus", "sphere", "grid", "mesh")
     others = dict.fromkeys(shapes, "uniform")
-    others |= dict.fromkeys(("vectors", "fashion-mnist", "small-folder"), "mnist")
+    others |= dict.fromkeys(
+        ("vectors", "fashion-mnist", "small-folder", "diffusion-mnist"), "mnist"
+    )
     row = GENERATORS[others.get(name, name)]
     sizes = (found.layers, found.width, found.batch_norm_layers)
     assert sizes == (row.layers, row.width, row.batch_norm_layers)

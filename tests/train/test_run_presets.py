@@ -12,6 +12,7 @@ from gtn_train.models.table2 import GENERATORS
 from gtn_train.pairs import PairOptions
 from gtn_train.run.paper import as_in_paper
 from gtn_train.run.presets import PRESETS, DataOptions, Preset, preset
+from gtn_train.spectral import EmbeddingOptions
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -76,7 +77,39 @@ MNIST, ROLL = as_in_paper("mnist"), PRESETS["swiss-roll"]
             "batch_size must be >= 2 for batch normalisation, got 1",
         ),
         (ROLL, {"latent_dim": 3}, "latent_dim needs an autoencoder, got 3"),
-        (ROLL, {"autoencoder": "vanilla"}, "other data have none, got 'vanilla' for 'swiss-roll'"),
+        (
+            ROLL,
+            {"autoencoder": "vanilla"},
+            "autoencoder must be 'mlp' for 'swiss-roll', got 'vanilla'",
+        ),
+        (
+            MNIST,
+            {"autoencoder": "mlp"},
+            "autoencoder must be vanilla, vae, .* for 'mnist', got 'mlp'",
+        ),
+        (
+            MNIST,
+            {"autoencoder": None, "latent_dim": None, "autoencoder_training": None},
+            "images need an autoencoder, got none for 'mnist'",
+        ),
+        (MNIST, {"latents_from": "pixels"}, "latents_from must be 'data' or 'embedding'"),
+        (MNIST, {"latents_from": "embedding"}, "latents_from needs an embedding"),
+        (
+            MNIST,
+            {"latents_from": "embedding", "embedding": EmbeddingOptions(dim=2)},
+            "latents_from must be 'data' with an autoencoder, got 'embedding' and 'vanilla'",
+        ),
+        (MNIST, {"embedding": {"dim": 2}}, "embedding must be EmbeddingOptions or None, got dict"),
+        (
+            PRESETS["diffusion-mnist"],
+            {"stop_by": "FD-Lite0"},
+            "stop_by 'FD-Lite0' needs images, and the samples are coordinates",
+        ),
+        (
+            PRESETS["diffusion-mnist"],
+            {"pairs": PairOptions(labeling="quantile")},
+            "needs latents of dimension 1, and 'mnist' has 10",
+        ),
         (
             PRESETS["vectors"],
             {"pairs": PairOptions(by_class=True)},

@@ -18,8 +18,9 @@ from gtn_label.text import quoted
 
 from ..files import INVALID, parse_json
 from ..run.paper import as_in_paper
-from ..run.presets import PRETRAINED, TEST_SHARE, DataOptions, Preset, preset
+from ..run.presets import OF_VECTORS_TRAINING, PRETRAINED, TEST_SHARE, DataOptions, Preset, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
+from ..spectral.embedding_options import EmbeddingOptions
 from ..training.processes import processes_here
 from ..training.training_options import TrainingOptions
 
@@ -37,6 +38,17 @@ _OF_PRESET = (
 _OTHERS_OWN = {
     "flow": ("batch_norm_layers", "slope", "dropout"),
     "module": ("layers", "width", "batch_norm_layers", "slope", "dropout", "steps"),
+}
+# Options of an embedding, by their fields.
+_OF_EMBEDDING = {
+    "embedding_dim": "dim",
+    "neighbours": "neighbours",
+    "density_power": "density_power",
+    "diffusion_time": "time",
+    "embedding_method": "method",
+    "embed_on": "on",
+    "components": "components",
+    "embedding_epochs": "epochs",
 }
 _OF_PACE = ("checkpoint_every_seconds", "keep_last")
 _OF_AUTOENCODER = ("autoencoder", "latent_dim")
@@ -147,6 +159,12 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
         training = replace(training, patience=None)
     changes["generator_training"] = _training(training, given, "generator", "")
     changes["data"] = _data(start, given)
+    changes |= _embedding(start, changes["data"], given)
+    if changes["latents_from"] == "embedding":
+        _refuse_autoencoder(given, "--latents-from embedding leaves no place for one.")
+        for name in ("autoencoder", "latent_dim", "autoencoder_training"):
+            changes[name] = None
+        return replace(start, **changes)
     if start.autoencoder == PRETRAINED or given.get("autoencoder_from") is not None:
         return replace(start, **changes, **_pretrained(start, given))
     if start.autoencoder_training is not None:
@@ -155,12 +173,52 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
             start.autoencoder_training, given, "autoencoder", "autoencoder_"
         )
         return replace(start, **changes)
+    if given.get("autoencoder") is not None and not changes["data"].images:
+        changes |= _given(given, _OF_AUTOENCODER)
+        if "latent_dim" not in changes:
+            raise click.UsageError("--autoencoder needs --latent-dim for vectors.")
+        changes["autoencoder_training"] = _training(
+            OF_VECTORS_TRAINING, given, "autoencoder", "autoencoder_"
+        )
+        return replace(start, **changes)
+    _refuse_autoencoder(given, "the preset has none.")
+    return replace(start, **changes)
+
+
+def _refuse_autoencoder(given: dict[str, Any], why: str) -> None:
     for name, value in given.items():
         if value is not None and name.startswith(("latent_dim", "autoencoder")):
+            raise click.UsageError(f"--{name.replace('_', '-')} needs an autoencoder, and {why}")
+
+
+def _embedding(start: Preset, data: DataOptions, given: dict[str, Any]) -> dict[str, Any]:
+    """Changes of a preset by the options of its embedding, which `embed` gives to any preset."""
+    named = {field: given.get(name) for name, field in _OF_EMBEDDING.items()}
+    changes = {field: value for field, value in named.items() if value is not None}
+    latents_from = given.get("latents_from") or start.latents_from
+    wanted = given.get("embed") or latents_from == "embedding"
+    if start.embedding is None and not wanted:
+        for name, field in _OF_EMBEDDING.items():
+            if field in changes:
+                raise click.UsageError(
+                    f"--{name.replace('_', '-')} needs --latents-from embedding, or a run with an "
+                    "embedding."
+                )
+        return {"latents_from": latents_from}
+    on = changes.get("on")
+    if on is not None and on not in ("rows", "pca50"):
+        if not Path(on).is_file():
             raise click.UsageError(
-                f"--{name.replace('_', '-')} needs an autoencoder, and the preset has none."
+                f"--embed-on must be rows, pca50 or a file, and {quoted(on)} is none."
             )
-    return replace(start, **changes)
+        changes["on"] = os.fspath(Path(on).absolute())
+    if given.get("training_threads") is not None:
+        changes["threads"] = given["training_threads"]
+    usual = EmbeddingOptions(dim=10, on="pca50") if data.images else EmbeddingOptions(dim=2)
+    return {
+        "embedding": replace(start.embedding or usual, **changes),
+        "latents_from": latents_from,
+    }
 
 
 def _pretrained(start: Preset, given: dict[str, Any]) -> dict[str, Any]:

@@ -32,11 +32,11 @@ _CLEARER = {
 def _presets() -> str:
     lines: list[str] = []
     for name, preset in PRESETS.items():
-        indent = " " * 17
+        indent = " " * 19
         lines += textwrap.wrap(
             _CLEARER.get(name, preset.summary),
             76,
-            initial_indent=f"  {name:<15}",
+            initial_indent=f"  {name:<17}",
             subsequent_indent=indent,
         )
     return "\n".join(lines)
@@ -93,7 +93,7 @@ def cli() -> None:
 
     A run has five stages, each with its own folder: the autoencoder, the latents, the pairs (each
     Gaussian source is matched with one latent, exactly, by gtn-label), the generator, and samples.
-    `fit` makes them all.
+    `fit` makes them all. `embed` makes a stage in front: diffusion coordinates of the data.
     """
 
 

@@ -18,6 +18,7 @@ from gtn_label.text import quoted
 from ..run.settings import STAGES
 from ..training.processes import is_first_process
 from .asked import settings_of
+from .embedded import about_embedding
 from .options import options_of
 
 __all__ = ["COMMANDS"]
@@ -47,6 +48,15 @@ COMMANDS = [
         "Make a whole run: all stages in their order.",
         "DIR then holds autoencoder/, latents/, pairs/, generator/ and samples/. A complete stage "
         "is reused as long as its inputs, options and files are unchanged.",
+    ),
+    _command(
+        "embed",
+        "embedding",
+        "Compute diffusion coordinates of the data, and train an encoder to them.",
+        "The coordinates go to DIR/embedding/embedding.npz, the encoder's weights to "
+        "DIR/embedding/weights.safetensors. The command tells into how many components the data "
+        "fall, the eigenvalues, and how well the encoder does. A run with --latents-from embedding "
+        "makes its latents of them.",
     ),
     _command(
         "autoencoder",
@@ -80,7 +90,7 @@ COMMANDS = [
 def _make(stage: str, given: dict[str, Any]) -> list[str]:
     out: Path = given["out"]
     quiet = given["quiet"]
-    settings = settings_of(out, given)
+    settings = settings_of(out, {**given, "embed": stage == "embedding"})
 
     def say(line: str) -> None:
         if not quiet:
@@ -119,6 +129,8 @@ def _summary(out: Path, last: str) -> list[str]:
         if name == "pairs":
             matching = found.seconds
     lines.append(f"{'together':<12} {total:>9.1f} s")
+    if last == "embedding":
+        return [*lines, *about_embedding(out)]
     if last == "samples":
         lines[-1] += f"   matching {100 * matching / total:.2g} % of it"
         rounds = [

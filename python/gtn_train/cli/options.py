@@ -19,7 +19,8 @@ from gtn_label.cli.sections import option as _option
 from ..data import SET_NAMES
 from ..evaluation import STOP_BY
 from ..pairs.pair_options import LABELINGS
-from ..run.presets import AUTOENCODER_KINDS, GENERATOR_KINDS, PRESETS
+from ..run.presets import AUTOENCODER_KINDS, GENERATOR_KINDS, LATENTS_FROM, PRESETS
+from ..spectral.embedding_options import COMPONENTS, METHODS
 from ..training.training_options import ACCELERATORS, OPTIMIZERS, PRECISIONS
 
 __all__ = ["options_of"]
@@ -41,8 +42,8 @@ def _in(section: str) -> Callable[..., Option]:
     return declare
 
 
-_run, _data, _images, _pairs, _generator, _computing = map(
-    _in, ("Run", "Data", "Autoencoder", "Pairs", "Generator", "Computing")
+_run, _data, _embedding, _images, _pairs, _generator, _computing = map(
+    _in, ("Run", "Data", "Embedding", "Autoencoder", "Pairs", "Generator", "Computing")
 )
 
 
@@ -205,6 +206,65 @@ _DATA = [
         metavar="X",
         help="Share of the other images, and of the latents, that chooses the best weights and "
         "stops training.",
+    ),
+]
+_EMBEDDING = [
+    _embedding(
+        "--embedding-dim",
+        type=_COUNT,
+        metavar="D",
+        help="Number of diffusion coordinates.  [default: 10 for images, else 2]",
+    ),
+    _embedding(
+        "--neighbours",
+        type=_COUNT,
+        metavar="K",
+        help="Neighbours of each row in the graph; with --embedding-method spectral-net in a batch "
+        "of 1,024 rows, where 32 are better.  [default: 16]",
+    ),
+    _embedding(
+        "--density-power",
+        type=float,
+        metavar="A",
+        help="Power of the density that weights are divided by; 0: coordinates also follow the "
+        "density.  [default: 1]",
+    ),
+    _embedding(
+        "--diffusion-time",
+        type=float,
+        metavar="T",
+        help="Steps of the walk whose distances the coordinates have.  [default: 1]",
+    ),
+    _embedding(
+        "--embedding-method",
+        type=click.Choice(METHODS),
+        help="Eigenvectors, which the encoder then learns, or SpectralNet.  [default: exact]",
+    ),
+    _embedding(
+        "--embed-on",
+        metavar="WHAT",
+        help="Rows in which neighbours are sought: rows; pca50, 50 principal components of them; "
+        "or a file of latents, one for each row.  [default: rows, or pca50 for images]",
+    ),
+    _embedding(
+        "--components",
+        type=click.Choice(COMPONENTS),
+        help="Embed each component of the graph by itself, or all together.  [default: separate]",
+    ),
+    _embedding(
+        "--embedding-epochs",
+        type=_COUNT,
+        metavar="N",
+        help="Epochs of the encoder.  [default: as many as make 2,500 steps; 600 for images, 2,000 "
+        "with spectral-net]",
+    ),
+]
+_LATENTS = [
+    _embedding(
+        "--latents-from",
+        type=click.Choice(LATENTS_FROM),
+        help="Take the data for latents, encoded where there is an autoencoder, or their diffusion "
+        "coordinates.  [default: data, but for diffusion-mnist]",
     ),
 ]
 _AUTOENCODER = [
@@ -414,12 +474,14 @@ _COMPUTING = [
     ),
 ]
 
+_ENCODED = [*_EMBEDDING, *_LATENTS, *_AUTOENCODER]
 _OF_STAGE = {
+    "embedding": _EMBEDDING,
     "autoencoder": _AUTOENCODER,
-    "latents": _AUTOENCODER,
-    "pairs": [*_AUTOENCODER, *_PAIRS],
-    "generator": [*_AUTOENCODER, *_PAIRS, *_NEW_PAIRS, *_GENERATOR],
-    "samples": [*_AUTOENCODER, *_PAIRS, *_NEW_PAIRS, *_GENERATOR],
+    "latents": _ENCODED,
+    "pairs": [*_ENCODED, *_PAIRS],
+    "generator": [*_ENCODED, *_PAIRS, *_NEW_PAIRS, *_GENERATOR],
+    "samples": [*_ENCODED, *_PAIRS, *_NEW_PAIRS, *_GENERATOR],
 }
 
 

@@ -127,10 +127,15 @@ def sample(
         "mixture": finished.mixture,
         "progress": True,
     }
-    if finished.autoencoder is None:
-        save_array(out, sample_latents(finished.generator, n, seed, **given))
+    coder, of_images = finished.autoencoder, finished.settings.preset.makes_images
+    images: Any
+    if coder is None:
+        images = sample_latents(finished.generator, n, seed, **given)
+    else:
+        images = sample_images(finished.generator, coder, n, seed, **given)
+    if not of_images:
+        save_array(out, images)
         return [f"{console.counted(n, 'vector')} in {out}"]
-    images = sample_images(finished.generator, finished.autoencoder, n, seed, **given)
     if out.suffix.lower() == ".npy":
         save_array(out, images)
     else:
@@ -352,7 +357,7 @@ def _open(run: Path, accelerator: str) -> FinishedRun:
 
 def _target(run: Path, out: Path | None, stem: str) -> Path:
     """Choose the file to write, before anything is loaded."""
-    images = RunSettings.read(run).preset.data.images
+    images = RunSettings.read(run).preset.makes_images
     if out is None:
         out = Path(f"{stem}.png" if images else f"{stem}.npy")
     _check_suffix(out, (".png", ".npy") if images else (".npy",))

@@ -77,9 +77,11 @@ class Real:
             chosen = random_numbers(seed, "real").permutation(test.n)[:ENERGY_ROWS]
             latents = encode_all(run.autoencoder, test.images[np.sort(chosen)])
             return cls(rows, training, latents, "test images")
-        if preset.data.synthetic:
+        if preset.data.synthetic and preset.latents_from == "data":
             n = min(preset.data.n or 0, ENERGY_ROWS)
             fresh = SYNTHETIC[preset.data.name](n, derive(run.settings.seed, "held out", seed))
+            if run.autoencoder is not None:
+                fresh = encode_all(run.autoencoder, fresh)
             return cls(rows, training, fresh, "fresh draws")
         held_out, what = parts.reported, "held-out rows"
         if preset.stop_by != "energy":

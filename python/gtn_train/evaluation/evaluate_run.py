@@ -107,24 +107,24 @@ def evaluate_run(
     """
     if extractor is None:
         extractor = without_download() if weights is None else "inception"
-        if extractor == "none" and run.autoencoder is not None:
+        if extractor == "none" and run.settings.preset.makes_images:
             say(_NO_NETWORK)
     if extractor not in EXTRACTORS:
         raise ValueError(f"extractor must be one of {', '.join(EXTRACTORS)}, got {extractor!r}")
-    if run.autoencoder is None:
+    if not run.settings.preset.makes_images:
         extractor = "none"
         if n is not None and n < 2:
             raise ArgumentError("n", "must be >= 2, the least that has distances", str(n))
     network: Extractor | None = None
-    if run.autoencoder is not None and extractor != "none":
+    if run.settings.preset.makes_images and extractor != "none":
         device = next(run.generator.parameters()).device
         if extractor == "inception":
             network = inception(weights, device=device)
         else:
             network = lite0(device=device)
-    n_latents = LATENTS if n is None or run.autoencoder is not None else n
+    n_latents = LATENTS if n is None or run.settings.preset.makes_images else n
     training = test = None
-    if run.autoencoder is not None:
+    if run.settings.preset.makes_images:
         training, test = run.images(), _test_images(run)
         n = _count(n, training, test)
         if network is not None and n < LEAST:

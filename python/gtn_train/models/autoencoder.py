@@ -26,12 +26,16 @@ __all__ = [
     "PretrainedPair",
     "VanillaAutoencoder",
     "check_image_shape",
+    "convolutions",
     "decode_all",
     "encode_all",
+    "encode_rows",
     "evaluating",
+    "takes_vectors",
 ]
 
 BATCH_SIZE = 500  # of images in encode_all and decode_all, unless told
+ROWS = 2_000  # of vectors
 
 
 @runtime_checkable
@@ -93,14 +97,7 @@ class VanillaAutoencoder(nn.Module):  # type: ignore[misc]  # torch has no types
         half = (height // 2, width // 2)
         quarter = (half[0] // 2, half[1] // 2)
         features = 128 * quarter[0] * quarter[1]
-        self.encoder = nn.Sequential(
-            nn.Conv2d(channels, 64, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(64, 128, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(features, self.latent_dim),
-        )
+        self.encoder = convolutions(self.image_shape, self.latent_dim)
         self.decoder = nn.Sequential(
             nn.Linear(self.latent_dim, features),
             nn.Unflatten(1, (128, *quarter)),
@@ -129,6 +126,26 @@ class VanillaAutoencoder(nn.Module):  # type: ignore[misc]  # torch has no types
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images [n, c, h, w]."""
         return self.decode(self.encode(images))
+
+
+def convolutions(image_shape: tuple[int, int, int], outputs: int) -> nn.Sequential:
+    """Make the paper's encoder: two convolutions that halve the image, and a linear layer.
+
+    Parameters
+    ----------
+    image_shape : (int, int, int)
+        (c, h, w), with h, w >= 4.
+    outputs : int
+    """
+    channels, height, width = image_shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 64, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 128, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(128 * (height // 2 // 2) * (width // 2 // 2), outputs),
+    )
 
 
 class PretrainedPair(nn.Module):  # type: ignore[misc]  # torch has no types here
@@ -202,19 +219,19 @@ class PretrainedPair(nn.Module):  # type: ignore[misc]  # torch has no types her
 
 def encode_all(
     autoencoder: Autoencoder,
-    images: npt.NDArray[np.uint8],
+    images: npt.NDArray[Any],
     batch_size: int = BATCH_SIZE,
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> npt.NDArray[np.float32]:
-    """Encode a whole set.
+    """Encode a whole set of images, or of vectors where the autoencoder takes these.
 
     Parameters
     ----------
     autoencoder : Autoencoder
         A module is put into evaluation mode, and back afterwards.
     images : ndarray uint8 [n, c, h, w]
-        May be a memory map.
+        May be a memory map. Vectors are as in `encode_rows`.
     batch_size : int
         Images at a time, >= 1. Another size may change latents by rounding.
     device : device, optional
@@ -233,6 +250,8 @@ def encode_all(
     ValueError
         If they are not of the autoencoder's shape, or a latent is NaN or infinite.
     """
+    if takes_vectors(autoencoder):
+        return encode_rows(autoencoder, images, batch_size, device, progress)
     check_images(images)
     _check_autoencoder(autoencoder)
     if images.shape[1:] != tuple(autoencoder.image_shape):
@@ -253,13 +272,13 @@ def encode_all(
 
 
 def decode_all(
-    autoencoder: Autoencoder,
+    autoencoder: Any,
     latents: npt.NDArray[Any],
     batch_size: int = BATCH_SIZE,
     device: torch.device | str | None = None,
     progress: bool = False,
-) -> npt.NDArray[np.uint8]:
-    """Decode latents, real or generated, to images.
+) -> npt.NDArray[Any]:
+    """Decode latents, real or generated, to images, or to vectors where those were encoded.
 
     Parameters
     ----------
@@ -273,6 +292,7 @@ def decode_all(
     Returns
     -------
     ndarray uint8 [n, c, h, w]
+        Or vectors, float32 [n, m].
 
     Raises
     ------
@@ -282,7 +302,9 @@ def decode_all(
         If they are not [n, latent_dim], or one of them or its image holds NaN or infinity.
     """
     rows_given = convert.as_rows(latents, "latents").rows
-    _check_autoencoder(autoencoder)
+    vectors = takes_vectors(autoencoder)
+    if not vectors:
+        _check_autoencoder(autoencoder)
     if rows_given.shape[1] != autoencoder.latent_dim:
         raise ValueError(
             f"latents must have the autoencoder's shape (n, {autoencoder.latent_dim}), "
@@ -290,16 +312,73 @@ def decode_all(
         )
     convert.refuse_non_finite(rows_given, "latents")
     device = _device_of(autoencoder) if device is None else device
-    images = np.empty((len(rows_given), *autoencoder.image_shape), np.uint8)
+    shape = autoencoder.data_shape if vectors else autoencoder.image_shape
+    images: Any = np.empty((len(rows_given), *shape), np.float32 if vectors else np.uint8)
     with _batches(autoencoder, len(rows_given), batch_size, "decoding", progress) as batches:
         for rows in batches:
             batch = np.array(rows_given[rows], np.float32)  # torch must not see read-only memory
             decoded = autoencoder.decode(torch.from_numpy(batch).to(device))
-            wanted = (len(batch), *autoencoder.image_shape)
-            _of_shape(decoded, wanted, "the autoencoder's decode")
-            refuse_non_finite(decoded, "decoded images", rows.start)
-            images[rows] = to_bytes(decoded).cpu().numpy()
-    return images
+            _of_shape(decoded, (len(batch), *shape), "the autoencoder's decode")
+            what = "vectors" if vectors else "images"
+            refuse_non_finite(decoded, f"decoded {what}", rows.start)
+            images[rows] = (decoded.float() if vectors else to_bytes(decoded)).cpu().numpy()
+    found: npt.NDArray[Any] = images
+    return found
+
+
+def encode_rows(
+    model: Any,
+    rows: npt.NDArray[Any],
+    batch_size: int = ROWS,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> npt.NDArray[np.float32]:
+    """Encode vectors, or images, by a model that says the shape of its data.
+
+    Parameters
+    ----------
+    model : MLPAutoencoder or SpectralEncoder
+    rows : float [n, m] or uint8 [n, c, h, w]
+        Computed in float32.
+    batch_size, device, progress
+        As in `encode_all`.
+
+    Returns
+    -------
+    ndarray float32 [n, latent_dim]
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the rows are not of the model's shape, or a row or latent is NaN or infinite.
+    """
+    if len(model.data_shape) == 3:
+        check_images(rows)
+        given = rows
+    else:
+        given = convert.as_rows(rows, "vectors").rows
+        convert.refuse_non_finite(given, "vectors")
+    if given.shape[1:] != tuple(model.data_shape):
+        what = "images" if len(model.data_shape) == 3 else "vectors"
+        raise ValueError(
+            f"{what} must have the model's shape (n, {_listed(model.data_shape)}), "
+            f"got {given.shape}"
+        )
+    device = _device_of(model) if device is None else device
+    latents = np.empty((len(given), model.latent_dim), np.float32)
+    with _batches(model, len(given), batch_size, "encoding", progress) as batches:
+        for some in batches:
+            batch = _sent(given[some], device)
+            batch = to_model(batch) if batch.dtype == torch.uint8 else batch.float()
+            encoded = model.encode(batch)
+            refuse_non_finite(encoded, "latents", some.start)
+            latents[some] = encoded.float().cpu().numpy()
+    return latents
+
+
+def takes_vectors(autoencoder: Any) -> bool:
+    """Return True for an autoencoder of vectors; others are of images."""
+    return not hasattr(autoencoder, "image_shape") and hasattr(autoencoder, "data_shape")
 
 
 @contextlib.contextmanager

@@ -25,9 +25,11 @@ from gtn_label.text import quoted
 
 from ..files import brief
 from ..seeds import derive
+from ..spectral.network import SpectralEncoder
 from .autoencoder import PretrainedPair, VanillaAutoencoder
 from .flow import Flow
 from .generator import Generator
+from .mlp import MLPAutoencoder
 from .module import MissingNetwork, ModuleGenerator
 from .pretrained import PretrainedAutoencoder
 from .vae import VAETwin, VanillaVAE
@@ -44,11 +46,11 @@ __all__ = [
 ]
 
 _MODELS = (
-    *(VanillaAutoencoder, VanillaVAE, VAETwin, PretrainedAutoencoder),
-    *(Generator, Flow, ModuleGenerator),
+    *(VanillaAutoencoder, VanillaVAE, VAETwin, PretrainedAutoencoder, MLPAutoencoder),
+    *(Generator, Flow, ModuleGenerator, SpectralEncoder),
 )
 KINDS: dict[str, Any] = {model.kind: model for model in _MODELS}
-AUTOENCODERS = ("vanilla", "vae", "vae-twin", "diffusers")
+AUTOENCODERS = ("vanilla", "vae", "vae-twin", "mlp", "diffusers")
 GENERATORS = ("generator", "flow", "module")
 
 _METADATA_KEY = "gtn_train"  # one entry: the library that writes files orders several at random

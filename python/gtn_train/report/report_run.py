@@ -77,7 +77,7 @@ def report_run(run: FinishedRun, path: Path) -> None:
     seconds = {name: f"{stage.seconds:.1f} s" for name, stage in run.stages.items()}
     curves: dict[str, Any] = {
         name: run.folder(name).read_metrics()
-        for name in ("autoencoder", "generator")
+        for name in ("embedding", "autoencoder", "generator")
         if name in run.stages and run.folder(name).metrics.exists()
     }
     settings = run.settings

@@ -149,6 +149,11 @@ class Builder:
     def _judge(self, folder: RunFolder, spec: StageSpec) -> Verdict:
         return verdict(folder, spec, resume=self._resume, overwrite=self._resume)
 
+    @property
+    def first(self) -> bool:
+        """True for the process that writes."""
+        return self._barrier.first_process
+
     def own(self) -> None:
         """Lock the run's folder, and remove what a killed process left half-written."""
         if self._lock.acquire():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ..training.accelerator import check_trainable
 from . import doubts
 from .builder import Builder
 from .presets import Preset
+from .raw_data import RawData
 from .settings import RunSettings
 
 if TYPE_CHECKING:
@@ -67,6 +69,13 @@ class Context:
         """The settings' preset."""
         return self.settings.preset
 
+    @cached_property
+    def raw(self) -> RawData:
+        """The rows of a run without images, checked when they are first asked for."""
+        found = RawData.open(self.settings)
+        self.check_rows(range(found.n) if self.preset.data.synthetic else found.rows)
+        return found
+
     @property
     def classes(self) -> NDArray[np.int64] | None:
         """Class of each image, if pairs are matched within the classes of the data."""
@@ -79,10 +88,12 @@ class Context:
         n = len(rows)
         self.check_count(n)
         lines = doubts.about_steps(self.preset, n, self.trained)
-        if self.images is None and not self.preset.data.synthetic and "generator" in self.trained:
+        preset = self.preset
+        bare = preset.autoencoder is None and preset.latents_from == "data"
+        if bare and not preset.data.synthetic and "generator" in self.trained:
             lines += doubts.about_dimension(rows, None)
-        if self.images is not None and "autoencoder" in self.trained:
-            lines += doubts.about_dimension(rows, self.preset.latent_dim)
+        if "autoencoder" in self.trained and not preset.data.synthetic:
+            lines += doubts.about_dimension(rows, preset.latent_dim)
         if "generator" in self.trained:
             lines += doubts.about_held_out(self.preset, n)
         if self.trained:

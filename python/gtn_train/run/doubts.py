@@ -121,17 +121,18 @@ def about_dimension(rows: NDArray[Any], latent_dim: int | None) -> list[str]:
     chosen = random_numbers(0, "doubts").permutation(n)[:MOST_ROWS]
     some = np.asarray(rows[np.sort(chosen)], np.float32).reshape(len(chosen), -1)
     dim = some.shape[1] if latent_dim is None else latent_dim
+    what = "vectors" if np.ndim(rows) == 2 else "images"
     if dim > n:
         if latent_dim is None:
             return [f"the {n} vectors have {dim} dimensions, more than there are vectors"]
-        return [f"--latent-dim is {dim}, and there are {n} images: choose fewer latent dimensions"]
+        return [f"--latent-dim is {dim}, and there are {n} {what}: choose fewer latent dimensions"]
     intrinsic = two_nn(some)
     if intrinsic is None or dim <= FAR_ABOVE * max(intrinsic, 1.0):
         return []
     along = f"vary along about {intrinsic:.0f} (TwoNN of {len(some):,})"
     if latent_dim is None:
         return [f"the vectors have {dim} dimensions and {along}: fewer, as by PCA, train better"]
-    return [f"--latent-dim is {dim}, and the images {along}: fewer latent dimensions train better"]
+    return [f"--latent-dim is {dim}, and the {what} {along}: fewer latent dimensions train better"]
 
 
 def about_equal_rows(rows: NDArray[Any]) -> list[str]:

@@ -25,7 +25,7 @@ from gtn_label.text import quoted, visible
 from ..data import Images, open_images
 from ..files import brief
 from ..models import registry
-from ..models.autoencoder import decode_all, encode_all
+from ..models.autoencoder import decode_all, encode_all, encode_rows
 from ..pairs.classes import as_in_data, of_latents
 from ..pairs.mixture import Mixture
 from ..sampling.interpolation import (
@@ -36,7 +36,9 @@ from ..sampling.interpolation import (
     random_ends,
 )
 from ..sampling.sample import generate_latents, sample_images, sample_latents
+from ..spectral import Embedding
 from ..training.accelerator import device_of
+from .embedding import EMBEDDING_FILE
 from .held_out import HeldOut, hold_out
 from .manifest import Manifest, StageSpec
 from .settings import STAGES, RunSettings
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from ..sampling.export import Exported
 
 __all__ = ["FinishedRun", "load_run"]
+
+_BARE = "its data are its latents"
 
 
 def load_run(out: str | os.PathLike[str], *, accelerator: str = "auto") -> FinishedRun:
@@ -108,12 +112,16 @@ class FinishedRun:
             self._check("autoencoder")
             self.autoencoder = self._model("autoencoder", registry.AUTOENCODERS, device)
             made_by["autoencoder"] = registry.weights_sha256(self.autoencoder)
+        if self.settings.preset.latents_from == "embedding":
+            self._check("embedding")
+            made_by["embedding"] = self.stages["embedding"].outputs.get(EMBEDDING_FILE, "none")
         self._check("latents", **made_by)
         self._check("pairs")
         pairs = self.stages["pairs"].outputs
         self._check(
             "generator", latents=convert.sha256(self.latents), pairs=pairs.get("pairs.npz", "none")
         )
+        self._device = device
         self.generator = self._model("generator", registry.GENERATORS, device)
         dim = self.latents.shape[1]
         if (self.generator.dim, self.generator.out_dim) != (dim, dim):
@@ -142,7 +150,7 @@ class FinishedRun:
         batch_size: int | None = None,
         progress: bool = False,
     ) -> NDArray[Any]:
-        """Draw new images, or vectors where the run has no autoencoder.
+        """Draw new images, or vectors in a run whose samples are no images.
 
         They are those of `gtn-train sample --out FILE.npy` with the same n and seed.
 
@@ -177,19 +185,22 @@ class FinishedRun:
         return sample_images(self.generator, self.autoencoder, n, seed, **given)
 
     def encode(self, images: Any) -> NDArray[np.float32]:
-        """Map images, uint8 [n, c, h, w], to latents, float32 [n, latent_dim].
+        """Map images, uint8 [n, c, h, w], or vectors, [n, m], to latents, float32 [n, latent_dim].
 
-        An array or a tensor of torch on any device will do.
+        An array or a tensor of torch on any device will do. Latents that are diffusion coordinates
+        come from the embedding's encoder.
 
         Raises
         ------
         TypeError, ValueError
-            As `models.encode_all`; also if the run has no autoencoder.
+            As `models.encode_all`; also if the run has no encoder.
         """
+        if self.autoencoder is None and self.settings.preset.latents_from == "embedding":
+            return encode_rows(self.embedder, _as_array(images))
         return encode_all(self._autoencoder(), _as_array(images))
 
-    def decode(self, latents: Any) -> NDArray[np.uint8]:
-        """Map latents, float [n, latent_dim], to images, uint8 [n, c, h, w].
+    def decode(self, latents: Any) -> NDArray[Any]:
+        """Map latents, float [n, latent_dim], to images, uint8 [n, c, h, w], or to vectors.
 
         An array or a tensor of torch on any device will do.
 
@@ -290,7 +301,9 @@ class FinishedRun:
 
     def _autoencoder(self) -> Any:
         if self.autoencoder is None:
-            raise ValueError(f"{quoted(self.out)} has no autoencoder: its data are its latents")
+            source = self.settings.preset.latents_from
+            are = "its latents are an embedding" if source == "embedding" else _BARE
+            raise ValueError(f"{quoted(self.out)} has no autoencoder: {are}")
         return self.autoencoder
 
     def _classes(self, classes: Any, n: int, seed: int) -> Any:
@@ -356,6 +369,24 @@ class FinishedRun:
                 f"shape {rows.shape}"
             )
         return rows
+
+    @functools.cached_property
+    def embedding(self) -> Embedding:
+        """The embedding of the training data.
+
+        Raises
+        ------
+        ValueError
+            If the run has none, or not yet.
+        """
+        self._check("embedding")
+        return Embedding.load(self.out / "embedding" / EMBEDDING_FILE)
+
+    @functools.cached_property
+    def embedder(self) -> Any:
+        """The encoder of the embedding, a `spectral.SpectralEncoder`; errors as `embedding`."""
+        self._check("embedding")
+        return self._model("embedding", "spectral", self._device)
 
     @functools.cached_property
     def classes(self) -> NDArray[np.int64] | None:

@@ -30,6 +30,7 @@ _ROWS = {  # of Table 2, where the preset's own name is none
     "vectors": "mnist",
     "small-folder": "mnist",
     "fashion-mnist": "mnist",
+    "diffusion-mnist": "mnist",
 }
 _BY_SCORE = ("celeba", "hap", "cifar10")  # the paper says so of the first two
 

@@ -1,8 +1,8 @@
 """The pipeline: a run's stages in their order, and the checks before the first one.
 
-autoencoder → latents → pairs → generator → samples. Vectors have no autoencoder. Not here: the
-stages themselves (stages.py), their verdicts (verdict.py), reading a complete run
-(finished_run.py).
+embedding → autoencoder → latents → pairs → generator → samples. Few runs have an embedding, and
+vectors need no autoencoder. Not here: the stages themselves (stages.py, embedding.py), their
+verdicts (verdict.py), reading a complete run (finished_run.py).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from . import stages
 from .barrier import Barrier
 from .builder import Builder
 from .context import Context
+from .embedding import embedding
 from .settings import RUN_FILE, STAGES, RunSettings
 from .store import RunFolder
 
@@ -83,6 +84,10 @@ def run_pipeline(
         raise ValueError(
             f"a run of {preset.data.name!r} has no autoencoder: its data are its latents"
         )
+    if last == "embedding" and preset.embedding is None:
+        raise ValueError(
+            f"a run of {preset.data.name!r} has no embedding, and its stage was asked for"
+        )
     device = device_of(settings.computing.accelerator)
     first = is_first_process()
     heard = say if first else lambda line: None
@@ -131,7 +136,9 @@ def _check_training(ctx: Context, last: str) -> frozenset[str]:
     if ctx.preset.autoencoder_training is not None:
         check_schedule(ctx.preset.autoencoder_training, "autoencoder_")
     check_schedule(ctx.preset.generator_training)
-    trained = {"autoencoder"} if ctx.preset.autoencoder_training is not None else set()
+    trained = {"embedding"} if ctx.preset.embedding is not None else set()
+    if ctx.preset.autoencoder_training is not None and last != "embedding":
+        trained.add("autoencoder")
     if last in ("generator", "samples"):
         trained.add("generator")
     for name in trained:
@@ -163,10 +170,13 @@ def _try_own_network(ctx: Context) -> None:
 
 
 def _run_stages(ctx: Context, last: str) -> None:
+    embedded = embedding(ctx)
+    if last == "embedding":
+        return
     model = stages.autoencoder(ctx)
     if last == "autoencoder":
         return
-    latents = stages.latents(ctx, model)
+    latents = stages.latents(ctx, model, embedded)
     if last == "latents":
         return
     pairs = stages.pairs(ctx, latents)

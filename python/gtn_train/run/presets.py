@@ -17,6 +17,7 @@ from gtn_label.errors import ArgumentError, ArgumentTypeError
 
 from ..evaluation import OF_IMAGES, STOP_BY
 from ..pairs import PairOptions
+from ..spectral.embedding_options import EmbeddingOptions
 from ..training import TrainingOptions
 from .data_options import DataOptions
 from .sections import from_section
@@ -24,6 +25,7 @@ from .sections import from_section
 __all__ = [
     "AUTOENCODER_KINDS",
     "GENERATOR_KINDS",
+    "LATENTS_FROM",
     "PRESETS",
     "PRETRAINED",
     "TEST_SHARE",
@@ -33,9 +35,11 @@ __all__ = [
 ]
 
 
-AUTOENCODER_KINDS = ("vanilla", "vae", "vae-twin")  # of models.registry, which needs torch
+AUTOENCODER_KINDS = ("vanilla", "vae", "vae-twin", "mlp")  # of models.registry, which needs torch
+OF_VECTORS = "mlp"  # the kind for data that are no images
 PRETRAINED = "diffusers"  # the kind that is not trained, with a folder of its own
 GENERATOR_KINDS = ("network", "flow", "module")
+LATENTS_FROM = ("data", "embedding")
 TEST_SHARE = 0.1  # of a set without test images
 
 
@@ -49,7 +53,8 @@ class Preset:
         One line for people.
     data : DataOptions
     autoencoder : str or None
-        A kind of `gtn_train.models.registry.AUTOENCODERS`; None: the data are the latents.
+        A kind of `gtn_train.models.registry.AUTOENCODERS`; None: the data are the latents, or their
+        embedding is. Vectors have the kind "mlp", which they may do without.
     latent_dim : int or None
         None without an autoencoder, and for the kind "diffusers", whose network decides.
     autoencoder_training : TrainingOptions or None
@@ -79,6 +84,10 @@ class Preset:
         Share of the images, and of the pairs, held out for validation.
     scale_labels : bool
         Let the network learn labels of mean 0 and deviation 1; False: the latents themselves.
+    embedding : EmbeddingOptions or None
+        Diffusion coordinates of the data; None: none are computed.
+    latents_from : {"data", "embedding"}
+        Latents are the data, encoded where there is an autoencoder, or the embedding.
 
     Raises
     ------
@@ -105,6 +114,8 @@ class Preset:
     dropout: float = 0.0
     generator_class: str | None = None
     generator_arguments: dict[str, Any] = field(default_factory=dict)
+    embedding: EmbeddingOptions | None = None
+    latents_from: str = "data"
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -129,9 +140,15 @@ class Preset:
             raise ArgumentError(
                 "stop_by", f"must be one of {', '.join(STOP_BY)}", repr(self.stop_by)
             )
-        if self.stop_by in OF_IMAGES and self.autoencoder is None:
+        if self.stop_by in OF_IMAGES and not self.makes_images:
             raise ArgumentError(
-                "stop_by", f"{self.stop_by!r} needs images, and the data are {self.data.name!r}"
+                "stop_by",
+                f"{self.stop_by!r} needs images, and the "
+                + (
+                    "samples are coordinates"
+                    if self.data.images
+                    else f"data are {self.data.name!r}"
+                ),
             )
         coders = (*AUTOENCODER_KINDS, PRETRAINED)
         if self.autoencoder not in (None, *coders):
@@ -162,18 +179,14 @@ class Preset:
             raise ArgumentError(
                 "validation_share", "must be between 0 and 1", repr(self.validation_share)
             )
-        if (self.autoencoder is None) == self.data.images:
-            raise ValueError(
-                "images need an autoencoder, and other data have none, got "
-                f"{self.autoencoder!r} for {self.data.name!r}"
-            )
+        self._check_latents_from()
         trained = self.autoencoder not in (None, PRETRAINED)
         if trained != (self.autoencoder_training is not None):
             raise ValueError("autoencoder and autoencoder_training go together")
         if self.autoencoder is None:
             if self.latent_dim is not None:
                 raise ArgumentError("latent_dim", "needs an autoencoder", repr(self.latent_dim))
-            if self.pairs.needs_classes:
+            if self.pairs.needs_classes and not self.data.images:
                 raise ArgumentError(
                     "by_class", f"needs images, and the data are {self.data.name!r}"
                 )
@@ -190,12 +203,48 @@ class Preset:
                 raise ArgumentError(
                     "labeling", "'quantile' needs {latent_dim} 1", str(self.latent_dim)
                 )
-        if self.pairs.labeling == "quantile" and (self.data.dim or 1) != 1:
+        dim = self._latents_known
+        if self.pairs.labeling == "quantile" and (dim or 1) != 1:
             raise ArgumentError(
                 "labeling",
-                f"'quantile' needs latents of dimension 1, and {self.data.name!r} has "
-                f"{self.data.dim}",
+                f"'quantile' needs latents of dimension 1, and {self.data.name!r} has {dim}",
             )
+
+    def _check_latents_from(self) -> None:
+        """Refuse an autoencoder that the data cannot have, and images without latents."""
+        if self.latents_from not in LATENTS_FROM:
+            listed = " or ".join(repr(value) for value in LATENTS_FROM)
+            raise ArgumentError("latents_from", f"must be {listed}", repr(self.latents_from))
+        if self.latents_from == "embedding":
+            if self.embedding is None:
+                raise ArgumentError("latents_from", "needs an embedding", "'embedding'")
+            if self.autoencoder is not None:
+                raise ArgumentError(
+                    "latents_from",
+                    "must be 'data' with an autoencoder",
+                    f"'embedding' and {self.autoencoder!r}",
+                )
+        elif self.data.images and self.autoencoder is None:
+            raise ValueError(f"images need an autoencoder, got none for {self.data.name!r}")
+        if self.autoencoder is not None and self.data.images == (self.autoencoder == OF_VECTORS):
+            kinds = "vanilla, vae, vae-twin or diffusers" if self.data.images else repr(OF_VECTORS)
+            raise ArgumentError(
+                "autoencoder", f"must be {kinds} for {self.data.name!r}", repr(self.autoencoder)
+            )
+
+    @property
+    def _latents_known(self) -> int | None:
+        """Dimension of latents that no autoencoder makes, where the preset decides it."""
+        if self.autoencoder is not None:
+            return None
+        if self.latents_from == "data":
+            return self.data.dim
+        return None if self.embedding is None else self.embedding.dim
+
+    @property
+    def makes_images(self) -> bool:
+        """True if samples are images: there is an autoencoder of images."""
+        return self.data.images and self.autoencoder is not None
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -241,9 +290,10 @@ class Preset:
             "pairs": PairOptions,
             "generator_training": TrainingOptions,
             "autoencoder_training": TrainingOptions,
+            "embedding": EmbeddingOptions,
         }
         for name, kind in parts.items() if isinstance(content, dict) else ():
-            optional = name == "autoencoder_training" and content.get(name) is None
+            optional = name in _OPTIONAL and content.get(name) is None
             if name in content and not optional:
                 content[name] = from_section(kind, content[name], f"preset.{name}")
         return from_section(cls, content, "preset")
@@ -252,7 +302,9 @@ class Preset:
 _FORMER = {
     **{"scale_labels": True, "slope": 0.5, "generator": "network", "steps": 4},
     **{"dropout": 0.0, "generator_class": None, "generator_arguments": {}},
+    **{"embedding": None, "latents_from": "data"},
 }
+_OPTIONAL = ("autoencoder_training", "embedding")  # sections
 _NONE = type(None)
 _KINDS: dict[str, tuple[type, ...]] = {
     "summary": (str,),
@@ -267,6 +319,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "dropout": (float, int),
     "generator_class": (str, _NONE),
     "generator_arguments": (dict,),
+    "embedding": (EmbeddingOptions, _NONE),
+    "latents_from": (str,),
 }
 
 
@@ -285,6 +339,11 @@ def _vanilla(
         ),
     }
 
+
+# Of an autoencoder that --autoencoder mlp adds to a preset of vectors.
+OF_VECTORS_TRAINING = TrainingOptions(
+    batch_size=128, learning_rate=1e-3, max_epochs=100, patience=10, threads=1
+)
 
 # Measured at 5 to 128 dimensions (docs/reproduction.md): labels that follow the generator. They are
 # noisy, so the learning rate falls to 0.
@@ -399,6 +458,13 @@ PRESETS: dict[str, Preset] = {
         summary="MNIST, 5 latent dimensions (Fig. 6)",
         data=DataOptions("mnist"),
         **_vanilla(5, batch_size=128, learning_rate=1e-3, max_epochs=12),
+        **_FOLLOWER,
+    ),
+    "diffusion-mnist": Preset(
+        summary="MNIST, 10 diffusion coordinates in place of an autoencoder's latents",
+        data=DataOptions("mnist"),
+        embedding=EmbeddingOptions(dim=10, on="pca50"),
+        latents_from="embedding",
         **_FOLLOWER,
     ),
     "fashion-mnist": Preset(

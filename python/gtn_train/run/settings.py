@@ -28,7 +28,8 @@ __all__ = ["RUN_FILE", "STAGES", "Computing", "RunSettings"]
 
 RUN_FILE = "run.json"
 MOST_CHARACTERS = 900  # of a refusal, which lists up to 25 fields
-STAGES = ("autoencoder", "latents", "pairs", "generator", "samples")  # and their subfolders
+# And their subfolders. Few runs have an embedding, and those of vectors mostly no autoencoder.
+STAGES = ("embedding", "autoencoder", "latents", "pairs", "generator", "samples")
 
 
 @dataclass(frozen=True)

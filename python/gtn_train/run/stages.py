@@ -1,9 +1,10 @@
-"""The five stages of a run, one plain function each, in their order.
+"""The stages of a run after its embedding, one plain function each, in their order.
 
 Each function describes its stage by a `StageSpec` (name, inputs, options, outputs), has the builder
 build or reuse it, and returns the result for the next stages. SHA-256 identifies each input, so
-that a generator is never used with latents of another autoencoder. Not here: the order of stages
-(pipeline.py), the decision to rebuild one (verdict.py), training itself (`training`).
+that a generator is never used with latents of another autoencoder. Not here: the embedding
+(embedding.py), the order of stages (pipeline.py), the decision to rebuild one (verdict.py),
+training itself (`training`).
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from gtn_label.errors import ArgumentError
 from gtn_label.io.files import read_array, write_pairs
 from gtn_label.text import quoted
 
-from ..data import SYNTHETIC, Images, mesh_points, open_vectors
+from ..data import Images
 from ..evaluation.latent_metric import latent_metric
-from ..files import file_sha256, save_array
+from ..files import save_array
 from ..models import registry
 from ..models.autoencoder import encode_all
 from ..models.pretrained import PretrainedAutoencoder, pretrained_sha256
@@ -38,6 +39,7 @@ from ..progress import progress_bar
 from ..report.sheets import sheet_names, write_samples
 from ..sampling.pictures import reconstructions_picture, samples_picture
 from ..seeds import derive
+from ..spectral import Embedding
 from ..training import (
     Callback,
     ImageGrid,
@@ -48,6 +50,7 @@ from ..training import (
     train_generator,
 )
 from .context import Context
+from .embedding import EMBEDDING_FILE
 from .held_out import HeldOut, hold_out, trains_on_all
 from .manifest import Manifest, StageSpec
 from .store import RunFolder
@@ -63,16 +66,18 @@ _TRAINED = ("config.json", "metrics.jsonl", "weights.safetensors")  # outputs of
 def autoencoder(ctx: Context) -> Any:
     """Train the autoencoder and load its best weights; None where the data are the latents."""
     preset, images = ctx.preset, ctx.images
-    if preset.autoencoder is None or images is None:
+    if preset.autoencoder is None:
         return None
     if preset.autoencoder_training is None:
+        assert images is not None, "what is not trained is of images"
         return _pretrained(ctx, images)
     kind, share = preset.autoencoder, preset.validation_share
     training = ctx.settings.training(preset.autoencoder_training)
     spec = StageSpec(
         "autoencoder",
-        inputs={"images": images.sha256},
+        inputs=dict(ctx.raw.inputs) if images is None else {"images": images.sha256},
         options={
+            **(ctx.raw.options if images is None else {}),
             "kind": kind,
             "latent_dim": preset.latent_dim,
             "training": training.deciding(),
@@ -83,23 +88,29 @@ def autoencoder(ctx: Context) -> Any:
 
     def make(folder: RunFolder) -> float:
         _remove_other_images(ctx.builder.decoded)
-        model = registry.make_model(
-            kind,
-            {"image_shape": images.shape, "latent_dim": preset.latent_dim},
-            derive(ctx.settings.seed, "autoencoder"),
-        )
-        train, validation = images.split(share, ctx.settings.seed)
-        _say_plan(ctx, spec.name, console.counted(train.n, "image"), train.n, training)
-        shown = ImageGrid(
-            "reconstructions", reconstructions_picture(validation.images), _every(training)
-        )
+        train: Any
+        validation: Any
+        seed, shown = ctx.settings.seed, list[Callback]()
+        if images is None:
+            config: dict[str, Any] = {"data_shape": list(ctx.raw.rows.shape[1:])}
+            train, validation = ctx.raw.split(share, seed)
+            n, counted = len(train), console.counted(len(train), "vector")
+        else:
+            config = {"image_shape": images.shape}
+            train, validation = images.split(share, seed)
+            n, counted = train.n, console.counted(train.n, "image")
+            draw = reconstructions_picture(validation.images)
+            shown.append(ImageGrid("reconstructions", draw, _every(training)))
+        config["latent_dim"] = preset.latent_dim
+        model = registry.make_model(kind, config, derive(seed, "autoencoder"))
+        _say_plan(ctx, spec.name, counted, n, training)
         result = train_autoencoder(
             model,
             train,
             folder,
             training,
             validation=validation,
-            callbacks=[shown],
+            callbacks=shown,
             **ctx.training,
         )
         return _say_trained(ctx, spec.name, result)
@@ -173,26 +184,25 @@ def _say_trained(
 # ---------------------------------------------------------------------------------------- latents
 
 
-def latents(ctx: Context, autoencoder: Any) -> NDArray[Any]:
-    """Encode the images, or take the data as they are: [n, dim], a memory map."""
-    data, images = ctx.preset.data, ctx.images
+def latents(ctx: Context, autoencoder: Any, embedded: Manifest | None) -> NDArray[Any]:
+    """Encode the data, or take them or their embedding as they are: [n, dim], a memory map."""
+    images = ctx.images
     inputs: dict[str, str] = {}
     options: dict[str, Any] = {}
     outputs = ["latents.npy"]
     labels = None if images is None else images.labels
     if images is not None:
         inputs["images"] = images.sha256
+    else:
+        inputs, options = dict(ctx.raw.inputs), ctx.raw.options
+    if autoencoder is not None:
         inputs["autoencoder"] = registry.weights_sha256(autoencoder)
-        if labels is not None:
-            inputs["classes"] = convert.sha256(labels)
-            outputs.append("classes.npy")
-    elif data.drawn:
-        options = {"set": data.name, "n": data.n, "seed": ctx.settings.seed}
+    if labels is not None:
+        inputs["classes"] = convert.sha256(labels)
+        outputs.append("classes.npy")
+    if ctx.preset.latents_from == "embedding" and embedded is not None:
+        inputs["embedding"] = embedded.outputs[EMBEDDING_FILE]
     make_rows = _checked_rows(ctx, autoencoder)
-    if images is None and not data.synthetic:
-        inputs["data"] = file_sha256(str(ctx.settings.data))
-        if not data.drawn:
-            options = {"key": data.key}
 
     def make(folder: RunFolder) -> float:
         rows = make_rows()
@@ -209,30 +219,22 @@ def latents(ctx: Context, autoencoder: Any) -> NDArray[Any]:
 
 
 def _checked_rows(ctx: Context, autoencoder: Any) -> Callable[[], NDArray[Any]]:
-    """Return a function that makes the latents; rows of a file are checked at once."""
-    data, images, seed = ctx.preset.data, ctx.images, ctx.settings.seed
-    if images is not None:
-        pixels = images.images
-        return lambda: encode_all(autoencoder, pixels, progress=ctx.progress)
-    if data.synthetic:
-        n = data.n or 0
-        ctx.check_rows(range(n))
-        return lambda: SYNTHETIC[data.name](n, seed)
-    if data.drawn:
-        points = mesh_points(str(ctx.settings.data), data.n or 0, seed)
-        ctx.check_rows(points)
-        return lambda: points
-    rows = open_vectors(str(ctx.settings.data), data.key)
-    ctx.check_rows(rows)
-    labeling = ctx.preset.pairs.labeling
-    if labeling == "quantile" and rows.shape[1] != 1:
-        raise ValueError(
-            f"quantile labels need vectors of dimension 1, and {quoted(ctx.settings.data)} has "
-            f"dimension {rows.shape[1]}"
-        )
-    if labeling in ("algorithm1", "optimal", "drift") and not ctx.preset.pairs.clusters:
-        ctx.preset.pairs.labeling_of(rows, seed).check(rows)
-    return lambda: rows
+    """Return a function that makes the latents; those of a file are checked at once."""
+    if ctx.preset.latents_from == "embedding":
+        return lambda: Embedding.load(ctx.out / "embedding" / EMBEDDING_FILE).latents
+    if autoencoder is not None:
+        rows = ctx.raw.rows if ctx.images is None else ctx.images.images
+        return lambda: encode_all(autoencoder, rows, progress=ctx.progress)
+    if not ctx.preset.data.drawn:
+        rows, pairs = ctx.raw.rows, ctx.preset.pairs
+        if pairs.labeling == "quantile" and rows.shape[1] != 1:
+            raise ValueError(
+                f"quantile labels need vectors of dimension 1, and {quoted(ctx.settings.data)} has "
+                f"dimension {rows.shape[1]}"
+            )
+        if pairs.labeling in ("algorithm1", "optimal", "drift") and not pairs.clusters:
+            pairs.labeling_of(rows, ctx.settings.seed).check(rows)
+    return lambda: ctx.raw.rows
 
 
 # ------------------------------------------------------------------------------------------ pairs
@@ -395,7 +397,7 @@ def _pictures(
     ctx: Context, autoencoder: Any, pairs: MadePairs, training: TrainingOptions
 ) -> list[Callback]:
     """Samples for TensorBoard, where latents can be seen."""
-    if autoencoder is None:
+    if not ctx.preset.makes_images:
         return []
     seed = derive(ctx.settings.seed, "pictures")
     draw = samples_picture(autoencoder, seed=seed, classes=pairs.classes, mixture=pairs.mixture)
@@ -464,12 +466,13 @@ def samples(
     inputs = {"generator": registry.weights_sha256(generator)}
     if autoencoder is not None:
         inputs["autoencoder"] = registry.weights_sha256(autoencoder)
-    roll = ctx.preset.data.name == "swiss-roll"
+    bare = autoencoder is None and ctx.preset.latents_from == "data"
+    roll = bare and ctx.preset.data.name == "swiss-roll"
     spec = StageSpec(
         "samples",
         inputs,
         options={"seed": ctx.settings.seed},
-        outputs=sheet_names(latents.shape[1], of_images=autoencoder is not None, roll=roll),
+        outputs=sheet_names(latents.shape[1], of_images=ctx.preset.makes_images, roll=roll),
     )
 
     def make(folder: RunFolder) -> float:

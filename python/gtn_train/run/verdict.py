@@ -41,6 +41,17 @@ _OPTIONS = _OF_TRAINING | {
 }
 
 
+_OF_EMBEDDING = {
+    "dim": "--embedding-dim",
+    "neighbours": "--neighbours",
+    "density_power": "--density-power",
+    "time": "--diffusion-time",
+    "method": "--embedding-method",
+    "on": "--embed-on",
+    "components": "--components",
+}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The decision on a stage's folder.
@@ -176,6 +187,8 @@ def _option(stage: str, path: str) -> str:
     name = path.rpartition(".")[2]
     if name == "max_epochs":
         return f"--{stage}-epochs"
+    if stage == "embedding" and (name in _OF_EMBEDDING or path.startswith("training.")):
+        return _OF_EMBEDDING.get(name, path)
     if (stage, name) == ("autoencoder", "kind"):
         return "--autoencoder"
     if path == "network":

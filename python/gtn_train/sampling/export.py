@@ -27,6 +27,7 @@ from gtn_label.io.atomic import atomic_file, check_target
 from gtn_label.text import quoted
 
 from ..files import brief
+from ..models.autoencoder import takes_vectors
 from ..models.pretrained import PretrainedAutoencoder
 from ..seeds import random_numbers
 
@@ -129,6 +130,8 @@ def export(
         example = _inputs(generator, 3)
         wanted = tuple(whole(*example).shape[1:])
         output = "latents" if autoencoder is None else "images"
+        if takes_vectors(autoencoder):
+            output = "vectors"
         description = json.dumps(
             {
                 "format": "gtn-train export 1",

@@ -42,7 +42,7 @@ class Interpolation:
         None where the lines are those of latents.
     latents : float32 [k, steps, d]
     images : uint8 [k, steps, c, h, w] or None
-        None without an autoencoder.
+        None without an autoencoder. One of vectors gives float32 [k, steps, m].
     path : str
         "straight" or "geodesic".
     curves : geometry.Paths or None
@@ -52,7 +52,7 @@ class Interpolation:
     weights: npt.NDArray[np.float64]
     sources: npt.NDArray[np.float32] | None
     latents: npt.NDArray[np.float32]
-    images: npt.NDArray[np.uint8] | None
+    images: npt.NDArray[Any] | None
     path: str = "straight"
     curves: Paths | None = None
 
@@ -79,7 +79,7 @@ class Interpolation:
         ValueError
             If there are no images.
         """
-        if self.images is None:
+        if self.images is None or self.images.dtype != np.uint8:
             raise ValueError("a grid needs images, and this interpolation has latents only")
         steps = len(self.weights)
         return figures.grid(self.images.reshape(-1, *self.images.shape[2:]), columns=steps)

@@ -22,7 +22,7 @@ from .training_options import Metric, TrainingOptions, TrainingResult
 
 if TYPE_CHECKING:
     from .callbacks import Callback, ImageGrid, Logger, Training
-    from .steps import autoencoder_step, flow_step, generator_step, vae_step
+    from .steps import autoencoder_step, flow_step, generator_step, vae_step, vector_step
     from .train import train_autoencoder, train_generator
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "train_autoencoder",
     "train_generator",
     "vae_step",
+    "vector_step",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -52,6 +53,7 @@ __getattr__, __dir__ = lazy_names(
         "flow_step": "steps",
         "generator_step": "steps",
         "vae_step": "steps",
+        "vector_step": "steps",
         "train_autoencoder": "train",
         "train_generator": "train",
     },

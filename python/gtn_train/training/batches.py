@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from ..pairs import PairRows, Pairs
 
-__all__ = ["Batches", "ImageBatches", "PairBatches", "SharedPairs", "bounds", "share"]
+__all__ = [
+    *("Batches", "ImageBatches", "PairBatches", "SharedPairs", "VectorBatches"),
+    *("bounds", "share"),
+]
 
 
 class Batches(Protocol):
@@ -72,6 +75,13 @@ class ImageBatches:
     def take(self, rows: torch.Tensor) -> tuple[Any, ...]:
         """Return (images uint8 [b, c, h, w],)."""
         return (torch.from_numpy(self._images[rows.numpy()]).to(self._device),)
+
+
+class VectorBatches(ImageBatches):
+    """Vectors, float [n, m], as float32."""
+
+    def __init__(self, rows: NDArray[Any]) -> None:
+        super().__init__(np.asarray(rows, np.float32))
 
 
 class PairBatches:

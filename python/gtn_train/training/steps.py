@@ -16,7 +16,10 @@ from torch.nn import functional
 from ..data.images import to_model
 from ..models.vae import vae_loss
 
-__all__ = ["Step", "StepOutput", "autoencoder_step", "flow_step", "generator_step", "vae_step"]
+__all__ = [
+    *("Step", "StepOutput", "autoencoder_step", "flow_step", "generator_step"),
+    *("vae_step", "vector_step"),
+]
 
 StepOutput: TypeAlias = tuple[torch.Tensor, int, dict[str, torch.Tensor]]
 Step: TypeAlias = Callable[[Any, tuple[Any, ...]], StepOutput]
@@ -66,6 +69,19 @@ def autoencoder_step(model: Any, batch: tuple[Any, ...]) -> StepOutput:
     images = to_model(batch[0])
     errors = functional.mse_loss(model.decode(model.encode(images)), images, reduction="sum")
     return errors / images[0].numel(), len(images), {}
+
+
+def vector_step(model: Any, batch: tuple[Any, ...]) -> StepOutput:
+    """Mean squared error of reconstructed vectors, in units of the model's one scale.
+
+    Parameters
+    ----------
+    model : MLPAutoencoder
+    batch : (vectors float32 [b, m],)
+    """
+    (rows,) = batch
+    errors = functional.mse_loss(model.decode(model.encode(rows)), rows, reduction="sum")
+    return errors / (rows.shape[1] * model.scale**2), len(rows), {}
 
 
 def vae_step(model: Any, batch: tuple[Any, ...]) -> StepOutput:

@@ -6,27 +6,30 @@ Not here: epochs (loop.py), the stages of a run (run/stages.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gtn_label.arrays import convert
 from gtn_label.errors import ArgumentError
 
 from ..data.images import Images
 from ..models import registry
 from ..models.flow import Flow
+from ..models.mlp import MLPAutoencoder, set_scale
 from ..models.vae import VanillaVAE
 from ..pairs import DriftingPairs, FixedPairs, Pairs
 from ..pairs.drifting import Generate
 from ..run.store import RunFolder
 from ..sampling.sample import generate_latents
-from .batches import ImageBatches, PairBatches, SharedPairs
+from .batches import ImageBatches, PairBatches, SharedPairs, VectorBatches
 from .callbacks import Callback, Logger
 from .fabric import cpu_threads, make_fabric
 from .job import Job
 from .loop import Diverged, train
-from .steps import Step, autoencoder_step, flow_step, generator_step, vae_step
+from .steps import Step, autoencoder_step, flow_step, generator_step, vae_step, vector_step
 from .training_options import Metric, TrainingOptions, TrainingResult
 
 __all__ = ["train_autoencoder", "train_generator"]
@@ -34,11 +37,11 @@ __all__ = ["train_autoencoder", "train_generator"]
 
 def train_autoencoder(
     model: Any,
-    images: Images,
+    images: Any,
     folder: RunFolder,
     options: TrainingOptions,
     *,
-    validation: Images | None = None,
+    validation: Any = None,
     metric: Metric | None = None,
     progress: bool = False,
     resume: bool = False,
@@ -48,18 +51,19 @@ def train_autoencoder(
     callbacks: Sequence[Callback] = (),
     loggers: Sequence[Logger] = (),
 ) -> TrainingResult:
-    """Train an autoencoder, or a VAE, to reconstruct images.
+    """Train an autoencoder, or a VAE, to reconstruct images, or vectors.
 
     Parameters
     ----------
     model : torch.nn.Module
         An autoencoder of `gtn_train.models.registry.KINDS`. It is trained in place and afterwards
         holds the best weights, on the device, in evaluation mode.
-    images : Images
+    images : Images or float [n, m]
+        Vectors for an `MLPAutoencoder`.
     folder : RunFolder
     options : TrainingOptions
-    validation : Images, optional
-        Held-out images. Their loss selects the best weights, unless there is a metric.
+    validation : Images or float [k, m], optional
+        Held-out rows. Their loss selects the best weights, unless there is a metric.
     metric : Metric, optional
     progress : bool
         Show a bar with the time left.
@@ -102,32 +106,31 @@ def train_autoencoder(
     own share (GPUs share their statistics). All processes must see the folder.
     """
     _check(model, folder, options, metric)
-    for name, value in (("images", images), ("validation", validation)):
-        if not isinstance(value, Images) and not (name == "validation" and value is None):
-            raise TypeError(f"{name} must be Images, got {type(value).__name__}")
-        if value is not None and tuple(value.shape) != tuple(model.image_shape):
-            raise ValueError(
-                f"{name} must have the model's shape {tuple(model.image_shape)}, got {value.shape}"
-            )
+    vectors = isinstance(model, MLPAutoencoder)
+    images = _read(images, "images", model)
+    if validation is not None:
+        validation = _read(validation, "validation", model)
     if options.ema_labels:
         raise ArgumentError("ema_labels", "is for generators")
     variational = isinstance(model, VanillaVAE)
-    step: Step = vae_step if variational else autoencoder_step
+    step: Step = vector_step if vectors else vae_step if variational else autoencoder_step
     noise_dim = model.latent_dim if variational else 0
+
+    def batches(rows: Any) -> ImageBatches:
+        return VectorBatches(rows) if vectors else ImageBatches(rows.images, noise_dim)
+
     job = Job(
         stage="autoencoder",
         model=model,
         step=step,
-        batches=ImageBatches(images.images, noise_dim),
-        validation=None if validation is None else ImageBatches(validation.images, noise_dim),
+        batches=batches(images),
+        validation=None if validation is None else batches(validation),
         config={
             "model": _model_config(model),
-            "data": {"name": images.name, "n": images.n, "sha256": images.sha256},
-            "validation": None
-            if validation is None
-            else {"n": validation.n, "sha256": validation.sha256},
+            "data": {"name": "vectors" if vectors else images.name, **_count(images)},
+            "validation": None if validation is None else _count(validation),
         },
-        prepare=lambda: None,
+        prepare=partial(set_scale, model, images) if vectors else lambda: None,
         save=registry.save_model,
         load=registry.load_model,
     )
@@ -288,6 +291,31 @@ def _generating(generator: Any, options: TrainingOptions) -> Generate:
             ) from None
 
     return generate
+
+
+def _read(rows: Any, name: str, model: Any) -> Any:
+    """Check the rows that an autoencoder is trained on: Images, or float32 [n, m]."""
+    if isinstance(model, MLPAutoencoder):
+        read = convert.as_rows(rows, name).rows
+        convert.refuse_non_finite(read, name)
+        if read.shape[1:] != model.data_shape:
+            raise ValueError(
+                f"{name} must have the model's {model.data_shape[0]} columns, got {read.shape}"
+            )
+        return np.asarray(read, np.float32)
+    if not isinstance(rows, Images):
+        raise TypeError(f"{name} must be Images, got {type(rows).__name__}")
+    if tuple(rows.shape) != tuple(model.image_shape):
+        raise ValueError(
+            f"{name} must have the model's shape {tuple(model.image_shape)}, got {rows.shape}"
+        )
+    return rows
+
+
+def _count(rows: Any) -> dict[str, Any]:
+    if isinstance(rows, Images):
+        return {"n": rows.n, "sha256": rows.sha256}
+    return {"n": len(rows), "sha256": convert.sha256(rows)}
 
 
 def _check(model: Any, folder: Any, options: Any, metric: Any) -> None:
