@@ -37,6 +37,7 @@ from .sides import Side, check_squares, mean_of, whole_of
 __all__ = ["match_optimal_sharded"]
 
 _MOST_LATENTS = 2**31 - 65  # the engine counts rows in 32 bits
+_BYTES_A_LATENT = 70  # of all ranks, beyond what one machine needs
 
 Labels = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None
 
@@ -65,7 +66,7 @@ def match_optimal_sharded(
     machine, bit for bit, whatever the number of ranks and whichever rank holds which rows.
 
     Latents stay on their ranks. Every rank needs memory for the rows of all sources, and for some
-    100 bytes a source and 100 a latent of all ranks.
+    100 bytes a source and 170 a latent of all ranks.
 
     Parameters
     ----------
@@ -191,7 +192,8 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
             saves=call.journal is not None and exchange.rank == 0,
             held=len(latents.rows),
             ranks=exchange.world,
-            more=sources.rows.itemsize * dim * n if exchange.world > 1 else 0,
+            more=_BYTES_A_LATENT * m
+            + (sources.rows.itemsize * dim * n if exchange.world > 1 else 0),
         )
     mean = mean_of(exchange, "latents", latents, threads)
     everyone = whole_of(exchange, sources.rows, sources.index, n)
