@@ -251,12 +251,12 @@ Groups CapBounds::groups() const {
   return {groups_, kMostMembers, ranks_.data(), low_rank_.data()};
 }
 
-void CapBounds::write_upper(const Window& window, float* upper) {
+void CapBounds::write_upper(const Window& window, const Uppers& out) {
   const Problem& p = problem_;
   const bool exact = p.latents.dim == 1 && !p.latents.f64 && !p.latents.mean && !p.sources.f64;
   const UpperTask task{
       p,     window.rows, window.count, centres_.data(), groups_, slack_for(p.latents.dim),
-      exact, upper};
+      exact, out.upper};
   const dim3 blocks(static_cast<unsigned>((groups_ + kThreads - 1) / kThreads),
                     static_cast<unsigned>((window.count + kSourceTile - 1) / kSourceTile));
   launch(upper_kernel, blocks, kThreads, 0, stream_, task);

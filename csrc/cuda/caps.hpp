@@ -17,7 +17,7 @@ class CapBounds final : public Bounds {
   void lay_out(int32_t count, Sorter& sorter) override;
   Groups groups() const override;
   CodeView codes() const override { return {}; }
-  void write_upper(const Window& window, float* upper) override;
+  void write_upper(const Window& window, const Uppers& out) override;
   void remove(const int32_t*, int32_t) override {}
   const char* arithmetic() const override { return "float64"; }
 

@@ -429,7 +429,7 @@ CodeView CodeBounds::codes() const {
           slots_};
 }
 
-void CodeBounds::write_upper(const Window& window, float* upper) {
+void CodeBounds::write_upper(const Window& window, const Uppers& out) {
   window_ = window.count;
   const int32_t rows = padded(window.count);
   const EncodeSourcesTask encode{problem_,
@@ -449,7 +449,8 @@ void CodeBounds::write_upper(const Window& window, float* upper) {
                       base_.data(),
                       codes_,
                       group_codes_.data(),
-                      upper,
+                      out.upper,
+                      named() ? out.others : nullptr,
                       window.count,
                       rows,
                       stride_,

@@ -40,7 +40,7 @@ Parts parts_of(const PlanInput& in) {
     parts.codes = groups * room * stride;
     parts.fixed += groups * (static_cast<int64_t>(sizeof(GroupCode)) + 4 + 4 * room) +
                    (4 + 1 + 4) * m + cells * 17 * 8 * in.dim + seeding + kSourceRows * per_row;
-    parts.per_source = per_row;
+    parts.per_source = per_row + (CodeBounds::names(in.dim) ? 4 * groups : 0);
   }
   parts.per_source += 4 * groups + 12 * in.depth + 24;
   return parts;

@@ -85,7 +85,8 @@ class Checked {
     const auto lowest = fetch(groups.low_rank, count);
     const auto window = static_cast<int32_t>(c_.y.n);
     const Array<float> upper_there(std::vector<float>(count * c_.y.n, -99.0f));
-    bounds_->write_upper({p_.order(), window}, upper_there.data());
+    const Array<int32_t> others_there(std::vector<int32_t>(count * c_.y.n, -1));
+    bounds_->write_upper({p_.order(), window}, {upper_there.data(), others_there.data()});
     const std::vector<float> upper = upper_there.get();
 
     std::vector<int32_t> found;
@@ -123,7 +124,7 @@ class Checked {
     const auto count = static_cast<size_t>(groups.count);
     const auto members = static_cast<size_t>(groups.members);
     const Array<float> upper(count * window);
-    bounds_->write_upper({p_.order(), static_cast<int32_t>(window)}, upper.data());
+    bounds_->write_upper({p_.order(), static_cast<int32_t>(window)}, {upper.data(), nullptr});
     const std::vector<float> bounds = upper.get();
     const gtn::cuda::CodeView v = bounds_->codes();
     const auto stride = static_cast<size_t>(v.stride);
