@@ -28,7 +28,7 @@ Parts parts_of(const PlanInput& in) {
   int64_t groups;
   if (in.dim <= kCapDims) {
     groups = CapBounds::most_groups(m);
-    parts.fixed += 4 * m * in.dim + groups * (8 * (kCapDims + 2) + 4 * kMostMembers + 8);
+    parts.fixed += 4 * m * (in.dim + 1) + groups * (8 * (kCapDims + 2) + 4 * kMostMembers + 12);
   } else {
     groups = CodeBounds::most_groups(m, in.dim);
     const int64_t stride = CodeBounds::stride_for(in.dim);
