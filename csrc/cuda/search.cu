@@ -12,6 +12,8 @@ namespace {
 constexpr int kThreads = kSearchThreads, kWarps = kSearchWarps;
 constexpr int kDotGroups = kThreads / kDotLanes;  // exact scores at a time
 
+constexpr int kRowLanes = 8;  // that read a row of a group with names
+
 // What bounds come from: caps, codes, or codes of groups with names.
 enum class From { caps, codes, names };
 
@@ -254,9 +256,8 @@ class Search {
     }
   }
 
-  // A group with names is read four rows at a time, each by eight lanes. A lane then has the sum of
-  // one member.
-  static constexpr int kRowLanes = 8;
+  // A group with names is read four rows at a time, each by kRowLanes lanes. A lane then has the
+  // sum of one member.
   __device__ int32_t member_of_lane() const {
     return lane_ % kRowLanes * (kWarp / kRowLanes) + lane_ / kRowLanes;
   }
