@@ -36,6 +36,12 @@ struct CodeView {
   Slots slots;
 };
 
+// Bounds of a window's sources, on the device.
+struct Uppers {
+  float* upper;     // [window][groups]
+  int32_t* others;  // [window][groups] where groups have names (largest_sums.hpp), else null
+};
+
 // Some consecutive sources in visiting order.
 struct Window {
   const int32_t* rows;  // of the sources, on the device
@@ -52,8 +58,10 @@ class Bounds {
   virtual CodeView codes() const = 0;
 
   // upper[i][group] >= cosine(source i, x) for every member x of the group, with room for what the
-  // contract's rounding adds: a score is never above upper * norm of the source.
-  virtual void write_upper(const Window& window, float* upper) = 0;
+  // contract's rounding adds: a score is never above upper * norm of the source. others[i][group]
+  // names a member, free or not, and bounds the cosines of all others.
+  virtual void write_upper(const Window& window, const Uppers& out) = 0;
+  virtual bool named() const { return false; }
 
   // The latents of these ranks (negative: none) are taken.
   virtual void remove(const int32_t* ranks, int32_t count) = 0;

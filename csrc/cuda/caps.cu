@@ -1,4 +1,5 @@
 #include <cfloat>
+#include <cmath>
 
 #include "core/contract.hpp"
 #include "cuda/caps.hpp"
@@ -83,6 +84,8 @@ struct CapTask {
   double* centres;
   int32_t* ranks;
   int32_t* low_rank;
+  int32_t* group_of_rank;
+  int32_t* left;
 };
 
 __device__ double unit_at(const Problem& p, int32_t rank, int64_t k) {
@@ -121,6 +124,7 @@ __global__ void caps_kernel(CapTask t) {
     const int32_t rank = m < size ? t.order[begin + m] : -1;
     t.ranks[group * kMostMembers + m] = rank;
     if (rank < 0) continue;
+    t.group_of_rank[rank] = static_cast<int32_t>(group);
     lowest = rank < lowest ? rank : lowest;
     double sum = 0.0;
     for (int k = 0; k < kCapDims; ++k) {
@@ -142,6 +146,13 @@ __global__ void caps_kernel(CapTask t) {
   out[kCapDims] = cosine;
   out[kCapDims + 1] = sqrt((1.0 - cosine) * (1.0 + cosine));
   t.low_rank[group] = lowest;
+  t.left[group] = size;
+}
+
+__global__ void remove_kernel(const int32_t* taken, int32_t count, const int32_t* group_of_rank,
+                              int32_t* left) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < count && taken[i] >= 0) atomicAdd(&left[group_of_rank[taken[i]]], -1);
 }
 
 struct UpperTask {
@@ -149,13 +160,15 @@ struct UpperTask {
   const int32_t* rows;
   int32_t sources;
   const double* centres;
+  const int32_t* left;
   int32_t groups;
   double slack;
   bool one_exact_dim;  // scores are +-|y|, to the bit
   float* upper;
 };
 
-// Threads along groups, a tile of sources a block.
+// Threads along groups, a tile of sources a block. Few float64 instructions: most devices have
+// little of that.
 __global__ void upper_kernel(UpperTask t) {
   __shared__ double units[kSourceTile][kCapDims];
   const auto dim = static_cast<int>(t.problem.sources.dim);
@@ -174,11 +187,18 @@ __global__ void upper_kernel(UpperTask t) {
   __syncthreads();
   const int64_t group = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (group >= t.groups) return;
+  if (t.left[group] == 0) {  // nobody is below any score
+    for (int32_t i = 0; i < tile; ++i) t.upper[int64_t{first + i} * t.groups + group] = -INFINITY;
+    return;
+  }
   double cap[kCapEntries];
   for (int k = 0; k < kCapEntries; ++k) cap[k] = t.centres[group * kCapEntries + k];
   for (int32_t i = 0; i < tile; ++i) {
     double cosine = 0.0;
-    for (int k = 0; k < kCapDims; ++k) cosine += units[i][k] * cap[k];
+#pragma unroll
+    for (int k = 0; k < kCapDims; ++k) {
+      if (k < dim) cosine += units[i][k] * cap[k];
+    }
     float upper;
     if (t.one_exact_dim) {
       upper = cosine >= cap[kCapDims] ? 1.0f : -1.0f;
@@ -186,9 +206,11 @@ __global__ void upper_kernel(UpperTask t) {
       cosine += t.slack;
       double edge = 1.0;
       if (cosine < cap[kCapDims]) {
-        // The sine from (1 - c)(1 + c): nothing cancels that was not given.
-        const double sine = cosine > -1.0 ? sqrt((1.0 - cosine) * (1.0 + cosine)) : 0.0;
-        edge = cosine * cap[kCapDims] + sine * cap[kCapDims + 1];
+        // The sine from (1 - c)(1 + c): nothing cancels that was not given. Rounded up in float32,
+        // which raises the edge by about what the result's own rounding does, or less.
+        const double squared = cosine > -1.0 ? (1.0 - cosine) * (1.0 + cosine) : 0.0;
+        const float sine = __fsqrt_ru(__double2float_ru(squared));
+        edge = cosine * cap[kCapDims] + static_cast<double>(sine) * cap[kCapDims + 1];
       }
       upper = __double2float_ru(edge + t.slack);
     }
@@ -225,6 +247,8 @@ CapBounds::CapBounds(Budget& budget, const Problem& problem, int32_t latents, cu
   centres_ = DeviceArray<double>(budget, groups * kCapEntries, "centres of groups");
   ranks_ = DeviceArray<int32_t>(budget, groups * kMostMembers, "groups");
   low_rank_ = DeviceArray<int32_t>(budget, groups, "groups");
+  group_of_rank_ = DeviceArray<int32_t>(budget, latents, "groups of latents");
+  left_ = DeviceArray<int32_t>(budget, groups, "groups");
   launch(units_kernel, threads(latents * problem.latents.dim), kThreads, 0, stream_, problem_,
          latents, units_.data());
 }
@@ -242,21 +266,33 @@ void CapBounds::lay_out(int32_t count, Sorter& sorter) {
     sorter.sort(count, bits, stream_);
   }
   groups_ = static_cast<int32_t>(groups);
-  const CapTask task{problem_,        sorter.values(), {count, groups}, slack_for(dim),
-                     centres_.data(), ranks_.data(),   low_rank_.data()};
+  const CapTask task{problem_,         sorter.values(),       {count, groups},
+                     slack_for(dim),   centres_.data(),       ranks_.data(),
+                     low_rank_.data(), group_of_rank_.data(), left_.data()};
   launch(caps_kernel, threads(groups * kWarp), kThreads, 0, stream_, task);
+}
+
+void CapBounds::remove(const int32_t* ranks, int32_t count) {
+  launch(remove_kernel, threads(count), kThreads, 0, stream_, ranks, count, group_of_rank_.data(),
+         left_.data());
 }
 
 Groups CapBounds::groups() const {
   return {groups_, kMostMembers, ranks_.data(), low_rank_.data()};
 }
 
-void CapBounds::write_upper(const Window& window, float* upper) {
+void CapBounds::write_upper(const Window& window, const Uppers& out) {
   const Problem& p = problem_;
   const bool exact = p.latents.dim == 1 && !p.latents.f64 && !p.latents.mean && !p.sources.f64;
-  const UpperTask task{
-      p,     window.rows, window.count, centres_.data(), groups_, slack_for(p.latents.dim),
-      exact, upper};
+  const UpperTask task{p,
+                       window.rows,
+                       window.count,
+                       centres_.data(),
+                       left_.data(),
+                       groups_,
+                       slack_for(p.latents.dim),
+                       exact,
+                       out.upper};
   const dim3 blocks(static_cast<unsigned>((groups_ + kThreads - 1) / kThreads),
                     static_cast<unsigned>((window.count + kSourceTile - 1) / kSourceTile));
   launch(upper_kernel, blocks, kThreads, 0, stream_, task);

@@ -17,8 +17,8 @@ class CapBounds final : public Bounds {
   void lay_out(int32_t count, Sorter& sorter) override;
   Groups groups() const override;
   CodeView codes() const override { return {}; }
-  void write_upper(const Window& window, float* upper) override;
-  void remove(const int32_t*, int32_t) override {}
+  void write_upper(const Window& window, const Uppers& out) override;
+  void remove(const int32_t* ranks, int32_t count) override;
   const char* arithmetic() const override { return "float64"; }
 
   static int64_t most_groups(int64_t latents);
@@ -31,6 +31,7 @@ class CapBounds final : public Bounds {
   DeviceArray<double>
       centres_;  // [groups][kCapDims + 2]: unit vector, cosine and sine of the angle
   DeviceArray<int32_t> ranks_, low_rank_;
+  DeviceArray<int32_t> group_of_rank_, left_;  // left_: members of a group that are free
   int32_t groups_ = 0;
 };
 

@@ -8,6 +8,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
+constexpr int32_t kSeedsAtOnce = 16;
 // Squared distances are summed as integers, so that threads in any order give the same cells.
 constexpr float kUnit = 0x1p32f;
 
@@ -22,7 +23,8 @@ __global__ void sample_kernel(Problem p, int32_t latents, int32_t sample, float*
   }
 }
 
-// The nearest seed of each latent, a warp a latent.
+// The nearest seed of each latent, a warp a latent. A row is read, and made float32, once for
+// several seeds.
 __global__ void nearest_kernel(Problem p, int32_t latents, const float* middle, const float* seeds,
                                int32_t seed_count, uint8_t* cell, float* distance,
                                unsigned long long* total, int32_t* members) {
@@ -34,17 +36,26 @@ __global__ void nearest_kernel(Problem p, int32_t latents, const float* middle, 
   const double inverse = 1.0 / p.latent_norms[row];
   float best = 0.0f;
   int32_t best_seed = -1;
-  for (int32_t s = 0; s < seed_count; ++s) {
-    float sum = 0.0f;
+  for (int32_t first = 0; first < seed_count; first += kSeedsAtOnce) {
+    const int32_t last = seed_count - 1;
+    float sums[kSeedsAtOnce] = {};
     for (int64_t k = lane; k < dim; k += kWarp) {
       const float v = static_cast<float>(p.latents.at(row, k) * inverse) - middle[k];
-      const float d = v - seeds[s * dim + k];
-      sum += d * d;
+#pragma unroll
+      for (int32_t i = 0; i < kSeedsAtOnce; ++i) {
+        const float d = v - seeds[(first + i < last ? first + i : last) * dim + k];
+        sums[i] += d * d;
+      }
     }
-    for (int step = kWarp / 2; step > 0; step /= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
-    if (best_seed < 0 || sum < best) {
-      best = sum;
-      best_seed = s;
+#pragma unroll
+    for (int32_t i = 0; i < kSeedsAtOnce; ++i) {
+      float sum = sums[i];
+      for (int step = kWarp / 2; step > 0; step /= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
+      // (The last seed may come several times.)
+      if (best_seed < 0 || sum < best) {
+        best = sum;
+        best_seed = first + i;
+      }
     }
   }
   if (lane != 0) return;

@@ -43,25 +43,38 @@ struct CellRanges {
   const int32_t* group_begins;
   int32_t count;
 
-  __device__ int32_t cell_of_position(int32_t position) const {
-    int32_t c = 0;
-    while (c + 1 < count && begins[c + 1] <= position) ++c;
-    return c;
-  }
-  __device__ int32_t cell_of_group(int32_t group) const {
-    int32_t c = 0;
-    while (c + 1 < count && group_begins[c + 1] <= group) ++c;
-    return c;
+  __device__ int32_t cell_of_position(int32_t position) const { return last_at(begins, position); }
+  __device__ int32_t cell_of_group(int32_t group) const { return last_at(group_begins, group); }
+
+ private:
+  // The last cell that begins at `at` or before.
+  __device__ int32_t last_at(const int32_t* ascending, int32_t at) const {
+    int32_t low = 0, behind = count;
+    while (behind - low > 1) {
+      const int32_t middle = (low + behind) / 2;
+      (ascending[middle] <= at ? low : behind) = middle;
+    }
+    return low;
   }
 };
 
+// Few blocks, each of which counts its latents before it adds to the sizes.
+constexpr int64_t kCountingBlocks = 512;
 __global__ void cell_keys_kernel(const uint8_t* cell_of_rank, const int32_t* ranks, int32_t count,
                                  uint64_t* keys, int32_t* sizes) {
-  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  const int32_t cell = cell_of_rank[ranks[i]];
-  keys[i] = static_cast<uint64_t>(cell);
-  atomicAdd(&sizes[cell], 1);
+  __shared__ int32_t here[kMostCells];
+  for (int32_t c = static_cast<int32_t>(threadIdx.x); c < kMostCells; c += kThreads) here[c] = 0;
+  __syncthreads();
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count;
+       i += int64_t{gridDim.x} * kThreads) {
+    const int32_t cell = cell_of_rank[ranks[i]];
+    keys[i] = static_cast<uint64_t>(cell);
+    atomicAdd(&here[cell], 1);
+  }
+  __syncthreads();
+  for (int32_t c = static_cast<int32_t>(threadIdx.x); c < kMostCells; c += kThreads) {
+    if (here[c] > 0) atomicAdd(&sizes[c], here[c]);
+  }
 }
 
 // partial[cell][part][k]: a share of the sum of unit vectors of a sample of the cell.
@@ -299,9 +312,6 @@ __global__ void zero_codes_kernel(const int32_t* taken, int32_t count, const int
 dim3 warps(int64_t count) {
   return dim3(static_cast<unsigned>((count + kWarps - 1) / kWarps));
 }
-dim3 threads(int64_t count) {
-  return dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads));
-}
 
 // Bound on what roundings in float64 add to a cosine, with room to spare.
 double slack_for(int64_t dim) {
@@ -373,8 +383,9 @@ void CodeBounds::place_cells(int32_t count, Sorter& sorter) {
   } else {
     const size_t bytes = static_cast<size_t>(cells) * sizeof(int32_t);
     check(cudaMemsetAsync(begins_.data(), 0, bytes, stream_), "counting cells");
-    launch(cell_keys_kernel, threads(count), kThreads, 0, stream_, cells_.of_rank(),
-           sorter.values(), count, sorter.keys(), begins_.data());
+    const int64_t blocks = std::min<int64_t>((count + kThreads - 1) / kThreads, kCountingBlocks);
+    launch(cell_keys_kernel, dim3(static_cast<unsigned>(blocks)), kThreads, 0, stream_,
+           cells_.of_rank(), sorter.values(), count, sorter.keys(), begins_.data());
     check(
         cudaMemcpyAsync(begins.data() + 1, begins_.data(), bytes, cudaMemcpyDeviceToHost, stream_),
         "counting cells");
@@ -429,7 +440,7 @@ CodeView CodeBounds::codes() const {
           slots_};
 }
 
-void CodeBounds::write_upper(const Window& window, float* upper) {
+void CodeBounds::write_upper(const Window& window, const Uppers& out) {
   window_ = window.count;
   const int32_t rows = padded(window.count);
   const EncodeSourcesTask encode{problem_,
@@ -449,7 +460,8 @@ void CodeBounds::write_upper(const Window& window, float* upper) {
                       base_.data(),
                       codes_,
                       group_codes_.data(),
-                      upper,
+                      out.upper,
+                      named() ? out.others : nullptr,
                       window.count,
                       rows,
                       stride_,

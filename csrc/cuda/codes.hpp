@@ -19,17 +19,23 @@ class CodeBounds final : public Bounds {
   void lay_out(int32_t count, Sorter& sorter) override;
   Groups groups() const override;
   CodeView codes() const override;
-  void write_upper(const Window& window, float* upper) override;
+  void write_upper(const Window& window, const Uppers& out) override;
+  bool named() const override { return names(problem_.latents.dim); }
   void remove(const int32_t* ranks, int32_t count) override;
   double products() const override { return products_; }
   const char* arithmetic() const override { return "int8"; }
 
   static Slots slots_for(int64_t dim);
+  // Groups have names (largest_sums.hpp): where rows are so wide that to read all of a group costs
+  // more than the two largest sums cost the scan.
+  static bool names(int64_t dim) { return stride_for(dim) >= kLeastNamedStride; }
   // Groups that this many latents may fill.
   static int64_t most_groups(int64_t latents, int64_t dim);
   static int64_t stride_for(int64_t dim);
 
  private:
+  static constexpr int64_t kLeastNamedStride = 512;
+
   void place_cells(int32_t count, Sorter& sorter);
 
   Problem problem_;

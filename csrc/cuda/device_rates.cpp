@@ -34,7 +34,7 @@ KernelRate kernel_rate(int device, const std::string& kernel, int64_t dim, int64
   const ScanKernel& named = kernel_named(kernel);
   const OnDevice there(device);
   const ScanShape shape{static_cast<int32_t>(dim), latents, static_cast<int32_t>(sources),
-                        CodeBounds::slots_for(dim).tiles};
+                        CodeBounds::slots_for(dim).tiles, CodeBounds::names(dim)};
   const ScanRate rate = scan_rate(named, shape, seconds);
   return {rate.operations, rate.bytes};
 }
@@ -55,8 +55,9 @@ KernelCheck kernel_check(int device, const std::string& kernel, int64_t dim, int
   int multiprocessors = 0;
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
         "asking for multiprocessors");
-  const ScanCheckShape shape{static_cast<int32_t>(dim), latents, static_cast<int32_t>(sources),
-                             CodeBounds::slots_for(dim).tiles, seed};
+  const ScanCheckShape shape{static_cast<int32_t>(dim),     latents,
+                             static_cast<int32_t>(sources), CodeBounds::slots_for(dim).tiles,
+                             CodeBounds::names(dim),        seed};
   const ScanCheck found = check_scan(named, shape, multiprocessors, nullptr);
   return {found.bounds, found.wrong, found.source, found.group, found.found, found.expected};
 }

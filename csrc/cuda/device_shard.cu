@@ -135,6 +135,7 @@ class DeviceShard final : public Shard {
   Problem problem_{};
   std::unique_ptr<Bounds> bounds_;
   DeviceArray<float> upper_;
+  DeviceArray<int32_t> others_;
   DeviceArray<int32_t> list_ranks_, list_counts_, list_whole_;
   DeviceArray<double> list_scores_;
   DeviceArray<Counters> counters_;
@@ -204,6 +205,9 @@ void DeviceShard::prepare(const Rows& latents) {
                                            parallel_, stream_);
   }
   upper_ = DeviceArray<float>(budget_, window_ * groups, "bounds of a window");
+  if (bounds_->named()) {
+    others_ = DeviceArray<int32_t>(budget_, window_ * groups, "bounds of a window");
+  }
   list_ranks_ = DeviceArray<int32_t>(budget_, window_ * kDeepest, "lists");
   list_scores_ = DeviceArray<double>(budget_, window_ * kDeepest, "lists");
   list_counts_ = DeviceArray<int32_t>(budget_, window_, "lists");
@@ -262,12 +266,12 @@ void DeviceShard::search_window(std::span<const Query> queries, int64_t count, i
   const auto size = static_cast<int32_t>(queries.size());
   place_sources(queries);
   clock_.begin();
-  bounds_->write_upper({order_.data(), size}, upper_.data());
+  bounds_->write_upper({order_.data(), size}, {upper_.data(), others_.data()});
   clock_.end(stats_.seconds.search);
   const SearchTask task{problem_,
                         bounds_->groups(),
                         bounds_->codes(),
-                        upper_.data(),
+                        {upper_.data(), others_.data()},
                         order_.data(),
                         searched_,
                         nullptr,

@@ -23,6 +23,13 @@ __device__ inline int32_t max3(int32_t a, int32_t b, int32_t c) {
   return __vimax3_s32(a, b, c);
 }
 
+// (a & mask) | b in one instruction, also where mask and b are constants.
+__device__ inline int32_t mask_or(int32_t a, int32_t mask, int32_t b) {
+  int32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(mask), "r"(b));
+  return d;
+}
+
 // --- Copies of 16 aligned bytes from global to shared memory ---------------------------------
 // Copies between two commits are a group; wait<n>() returns when all but the last n groups of this
 // thread have arrived. Before 8.0 a copy is done when it returns.

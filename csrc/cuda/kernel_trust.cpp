@@ -50,8 +50,9 @@ std::string fault_of(const ScanKernel& kernel, int device, int64_t dim, int mult
   const int64_t latents = int64_t{kSuperpanels} * Slots{tiles}.superpanel_slots();
   ScanCheck found;
   try {
-    found = check_scan(kernel, {static_cast<int32_t>(stride), latents, kSources, tiles},
-                       multiprocessors, stream);
+    found = check_scan(
+        kernel, {static_cast<int32_t>(stride), latents, kSources, tiles, CodeBounds::names(stride)},
+        multiprocessors, stream);
   } catch (const OutOfMemory&) {
     return "";  // not tested this time; the run needs its memory more, and its searches verify too
   }

@@ -130,6 +130,9 @@ Matcher::Matcher(const Resources& resources, const Job& job, Stats& stats)
                                      r_.multiprocessors, r_.codes_mapped, r_.parallel, r_.stream);
   }
   upper_ = DeviceArray<float>(budget, window * groups, "bounds of a window");
+  if (bounds_->named()) {
+    others_ = DeviceArray<int32_t>(budget, window * groups, "bounds of a window");
+  }
   allow_search();
   check(cudaMemsetAsync(state_.data(), 0, sizeof(WindowState), r_.stream), "counters");
   launch(all_free_kernel, threads(job.latents), kThreads, 0, r_.stream, holder_.data(),
@@ -213,7 +216,7 @@ void Matcher::match_window(int32_t size) {
   clock_.begin();
   launch(new_window_kernel, threads(size), kThreads, 0, r_.stream, choices_.data(), size,
          state_.data());
-  bounds_->write_upper({job_.order + position_, size}, upper_.data());
+  bounds_->write_upper({job_.order + position_, size}, {upper_.data(), others_.data()});
   clock_.end(stats_.seconds.search);
   search(size, false);
   resolve(size);
@@ -236,7 +239,7 @@ void Matcher::search(int32_t count, bool hungry) {
   const SearchTask task{job_.problem,
                         bounds_->groups(),
                         bounds_->codes(),
-                        upper_.data(),
+                        {upper_.data(), others_.data()},
                         job_.order + position_,
                         position_,
                         hungry ? hungry_.data() : nullptr,

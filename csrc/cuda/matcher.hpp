@@ -95,6 +95,7 @@ class Matcher {
 
   DeviceArray<int32_t> holder_, choices_, entries_, hungry_, visited_;
   DeviceArray<float> upper_;
+  DeviceArray<int32_t> others_;
   DeviceArray<int32_t> list_ranks_, list_counts_, list_whole_;
   DeviceArray<double> list_scores_;
   DeviceArray<WindowState> state_;

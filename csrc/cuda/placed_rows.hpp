@@ -3,14 +3,13 @@
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include "core/parallel.hpp"
 #include "core/rows.hpp"
 #include "cuda/device_memory.hpp"
 #include "cuda/rows_view.hpp"
+#include "cuda/upload.hpp"
 
 namespace gtn::cuda {
 
@@ -43,27 +42,17 @@ class PlacedRows {
  public:
   PlacedRows(const Rows& rows, bool on_device, bool mapped, Budget& budget, Parallel& parallel,
              cudaStream_t stream) {
-    constexpr int64_t kCopyBytes = int64_t{64} << 20;  // at a time: some milliseconds
     view_ = {rows.data, nullptr, rows.dim, rows.dtype == DType::f64};
     if (on_device) return;
     const int64_t bytes = bytes_of(rows);
-    const auto* from = static_cast<const unsigned char*>(rows.data);
     if (mapped) {
       pinned_ = PinnedArray<unsigned char>(bytes, rows.name, stream);
       view_.data = pinned_.on_device();
+      copy_on_host(pinned_.data(), rows.data, bytes, parallel);
     } else {
       copy_ = DeviceArray<unsigned char>(budget, bytes, rows.name);
       view_.data = copy_.data();
-    }
-    for (int64_t at = 0; at < bytes; at += kCopyBytes) {
-      const auto size = static_cast<size_t>(std::min(kCopyBytes, bytes - at));
-      if (mapped) {
-        std::memcpy(pinned_.data() + at, from + at, size);
-      } else {
-        check(cudaMemcpyAsync(copy_.data() + at, from + at, size, cudaMemcpyHostToDevice, stream),
-              "copying rows to the device");
-      }
-      parallel.poll_if_due();
+      upload(copy_.data(), rows.data, bytes, parallel, stream);
     }
   }
   const RowsView& view() const { return view_; }

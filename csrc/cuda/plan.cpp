@@ -28,7 +28,7 @@ Parts parts_of(const PlanInput& in) {
   int64_t groups;
   if (in.dim <= kCapDims) {
     groups = CapBounds::most_groups(m);
-    parts.fixed += 4 * m * in.dim + groups * (8 * (kCapDims + 2) + 4 * kMostMembers + 8);
+    parts.fixed += 4 * m * (in.dim + 1) + groups * (8 * (kCapDims + 2) + 4 * kMostMembers + 12);
   } else {
     groups = CodeBounds::most_groups(m, in.dim);
     const int64_t stride = CodeBounds::stride_for(in.dim);
@@ -40,7 +40,7 @@ Parts parts_of(const PlanInput& in) {
     parts.codes = groups * room * stride;
     parts.fixed += groups * (static_cast<int64_t>(sizeof(GroupCode)) + 4 + 4 * room) +
                    (4 + 1 + 4) * m + cells * 17 * 8 * in.dim + seeding + kSourceRows * per_row;
-    parts.per_source = per_row;
+    parts.per_source = per_row + (CodeBounds::names(in.dim) ? 4 * groups : 0);
   }
   parts.per_source += 4 * groups + 12 * in.depth + 24;
   return parts;

@@ -39,6 +39,7 @@ struct ScanTask {
   const int8_t* latent_codes;  // [superpanels * slots.superpanel_slots()][stride]
   const GroupCode* groups;     // [superpanels * kTileGroups]
   float* upper;                // [source_count][superpanels * kTileGroups], the result
+  int32_t* others;  // the same of groups with names (largest_sums.hpp); null where they have none
   int32_t source_count;
   int32_t source_rows;  // source_count rounded up to a multiple of kSourceRows
   int32_t stride;       // bytes of a row of codes: dim rounded up to a multiple of kStrideBytes
@@ -46,6 +47,8 @@ struct ScanTask {
   Slots slots;
 };
 constexpr int kSourceRows = 256;
+constexpr int kNamedMembers = 32;  // of a group with names
+constexpr int kNamedTiles = kNamedMembers / kTileMembers;
 
 #if defined(__CUDACC__) || defined(GTN_CUDA_EMULATED)
 

@@ -2,6 +2,7 @@
 // has rows 8 apart, of one group. What is far away is asked for before the last sums are there.
 #pragma once
 
+#include "cuda/largest_sums.hpp"
 #include "cuda/scan.hpp"
 #include "cuda/simt.hpp"
 
@@ -22,17 +23,17 @@ class ScanBounds {
   }
 
   // `sources`: the code of `source`, wherever a copy is near.
+  template <class Largest>
   __device__ void write(const ScanTask& task, const SourceCode* sources,
-                        const int32_t (&largest)[kRows], int64_t group, int32_t source) const {
-    float bounds[kRows];
+                        const Largest (&largest)[kRows], int64_t group, int32_t source) const {
+    decltype(largest[0].bound(0.0f, group_, *sources)) bounds[kRows];
 #pragma unroll
-    for (int i = 0; i < kRows; ++i)
-      bounds[i] = upper_cosine(largest[i], base_[i], group_, sources[8 * i]);
+    for (int i = 0; i < kRows; ++i) bounds[i] = largest[i].bound(base_[i], group_, sources[8 * i]);
     const int64_t row = int64_t{task.superpanels} * kTileGroups;
-    float* upper = task.upper + source * row + group;
+    typename Largest::Place place(task, source * row + group);
 #pragma unroll
-    for (int i = 0; i < kRows; ++i, upper += 8 * row)
-      if (source + 8 * i < task.source_count) *upper = bounds[i];
+    for (int i = 0; i < kRows; ++i, place += 8 * row)
+      if (source + 8 * i < task.source_count) place.write(bounds[i]);
   }
 
  private:

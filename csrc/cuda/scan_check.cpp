@@ -97,33 +97,34 @@ ScanCheck check_scan(const ScanKernel& kernel, const ScanCheckShape& shape, int 
   const auto there_groups = on_device(budget, group_codes, stream);
   const auto there_steps = on_device(budget, sources, stream);
   const auto there_base = on_device(budget, base, stream);
-  const int64_t bounds = groups * shape.sources;
-  // What a kernel does not write differs in the two: it would show.
+  const int64_t pairs = groups * shape.sources, bounds = (shape.named ? 2 : 1) * pairs;
+  // Both kinds of bounds, one behind the other. What a kernel does not write differs in the two: it
+  // would show.
   const auto scanned = [&](const ScanKernel& with, int unwritten) {
-    const DeviceArray<float> upper(budget, bounds, "the check of a kernel");
-    std::vector<float> there(static_cast<size_t>(bounds));
-    const size_t bytes = there.size() * sizeof(float);
+    const DeviceArray<int32_t> upper(budget, bounds, "the check of a kernel");
+    std::vector<int32_t> there(static_cast<size_t>(bounds));
+    const size_t bytes = there.size() * sizeof(int32_t);
     check(cudaMemsetAsync(upper.data(), unwritten, bytes, stream), "preparing bounds");
-    with.scan(
-        {there_sources.data(), there_steps.data(), there_base.data(), there_latents.data(),
-         there_groups.data(), upper.data(), shape.sources, source_rows, stride, superpanels, slots},
-        multiprocessors, stream);
+    with.scan({there_sources.data(), there_steps.data(), there_base.data(), there_latents.data(),
+               there_groups.data(), reinterpret_cast<float*>(upper.data()),
+               shape.named ? upper.data() + pairs : nullptr, shape.sources, source_rows, stride,
+               superpanels, slots},
+              multiprocessors, stream);
     check(cudaMemcpyAsync(there.data(), upper.data(), bytes, cudaMemcpyDeviceToHost, stream),
           "reading bounds");
     check(cudaStreamSynchronize(stream), "checking a kernel");
     return there;
   };
-  const std::vector<float> expected = scanned(scan_dp4a, 0x00), found = scanned(kernel, 0xff);
+  const std::vector<int32_t> expected = scanned(scan_dp4a, 0x00), found = scanned(kernel, 0xff);
 
   ScanCheck result;
   result.bounds = bounds;
   for (size_t i = 0; i < found.size(); ++i) {
-    if (std::bit_cast<uint32_t>(found[i]) == std::bit_cast<uint32_t>(expected[i])) continue;
-    if (result.wrong++ > 0) continue;
-    result.source = static_cast<int32_t>(static_cast<int64_t>(i) / groups);
+    if (found[i] == expected[i] || result.wrong++ > 0) continue;
+    result.source = static_cast<int32_t>(static_cast<int64_t>(i) % pairs / groups);
     result.group = static_cast<int32_t>(static_cast<int64_t>(i) % groups);
-    result.found = found[i];
-    result.expected = expected[i];
+    result.found = std::bit_cast<float>(found[i]);
+    result.expected = std::bit_cast<float>(expected[i]);
   }
   return result;
 }

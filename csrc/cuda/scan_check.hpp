@@ -12,7 +12,8 @@ struct ScanCheckShape {
   int32_t dim;
   int64_t latents;  // filled up to whole superpanels
   int32_t sources;
-  int32_t tiles;  // of a superpanel
+  int32_t tiles;       // of a superpanel
+  bool named = false;  // groups have names, and with each its others have a bound; of two tiles
   uint32_t seed = 1;
 };
 

@@ -2,6 +2,7 @@
 // takes 128 sources and a superpanel; a thread has four sources and one group, and multiplies all
 // its members in a tile with them.
 #include "cuda/kernel_names.hpp"
+#include "cuda/largest_sums.hpp"
 #include "cuda/scan.hpp"
 #include "cuda/simt.hpp"
 
@@ -37,6 +38,7 @@ __device__ void load_step(Step& step, const ScanTask& task, const int8_t* source
   step.latents[latent_row * kPitch + at] = *reinterpret_cast<const int4*>(latents + from);
 }
 
+template <class Largest>
 __global__ void __launch_bounds__(kThreads, 1) scan_blocks(const ScanTask task) {
   __shared__ Step step;
   const int in_superpanel = static_cast<int>(threadIdx.x) % kTileGroups;
@@ -48,8 +50,8 @@ __global__ void __launch_bounds__(kThreads, 1) scan_blocks(const ScanTask task) 
   const int8_t* latents =
       task.latent_codes + int64_t{superpanel} * task.slots.superpanel_slots() * task.stride;
 
-  int32_t largest[kThreadSources];
-  for (int32_t& sum : largest) sum = INT32_MIN;
+  Largest largest[kThreadSources];
+  for (Largest& l : largest) l.forget();
   for (int32_t tile = 0; tile < task.slots.tiles; ++tile) {
     int32_t sums[kTileMembers][kThreadSources] = {};
     for (int32_t column = 0; column < task.stride; column += kStrideBytes) {
@@ -71,10 +73,8 @@ __global__ void __launch_bounds__(kThreads, 1) scan_blocks(const ScanTask task) 
       }
     }
 #pragma unroll
-    for (int member = 0; member < kTileMembers; ++member) {
-#pragma unroll
-      for (int i = 0; i < kThreadSources; ++i) largest[i] = max(largest[i], sums[member][i]);
-    }
+    for (int i = 0; i < kThreadSources; ++i)
+      largest[i].take([&](int j) { return SumPair{sums[2 * j][i], sums[2 * j + 1][i]}; }, tile);
     latents += int64_t{kTileSlots} * task.stride;
   }
 
@@ -85,13 +85,14 @@ __global__ void __launch_bounds__(kThreads, 1) scan_blocks(const ScanTask task) 
     const int32_t s = source + row + i * kApart;
     if (s >= task.source_count) break;
     const float base = task.base[int64_t{g.cell} * task.source_rows + s];
-    task.upper[s * groups + group] = upper_cosine(largest[i], base, g, task.sources[s]);
+    const typename Largest::Place place(task, s * groups + group);
+    place.write(largest[i].bound(base, g, task.sources[s]));
   }
 }
 
 void scan(const ScanTask& task, int /*multiprocessors*/, cudaStream_t stream) {
   const int32_t source_blocks = (task.source_count + kBlockSources - 1) / kBlockSources;
-  launch(scan_blocks,
+  launch(task.others ? scan_blocks<LargestKeys> : scan_blocks<LargestSum>,
          dim3(static_cast<unsigned>(task.superpanels), static_cast<unsigned>(source_blocks)),
          dim3(kThreads), 0, stream, task);
 }

@@ -105,7 +105,7 @@ __device__ void load_sources(uint32_t (&a)[4][kSteps][4], const int8_t* codes, i
 
 // 64 sources by twice 8 latents, whose rows lane l names as load_matrices wants them.
 template <int kSteps>
-__device__ void compare_pair(int32_t (&largest)[8], const uint32_t (&a)[4][kSteps][4],
+__device__ void compare_pair(LargestSum (&largest)[8], const uint32_t (&a)[4][kSteps][4],
                              uint32_t latents) {
   int32_t sums[2][4][4] = {};
 #pragma unroll
@@ -121,13 +121,13 @@ __device__ void compare_pair(int32_t (&largest)[8], const uint32_t (&a)[4][kStep
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
     const int32_t *first = sums[0][i / 2] + i % 2 * 2, *second = sums[1][i / 2] + i % 2 * 2;
-    largest[i] = max3(max3(largest[i], first[0], first[1]), second[0], second[1]);
+    largest[i].sum = max3(max3(largest[i].sum, first[0], first[1]), second[0], second[1]);
   }
 }
 
 // 64 sources by 64 latents.
 template <int kSteps>
-__device__ void compare_tile(int32_t (&largest)[8], const uint32_t (&a)[4][kSteps][4],
+__device__ void compare_tile(LargestSum (&largest)[8], const uint32_t (&a)[4][kSteps][4],
                              uint32_t latents) {
   constexpr int kPairs = Narrow<kSteps>::kPairs;
 #pragma unroll 1
@@ -168,12 +168,12 @@ __global__ void __launch_bounds__(kThreads, Narrow<kSteps>::kBlocks)
     uint32_t a[4][kSteps][4];
     load_sources<kSteps>(a, task.source_codes + int64_t{source - lane / 4} * Shape::kRow, lane);
 
-    int32_t largest[8];
+    LargestSum largest[8];
     ScanBounds<8> bounds;
     int stage = 0;
     for (int32_t superpanel = item.begin; superpanel < item.end; ++superpanel) {
 #pragma unroll
-      for (int32_t& sum : largest) sum = INT32_MIN;
+      for (LargestSum& l : largest) l.forget();
       for (int32_t tile = 0; tile < task.slots.tiles; ++tile) {
         copy_async_wait<Shape::kStages - 2>();
         __syncthreads();  // this tile is there, the one before is read
@@ -208,7 +208,7 @@ void scan(const ScanTask& task, int multiprocessors, cudaStream_t stream) {
                                                    scan_steps<4>, scan_steps<5>, scan_steps<6>,
                                                    scan_steps<7>, scan_steps<8>};
   const int32_t steps = task.stride / kStrideBytes;
-  const auto scan_any = steps <= 8 ? kBySteps[steps - 1] : scan_mma_wide;
+  const auto scan_any = steps <= 8 && !task.others ? kBySteps[steps - 1] : scan_mma_wide;
   scan_any(task, shared_limit(), multiprocessors, stream);
 }
 

@@ -30,18 +30,20 @@ __device__ void multiply_step(int32_t (&sums)[4][8][4], uint32_t sources, uint32
   }
 }
 
-// Into `largest`, and back to nothing.
-__device__ void take_sums(int32_t (&largest)[8], int32_t (&sums)[4][8][4]) {
+// Those of a tile into `largest`, and back to nothing.
+template <class Largest>
+__device__ void take_sums(Largest (&largest)[8], int32_t (&sums)[4][8][4], int32_t tile) {
 #pragma unroll
   for (int m = 0; m < 4; ++m) {
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        int32_t& most = largest[2 * m + h];
-        most = max3(most, sums[m][j][2 * h], sums[m][j][2 * h + 1]);
-        sums[m][j][2 * h] = sums[m][j][2 * h + 1] = 0;
-      }
+    for (int h = 0; h < 2; ++h) {
+      largest[2 * m + h].take(
+          [&](int j) {
+            const SumPair two{sums[m][j][2 * h], sums[m][j][2 * h + 1]};
+            sums[m][j][2 * h] = sums[m][j][2 * h + 1] = 0;
+            return two;
+          },
+          tile);
     }
   }
 }
@@ -57,6 +59,7 @@ __device__ void wait_for_stage(int stages) {
   }
 }
 
+template <class Largest>
 __global__ void __launch_bounds__(kThreads, 1)
     scan_wide(const ScanTask task, const ScanWalk walk, const ChunkPlan plan) {
   ChunkStream stream(task, plan);
@@ -82,12 +85,12 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (int s = 0; s < plan.stages - 1; ++s) stream.load_next();
 
     int32_t sums[4][8][4] = {};
-    int32_t largest[8];
+    Largest largest[8];
     ScanBounds<8> bounds;
     int stage = 0;
     for (int32_t superpanel = item.begin; superpanel < item.end; ++superpanel) {
 #pragma unroll
-      for (int32_t& sum : largest) sum = INT32_MIN;
+      for (Largest& l : largest) l.forget();
       for (int32_t tile = 0; tile < task.slots.tiles; ++tile) {
         for (int32_t chunk = 0; chunk < plan.chunks; ++chunk) {
           wait_for_stage(plan.stages);
@@ -103,7 +106,7 @@ __global__ void __launch_bounds__(kThreads, 1)
           }
           stage = stream.next(stage);
         }
-        if (live) take_sums(largest, sums);
+        if (live) take_sums(largest, sums, tile);
       }
       if (live)
         bounds.write(task, task.sources + source, largest,
@@ -116,7 +119,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 void scan_mma_wide(const ScanTask& task, int32_t limit, int multiprocessors, cudaStream_t stream) {
   const ChunkPlan plan = plan_chunks(task.stride, limit);
-  launch_scan(scan_wide, kThreads, plan.shared(), multiprocessors, stream, task, plan);
+  const auto kernel = task.others ? scan_wide<LargestKeys> : scan_wide<LargestSum>;
+  launch_scan(kernel, kThreads, plan.shared(), multiprocessors, stream, task, plan);
 }
 
 }  // namespace gtn::cuda

@@ -1,4 +1,5 @@
-// The other half of scan_mma.cu: rows of any width, made for those of more than 256 codes.
+// The other half of scan_mma.cu: rows of any width, made for those of more than 256 codes, and
+// groups with names.
 #pragma once
 
 #include "cuda/scan.hpp"

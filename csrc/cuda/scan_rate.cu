@@ -262,13 +262,16 @@ ScanRate scan_rate(const ScanKernel& kernel, const ScanShape& shape, double seco
   task.base = base.data();
   task.groups = group_codes.data();
   task.upper = upper.data();
+  DeviceArray<int32_t> others;
+  if (shape.named) others = DeviceArray<int32_t>(budget, shape.sources * groups, "bounds");
+  task.others = others.data();
 
   const int count = multiprocessors();
   const double each = seconds_each(seconds, [&](int scans) {
     for (int i = 0; i < scans; ++i) kernel.scan(task, count, nullptr);
   });
   const auto products = static_cast<double>(latents) * shape.sources * shape.dim;
-  const auto bytes = static_cast<double>(latent_codes.size() + upper.size() * 4);
+  const auto bytes = static_cast<double>(latent_codes.size() + (upper.size() + others.size()) * 4);
   return {2 * products / each, bytes / each};
 }
 

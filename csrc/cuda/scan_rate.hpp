@@ -25,6 +25,7 @@ struct ScanShape {
   int32_t dim;
   int64_t latents;
   int32_t sources, tiles;
+  bool named = false;  // groups have names
 };
 struct ScanRate {
   double operations;  // a second

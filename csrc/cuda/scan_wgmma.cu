@@ -29,9 +29,10 @@ constexpr int kProductSources = 64;
 
 // 64 sources of a warpgroup: as 64 x 128 sums, the largest so far of two halves of a tile and two
 // rows of this thread, and what is needed for bounds.
+template <class Largest>
 struct Products {
   int32_t sums[64];
-  int32_t largest[2][2];
+  Largest largest[2][2];
   ScanBounds<2> bounds[2];
 
   // Begins a chunk, as a group of its own.
@@ -44,17 +45,19 @@ struct Products {
   }
   __device__ void forget() {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) largest[half][0] = largest[half][1] = INT32_MIN;
+    for (int i = 0; i < 4; ++i) largest[i / 2][i % 2].forget();
   }
   // Sums that are done.
-  __device__ void take() {
+  __device__ void take(int32_t tile) {
 #pragma unroll
-    for (int j = 0; j < 16; ++j) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        int32_t& most = largest[j / 8][h];
-        most = max3(most, sums[4 * j + 2 * h], sums[4 * j + 2 * h + 1]);
-      }
+    for (int i = 0; i < 4; ++i) {
+      const int half = i / 2, h = i % 2;
+      largest[half][h].take(
+          [&](int j) {
+            const int at = 4 * (8 * half + j) + 2 * h;
+            return SumPair{sums[at], sums[at + 1]};
+          },
+          tile);
     }
   }
   __device__ void ask(const ScanTask& task, const GroupCode* groups, int quarter, int32_t source) {
@@ -79,6 +82,7 @@ __device__ void begin_step(ChunkStream& stream) {
 
 #endif
 
+template <class Largest>
 __global__ void __launch_bounds__(kThreads, 1)
     scan_warpgroups(const ScanTask task, const ScanWalk walk, const ChunkPlan plan) {
 #ifdef GTN_WGMMA
@@ -100,7 +104,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     stream.start(item);
     for (int s = 0; s < kMostStages - 2; ++s) stream.load_next();
 
-    Products a{}, b{};
+    Products<Largest> a{}, b{};
     int stage = 0;
     for (int32_t superpanel = item.begin; superpanel < item.end; ++superpanel) {
       const int64_t group = int64_t{superpanel} * kTileGroups + quarter;
@@ -121,10 +125,10 @@ __global__ void __launch_bounds__(kThreads, 1)
           stage = stream.next(stage);
         }
         wgmma_wait<1>(a.sums);
-        a.take();
+        a.take(tile);
         if (last) a.write(task, group, source);
         wgmma_wait<0>(b.sums);
-        b.take();
+        b.take(tile);
         if (last) b.write(task, group, source + kApart);
       }
     }
@@ -134,7 +138,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 void scan(const ScanTask& task, int multiprocessors, cudaStream_t stream) {
   const ChunkPlan plan = plan_chunks(task.stride, shared_limit());
-  launch_scan(scan_warpgroups, kThreads, plan.shared(), multiprocessors, stream, task, plan);
+  const auto kernel = task.others ? scan_warpgroups<LargestKeys> : scan_warpgroups<LargestSum>;
+  launch_scan(kernel, kThreads, plan.shared(), multiprocessors, stream, task, plan);
 }
 
 }  // namespace

@@ -2,58 +2,37 @@
 // closed.
 #include <cmath>
 
+#include "cuda/largest_sums.hpp"
 #include "cuda/search.hpp"
+#include "cuda/search_candidates.hpp"
 
 namespace gtn::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / kWarp;
-constexpr int kMembersPerLane = kMostMembers / kWarp;
+constexpr int kThreads = kSearchThreads, kWarps = kSearchWarps;
 constexpr int kDotGroups = kThreads / kDotLanes;  // exact scores at a time
-constexpr int kSure = 8;  // members a warp names whose scores have the largest lower bounds
 
-// (score, rank) in the order of preference.
-__device__ bool better(double score, int32_t rank, double other, int32_t other_rank) {
-  return score > other || (score == other && rank < other_rank);
-}
+constexpr int kRowLanes = 8;  // that read a row of a group with names
 
-// A group and its bound, in the order of opening.
+// What bounds come from: caps, codes, or codes of groups with names.
+enum class From { caps, codes, names };
+
+// What can be opened and its bound, in the order of opening: a group, or of a group with names
+// first the named member (2 group), then the others (2 group + 1).
 struct Next {
   float upper;
-  int32_t group;  // -1: none
+  int32_t what;  // -1: none
 };
 __device__ bool before(const Next& a, const Next& b) {
-  return a.upper > b.upper || (a.upper == b.upper && a.group < b.group);
+  return a.upper > b.upper || (a.upper == b.upper && a.what < b.what);
 }
 __device__ Next first_of_warp(Next n) {
   for (int step = kWarp / 2; step > 0; step /= 2) {
     const Next other{__shfl_xor_sync(kAllLanes, n.upper, step),
-                     __shfl_xor_sync(kAllLanes, n.group, step)};
-    if (other.group >= 0 && (n.group < 0 || before(other, n))) n = other;
+                     __shfl_xor_sync(kAllLanes, n.what, step)};
+    if (other.what >= 0 && (n.what < 0 || before(other, n))) n = other;
   }
   return n;
-}
-
-// The candidates of a block, in its shared memory: sorted up to `sorted`, new ones behind.
-struct Candidates {
-  double* scores;         // [depth + kWarps * kMostMembers]
-  double* sorted_scores;  // [depth]
-  int32_t* ranks;
-  int32_t* sorted_ranks;
-
-  __device__ Candidates(unsigned char* memory, int32_t depth) {
-    const int32_t room = depth + kWarps * kMostMembers;
-    scores = reinterpret_cast<double*>(memory);
-    sorted_scores = scores + room;
-    ranks = reinterpret_cast<int32_t*>(sorted_scores + depth);
-    sorted_ranks = ranks + room;
-  }
-};
-
-size_t shared_bytes(int32_t depth) {
-  return (static_cast<size_t>(2 * depth) + kWarps * kMostMembers) *
-         (sizeof(double) + sizeof(int32_t));
 }
 
 // Best score and rank that the block has found for its source.
@@ -68,9 +47,14 @@ __device__ uint32_t scattered(uint32_t x) {
   return x ^ x >> 16;
 }
 
+// By kLanes neighbouring lanes of a warp, all of which get the sum; all lanes of the warp together
+// if there are more than one.
+template <int kLanes>
 __device__ int32_t dot_of_codes(const int8_t* a, const int8_t* b, int32_t stride) {
+  constexpr int kPiece = 16;
+  const int32_t first = kLanes == 1 ? 0 : static_cast<int32_t>(threadIdx.x) % kLanes * kPiece;
   int32_t sum = 0;
-  for (int32_t k = 0; k < stride; k += 16) {
+  for (int32_t k = first; k < stride; k += kLanes * kPiece) {
     const int4 u = *reinterpret_cast<const int4*>(a + k);
     const int4 v = *reinterpret_cast<const int4*>(b + k);
     sum = __dp4a(u.x, v.x, sum);
@@ -78,16 +62,19 @@ __device__ int32_t dot_of_codes(const int8_t* a, const int8_t* b, int32_t stride
     sum = __dp4a(u.z, v.z, sum);
     sum = __dp4a(u.w, v.w, sum);
   }
+  for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
   return sum;
 }
 
-// The members of a group that a lane looks at.
-struct Members {
-  double upper[kMembersPerLane];  // of the score; -infinity: none
-  double lower[kMembersPerLane];
-  int32_t rank[kMembersPerLane];  // -1: none
-};
+__device__ int32_t max_of_warp(int32_t v) {
+  for (int step = kWarp / 2; step > 0; step /= 2) {
+    const int32_t other = __shfl_xor_sync(kAllLanes, v, step);
+    v = other > v ? other : v;
+  }
+  return v;
+}
 
+template <From kFrom>
 class Search {
  public:
   __device__ Search(const SearchTask& task, int32_t at)
@@ -97,7 +84,9 @@ class Search {
         norm_(task.problem.source_norms[row_]),
         lane_(static_cast<int32_t>(threadIdx.x) % kWarp),
         warp_(static_cast<int32_t>(threadIdx.x) / kWarp),
-        row_of_upper_(task.upper + int64_t{at} * task.groups.count) {}
+        upper_(task.bounds.upper + int64_t{at} * task.groups.count),
+        others_(kFrom == From::names ? task.bounds.others + int64_t{at} * task.groups.count
+                                     : nullptr) {}
 
   __device__ double score_of(float cosine) const { return static_cast<double>(cosine) * norm_; }
 
@@ -105,8 +94,9 @@ class Search {
   // `after`.
   __device__ Next best_of_column() const {
     Next best{0.0f, -1};
+    constexpr int32_t kEach = kFrom == From::names ? 2 : 1;
     for (int32_t g = static_cast<int32_t>(threadIdx.x); g < t_.groups.count; g += kThreads) {
-      consider(g, best);
+      consider({upper_[g], kEach * g}, best);
     }
     return best;
   }
@@ -115,53 +105,64 @@ class Search {
     Next best{0.0f, -1};
     const int32_t column = warp_ * kWarp + owner;
     for (int32_t g = column + lane_ * kThreads; g < t_.groups.count; g += kWarp * kThreads) {
-      const Next n{row_of_upper_[g], g};
-      if (before(after, n)) consider(g, best);
+      if constexpr (kFrom == From::names) {
+        // The others of a group come behind its named member.
+        const Next named{upper_[g], 2 * g};
+        const Next n = before(after, named) ? named : Next{upper_of_others_of(g), 2 * g + 1};
+        if (before(after, n)) consider(n, best);
+      } else {
+        const Next n{upper_[g], g};
+        if (before(after, n)) consider(n, best);
+      }
     }
     return first_of_warp(best);
   }
 
   __device__ bool hopeful(const Next& n, const Threshold& threshold) const {
-    if (n.group < 0) return false;
+    if (n.what < 0) return false;
     const double score = score_of(n.upper);
     return score > threshold.score ||
-           (score == threshold.score && t_.groups.low_rank[n.group] < threshold.rank);
+           (score == threshold.score && t_.groups.low_rank[group_of(n)] < threshold.rank);
   }
 
   // Fills the lane's members of a group.
-  template <bool Codes>
   __device__ void open(const Next& n, Members& members) const {
     int32_t largest = INT32_MIN;
     for (int i = 0; i < kMembersPerLane; ++i) {
-      members.upper[i] = members.lower[i] = -INFINITY;
-      members.rank[i] = -1;
       const int32_t m = lane_ + i * kWarp;
       if (m >= t_.groups.members) continue;
-      const int32_t rank = t_.groups.ranks[int64_t{n.group} * t_.groups.members + m];
-      const bool out = rank < 0 || lost(rank);
-      if constexpr (Codes) {
-        const CodeView& c = t_.codes;
-        const int64_t slot = c.slots.slot_of(n.group, m);
-        const int32_t sum = dot_of_codes(c.latent_codes + slot * c.stride,
-                                         c.source_codes + int64_t{at_} * c.stride, c.stride);
+      const int32_t rank = rank_of(n.what, m);
+      if constexpr (kFrom == From::codes) {
+        const int32_t sum = dot_of_codes<1>(codes_of(n.what, m), source_codes(), t_.codes.stride);
         largest = sum > largest ? sum : largest;
-        if (out) continue;
-        const GroupCode& group = c.groups[n.group];
-        const SourceCode& source = c.sources[at_];
-        const float base = c.base[int64_t{group.cell} * c.source_rows + at_];
-        const float upper = upper_cosine(sum, base, group, source);
-        members.upper[i] = score_of(upper);
-        // The bound holds on both sides; the rest is for what float32 rounded up.
-        const double error = static_cast<double>(source.coded_norm) * group.residual +
-                             static_cast<double>(source.residual) * group.radius;
-        members.lower[i] = (upper - 2.00001 * error - 2e-6) * norm_;
+        if (!out(rank)) set(members, i, rank, n.what, sum);
       } else {
-        if (out) continue;
+        if (out(rank)) continue;
         members.upper[i] = members.lower[i] = exact(rank);
+        members.rank[i] = rank;
       }
-      members.rank[i] = rank;
     }
-    if constexpr (Codes) verify(n, largest);
+    if constexpr (kFrom == From::codes) verify(n.what, largest);
+  }
+
+  // Fills place i of the lane's members: the named member of a group, or one of the others.
+  __device__ void open_named(const Next& n, int i, Members& members) const {
+    const int32_t group = n.what / 2, named = name_of_others(others_[group]);
+    if (n.what % 2 == 0) {
+      const int32_t rank = rank_of(group, named);
+      if (out(rank)) return;  // all lanes alike
+      const int32_t sum =
+          dot_of_codes<kWarp>(codes_of(group, named), source_codes(), t_.codes.stride);
+      const Terms terms = terms_of(group);
+      const float upper = upper_of_key(key_of(sum, named), terms.base, *terms.group, *terms.source);
+      if (__float_as_int(upper) != __float_as_int(n.upper)) disagree();
+      if (lane_ == 0) set(members, i, rank, group, sum);
+      return;
+    }
+    const int32_t m = member_of_lane(), sum = sum_of_lane(group);
+    verify_named(group, key_of(sum, m));
+    const int32_t rank = rank_of(group, m);
+    if (m != named && !out(rank)) set(members, i, rank, group, sum);
   }
 
   // The contract's score by one thread: for few dimensions.
@@ -185,37 +186,108 @@ class Search {
     const auto drawn = static_cast<int32_t>(scattered(static_cast<uint32_t>(t_.first + at_)) %
                                             static_cast<uint32_t>(groups));
     const auto g = static_cast<int32_t>((int64_t{drawn} + lane_) % groups);
-    const unsigned closed = __ballot_sync(kAllLanes, !hopeful({row_of_upper_[g], g}, threshold));
+    Next last{upper_[g], g};  // of the group, to be opened
+    if constexpr (kFrom == From::names) last = {upper_of_others_of(g), 2 * g + 1};
+    const unsigned closed = __ballot_sync(kAllLanes, !hopeful(last, threshold));
     if (closed == 0) return;
     const int32_t checked = __shfl_sync(kAllLanes, g, __ffs(static_cast<int>(closed)) - 1);
-    const CodeView& c = t_.codes;
-    int32_t largest = INT32_MIN;
-    for (int32_t m = lane_; m < t_.groups.members; m += kWarp) {
-      const int32_t sum = dot_of_codes(c.latent_codes + c.slots.slot_of(checked, m) * c.stride,
-                                       c.source_codes + int64_t{at_} * c.stride, c.stride);
-      largest = sum > largest ? sum : largest;
+    if constexpr (kFrom == From::names) {
+      verify_named(checked, key_of(sum_of_lane(checked), member_of_lane()));
+    } else {
+      int32_t largest = INT32_MIN;
+      for (int32_t m = lane_; m < t_.groups.members; m += kWarp) {
+        const int32_t sum = dot_of_codes<1>(codes_of(checked, m), source_codes(), t_.codes.stride);
+        largest = sum > largest ? sum : largest;
+      }
+      verify(checked, largest);
     }
-    verify({row_of_upper_[checked], checked}, largest);
   }
 
  private:
-  __device__ void consider(int32_t g, Next& best) const {
-    const Next n{row_of_upper_[g], g};
-    if (n.upper > -INFINITY && (best.group < 0 || before(n, best))) best = n;
+  __device__ static int32_t group_of(const Next& n) {
+    return kFrom == From::names ? n.what / 2 : n.what;
   }
-  __device__ bool lost(int32_t rank) const { return t_.holder[rank] < (t_.pass_held ? at_ : 0); }
-  // The scan must have found what the codes give, to the bit: the bound of everything rests on it.
-  __device__ void verify(const Next& n, int32_t largest) const {
-    for (int step = kWarp / 2; step > 0; step /= 2) {
-      const int32_t other = __shfl_xor_sync(kAllLanes, largest, step);
-      largest = other > largest ? other : largest;
-    }
+  __device__ void consider(const Next& n, Next& best) const {
+    if (n.upper > -INFINITY && (best.what < 0 || before(n, best))) best = n;
+  }
+  // Bound of a group's members without the named one; not above that of all.
+  __device__ float upper_of_others_of(int32_t group) const {
+    const float upper = upper_[group], others = upper_of_others(others_[group]);
+    return others < upper ? others : upper;
+  }
+  __device__ int32_t rank_of(int32_t group, int32_t member) const {
+    return t_.groups.ranks[int64_t{group} * t_.groups.members + member];
+  }
+  __device__ bool out(int32_t rank) const {
+    return rank < 0 || t_.holder[rank] < (t_.pass_held ? at_ : 0);
+  }
+
+  __device__ const int8_t* codes_of(int32_t group, int32_t member) const {
+    return t_.codes.latent_codes + t_.codes.slots.slot_of(group, member) * t_.codes.stride;
+  }
+  __device__ const int8_t* source_codes() const {
+    return t_.codes.source_codes + int64_t{at_} * t_.codes.stride;
+  }
+  struct Terms {
+    const GroupCode* group;
+    const SourceCode* source;
+    float base;
+  };
+  __device__ Terms terms_of(int32_t group) const {
     const CodeView& c = t_.codes;
-    const GroupCode& group = c.groups[n.group];
-    const float base = c.base[int64_t{group.cell} * c.source_rows + at_];
-    const float expected = upper_cosine(largest, base, group, c.sources[at_]);
-    if (__float_as_int(expected) != __float_as_int(n.upper)) {
-      atomicExch(&t_.counters->disagreed, 1);
+    const GroupCode& code = c.groups[group];
+    return {&code, &c.sources[at_], c.base[int64_t{code.cell} * c.source_rows + at_]};
+  }
+
+  // A member of a group whose codes have this sum with the source's.
+  __device__ void set(Members& members, int i, int32_t rank, int32_t group, int32_t sum) const {
+    const Terms t = terms_of(group);
+    const float upper = upper_cosine(sum, t.base, *t.group, *t.source);
+    // The bound holds on both sides; the rest is for what float32 rounded up.
+    const double error = static_cast<double>(t.source->coded_norm) * t.group->residual +
+                         static_cast<double>(t.source->residual) * t.group->radius;
+    // (Places stay in registers.)
+#pragma unroll
+    for (int j = 0; j < kMembersPerLane; ++j) {
+      if (j != i) continue;
+      members.upper[j] = score_of(upper);
+      members.lower[j] = (upper - 2.00001 * error - 2e-6) * norm_;
+      members.rank[j] = rank;
+    }
+  }
+
+  // A group with names is read four rows at a time, each by kRowLanes lanes. A lane then has the
+  // sum of one member.
+  __device__ int32_t member_of_lane() const {
+    return lane_ % kRowLanes * (kWarp / kRowLanes) + lane_ / kRowLanes;
+  }
+  __device__ int32_t sum_of_lane(int32_t group) const {
+    int32_t mine = 0;
+    for (int at = 0; at < kRowLanes; ++at) {
+      const int32_t m = at * (kWarp / kRowLanes) + lane_ / kRowLanes;
+      const int32_t sum =
+          dot_of_codes<kRowLanes>(codes_of(group, m), source_codes(), t_.codes.stride);
+      if (lane_ % kRowLanes == at) mine = sum;
+    }
+    return mine;
+  }
+
+  // The scan must have found what the codes give, to the bit: the bound of everything rests on it.
+  __device__ void disagree() const { atomicExch(&t_.counters->disagreed, 1); }
+  __device__ void verify(int32_t group, int32_t largest) const {
+    const Terms t = terms_of(group);
+    const float expected = upper_cosine(max_of_warp(largest), t.base, *t.group, *t.source);
+    if (__float_as_int(expected) != __float_as_int(upper_[group])) disagree();
+  }
+  // key: of the lane's member.
+  __device__ void verify_named(int32_t group, int32_t key) const {
+    const int32_t first = max_of_warp(key);
+    const LargestKeys keys{first, max_of_warp(key == first ? INT32_MIN : key)};
+    const Terms t = terms_of(group);
+    const NamedBound expected = keys.bound(t.base, *t.group, *t.source);
+    if (__float_as_int(expected.upper) != __float_as_int(upper_[group]) ||
+        expected.others != others_[group]) {
+      disagree();
     }
   }
 
@@ -224,94 +296,55 @@ class Search {
   int32_t row_;
   double norm_;
   int32_t lane_, warp_;
-  const float* row_of_upper_;
+  const float* upper_;  // the source's
+  const int32_t* others_;
 };
 
-// Writes the largest lower bounds of a warp's members, -infinity where there are fewer.
-__device__ void name_sure(const Members& members, int32_t depth, double* sure) {
-  const int lane = threadIdx.x % kWarp;
-  bool named[kMembersPerLane] = {};
-  for (int n = 0; n < kSure && n < depth; ++n) {
-    double mine = -INFINITY;
-    for (int i = 0; i < kMembersPerLane; ++i) {
-      if (!named[i] && members.lower[i] > mine) mine = members.lower[i];
-    }
-    double most = mine;
-    for (int step = kWarp / 2; step > 0; step /= 2) {
-      const double other = __shfl_xor_sync(kAllLanes, most, step);
-      most = other > most ? other : most;
-    }
-    const int owner = __ffs(static_cast<int>(__ballot_sync(kAllLanes, mine == most))) - 1;
-    if (lane != owner) continue;
-    sure[n] = most;
-    bool gone = false;
-    for (int i = 0; i < kMembersPerLane; ++i) {
-      if (gone || named[i] || members.lower[i] != most) continue;
-      named[i] = gone = true;
-    }
-  }
+// The warp has opened `next`: its lane goes on to what follows in its column.
+template <From kFrom>
+__device__ void pass(const Search<kFrom>& source, const Next& next, Next& mine) {
+  const int owner = __ffs(static_cast<int>(__ballot_sync(kAllLanes, mine.what == next.what))) - 1;
+  const Next behind = source.best_behind(next, owner);
+  if (static_cast<int>(threadIdx.x) % kWarp == owner) mine = behind;
 }
 
-// The depth-th largest of what the warps named goes to *least.
-__device__ void find_least(const double* sure, int32_t depth, double* least) {
-  const int here = depth < kSure ? depth : kSure;  // of each warp
-  const auto i = static_cast<int>(threadIdx.x);
-  if (i >= kWarps * kSure || i % kSure >= here) return;
-  int32_t ahead = 0;
-  for (int j = 0; j < kWarps * kSure; ++j) {
-    if (j % kSure >= here) continue;
-    ahead += sure[j] > sure[i] || (sure[j] == sure[i] && j < i);
-  }
-  if (ahead == depth - 1) *least = sure[i];
-}
-
-// Keeps the best `depth` of `count` candidates, sorted by counting those that are better.
-__device__ int32_t keep_best(Candidates& c, int32_t count, int32_t depth) {
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < count; i += kThreads) {
-    int32_t ahead = 0;
-    for (int32_t j = 0; j < count && ahead < depth; ++j) {
-      ahead += better(c.scores[j], c.ranks[j], c.scores[i], c.ranks[i]);
-    }
-    if (ahead < depth) {
-      c.sorted_scores[ahead] = c.scores[i];
-      c.sorted_ranks[ahead] = c.ranks[i];
-    }
-  }
-  __syncthreads();
-  const int32_t kept = count < depth ? count : depth;
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kept; i += kThreads) {
-    c.scores[i] = c.sorted_scores[i];
-    c.ranks[i] = c.sorted_ranks[i];
-  }
-  __syncthreads();
-  return kept;
-}
-
-template <bool Codes>
+template <From kFrom>
 __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
   __shared__ double sure[kWarps * kSure];
   __shared__ double least;
   __shared__ int32_t appended;
   const int32_t at = t.which ? t.which[blockIdx.x] : static_cast<int32_t>(blockIdx.x);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  Search source(t, at);
+  const Search<kFrom> source(t, at);
   Candidates candidates(dynamic_shared(), t.depth);
   Threshold threshold{-INFINITY, INT32_MAX};
   int32_t count = 0;
-  unsigned long long rescored = 0, opened = 0;
+  unsigned long long rescored = 0;
+  unsigned opened = 0, named = 0;  // by this warp
   Next mine = source.best_of_column();
   for (;;) {
-    const Next next = first_of_warp(mine);
+    Next next = first_of_warp(mine);
     const bool open = source.hopeful(next, threshold);
-    const int opening = __syncthreads_count(open && lane == 0);
-    if (opening == 0) break;
-    opened += static_cast<unsigned long long>(opening);
+    if (!__syncthreads_or(open)) break;
 
     Members members;
     if (lane < kSure) sure[warp * kSure + lane] = -INFINITY;
     __syncwarp();
     if (open) {
-      source.template open<Codes>(next, members);
+      members.clear();
+      if constexpr (kFrom == From::names) {
+        // Several at once, or most lanes would have no exact score to compute.
+#pragma unroll 1
+        for (int i = 0; i < kMembersPerLane && source.hopeful(next, threshold); ++i) {
+          source.open_named(next, i, members);
+          ++(next.what % 2 == 0 ? named : opened);
+          pass(source, next, mine);
+          next = first_of_warp(mine);
+        }
+      } else {
+        source.open(next, members);
+        ++opened;
+      }
       name_sure(members, t.depth, sure + warp * kSure);
     }
     if (threadIdx.x == 0) {
@@ -329,16 +362,13 @@ __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
         candidates.ranks[place] = members.rank[i];
         candidates.scores[place] = members.upper[i];  // exact already where there are no codes
       }
-      const int owner =
-          __ffs(static_cast<int>(__ballot_sync(kAllLanes, mine.group == next.group))) - 1;
-      const Next behind = source.best_behind(next, owner);
-      if (lane == owner) mine = behind;
+      if constexpr (kFrom != From::names) pass(source, next, mine);
     }
     __syncthreads();
     const int32_t total = appended;
     if (total > count) {
       rescored += static_cast<unsigned long long>(total - count);
-      if constexpr (Codes) {
+      if constexpr (kFrom != From::caps) {
         for (int32_t first = count + warp * (kWarp / kDotLanes); first < total;
              first += kDotGroups) {
           const int32_t i = first + lane / kDotLanes;
@@ -355,15 +385,19 @@ __global__ __launch_bounds__(kThreads) void search_kernel(SearchTask t) {
     t.lists.ranks[int64_t{at} * t.lists.room + i] = candidates.ranks[i];
     t.lists.scores[int64_t{at} * t.lists.room + i] = candidates.scores[i];
   }
+  if (lane == 0) {
+    atomicAdd(&t.counters->opened, static_cast<unsigned long long>(opened));
+    atomicAdd(&t.counters->named, static_cast<unsigned long long>(named));
+  }
   if (threadIdx.x != 0) return;
   t.lists.count[at] = count;
   t.lists.whole[at] = count < t.depth;
   atomicAdd(&t.counters->rescored, rescored);
-  atomicAdd(&t.counters->opened, opened);
   atomicAdd(&t.counters->candidates, static_cast<unsigned long long>(count));
 }
 
 // A warp a source. Not part of search_kernel, whose registers it would cost.
+template <From kFrom>
 __global__ __launch_bounds__(kThreads) void spot_check_kernel(SearchTask t, int32_t count) {
   const auto at = static_cast<int32_t>(int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp);
   if (at >= count) return;
@@ -373,25 +407,30 @@ __global__ __launch_bounds__(kThreads) void spot_check_kernel(SearchTask t, int3
     const int64_t last = int64_t{at} * t.lists.room + t.depth - 1;
     threshold = {t.lists.scores[last], t.lists.ranks[last]};
   }
-  Search(t, at).spot_check(threshold);
+  Search<kFrom>(t, at).spot_check(threshold);
 }
 
 }  // namespace
 
 void allow_search() {
-  allow_shared(search_kernel<true>);
-  allow_shared(search_kernel<false>);
+  allow_shared(search_kernel<From::caps>);
+  allow_shared(search_kernel<From::codes>);
+  allow_shared(search_kernel<From::names>);
 }
 
 void search(const SearchTask& task, int32_t count, cudaStream_t stream) {
-  launch(task.codes.latent_codes ? search_kernel<true> : search_kernel<false>,
-         dim3(static_cast<unsigned>(count)), kThreads, shared_bytes(task.depth), stream, task);
+  const auto kernel = !task.codes.latent_codes ? search_kernel<From::caps>
+                      : task.bounds.others     ? search_kernel<From::names>
+                                               : search_kernel<From::codes>;
+  launch(kernel, dim3(static_cast<unsigned>(count)), kThreads, shared_bytes(task.depth), stream,
+         task);
 }
 
 void spot_check(const SearchTask& task, int32_t count, cudaStream_t stream) {
   if (!task.codes.latent_codes) return;
-  launch(spot_check_kernel, dim3(static_cast<unsigned>((count + kWarps - 1) / kWarps)), kThreads, 0,
-         stream, task, count);
+  launch(task.bounds.others ? spot_check_kernel<From::names> : spot_check_kernel<From::codes>,
+         dim3(static_cast<unsigned>((count + kWarps - 1) / kWarps)), kThreads, 0, stream, task,
+         count);
 }
 
 }  // namespace gtn::cuda

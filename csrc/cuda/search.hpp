@@ -1,7 +1,9 @@
 // The search: for each source of a window the best free latents, by the contract's exact scores, as
 // far as they are certain. Groups are opened best bound first until no unopened one can matter, so
-// that the first `depth` entries of a list are the true best, in order (score, then rank). The
-// bound of every opened group, and of one unopened group a source, is compared with its codes.
+// that the first `depth` entries of a list are the true best, in order (score, then rank). Of a
+// group with names (largest_sums.hpp) first the named member is scored, and the others are opened
+// when their own bound is the best. The bound of every opened group, and of one unopened group a
+// source, is compared with its codes, and that of a named member with its own.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -27,7 +29,8 @@ struct Lists {
 // The device's counts, and the faults that it found.
 struct Counters {
   unsigned long long rescored;    // exact scores
-  unsigned long long opened;      // groups
+  unsigned long long opened;      // groups that were read whole
+  unsigned long long named;       // members that were scored because the scan named them
   unsigned long long candidates;  // entries of lists
   int32_t disagreed;              // a scan's bound is not what its codes give: a broken kernel
 };
@@ -36,7 +39,7 @@ struct SearchTask {
   Problem problem;
   Groups groups;
   CodeView codes;
-  const float* upper;      // [window][groups.count]
+  Uppers bounds;           // of the window
   const int32_t* sources;  // rows of the window's sources
   int64_t first;         // position of the first of them: it draws the groups that are spot-checked
   const int32_t* which;  // positions in the window to search for; null: all

@@ -85,25 +85,30 @@ class Checked {
     const auto lowest = fetch(groups.low_rank, count);
     const auto window = static_cast<int32_t>(c_.y.n);
     const Array<float> upper_there(std::vector<float>(count * c_.y.n, -99.0f));
-    bounds_->write_upper({p_.order(), window}, upper_there.data());
+    const Array<int32_t> others_there(std::vector<int32_t>(count * c_.y.n, -1));
+    bounds_->write_upper({p_.order(), window}, {upper_there.data(), others_there.data()});
     const std::vector<float> upper = upper_there.get();
 
     std::vector<int32_t> found;
     int64_t too_low = 0, wrong_lowest = 0, open_empty = 0;
+    const bool caps = c_.x.dim <= gtn::cuda::kCapDims;
     for (size_t g = 0; g < count; ++g) {
       int32_t low = INT32_MAX;
+      bool empty = true;
       for (size_t i = 0; i < members; ++i) {
         const int32_t rank = ranks[g * members + i];
         if (rank < 0) continue;
         found.push_back(rank);
         low = std::min(low, rank);
         if (!std::binary_search(free_.begin(), free_.end(), rank)) continue;
+        empty = false;
         for (int32_t j = 0; j < window; ++j) {
           too_low += beats(rank, j, upper[static_cast<size_t>(j) * count + g]);
         }
       }
       wrong_lowest += lowest[g] != low;
-      if (low != INT32_MAX || c_.x.dim <= gtn::cuda::kCapDims) continue;
+      // Where all members of a cap are taken, or there never was one.
+      if (!(caps ? empty : low == INT32_MAX)) continue;
       for (int32_t j = 0; j < window; ++j) {
         open_empty += upper[static_cast<size_t>(j) * count + g] > -2.0f;
       }
@@ -123,7 +128,7 @@ class Checked {
     const auto count = static_cast<size_t>(groups.count);
     const auto members = static_cast<size_t>(groups.members);
     const Array<float> upper(count * window);
-    bounds_->write_upper({p_.order(), static_cast<int32_t>(window)}, upper.data());
+    bounds_->write_upper({p_.order(), static_cast<int32_t>(window)}, {upper.data(), nullptr});
     const std::vector<float> bounds = upper.get();
     const gtn::cuda::CodeView v = bounds_->codes();
     const auto stride = static_cast<size_t>(v.stride);

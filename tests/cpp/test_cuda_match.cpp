@@ -54,6 +54,34 @@ TEST_CASE("every dimension, both types, several orders of threads") {
   }
 }
 
+TEST_CASE("wide rows, whose groups have names") {
+  int turn = 0;
+  for (const int64_t dim : {500, 768}) {
+    for (const Shape shape : {Shape::gaussian, Shape::equal, Shape::duplicates, Shape::integers,
+                              Shape::tiny_clusters, Shape::antipodal, Shape::outlier}) {
+      constexpr int64_t kCones[] = {1, 3, 17};
+      const Data x = make(shape, 70, dim, ++turn % 2 == 0, 31);
+      const Data y = make(turn % 3 == 0 ? shape : Shape::gaussian, 70, dim, turn % 4 == 0, 32);
+      const Rules rules{.cone = kCones[turn % 3], .center = turn % 5 == 0};
+      check({x, y, rules}, describe(x, y, name_of(shape)));
+    }
+  }
+  // Many windows: groups lose their members one by one, and layouts are made anew.
+  const Data x = make(Shape::gaussian, 300, 500, false, 33);
+  const Data y = make(Shape::gaussian, 300, 500, false, 34);
+  Job job{x, y, {.cone = 2}};
+  check(job, describe(x, y, "to the last"));
+  // Just enough for windows of a few dozen.
+  const auto expected = reference::match(x, y, job.rules);
+  job.options.memory = 3 << 20;
+  const Result small = job.run();
+  CHECK(differences(small, expected) == 0);
+  CHECK(small.stats.windows > 4);
+  const Data widest = make(Shape::gaussian, 60, 4096, false, 35);
+  const Data sources = make(Shape::gaussian, 50, 4096, false, 36);
+  check({widest, sources, {.cone = 5}}, describe(widest, sources, "the widest"));
+}
+
 TEST_CASE("few of each") {
   for (const int64_t dim : {1, 3, 9}) {
     for (const int64_t m : {1, 2, 3, 33}) {

@@ -264,7 +264,7 @@ TEST_CASE("the plan never asks for less than is taken") {
   // Beyond the spare bytes, which are for what allocations round up to.
   constexpr int64_t kSmallArrays = 8 << 10;
   int seed = 0;
-  for (const int64_t dim : {1, 8, 9, 70}) {
+  for (const int64_t dim : {1, 8, 9, 70, 500}) {
     for (const int64_t m : {1, 60, 2100}) {
       for (const int64_t n : {int64_t{1}, m / 50 + 1}) {
         if (m > 2000 && (n == 1 || dim % 9 != 0)) continue;

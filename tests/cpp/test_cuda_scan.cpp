@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cuda/instructions.hpp"
+#include "cuda/largest_sums.hpp"
 #include "cuda/scan.hpp"
 #include "cuda/scan_chunks.hpp"
 #include "cuda/scan_rate.hpp"
@@ -35,6 +36,13 @@ struct Shape {
   int32_t dim, tiles, superpanels, sources;
   Codes codes = Codes::random;
   uint64_t seed = 1;
+  bool named = false;  // groups have names; of two tiles
+};
+
+struct Bound {
+  float upper;
+  int32_t others;  // 0 where groups have no names
+  bool operator==(const Bound&) const = default;
 };
 
 float rounded_step(std::mt19937_64& random) {  // 12 significant bits, as steps have
@@ -83,37 +91,57 @@ struct Problem {
   }
 
   // By a plain loop.
-  std::vector<float> expected() const {
+  std::vector<Bound> expected() const {
     const Slots slots{shape.tiles};
-    std::vector<float> upper;
+    std::vector<Bound> bounds;
     for (int32_t s = 0; s < shape.sources; ++s) {
       for (size_t g = 0; g < groups.size(); ++g) {
-        int32_t largest = INT32_MIN;
+        std::vector<int32_t> sums;
         for (int32_t m = 0; m < slots.group_members(); ++m) {
           const int8_t* a = &source_codes[static_cast<size_t>(s) * stride];
           const int8_t* b = &latent_codes[static_cast<size_t>(
               slots.slot_of(static_cast<int64_t>(g), m) * stride)];
           int32_t sum = 0;
           for (int32_t k = 0; k < shape.dim; ++k) sum += a[k] * b[k];
-          largest = std::max(largest, sum);
+          sums.push_back(sum);
         }
-        upper.push_back(gtn::cuda::upper_cosine(
-            largest, base[static_cast<size_t>(groups[g].cell * rows + s)], groups[g], sources[s]));
+        const auto upper_of = [&](int32_t sum) {
+          return gtn::cuda::upper_cosine(sum, base[static_cast<size_t>(groups[g].cell * rows + s)],
+                                         groups[g], sources[s]);
+        };
+        if (!shape.named) {
+          bounds.push_back({upper_of(*std::max_element(sums.begin(), sums.end())), 0});
+          continue;
+        }
+        for (int32_t m = 0; m < 32; ++m) sums[m] = sums[m] / 32 * 32 - (sums[m] % 32 < 0 ? 32 : 0);
+        int32_t name = 31;  // the last of the largest
+        for (int32_t m = 30; m >= 0; --m) name = sums[m] > sums[name] ? m : name;
+        const float upper = upper_of(sums[name] + 31);
+        sums.erase(sums.begin() + name);
+        const float others = upper_of(*std::max_element(sums.begin(), sums.end()) + 31);
+        bounds.push_back({upper, gtn::cuda::pack_others(others, name)});
       }
     }
-    return upper;
+    return bounds;
   }
 
-  std::vector<float> scan(const ScanKernel& kernel, int multiprocessors) const {
+  std::vector<Bound> scan(const ScanKernel& kernel, int multiprocessors) const {
     const Array<int8_t> x(source_codes), y(latent_codes);
     const Array<SourceCode> s(sources);
     const Array<GroupCode> g(groups);
     const Array<float> b(base);
     const Array<float> upper(std::vector<float>(groups.size() * shape.sources, -99.0f));
-    kernel.scan({x.data(), s.data(), b.data(), y.data(), g.data(), upper.data(), shape.sources,
-                 rows, stride, shape.superpanels, Slots{shape.tiles}},
+    const Array<int32_t> others(std::vector<int32_t>(groups.size() * shape.sources, -99));
+    kernel.scan({x.data(), s.data(), b.data(), y.data(), g.data(), upper.data(),
+                 shape.named ? others.data() : nullptr, shape.sources, rows, stride,
+                 shape.superpanels, Slots{shape.tiles}},
                 multiprocessors, nullptr);
-    return upper.get();
+    const std::vector<float> uppers = upper.get();
+    const std::vector<int32_t> packed = others.get();
+    std::vector<Bound> got;
+    for (size_t i = 0; i < uppers.size(); ++i)
+      got.push_back({uppers[i], shape.named ? packed[i] : 0});
+    return got;
   }
 };
 
@@ -128,14 +156,14 @@ std::vector<Way> ways(const Shape& shape) {
                           {&gtn::cuda::scan_mma, 80},
                           {&gtn::cuda::scan_wgmma, 90}};
   // Narrow rows are scanned alike wherever there is enough.
-  if (shape.dim > 224) {
+  if (shape.dim > 224 || shape.named) {
     all.push_back({&gtn::cuda::scan_mma, 86});
     all.push_back({&gtn::cuda::scan_mma, 90});
   }
   return all;
 }
 
-void check(const Way& way, const Problem& problem, const std::vector<float>& expected,
+void check(const Way& way, const Problem& problem, const std::vector<Bound>& expected,
            int multiprocessors) {
   CAPTURE(way.kernel->name);
   CAPTURE(way.capability);
@@ -145,7 +173,7 @@ void check(const Way& way, const Problem& problem, const std::vector<float>& exp
   CAPTURE(problem.shape.sources);
   CAPTURE(static_cast<int>(problem.shape.codes));
   const Setting capability("GTN_EMULATOR_CAPABILITY", std::to_string(way.capability));
-  const std::vector<float> got = problem.scan(*way.kernel, multiprocessors);
+  const std::vector<Bound> got = problem.scan(*way.kernel, multiprocessors);
   REQUIRE(got.size() == expected.size());
   const auto wrong = std::mismatch(got.begin(), got.end(), expected.begin());
   CAPTURE(wrong.first - got.begin());
@@ -154,7 +182,7 @@ void check(const Way& way, const Problem& problem, const std::vector<float>& exp
 
 void check_all(const Shape& shape, int multiprocessors = 2) {
   const Problem problem(shape);
-  const std::vector<float> expected = problem.expected();
+  const std::vector<Bound> expected = problem.expected();
   for (const Way& way : ways(shape)) check(way, problem, expected, multiprocessors);
 }
 
@@ -210,7 +238,7 @@ TEST_CASE("scans: many superpanels, shared by many blocks or by few") {
   for (const int multiprocessors : {1, 3, 40}) {
     for (const int32_t dim : {32, 270}) {
       const Problem problem({dim, 1, 23, 300});
-      const std::vector<float> expected = problem.expected();
+      const std::vector<Bound> expected = problem.expected();
       for (const Way& way : {Way{&gtn::cuda::scan_mma, 80}, Way{&gtn::cuda::scan_wgmma, 90}})
         check(way, problem, expected, multiprocessors);
     }
@@ -226,6 +254,35 @@ TEST_CASE("scans: sums at the ends of their range, and negative maxima") {
 
 TEST_CASE("scans: rows so wide that sources do not stay in shared memory") {
   for (const int32_t dim : {900, 1056, 3000}) check_all({dim, 2, 1, 70, Codes::extreme});
+}
+
+TEST_CASE("scans: groups with names") {
+  for (const int32_t dim : {9, 64, 520, 768})
+    check_all({dim, 2, 1, 30 + dim % 7, Codes::random, 7, true});
+  check_all({4096, 2, 1, 20, Codes::extreme, 8, true});
+  // Sums that are equal, all zero or all negative.
+  for (const Codes codes : {Codes::extreme, Codes::aligned, Codes::positive, Codes::negative}) {
+    check_all({1, 2, 1, 40, codes, 9, true});
+    check_all({100, 2, 1, 40, codes, 9, true});
+  }
+  check_all({40, 2, 5, 260, Codes::random, 10, true});
+}
+
+TEST_CASE("a packed bound of others is one, and not far above") {
+  std::mt19937_64 random(4);
+  std::vector<float> bounds = {0.0f, -0.0f, 1.0f, -1.0f, -INFINITY, 1e-44f, -1e-44f};
+  for (int i = 0; i < 10000; ++i)
+    bounds.push_back(std::ldexp(static_cast<float>(random() % 4095) - 2047.0f,
+                                -static_cast<int>(random() % 60)));
+  for (const float bound : bounds) {
+    const auto member = static_cast<int32_t>(random() % 32);
+    const int32_t packed = gtn::cuda::pack_others(bound, member);
+    CHECK(gtn::cuda::name_of_others(packed) == member);
+    CHECK(gtn::cuda::upper_of_others(packed) >= bound);
+    if (std::isinf(bound)) CHECK(gtn::cuda::upper_of_others(packed) == bound);
+    if (!std::isinf(bound))
+      CHECK(gtn::cuda::upper_of_others(packed) <= bound + 4e-6f * std::fabs(bound) + 1e-43f);
+  }
 }
 
 TEST_CASE("scans: any order of threads, and of what is asynchronous") {

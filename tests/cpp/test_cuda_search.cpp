@@ -15,6 +15,7 @@
 #include "cuda/backend_cuda.hpp"
 #include "cuda/caps.hpp"
 #include "cuda/codes.hpp"
+#include "cuda/largest_sums.hpp"
 #include "cuda/matcher.hpp"
 #include "cuda/scan_kernels.hpp"
 #include "cuda/search.hpp"
@@ -76,7 +77,9 @@ class Searched {
     const auto n = static_cast<size_t>(y_.n);
     const gtn::cuda::Groups groups = bounds_->groups();
     const Array<float> upper(n * static_cast<size_t>(groups.count));
-    bounds_->write_upper({p_.order(), static_cast<int32_t>(n)}, upper.data());
+    const Array<int32_t> others(n * static_cast<size_t>(groups.count));
+    bounds_->write_upper({p_.order(), static_cast<int32_t>(n)},
+                         {upper.data(), named_ ? others.data() : nullptr});
     if (tightness != Tightness::scan) write_bounds(groups, tightness, upper);
     const int32_t room = depth + 3;
     const Array<int32_t> ranks(n * static_cast<size_t>(room)), counts(n), whole(n);
@@ -92,7 +95,7 @@ class Searched {
         p_.problem,
         groups,
         bounds_->codes(),
-        upper.data(),
+        {upper.data(), bounds_->named() && named_ ? others.data() : nullptr},
         p_.order(),
         0,
         some ? which_there.data() : nullptr,
@@ -104,7 +107,8 @@ class Searched {
     gtn::cuda::search(task, static_cast<int32_t>(which.size()), nullptr);
     const auto got_ranks = ranks.get(), got_counts = counts.get(), got_whole = whole.get();
     const auto got_scores = scores.get();
-    CHECK(counters.get()[0].disagreed == 0);
+    counted_ = counters.get()[0];
+    CHECK(counted_.disagreed == 0);
     int64_t wrong = 0;
     for (const int32_t s : which) {
       std::vector<Entry> expected;
@@ -125,6 +129,11 @@ class Searched {
     }
     return wrong;
   }
+
+  // Of the last search.
+  const Counters& counted() const { return counted_; }
+  // Searches as if groups had no names.
+  void forget_names() { named_ = false; }
 
  private:
   double score(int32_t rank, int32_t position) const {
@@ -165,6 +174,8 @@ class Searched {
   std::vector<int32_t> rows_, sources_;
   std::vector<double> norms_, source_norms_;
   std::unique_ptr<gtn::cuda::Bounds> bounds_;
+  bool named_ = true;
+  Counters counted_{};
 };
 
 // Scans that lie.
@@ -213,6 +224,20 @@ void blind_scan(const ScanTask& task, int multiprocessors, cudaStream_t stream) 
   const int64_t count = groups * task.source_count;
   gtn::cuda::launch(hide_groups, dim3(static_cast<unsigned>((count + 255) / 256)), 256, 0, stream,
                     task.upper, count, groups);
+}
+
+// Of groups with names: another member is named, or the bound of the others is too low.
+__global__ void change_others(int32_t* others, int64_t count, bool name) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < count) others[i] = name ? others[i] ^ 1 : others[i] - (others[i] < 0 ? -32 : 32);
+}
+template <bool Name>
+void slandering_scan(const ScanTask& task, int multiprocessors, cudaStream_t stream) {
+  gtn::cuda::scan_dp4a.scan(task, multiprocessors, stream);
+  const int64_t count =
+      int64_t{task.superpanels} * gtn::cuda::kTileGroups * int64_t{task.source_count};
+  gtn::cuda::launch(change_others, dim3(static_cast<unsigned>((count + 255) / 256)), 256, 0, stream,
+                    task.others, count, Name);
 }
 
 // What a matching by this kernel throws; empty if it does not.
@@ -264,6 +289,43 @@ TEST_CASE("lists are the best latents that are left, in order") {
       }
     }
   }
+}
+
+TEST_CASE("groups with names: the largest is dead, equal to others or held, or not the best") {
+  std::mt19937_64 random(11);
+  for (const int64_t dim : {500, 768}) {
+    for (const Shape shape : emulation::kShapes) {
+      const Data x = make(shape, 150, dim, dim == 500, 12);
+      const Data y = make(shape == Shape::equal ? Shape::gaussian : shape, 5, dim, false, 13);
+      Searched searched(x, y);
+      for (const int32_t depth : {1, 3, 20}) {
+        std::vector<int32_t> holder(150, kFree);
+        const uint64_t gone = depth == 3 ? 0 : depth == 1 ? 60 : 90;
+        for (int32_t& h : holder) {
+          if (random() % 100 < gone) h = kTaken;
+          if (h == kFree && random() % 3 == 0) h = static_cast<int32_t>(random() % 5);
+        }
+        CHECK(searched.wrong(holder, depth == 3, depth, Tightness::scan, depth == 20) == 0);
+      }
+      CHECK(searched.wrong(std::vector<int32_t>(150, kTaken), true, 2, Tightness::scan, false) ==
+            0);
+    }
+  }
+}
+
+TEST_CASE("groups with names: few are read whole") {
+  const Data x = make(Shape::gaussian, 1500, 500, false, 14);
+  const Data y = make(Shape::gaussian, 6, 500, false, 15);
+  const std::vector<int32_t> holder(1500, kFree);
+  Searched searched(x, y);
+  CHECK(searched.wrong(holder, true, 4, Tightness::scan, false) == 0);
+  const Counters with = searched.counted();
+  searched.forget_names();
+  CHECK(searched.wrong(holder, true, 4, Tightness::scan, false) == 0);
+  const Counters without = searched.counted();
+  CHECK(without.named == 0);
+  CHECK(with.named > 0);
+  CHECK(4 * (with.opened + with.named / 32) < without.opened);
 }
 
 TEST_CASE("a coarse group and fine ones, and sources that are all but undecided") {
@@ -338,6 +400,17 @@ TEST_CASE("a scan that does not find what codes give is found out") {
                                    ScanKernel{"lying", "", 75, 0, forgetful_scan<63>},
                                    ScanKernel{"lying", "", 75, 0, blind_scan}}) {
     CHECK(thrown_with(kernel, x, y) ==
+          "the scan kernel lying found other bounds than its codes give");
+  }
+  const Data wide = make(Shape::gaussian, 200, 500, false, 8);
+  const Data wide_sources = make(Shape::gaussian, 100, 500, false, 9);
+  CHECK(thrown_with(gtn::cuda::scan_dp4a, wide, wide_sources) == "");
+  for (const ScanKernel& kernel : {ScanKernel{"lying", "", 75, 0, lying_scan<7>},
+                                   ScanKernel{"lying", "", 75, 0, forgetful_scan<17>},
+                                   ScanKernel{"lying", "", 75, 0, blind_scan},
+                                   ScanKernel{"lying", "", 75, 0, slandering_scan<true>},
+                                   ScanKernel{"lying", "", 75, 0, slandering_scan<false>}}) {
+    CHECK(thrown_with(kernel, wide, wide_sources) ==
           "the scan kernel lying found other bounds than its codes give");
   }
 }

@@ -69,6 +69,16 @@ TEST_CASE("the check of a kernel: right ones pass, one bound of all is enough to
       }
     }
   }
+  // Groups with names have two bounds each.
+  for (const ScanKernel* kernel :
+       {&gtn::cuda::scan_dp4a, &gtn::cuda::scan_mma, &gtn::cuda::scan_wgmma}) {
+    const ScanCheck found = check_scan(*kernel, {520, 200, 70, 2, true}, 2, nullptr);
+    CHECK(found.bounds == 2 * 70 * gtn::cuda::kTileGroups);
+    CHECK(found.wrong == 0);
+    const Setting lie("GTN_EMULATOR_LIE", "1");
+    const bool lies = kernel != &gtn::cuda::scan_dp4a;
+    CHECK((check_scan(*kernel, {520, 200, 70, 2, true}, 2, nullptr).wrong > 0) == lies);
+  }
   const ScanCheck idle = check_scan({"idle", "", 75, 0, idle_scan}, {20, 128, 5, 1}, 2, nullptr);
   CHECK(idle.wrong == idle.bounds);
   CHECK(idle.source == 0);

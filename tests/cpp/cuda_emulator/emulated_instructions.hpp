@@ -30,6 +30,10 @@ inline int32_t max3(int32_t a, int32_t b, int32_t c) {
   return __vimax3_s32(a, b, c);
 }
 
+inline int32_t mask_or(int32_t a, int32_t mask, int32_t b) {
+  return (a & mask) | b;
+}
+
 // Addresses in dynamic shared memory alone.
 uint32_t shared_address(const void* pointer);
 
