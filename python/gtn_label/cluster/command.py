@@ -7,7 +7,6 @@ refuse is printed by the first alone. Not here: options (options.py), the proces
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sys
@@ -67,6 +66,7 @@ class Command:
         self._world = world or _number("WORLD_SIZE", 1)
         self._local = local or _number("LOCAL_WORLD_SIZE", 1)
         self._journal: Any = None
+        self._written: Path | None = None
         self._makes_folder = False
         self._on_all_ranks = True  # an error before the ranks meet is that of each
 
@@ -175,6 +175,8 @@ class Command:
         return text
 
     def _left_behind(self) -> str:
+        if self._written is not None:
+            return f"; the pairs are in {quoted(self._written)}"
         if self._journal is None:
             return "; nothing was written"
         path = quoted(self._journal.path)
@@ -260,6 +262,7 @@ class Command:
                 raise
             # The long part is over, and a full disk is no reason to do it again.
             raise worded(error, console.os_message(error) + self._left_behind()) from error
+        self._written = asked.out_path
         result.finish()
         seconds = {
             "read": read - began,
@@ -418,16 +421,11 @@ def _inside(file: Path, folder: Path) -> bool:
 
 def _record(latents: RowFiles, sources: RowFiles | None) -> dict[str, Any]:
     """Return what all ranks must see alike. Folders may differ: disks of machines, mounts."""
-    import hashlib
+    from .shares import described
 
-    record: dict[str, Any] = {}
-    for name, rows in (("LATENTS", latents), ("--sources", sources)):
-        if rows is None:
-            continue
-        files = [(Path(path).name, count) for path, count in rows.files]
-        digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:8]
-        count = console.counted(len(files), "file")
-        record[name] = f"{count} of {len(rows):,} x {rows.shape[1]} {rows.dtype} ({digest})"
+    record: dict[str, Any] = {"LATENTS": described(latents)}
+    if sources is not None:
+        record["--sources"] = described(sources)
     return record
 
 
