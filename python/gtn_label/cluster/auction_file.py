@@ -125,10 +125,10 @@ class AuctionFile:
         """
         if not self._shared:
             return
-        with together(self._exchange):
-            if self._checkpoint is not None:
-                self._checkpoint.begin(fields, self._content)
         try:
+            with together(self._exchange):
+                if self._checkpoint is not None:
+                    self._checkpoint.begin(fields, self._content)
             self._hand_out()
         except BaseException:
             if self._checkpoint is not None:

@@ -251,6 +251,41 @@ def test_a_locked_journal_is_refused(path):
     lock.release()
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_lock_is_free_after_a_stop_at_any_message(path, rank):
+    count = 0
+
+    def work(exchange, at):
+        all_gather = exchange.all_gather
+
+        def counted(sent, received):
+            nonlocal count
+            all_gather(sent, received)
+            if exchange.rank == rank:
+                count += 1
+                if count == at:
+                    raise KeyboardInterrupt
+
+        exchange.all_gather = counted
+        match_optimal_sharded(
+            PROBLEMS["fewer"]["latents"][exchange.rank :: 20],
+            PROBLEMS["fewer"]["sources"][exchange.rank :: 20],
+            exchange=exchange,
+            journal=path,
+            tolerance=1.0,
+        )
+
+    run_ranks(2, lambda exchange: work(exchange, 0))
+    path.unlink()
+    for at in range(1, count + 1):
+        count = 0
+        outcomes_of(2, functools.partial(work, at=at))
+        path.unlink(missing_ok=True)
+        lock = FileLock(lock_path(path))
+        lock.acquire()
+        lock.release()
+
+
 def test_ranks_need_not_see_the_file(path):
     def work(exchange):
         place = path if exchange.rank == 0 else "/nowhere/at/all"
