@@ -148,11 +148,15 @@ void ShardedPool::search_again(size_t first) {
   }
   held_.end_trial();
   free_ = before;
-  keys_ = 2 * keys_ + 1;
+  // Twice as many as the list that ran out had. Lists that run out one by one would otherwise
+  // double the memory of all machines each time.
+  const int64_t had = searched_[first] > 0 ? searched_[first] : first_keys_;
+  if (had >= keys_) keys_ = 2 * keys_ + 1;
+  keys_ = std::min(keys_, 2 * free_ + 1);  // a shard that is asked for more lists all that it has
   const int64_t bytes = static_cast<int64_t>(sizeof(Key)) * world_ * keys_;
   const auto most = static_cast<size_t>(std::max<int64_t>(1, kWindowBytes / bytes));
   if (sources.size() > most) sources.resize(most);
-  for (const size_t i : sources) searched_[i] = 1;
+  for (const size_t i : sources) searched_[i] = keys_;
   list(sources, keys_);
 }
 

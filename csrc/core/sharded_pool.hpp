@@ -73,7 +73,7 @@ class ShardedPool final : public Pool {
   int64_t keys_ = 0;               // the same, as sources are searched again
   std::vector<Key> merged_;        // lists of the sources
   std::vector<Prefix> prefixes_;   // where they lie, by source
-  std::vector<uint8_t> searched_;  // again, by source
+  std::vector<int64_t> searched_;  // by source: the keys of the last list but the first; 0: none
   std::vector<int64_t> taken_;     // that the shard was not told of
   Held held_;
 };

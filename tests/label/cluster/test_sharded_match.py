@@ -378,3 +378,12 @@ def test_an_exchange_that_is_none():
     ):
         with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
             match_sharded(np.eye(3), exchange=exchange)
+
+
+def test_lists_that_run_out_one_by_one_stay_short():
+    latents = make("gaussian", 60, 5)[0]
+    parts = parts_of(latents, None, 8, "all on one rank", cone=60, threads=1)
+    assert_is(parts, match(latents, cone=60, threads=1))
+    stats = parts[0].stats
+    assert stats["rescans"] > 50
+    assert stats["bytes_received"] < 24 * 8 * (2 * 60 + 1) * (stats["rescans"] + 60)
