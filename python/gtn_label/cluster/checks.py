@@ -113,6 +113,8 @@ def check_index(index: npt.ArrayLike, name: str, rows: int) -> npt.NDArray[np.in
         return np.zeros(0, np.int64)
     if found.dtype.kind not in "iu":
         raise ArgumentError(name, "must hold integers", f"dtype {found.dtype}")
+    if found.max() > np.iinfo(np.int64).max:
+        raise ArgumentError(name, "must hold rows below 2^63", str(found.max()))
     found = np.ascontiguousarray(found, np.int64)
     if found[0] < 0:
         raise ArgumentError(name, "must hold rows >= 0", str(found[0]))

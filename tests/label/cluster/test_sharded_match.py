@@ -271,6 +271,16 @@ def test_options_that_differ_name_the_ranks():
         assert refused(latents, **options) == f"ArgumentError: {message}"
 
 
+def test_sources_on_one_rank_alone():
+    def work(exchange):
+        return match_sharded(np.eye(3), np.eye(3) if exchange.rank else None, exchange=exchange)
+
+    messages = {str(error) for error in outcomes_of(2, work)}
+    assert messages == {
+        "sources must be the same on all ranks, got drawn on rank 0, given on rank 1"
+    }
+
+
 def test_versions_that_differ_name_the_ranks(monkeypatch):
     latents, _ = make("gaussian", 20, 2)
     versions = iter(["1.0", "1.0", "2.0"])
@@ -315,6 +325,10 @@ def test_rows_that_do_not_fit_together():
     falling = (index[0], index[1][::-1], index[2])
     assert refused(latents, index=falling) == (
         "ArgumentError: index must ascend, each row once, got 19 and then 16 on rank 1"
+    )
+    large = (index[0], np.append(index[1][:-1].astype(np.uint64), np.uint64(2**63)), index[2])
+    assert refused(latents, index=large) == (
+        "ArgumentError: index must hold rows below 2^63, got 9223372036854775808 on rank 1"
     )
     beyond = (index[0], np.append(index[1][:-1], 20), index[2])
     assert refused(latents, index=beyond) == (
