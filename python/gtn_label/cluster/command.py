@@ -67,6 +67,7 @@ class Command:
         self._world = world or _number("WORLD_SIZE", 1)
         self._local = local or _number("LOCAL_WORLD_SIZE", 1)
         self._journal: Any = None
+        self._written: Path | None = None
         self._makes_folder = False
         self._on_all_ranks = True  # an error before the ranks meet is that of each
 
@@ -175,6 +176,8 @@ class Command:
         return text
 
     def _left_behind(self) -> str:
+        if self._written is not None:
+            return f"; the pairs are in {quoted(self._written)}"
         if self._journal is None:
             return "; nothing was written"
         path = quoted(self._journal.path)
@@ -260,6 +263,7 @@ class Command:
                 raise
             # The long part is over, and a full disk is no reason to do it again.
             raise worded(error, console.os_message(error) + self._left_behind()) from error
+        self._written = asked.out_path
         result.finish()
         seconds = {
             "read": read - began,

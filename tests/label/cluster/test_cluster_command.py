@@ -16,7 +16,7 @@ import pytest
 
 import gtn_label
 from gtn_label import open_pairs
-from gtn_label.cluster import output, plan
+from gtn_label.cluster import output, plan, summary
 from gtn_label.cluster.command import OUTCOME, Command
 from gtn_label.cluster.exchange import Solo
 from gtn_label.cluster.options import LAUNCH, cli, parse, split
@@ -228,6 +228,15 @@ def test_a_journal_is_removed_at_the_end(folder: Path, capsys: pytest.CaptureFix
     assert run("l*.npy", "--out", "p", "--journal", "j") == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("j (removed)")
     assert not (folder / "j").exists()
+
+
+def test_an_interruption_after_the_end_says_where_the_pairs_are(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary, "figures", mock.Mock(side_effect=KeyboardInterrupt))
+    assert run("l*.npy", "--out", "p", "--journal", "j") == 130
+    assert capsys.readouterr().err == "gtn-label-cluster: interrupted; the pairs are in 'p'\n"
+    assert len(assignment("p")) == 300
 
 
 def test_a_journal_outlives_a_full_disk(
