@@ -7,7 +7,6 @@ refuse is printed by the first alone. Not here: options (options.py), the proces
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sys
@@ -422,16 +421,11 @@ def _inside(file: Path, folder: Path) -> bool:
 
 def _record(latents: RowFiles, sources: RowFiles | None) -> dict[str, Any]:
     """Return what all ranks must see alike. Folders may differ: disks of machines, mounts."""
-    import hashlib
+    from .shares import described
 
-    record: dict[str, Any] = {}
-    for name, rows in (("LATENTS", latents), ("--sources", sources)):
-        if rows is None:
-            continue
-        files = [(Path(path).name, count) for path, count in rows.files]
-        digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:8]
-        count = console.counted(len(files), "file")
-        record[name] = f"{count} of {len(rows):,} x {rows.shape[1]} {rows.dtype} ({digest})"
+    record: dict[str, Any] = {"LATENTS": described(latents)}
+    if sources is not None:
+        record["--sources"] = described(sources)
     return record
 
 

@@ -6,7 +6,10 @@ decoded once, by one rank each (decoding.py).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +17,19 @@ from numpy.typing import NDArray
 
 from ..arrays.groups import NAMES
 from ..arrays.row_blocks import Array
-from ..errors import ArgumentError
+from ..checks import check_seed
+from ..errors import ArgumentError, ArgumentTypeError
 from ..io.files import read_array
 from ..progress import progress_bar
 from .dealing import owners_of_rows, rows_of_rank
 from .decoding import decoded_rounds
-from .exchange import Exchange, Solo, together
+from .exchange import Exchange, agree, check_exchange, together
 from .inputs import RowFiles
 
 if TYPE_CHECKING:
     from .options import Options
 
-__all__ = ["labels_of", "open_labels", "read_rows", "read_share"]
+__all__ = ["described", "labels_of", "open_labels", "read_rows", "read_share"]
 
 _READ_BYTES = 64 << 20  # of rows between two looks at signals
 
@@ -81,6 +85,8 @@ def read_share(
     ------
     OSError, ValueError
         On all ranks, if a rank cannot read.
+    ArgumentError, ArgumentTypeError
+        On all ranks, if an argument is of no use, or the files or the seed differ between ranks.
 
     Examples
     --------
@@ -88,10 +94,29 @@ def read_share(
     >>> latents, index = read_share(open_rows("latents/*.parquet"), exchange)  # doctest: +SKIP
     >>> result = match_sharded(latents, index=index, exchange=exchange)  # doctest: +SKIP
     """
-    exchange = Solo() if exchange is None else exchange
+    exchange = check_exchange(exchange)
+    with together(exchange):
+        _check_opened(rows)
+        seed = check_seed(seed)
+    agree(exchange, {"seed": seed, "rows": described(rows)})
     index = rows_of_rank(len(rows), exchange.rank, exchange.world, seed)
     owner_of = owners_of_rows(len(rows), exchange.world, seed)
     return read_rows(exchange, rows, index, owner_of), index
+
+
+def _check_opened(rows: Any) -> None:
+    if not isinstance(rows, RowFiles):
+        rule = "must be files that open_rows has opened"
+        raise ArgumentTypeError("rows", rule, type(rows).__name__)
+
+
+def described(rows: RowFiles) -> str:
+    """Describe files by what all ranks must see alike; folders may differ, as mounts do."""
+    files = [(Path(path).name, count) for path, count in rows.files]
+    parts = [files, rows.row_groups()[1].tolist()]  # by which ranks share the decoding
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+    count = f"{len(files):,} file{'' if len(files) == 1 else 's'}"
+    return f"{count} of {len(rows):,} x {rows.shape[1]} {rows.dtype} ({digest})"
 
 
 def read_rows(
