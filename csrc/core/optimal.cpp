@@ -25,6 +25,13 @@ bool all_equal(const Rows& rows, const std::vector<int32_t>& which) {
   });
 }
 
+// In one dimension: of each row its value.
+std::vector<double> values_of(const Rows& rows) {
+  std::vector<double> values(rows.count);
+  for (int64_t row = 0; row < rows.count; ++row) widen_row(rows, row, &values[row]);
+  return values;
+}
+
 class Transport {
  public:
   Transport(const OptimalInput& in, const PricedBackend& backend, const OptimalOutput& out,
@@ -52,6 +59,7 @@ class Transport {
   OptimalStats stats_;
   RunState state_;
   std::vector<GroupRows> groups_;
+  std::vector<double> x_, y_;  // in one dimension: latents less their mean, sources
 };
 
 OptimalStats Transport::run() {
@@ -67,6 +75,10 @@ OptimalStats Transport::run() {
     groups.latent_groups = in_.latent_groups;
     groups_ = rows_of_groups(groups);
     std::fill(out_.prices, out_.prices + in_.latent_count(), 0.0);  // of groups without sources
+    if (in_.latents.dim == 1) {
+      x_ = rows.of_all(values_of(rows.latents));
+      y_ = values_of(in_.sources);
+    }
     const int64_t first = state_.begin(groups_);
     placed_ = state_.held();
     try {
@@ -124,20 +136,13 @@ bool Transport::all_cost_the_same(const TransportRows& rows, const GroupRows& gr
 // One dimension: both sides sorted, ties by row. A price's difference to the next is the distance
 // of the latents times the mean of their sources, between which the next is the better one.
 void Transport::solve_line(const TransportRows& transport, const GroupRows& group) {
-  // Of each row its value.
-  const auto values = [](const Rows& rows) {
-    std::vector<double> all(rows.count);
-    for (int64_t row = 0; row < rows.count; ++row) widen_row(rows, row, &all[row]);
-    return all;
-  };
   const auto sorted = [](const std::vector<double>& of, const std::vector<int32_t>& which) {
     std::vector<std::pair<double, int32_t>> pairs;
     for (const int32_t row : which) pairs.emplace_back(of[row], row);
     std::sort(pairs.begin(), pairs.end());
     return pairs;
   };
-  const auto x = sorted(transport.of_all(values(transport.latents)), group.latents),
-             y = sorted(values(in_.sources), group.sources);
+  const auto x = sorted(x_, group.latents), y = sorted(y_, group.sources);
   const bool exact = all_cost_the_same(transport, group);
   double price = 0.0;
   for (size_t i = 0; i < x.size(); ++i) {

@@ -114,6 +114,18 @@ def test_dtypes_and_drawn_sources(kind):
     assert parts[0].latents.dtype == latents.dtype
 
 
+def test_groups_of_one_dimension_are_exchanged_once():
+    latents, sources = make("gaussian", 2000, 1)
+
+    def received(groups):
+        labels = np.arange(2000) % groups
+        parts = check(latents, sources, "rows", [2], (labels, labels))
+        return parts[0].stats["bytes_received"]
+
+    rows = 2 * 16 * 1000  # values of all latents, with their rows
+    assert received(41) - received(1) < 40 * rows
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_dealing(data):
