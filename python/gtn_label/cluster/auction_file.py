@@ -73,7 +73,7 @@ def auction_fields(
     }
 
 
-_DIFFER = "ranks must choose alike"  # how the engine's error begins
+_DIFFER = "ranks must choose alike"  # in the engine's error, here or on a rank that has left
 
 
 class _Content(AuctionContent):
@@ -186,7 +186,7 @@ class AuctionFile:
         try:
             yield
         except RuntimeError as error:
-            if self._checkpoint is not None and str(error).startswith(_DIFFER):
+            if self._checkpoint is not None and _DIFFER in str(error):
                 self._checkpoint.keep()
             raise
         finally:
