@@ -73,7 +73,7 @@ def auction_fields(
     }
 
 
-_DIFFER = "ranks must choose alike"  # how the engine's error begins
+_DIFFER = "ranks must choose alike"  # in the engine's error, here or on a rank that has left
 _STATE = "auction "  # of a state that no run has reached
 _ALIKE = (_STATE, "prices left their range")  # what all ranks raise, as they have the same state
 
@@ -187,7 +187,7 @@ class AuctionFile:
         try:
             yield
         except RuntimeError as error:
-            if self._checkpoint is not None and str(error).startswith(_DIFFER):
+            if self._checkpoint is not None and _DIFFER in str(error):
                 self._checkpoint.keep()
             raise
         finally:

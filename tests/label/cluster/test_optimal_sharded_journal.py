@@ -213,11 +213,13 @@ def test_a_state_that_no_run_reaches(path, world):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("rank", [0, 1])
-def test_only_what_all_ranks_agree_on_is_saved(path, rank):
+def test_only_what_all_ranks_agree_on_is_saved(path, rank, told):
     """A rank that decides otherwise ends the run; the file holds a right state, or there is none.
 
-    Slow messages let the engine poll between rounds.
+    Slow messages let the engine poll between rounds. A rank may hear of the difference from one
+    that has left.
     """
     problem = PROBLEMS["square"] | {"tolerance": 0}
     expected = match_optimal(**problem)
@@ -231,6 +233,9 @@ def test_only_what_all_ranks_agree_on_is_saved(path, rank):
         def after(number, received):
             if exchange.rank == rank and number == at:
                 received[16:24] = struct.pack("<q", 1 << 50)  # a value, as faulty memory gives it
+            if told and exchange.rank == 0 and number == at + 1:
+                difference = "ranks must choose alike, and not all chose as rank 0 did: 1"
+                raise RuntimeError(f"rank 1 has left the run: RuntimeError: {difference}")
 
         exchange.before, exchange.after = before, after
         return run(Checkpoint(path, 0.0, remove_at_end=False), exchange, **problem)
