@@ -8,7 +8,7 @@
 namespace gtn {
 namespace {
 
-constexpr size_t kAtOnce = size_t{1} << 16;  // sources of a message
+constexpr int64_t kBytesAtOnce = int64_t{64} << 20;  // of choices of all machines
 
 // The better one becomes `choice`.
 void merge(Choice& choice, const Choice& other) {
@@ -27,8 +27,10 @@ void ShardedChooser::choose(std::span<const int32_t> sources, bool second_too,
                             std::vector<Choice>& choices) {
   choices.assign(sources.size(), Choice());
   std::vector<Choice> own;
-  for (size_t from = 0; from < sources.size(); from += kAtOnce) {
-    const auto some = sources.subspan(from, std::min(kAtOnce, sources.size() - from));
+  const auto bytes = static_cast<int64_t>(sizeof(Choice)) * ranks_.world();
+  const size_t most = std::max<int64_t>(kBytesAtOnce / bytes, 1024);
+  for (size_t from = 0; from < sources.size(); from += most) {
+    const auto some = sources.subspan(from, std::min(most, sources.size() - from));
     own.assign(some.size(), Choice());
     if (own_ != nullptr) {
       own_->choose(some, second_too, own);
