@@ -76,7 +76,7 @@ def check_files(folder, figure, numbers):
     ("name", "result"),
     [
         ("swiss_roll", "Algorithm 1, centred"),
-        ("uniform_square", "standardised"),
+        ("uniform_square", "standardised, no sorting"),
         ("two_squares", "mixture"),
     ],
 )
@@ -304,6 +304,21 @@ def test_the_authors_arithmetic_is_algorithm_1_where_nothing_ties(load):
     made = study.AuthorsArithmetic().label(latents, seed=1)
     exact = study.PairOptions(standardize=True).labeling_of(latents, 0).label(latents, 1)
     np.testing.assert_array_equal(made.assignment, exact.assignment)
+
+
+def test_the_authors_arithmetic_without_sorting_goes_by_index(load):
+    study = load("uniform_square")
+    latents = np.random.default_rng(5).normal(size=(300, 6))
+    made = study.AuthorsArithmetic(sort=False).label(latents, seed=1)
+    options = study.PairOptions(order="index", standardize=True)
+    exact = options.labeling_of(latents, 0).label(latents, 1)
+    np.testing.assert_array_equal(made.assignment, exact.assignment)
+
+
+def test_the_border_of_the_square_is_a_frame_inside_it(load):
+    study = load("uniform_square")
+    points = np.array([[0.5, 0.5], [0.04, 0.5], [0.5, 0.96], [1.2, 0.5], [0.06, 0.94]])
+    assert study.near_border(points) == pytest.approx(0.6)
 
 
 def test_the_authors_arithmetic_ties_where_latents_are_dense(load):
