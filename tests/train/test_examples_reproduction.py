@@ -206,6 +206,28 @@ def test_minibatch_transport_is_the_best_assignment_of_each_batch(load):
     assert not np.array_equal(labeling.label(latents, seed=8).sources, made.sources)
 
 
+def test_the_study_of_latent_dimension_measures_each_one(tmp_path):
+    run("latent_dims.py", tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "latent_dims.json").read_text())
+    results = content["sets"]["blobs"]["results"]
+    assert list(results) == ["real", "2", "3"]
+    assert all(math.isfinite(number) for number in numbers_in(results))
+    for dim in ("2", "3"):
+        assert {"reconstructions", "samples", "normal"} < set(results[dim])
+        assert results[dim]["normal"]["FD-own"] > 0
+    assert (tmp_path / "out" / "latent_dims_blobs.png").is_file()
+
+
+def test_the_normal_of_fig_17_has_means_and_deviations_alone(load):
+    chance = np.random.default_rng(1)
+    codes = chance.normal(size=(4000, 2)) @ [[1, 2], [0, 0.5]] + [7, -3]
+    drawn = load("latent_dims").normal(codes, 40_000, seed=1)
+    assert drawn.dtype == np.float32
+    np.testing.assert_allclose(drawn.mean(0), codes.mean(0), atol=0.05)
+    np.testing.assert_allclose(drawn.std(0), codes.std(0), rtol=0.05)
+    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.05 < abs(np.corrcoef(codes.T)[0, 1])
+
+
 def test_random_pairs_are_a_shuffle(load):
     latents = np.random.default_rng(3).normal(size=(40, 2))
     made = load("label_study").Random().label(latents, seed=1)
