@@ -209,7 +209,7 @@ def test_minibatch_transport_is_the_best_assignment_of_each_batch(load):
 def test_the_study_of_latent_dimension_measures_each_one(tmp_path):
     run("latent_dims.py", tmp_path / "out")
     content = json.loads((tmp_path / "out" / "latent_dims.json").read_text())
-    results = content["sets"]["blobs"]["results"]
+    results = content["sets"]["blobs, own"]["results"]
     assert list(results) == ["real", "2", "3"]
     assert all(math.isfinite(number) for number in numbers_in(results))
     for dim in ("2", "3"):
