@@ -218,6 +218,16 @@ def test_the_study_of_latent_dimension_measures_each_one(tmp_path):
     assert (tmp_path / "out" / "latent_dims_blobs.png").is_file()
 
 
+def test_the_study_of_speed_times_both_networks(tmp_path):
+    run("sampling_speed.py", tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "sampling_speed.json").read_text())
+    assert {"command", "commit", "machine", "versions"} <= set(content)
+    assert list(content["results"]) == ["paper's network", "preset's network"]
+    for measured in content["results"].values():
+        assert {"network", "latents", "decoder", "images"} == set(measured)
+        assert measured["images"]["seconds"] > 0
+
+
 def test_the_normal_of_fig_17_has_means_and_deviations_alone(load):
     chance = np.random.default_rng(1)
     codes = chance.normal(size=(4000, 2)) @ [[1, 2], [0, 0.5]] + [7, -3]
