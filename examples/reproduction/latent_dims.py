@@ -47,7 +47,18 @@ from gtn_train.run.store import RunFolder
 from gtn_train.seeds import random_numbers
 from gtn_train.training import TrainingOptions, train_autoencoder
 
-__all__ = ["SETS", "Split", "add_options", "autoencoder_of", "extractor_of", "normal", "split_of"]
+__all__ = [
+    "N_LATENTS",
+    "N_OWN",
+    "SETS",
+    "Split",
+    "add_options",
+    "autoencoder_of",
+    "checked",
+    "extractor_of",
+    "normal",
+    "split_of",
+]
 
 Rows = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]

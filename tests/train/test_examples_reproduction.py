@@ -34,7 +34,8 @@ def load(monkeypatch):
         return importlib.import_module(name)
 
     yield load
-    for name in (*loaded, "study", "squares", "diffusion", "latent_sets", "own_features"):
+    neighbours = ("study", "squares", "diffusion", "latent_sets", "own_features", "latent_dims")
+    for name in (*loaded, *neighbours):
         sys.modules.pop(name, None)
 
 
@@ -226,6 +227,22 @@ def test_the_study_of_speed_times_both_networks(tmp_path):
     for measured in content["results"].values():
         assert {"network", "latents", "decoder", "images"} == set(measured)
         assert measured["images"]["seconds"] > 0
+
+
+def test_the_study_of_epochs_scores_samples_of_each(tmp_path):
+    run("scores_by_epoch.py", tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "scores_by_epoch.json").read_text())
+    results = content["sets"]["blobs, d = 2, own"]["results"]
+    assert [row["epoch"] for row in results["epochs"]] == [1, 2]
+    assert all(math.isfinite(number) for number in numbers_in(results))
+    assert set(results["best"]) == {"validation_loss", "energy_distance", "FD-own", "IS-own"}
+    for name in ("scores_by_epoch_blobs.png", "samples_by_epoch_blobs.png"):
+        assert (tmp_path / "out" / name).is_file()
+
+
+def test_the_best_epoch_has_the_largest_score_and_the_least_distance(load):
+    rows = [{"epoch": 1, "FD": 3.0, "IS": 2.0}, {"epoch": 2, "FD": 4.0, "IS": 2.5}]
+    assert load("scores_by_epoch").best_epochs(rows, "IS") == {"FD": 1, "IS": 2}
 
 
 def test_the_normal_of_fig_17_has_means_and_deviations_alone(load):
