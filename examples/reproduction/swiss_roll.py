@@ -54,6 +54,7 @@ PARTS = ("line", "diffusion", "plane")
 DOTS = 2_500  # in a panel of the plane's figure
 PLANE = {  # by name: pairs, and the preset whose network and training they have
     "2-D source, Algorithm 1": (PairOptions(standardize=True), as_in_paper("uniform")),
+    "2-D source, Algorithm 1, wide": (PairOptions(standardize=True), PRESETS["uniform"]),
     "2-D source, optimal transport": (PRESETS["uniform"].pairs, PRESETS["uniform"]),
 }
 
