@@ -3,9 +3,8 @@
 The study compares Algorithm 1 as published, standardised, in the float32 arithmetic of the authors'
 code, without sorting (Fig. 11), with cones of several sizes in both orders, and with fresh pairs.
 The preset "uniform" has optimal transport and a network of its own, on three seeds. The measures
-are those of squares.py, the share near the border, and the rank correlation of the norms of sources
-and labels. The norms of the labels decide: with a cone of 1 the generator learns the boundary of
-the square or little more.
+are those of squares.py, and the rank correlation of the norms of sources and labels. The norms of
+the labels decide: with a cone of 1 the generator learns the boundary of the square or little more.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from study import (
 from gtn_label.arrays.sources import draw_sources
 from gtn_label.quality import norms, spearman
 from gtn_train.data import uniform_square
-from gtn_train.evaluation.latents import share_inside
 from gtn_train.pairs import Labeled, Labeling, PairOptions
 from gtn_train.pairs.labelings import standardized
 from gtn_train.pairs.rows import cosines_of
@@ -116,12 +114,6 @@ PAIRS: dict[str, PairOptions | AuthorsArithmetic] = {
 SHOWN = ("standardised", "standardised, no sorting", "norm, cone 16", f"{PRESET}, seed 0")
 
 DOTS = 2_500  # in a panel, to keep the file small
-BORDER = 0.05  # width of the frame inside the square whose samples are counted
-
-
-def near_border(points: Rows) -> float:
-    """Share of points [n, 2] outside the square or in its frame; 19 % of uniform ones are."""
-    return 1 - share_inside(points, np.add(LOW, BORDER), np.subtract(HIGH, BORDER))
 
 
 def main() -> None:
@@ -170,7 +162,6 @@ def main() -> None:
         generated = trained.sample(n_samples, seed)
         results[name] = {
             **measure(generated, uniform_square(n_samples, seed + 1), LOW, HIGH),
-            "near_border": round(near_border(generated), 5),
             "norm_correlation": spearman(
                 norms(trained.sources), norms(standardized(trained.labels))
             ),

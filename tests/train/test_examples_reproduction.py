@@ -364,12 +364,6 @@ def test_the_authors_arithmetic_without_sorting_goes_by_index(load):
     np.testing.assert_array_equal(made.assignment, exact.assignment)
 
 
-def test_the_border_of_the_square_is_a_frame_inside_it(load):
-    study = load("uniform_square")
-    points = np.array([[0.5, 0.5], [0.04, 0.5], [0.5, 0.96], [1.2, 0.5], [0.06, 0.94]])
-    assert study.near_border(points) == pytest.approx(0.6)
-
-
 def test_the_authors_arithmetic_ties_where_latents_are_dense(load):
     study = load("uniform_square")
     latents = study.uniform_square(20_000, seed=1)
