@@ -48,9 +48,6 @@ from gtn_train.seeds import random_numbers
 from gtn_train.training import TrainingOptions, train_autoencoder
 
 __all__ = [
-    "N_LATENTS",
-    "N_OWN",
-    "SETS",
     "Split",
     "add_options",
     "autoencoder_of",

@@ -16,9 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from latent_dims import (
-    N_LATENTS,
-    N_OWN,
-    SETS,
     add_options,
     autoencoder_of,
     checked,
@@ -49,6 +46,8 @@ from gtn_train.seeds import derive, random_numbers
 from gtn_train.training import Callback
 
 EPOCHS: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 80, 100)
+N_LATENTS = 3_000  # of each epoch, for the energy distance
+N_IMAGES = 1_000  # of each epoch
 COLUMNS = 16  # images of each epoch in the sheet
 
 
@@ -145,7 +144,7 @@ def main() -> None:
     torch.set_num_threads(1)
     training, test = split_of(asked)
     network = extractor_of(asked, training)
-    n = min(N_OWN if asked.features == "own" else SETS[asked.set].compared, test.n // 2)
+    n = min(N_IMAGES, test.n // 2)
     order = random_numbers(asked.seed, "real").permutation(test.n)[: 2 * n]
     model = autoencoder_of(asked, training, asked.dim)
     codes, held_out = (encode_all(model, part.images) for part in (training, test))
