@@ -148,7 +148,8 @@ def main() -> None:
     order = random_numbers(asked.seed, "real").permutation(test.n)[: 2 * n]
     model = autoencoder_of(asked, training, asked.dim)
     codes, held_out = (encode_all(model, part.images) for part in (training, test))
-    to_test = StandardizedDistance(held_out[:N_LATENTS], Standardizer(codes))
+    some = random_numbers(asked.seed, "test codes").permutation(len(held_out))[:N_LATENTS]
+    to_test = StandardizedDistance(held_out[some], Standardizer(codes))
     real = test.images[order]
     scores = Scores(epochs, model, real, network, to_test, asked)
     preset = as_in_paper("mnist")
@@ -186,7 +187,7 @@ def main() -> None:
         **circumstances(),
     }
     write_numbers(file, {"study": "scores_by_epoch", "sets": sets})
-    names = ("validation_loss", "energy_distance", distance, score)
+    names = ("validation_loss", distance, score)
     curves = figures.curves(scores.rows, {name: (name,) for name in names})
     write_figure(asked.out / f"scores_by_epoch_{asked.set}.png", curves)
     sheet = figures.grid(np.concatenate([*scores.sheet, again[:COLUMNS]]), columns=COLUMNS)
