@@ -260,7 +260,8 @@ def main() -> None:
         write_numbers(file, {"study": "latent_dims", "sets": sets})
     rows = np.concatenate(panels)
     picture = figures.grid(rows, columns=COLUMNS)
-    write_figure(asked.out / f"latent_dims_{asked.set}.png", picture)
+    name_shown = "_".join([asked.set, *map(str, asked.dim or ())])
+    write_figure(asked.out / f"latent_dims_{name_shown}.png", picture)
 
 
 if __name__ == "__main__":
