@@ -92,7 +92,7 @@ class Set(NamedTuple):
 
 SETS = {
     "mnist": Set("mnist", 3000, (2, 5, 10, 20), 32, 6, 250),
-    "faces": Set("array", 320, (10, 25, 50), 16, 25, 80),
+    "faces": Set("array", 320, (10, 25, 50), 8, 15, 80),
     "blobs": Set("blobs", 120, (2, 3), 16, 2, 20),
 }
 
