@@ -210,9 +210,8 @@ def main() -> None:
     settings = {**of._asdict(), "features": network.name, "compared": n, "seed": asked.seed}
     settings["dims"] = [*of.dims]
     file = asked.out / "latent_dims.json"
-    sets = read(file).get("sets", {})
     name_here = f"{asked.set}, {network.name}"
-    here = sets.get(name_here, {})
+    here = read(file).get("sets", {}).get(name_here, {})
     results = here.get("results", {}) if here.get("settings") == settings else {}
     results.setdefault("real", finite({distance_name: distance(others)}))
     panels = [real[:COLUMNS]]
@@ -256,7 +255,9 @@ def main() -> None:
         found = {name: finite(measures) for name, measures in found.items()}
         results[str(dim)] = {**found, "cpu_seconds": round(time.process_time() - began, 1)}
         print(asked.set, dim, results[str(dim)], flush=True)
-        sets[name_here] = {"results": results, "settings": settings, **circumstances()}
+        this = {"results": results, "settings": settings, **circumstances()}
+        # Read now: another run may have written another set.
+        sets = {**read(file).get("sets", {}), name_here: this}
         write_numbers(file, {"study": "latent_dims", "sets": sets})
     rows = np.concatenate(panels)
     picture = figures.grid(rows, columns=COLUMNS)
