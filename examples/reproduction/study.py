@@ -119,7 +119,7 @@ def sample_of(generator: Any, n: int, seed: int) -> Rows:
 
 
 def train_on(
-    pairs: Pairs, network: Mapping[str, float], options: TrainingOptions, seed: int
+    pairs: Pairs, network: Mapping[str, float], options: TrainingOptions, seed: int, **more: Any
 ) -> tuple[Any, TrainingResult]:
     """Train a generator on pairs, and leave no files.
 
@@ -131,6 +131,8 @@ def train_on(
     options : TrainingOptions
     seed : int
         Random seed of the weights.
+    more
+        Further arguments of `gtn_train.training.train_generator`.
 
     Returns
     -------
@@ -139,7 +141,7 @@ def train_on(
     """
     generator = make_model("generator", {"dim": pairs.dim, **network}, seed)
     with tempfile.TemporaryDirectory() as scratch:
-        return generator, train_generator(generator, pairs, RunFolder(scratch), options)
+        return generator, train_generator(generator, pairs, RunFolder(scratch), options, **more)
 
 
 def train(

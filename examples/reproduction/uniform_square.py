@@ -1,10 +1,10 @@
 """The uniform square from N(0, I) (Fig. 3B), with the network and training of Table 2.
 
 The study compares Algorithm 1 as published, standardised, in the float32 arithmetic of the authors'
-code, with cones of several sizes in both orders, and with fresh pairs. The preset "uniform" has
-optimal transport and a network of its own, on three seeds. The measures are those of squares.py,
-and the rank correlation of the norms of sources and labels. The norms of the labels decide: with a
-cone of 1 the generator learns the boundary of the square or little more.
+code, without sorting (Fig. 11), with cones of several sizes in both orders, and with fresh pairs.
+The preset "uniform" has optimal transport and a network of its own, on three seeds. The measures
+are those of squares.py, and the rank correlation of the norms of sources and labels. The norms of
+the labels decide: with a cone of 1 the generator learns the boundary of the square or little more.
 """
 
 from __future__ import annotations
@@ -46,28 +46,33 @@ class AuthorsArithmetic:
 
     Float32 has few values near 1. Where latents are dense, many tie for the largest cosine, and
     argmax takes the first one, which has the smallest norm: the ties are a cone that nobody set.
+    Without sorting, sources choose in the order in which they were drawn, and the first of the
+    latents that tie is the one drawn first.
     """
 
     conditional = False
 
+    def __init__(self, *, sort: bool = True) -> None:
+        self.sort = sort
+
     def config(self) -> dict[str, Any]:
         """Name of the labeling."""
-        return {"labeling": "authors' float32"}
+        return {"labeling": "authors' float32", "sort": self.sort}
 
     def check(self, latents: Rows) -> None:
         """Accept any latents."""
 
     def label(self, latents: Rows, seed: int, progress: Any = None) -> Labeled:
-        """Let the sources choose in order of norm, among the latents left in order of norm."""
+        """Let the sources choose, in order of norm or as drawn, among the latents in that order."""
         n, dim = latents.shape
         sources = draw_sources(n, dim, derive(seed, "sources"))
         rows = standardized(latents).astype(np.float32)
-        left = np.argsort(norms(rows), kind="stable")
+        turns, left = (self._order(points) for points in (sources, rows))
         units = _unit(rows)[left].T.copy()
         directions = _unit(sources)
         assignment = np.empty(n, np.int64)
         taken: list[int] = []  # since the last time that they were removed
-        for source in np.argsort(norms(sources), kind="stable"):
+        for source in turns:
             cosine = units[0] * directions[source, 0]
             for column in range(1, dim):
                 cosine += units[column] * directions[source, column]
@@ -78,6 +83,9 @@ class AuthorsArithmetic:
                 left, units = np.delete(left, taken), np.delete(units, taken, axis=1)
                 taken = []
         return Labeled(sources, assignment, cosines_of(sources, rows[assignment]), None, "numpy")
+
+    def _order(self, points: Rows) -> npt.NDArray[np.intp]:
+        return np.argsort(norms(points), kind="stable") if self.sort else np.arange(len(points))
 
 
 def _unit(rows: Rows) -> Rows:
@@ -92,6 +100,9 @@ PAIRS: dict[str, PairOptions | AuthorsArithmetic] = {
     "Algorithm 1 as published": PairOptions(),
     "standardised": PairOptions(standardize=True),
     "standardised, authors' float32": AuthorsArithmetic(),
+    "as published, no sorting": PairOptions(order="index"),
+    "standardised, no sorting": PairOptions(order="index", standardize=True),
+    "authors' float32, no sorting": AuthorsArithmetic(sort=False),
     **{
         f"{order}, cone {cone}": PairOptions(order=order, cone=cone, standardize=True)
         for order in ("norm", "norm_desc")
@@ -100,7 +111,7 @@ PAIRS: dict[str, PairOptions | AuthorsArithmetic] = {
     "fresh, norm, cone 64": PairOptions(cone=64, standardize=True, every=1),
     "fresh, norm_desc, cone 64": PairOptions(order="norm_desc", cone=64, standardize=True, every=1),
 }
-SHOWN = ("standardised", "norm, cone 16", f"{PRESET}, seed 0")
+SHOWN = ("standardised", "standardised, no sorting", "norm, cone 16", f"{PRESET}, seed 0")
 
 DOTS = 2_500  # in a panel, to keep the file small
 
@@ -108,7 +119,13 @@ DOTS = 2_500  # in a panel, to keep the file small
 def main() -> None:
     """Run the study: all pairs with the paper's network, and the preset with three seeds."""
     parser = options_of(__doc__)
-    parser.add_argument("--pairs", choices=[*PAIRS], action="append", help="default: all")
+    parser.add_argument(
+        "--pairs",
+        choices=[*PAIRS],
+        action="append",
+        help="train on these alone, and show them in a figure of their own (default: all, and the "
+        "preset)",
+    )
     parser.add_argument("--epochs", type=int, default=60, help="epochs of training (%(default)s)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -128,15 +145,18 @@ def main() -> None:
     kinds: list[tuple[str, PairOptions | AuthorsArithmetic, int, Preset, int | None]] = [
         (name, PAIRS[name], asked.seed, paper, asked.epochs) for name in asked.pairs or PAIRS
     ]
-    for seed in range(asked.seed, asked.seed + 3):
+    for seed in range(asked.seed, asked.seed + 3) if not asked.pairs else ():
         kinds.append((f"{PRESET}, seed {seed}", preset.pairs, seed, preset, None))
+    shown = asked.pairs or SHOWN
     for name, pairs, seed, start, epochs in kinds:
-        if name in results and name not in SHOWN:
+        if name in results and name not in shown:
             continue
         latents, every = uniform_square(n, seed), 0
-        labeling: Labeling = AuthorsArithmetic()
+        labeling: Labeling
         if isinstance(pairs, PairOptions):
             labeling, every = pairs.labeling_of(latents, seed, threads=1), pairs.every
+        else:
+            labeling = pairs
         options = training_of(start, seed, epochs)
         trained = train(latents, labeling, network_of(start), options, every=every, seed=seed)
         generated = trained.sample(n_samples, seed)
@@ -149,7 +169,7 @@ def main() -> None:
             "training_seconds": round(trained.training_seconds, 2),
         }
         print(name, results[name], flush=True)
-        if name in SHOWN:
+        if name in shown:
             panels[name] = generated[:DOTS]
         write_numbers(
             asked.out / "uniform_square.json", {**about, "results": results, **circumstances()}
@@ -158,7 +178,8 @@ def main() -> None:
     sources = draw_sources(DOTS, 2, derive(asked.seed, "samples"))
     colours = {name: norms(sources[: len(panel)]) for name, panel in panels.items()}
     del colours["data"]
-    write_figure(asked.out / "uniform_square.png", figures.scatter(panels, colours=colours))
+    figure = "uniform_square_pairs.png" if asked.pairs else "uniform_square.png"
+    write_figure(asked.out / figure, figures.scatter(panels, colours=colours))
 
 
 if __name__ == "__main__":

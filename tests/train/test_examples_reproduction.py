@@ -34,7 +34,8 @@ def load(monkeypatch):
         return importlib.import_module(name)
 
     yield load
-    for name in (*loaded, "study", "squares", "diffusion", "latent_sets", "own_features"):
+    neighbours = ("study", "squares", "diffusion", "latent_sets", "own_features", "latent_dims")
+    for name in (*loaded, *neighbours):
         sys.modules.pop(name, None)
 
 
@@ -76,7 +77,7 @@ def check_files(folder, figure, numbers):
     ("name", "result"),
     [
         ("swiss_roll", "Algorithm 1, centred"),
-        ("uniform_square", "standardised"),
+        ("uniform_square", "standardised, no sorting"),
         ("two_squares", "mixture"),
     ],
 )
@@ -206,6 +207,54 @@ def test_minibatch_transport_is_the_best_assignment_of_each_batch(load):
     assert not np.array_equal(labeling.label(latents, seed=8).sources, made.sources)
 
 
+def test_the_study_of_latent_dimension_measures_each_one(tmp_path):
+    run("latent_dims.py", tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "latent_dims.json").read_text())
+    results = content["sets"]["blobs, own"]["results"]
+    assert list(results) == ["real", "2", "3"]
+    assert all(math.isfinite(number) for number in numbers_in(results))
+    for dim in ("2", "3"):
+        assert {"reconstructions", "samples", "normal"} < set(results[dim])
+        assert results[dim]["normal"]["FD-own"] > 0
+    assert (tmp_path / "out" / "latent_dims_blobs.png").is_file()
+
+
+def test_the_study_of_speed_times_both_networks(tmp_path):
+    run("sampling_speed.py", tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "sampling_speed.json").read_text())
+    assert {"command", "commit", "machine", "versions"} <= set(content)
+    assert list(content["results"]) == ["paper's network", "preset's network"]
+    for measured in content["results"].values():
+        assert {"network", "latents", "decoder", "images"} == set(measured)
+        assert measured["images"]["seconds"] > 0
+
+
+def test_the_study_of_epochs_scores_samples_of_each(tmp_path):
+    run("scores_by_epoch.py", tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "scores_by_epoch.json").read_text())
+    results = content["sets"]["blobs, d = 2, own"]["results"]
+    assert [row["epoch"] for row in results["epochs"]] == [1, 2]
+    assert all(math.isfinite(number) for number in numbers_in(results))
+    assert set(results["best"]) == {"validation_loss", "energy_distance", "FD-own", "IS-own"}
+    for name in ("scores_by_epoch_blobs.png", "samples_by_epoch_blobs.png"):
+        assert (tmp_path / "out" / name).is_file()
+
+
+def test_the_best_epoch_has_the_largest_score_and_the_least_distance(load):
+    rows = [{"epoch": 1, "FD": 3.0, "IS": 2.0}, {"epoch": 2, "FD": 4.0, "IS": 2.5}]
+    assert load("scores_by_epoch").best_epochs(rows, "IS") == {"FD": 1, "IS": 2}
+
+
+def test_the_normal_of_fig_17_has_means_and_deviations_alone(load):
+    chance = np.random.default_rng(1)
+    codes = chance.normal(size=(4000, 2)) @ [[1, 2], [0, 0.5]] + [7, -3]
+    drawn = load("latent_dims").normal(codes, 40_000, seed=1)
+    assert drawn.dtype == np.float32
+    np.testing.assert_allclose(drawn.mean(0), codes.mean(0), atol=0.05)
+    np.testing.assert_allclose(drawn.std(0), codes.std(0), rtol=0.05)
+    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.05 < abs(np.corrcoef(codes.T)[0, 1])
+
+
 def test_random_pairs_are_a_shuffle(load):
     latents = np.random.default_rng(3).normal(size=(40, 2))
     made = load("label_study").Random().label(latents, seed=1)
@@ -303,6 +352,15 @@ def test_the_authors_arithmetic_is_algorithm_1_where_nothing_ties(load):
     latents = np.random.default_rng(5).normal(size=(300, 6))
     made = study.AuthorsArithmetic().label(latents, seed=1)
     exact = study.PairOptions(standardize=True).labeling_of(latents, 0).label(latents, 1)
+    np.testing.assert_array_equal(made.assignment, exact.assignment)
+
+
+def test_the_authors_arithmetic_without_sorting_goes_by_index(load):
+    study = load("uniform_square")
+    latents = np.random.default_rng(5).normal(size=(300, 6))
+    made = study.AuthorsArithmetic(sort=False).label(latents, seed=1)
+    options = study.PairOptions(order="index", standardize=True)
+    exact = options.labeling_of(latents, 0).label(latents, 1)
     np.testing.assert_array_equal(made.assignment, exact.assignment)
 
 
