@@ -1,11 +1,12 @@
 """Kill ranks of sharded runs over gloo, at collectives chosen by a seed, and check what is left.
 
     python -m tests.kill_sharded --kills 200
+    python -m tests.kill_sharded --kills 200 --optimal
 
 Each story is one run. A rank kills itself before one of its collectives, or gets Ctrl-C there. The
 others must end by themselves. The next attempt has another number of ranks and continues from the
-journal. The last attempt must end with the bits of `match`. Ranks are forks of this process, which
-imports torch once.
+journal. The last attempt must end with the bits of `match`, or of `match_optimal`. Every other
+story has groups. Ranks are forks of this process, which imports torch once.
 """
 
 from __future__ import annotations
@@ -26,9 +27,20 @@ from typing import Any
 
 import numpy as np
 
-from gtn_label import match
-from gtn_label.cluster import RunJournal, TorchExchange, match_sharded, matching
-from gtn_label.io.journal import CHOICES, Journal
+from gtn_label import Matching, match, match_optimal
+from gtn_label.cluster import (
+    RunJournal,
+    TorchExchange,
+    apart,
+    batches,
+    match_optimal_sharded,
+    match_sharded,
+    matching,
+)
+from gtn_label.io.checkpoint import Checkpoint
+from gtn_label.io.checkpoint_content import progress_of
+from gtn_label.io.checkpoint_file import read_saved
+from gtn_label.io.journal import CHOICES, GROUPED, Journal
 from sharded_cases import DEALINGS, deal
 
 N, DIM = 400, 4
@@ -55,6 +67,10 @@ class Attempt:
     at : int
         Its collective.
     signal : int
+    groups : bool
+        True for a run with groups.
+    optimal : bool
+        Optimal transport in place of Algorithm 1.
     """
 
     world: int
@@ -62,6 +78,8 @@ class Attempt:
     victim: int = -1
     at: int = 0
     signal: int = signal.SIGKILL
+    groups: bool = False
+    optimal: bool = False
 
 
 class Mortal(TorchExchange):
@@ -86,6 +104,12 @@ def problem() -> tuple[np.ndarray, np.ndarray]:
     latents = rng.normal(size=(N, DIM)).astype(np.float32)
     latents[::9] = latents[0]
     return latents, rng.normal(size=(N, DIM)).astype(np.float32)
+
+
+def labels() -> np.ndarray:
+    """Labels of sources and of latents: one large group, and many small ones."""
+    rng = np.random.default_rng(3)
+    return np.where(rng.random(N) < 0.5, 40, rng.integers(0, 40, N))
 
 
 def free_port() -> int:
@@ -147,19 +171,26 @@ def _fork(attempt: Attempt, rank: int, port: int, folder: Path) -> int:
 def _work(attempt: Attempt, folder: Path) -> None:
     """Run one rank, and write its part."""
     matching.CHUNK = 48  # several parts of the visiting order
+    apart.EVERY, batches.BATCH_WORK = 0.0, 60  # many exchanges, and batches of few groups
     latents, sources = problem()
+    groups = labels()
     with Mortal(attempt) as exchange:
         mine = deal(attempt.dealing, N, exchange.world)[exchange.rank]
         own = deal("contiguous", N, exchange.world)[exchange.rank]
-        found = match_sharded(
+        path = folder / "run.journal"
+        journal: Any = RunJournal(path, 0.0)
+        if attempt.optimal:
+            journal = Checkpoint(path, 0.0, remove_at_end=False)
+        found = (match_optimal_sharded if attempt.optimal else match_sharded)(
             latents[mine],
             sources[own],
             index=mine,
             source_index=own,
+            groups=(groups[own], groups[mine]) if attempt.groups else None,
             center=True,
             threads=1,
             exchange=exchange,
-            journal=RunJournal(folder / "run.journal", 0.0),
+            journal=journal,
         )
         found.close()
         np.savez(
@@ -167,6 +198,8 @@ def _work(attempt: Attempt, folder: Path) -> None:
             index=found.source_index,
             assignment=found.assignment,
             cosine=found.cosine,
+            latent_index=found.latent_index,
+            prices=np.empty(0) if found.prices is None else found.prices,
             start=found.stats["resumed_at"],
         )
 
@@ -183,6 +216,7 @@ class Campaign:
 
     seed: int
     root: Path
+    optimal: bool = False
     kills: int = 0
     finished: int = 0
     by: Counter[str] = field(default_factory=Counter)
@@ -191,8 +225,12 @@ class Campaign:
         import torch.distributed  # noqa: F401  here, once, and not in each fork
 
         self._rng = random.Random(self.seed)
-        self._right = match(*problem(), center=True)
-        assert self._right.visited is not None
+        verb = match_optimal if self.optimal else match
+        both = (labels(), labels())
+        self._right: dict[bool, Matching] = {
+            groups: verb(*problem(), groups=both if groups else None, center=True)
+            for groups in (False, True)
+        }
 
     def run(self, kills: int) -> None:
         """Start runs until so many ranks were ended."""
@@ -204,24 +242,28 @@ class Campaign:
             self.finished += 1
 
     def _story(self, folder: Path, most: int) -> None:
-        rng, saved = self._rng, 0
+        rng, saved, groups = self._rng, 0, self.finished % 2 == 1
         for _ in range(rng.randint(1, 4)):
             if self.kills >= most:
                 break
             world = rng.choice((1, 2, 2, 3, 3))
             number = rng.choice((signal.SIGKILL,) * 3 + (signal.SIGINT,))
-            at = rng.choice((rng.randrange(40), rng.randrange(150)))
-            attempt = Attempt(world, rng.choice(DEALINGS), rng.randrange(world), at, number)
+            most_at = 3000 if self.optimal else 150
+            at = rng.choice((rng.randrange(40), rng.randrange(most_at)))
+            victim = rng.randrange(world)
+            dealing = rng.choice(DEALINGS)
+            attempt = Attempt(world, dealing, victim, at, number, groups, self.optimal)
             codes = run(attempt, folder)
             if set(codes) == {0}:
                 break  # it had ended before
             self._look_at_codes(attempt, codes)
             self.kills += 1
-            self.by[signal.Signals(number).name] += 1
-            saved = self._look_at_journal(folder, saved)
-        codes = run(Attempt(rng.choice((1, 2, 3)), rng.choice(DEALINGS)), folder)
+            self.by[signal.Signals(number).name + (" with groups" if groups else "")] += 1
+            saved = self._look_at_journal(folder, saved, groups)
+        world, dealing = rng.choice((1, 2, 3)), rng.choice(DEALINGS)
+        codes = run(Attempt(world, dealing, groups=groups, optimal=self.optimal), folder)
         require(set(codes) == {0}, f"the last attempt ended with {codes}: {logs(folder)}")
-        self.check(folder, len(codes), saved)
+        self.check(folder, len(codes), saved, groups)
 
     def _look_at_codes(self, attempt: Attempt, codes: list[int]) -> None:
         victim = KILLED if attempt.signal == signal.SIGKILL else INTERRUPTED
@@ -230,26 +272,43 @@ class Campaign:
         allowed = {LEFT} if victim == KILLED else {INTERRUPTED}
         require(others <= allowed, f"{attempt}: {codes}")
 
-    def _look_at_journal(self, folder: Path, saved: int) -> int:
+    def _look_at_journal(self, folder: Path, saved: int, groups: bool = False) -> int:
         path = folder / "run.journal"
         if not path.exists():
             require(saved == 0, "the journal is gone")
             return 0
-        journal, records = Journal.read(path, CHOICES)
+        if self.optimal:
+            state = read_saved(path)
+            require(state.sound, "the journal is damaged")
+            steps = progress_of(state.arrays)
+            require(steps >= saved, f"the journal fell from {saved} to {steps}")
+            return steps
+        journal, records = Journal.read(path, GROUPED if groups else CHOICES)
         require(journal.count >= saved, f"the journal fell from {saved} to {journal.count}")
-        right = self._right.visited[: journal.count]
-        require(np.array_equal(records["latent"], right), "the journal holds wrong latents")
+        result = self._right[groups]
+        assert result.visited is not None
+        found, right = records["latent"], result.visited[: journal.count]
+        if groups:
+            alone = records["source"] >= 0  # others count latents within their group
+            found, right = found[alone], result.assignment[records["source"][alone]]
+        require(np.array_equal(found, right), "the journal holds wrong latents")
         return journal.count
 
-    def check(self, folder: Path, world: int, saved: int = 0) -> None:
+    def check(self, folder: Path, world: int, saved: int = 0, groups: bool = False) -> None:
         """Compare the parts of the last attempt with `match`, bit for bit."""
         parts: list[Any] = [np.load(folder / f"part{rank}.npz") for rank in range(world)]
         index = np.concatenate([part["index"] for part in parts])
         for name in ("assignment", "cosine"):
             found = np.concatenate([part[name] for part in parts])
-            right = getattr(self._right, name)[index].tobytes()
+            right = getattr(self._right[groups], name)[index].tobytes()
             require(found.tobytes() == right, f"other {name}")
         require(len(index) == N, "sources are missing")
+        if self.optimal:
+            prices = np.concatenate([part["prices"] for part in parts])
+            order = np.concatenate([part["latent_index"] for part in parts])
+            right = self._right[groups].prices[order].tobytes()
+            require(prices.tobytes() == right, "other prices")
+            return
         require({int(part["start"]) for part in parts} <= set(range(saved, N + 1)), "work was lost")
 
 
@@ -263,10 +322,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.kill_sharded", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="how many [200]")
     parser.add_argument("--seed", type=int, default=1, help="seed of all choices [1]")
+    parser.add_argument("--optimal", action="store_true", help="optimal transport")
     options = parser.parse_args()
     began = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="gtn-kills-")).resolve()
-    work = Campaign(options.seed, root)
+    work = Campaign(options.seed, root, options.optimal)
     try:
         work.run(options.kills)
     except Wrong as error:

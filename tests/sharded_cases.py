@@ -11,8 +11,11 @@ DEALINGS = ("contiguous", "rows", "blocks", "last rank empty", "all on one rank"
 
 
 def deal(dealing, n, world):
-    """Global rows of each rank, ascending."""
+    """Global rows of each rank, ascending; `dealing` is a name or a seed."""
     rows = np.arange(n)
+    if not isinstance(dealing, str):  # a seed
+        owner = np.random.default_rng(dealing).integers(0, world, n)
+        return [np.flatnonzero(owner == rank) for rank in range(world)]
     owner = {
         "contiguous": rows * world // max(n, 1),
         "rows": rows % world,
@@ -23,18 +26,21 @@ def deal(dealing, n, world):
     return [np.flatnonzero(owner == rank) for rank in range(world)]
 
 
-def parts_of(latents, sources, world, dealing="rows", **options):
-    """The ShardedMatching of each rank."""
+def parts_of(
+    latents, sources, world, dealing="rows", *, verb=match_sharded, groups=None, **options
+):
+    """The ShardedMatching of each rank; groups are labels of all rows."""
     index = deal(dealing, len(latents), world)
     given = [None] * world if sources is None else deal(dealing, len(sources), world)
 
     def work(exchange):
         mine, own = index[exchange.rank], given[exchange.rank]
-        return match_sharded(
+        return verb(
             latents[mine],
             None if own is None else sources[own],
             index=mine,
             source_index=own,
+            groups=None if groups is None else (groups[0][own], groups[1][mine]),
             exchange=exchange,
             **options,
         )
@@ -57,3 +63,14 @@ def assert_is(parts, expected):
     assignment, cosine = whole(parts)
     np.testing.assert_array_equal(assignment, expected.assignment)
     np.testing.assert_array_equal(cosine.view(np.int64), expected.cosine.view(np.int64))
+
+
+def assert_is_optimal(parts, expected):
+    """The parts hold the bits of a Matching of match_optimal."""
+    assert_is(parts, expected)
+    prices = np.full(parts[0].m, np.nan)
+    for part in parts:
+        prices[part.latent_index] = part.prices
+        for name in ("gap", "cost", "lower_bound"):
+            assert getattr(part, name) == getattr(expected, name), name
+    assert prices.tobytes() == np.asarray(expected.prices).tobytes()

@@ -9,6 +9,7 @@
 
 #include "bindings/arguments.hpp"
 #include "bindings/gil.hpp"
+#include "bindings/python_exchange.hpp"
 #include "bindings/register.hpp"
 #include "core/contract.hpp"
 #include "core/float_mode.hpp"
@@ -26,42 +27,6 @@ namespace py = pybind11;
 
 namespace gtn {
 namespace {
-
-using Indices = py::array_t<int64_t, py::array::c_style>;
-using Values = py::array_t<double, py::array::c_style>;
-
-std::span<const int64_t> span_of(const Indices& array, const char* name) {
-  if (array.ndim() != 1) throw py::value_error(std::string(name) + " must be 1-D");
-  return {array.data(), static_cast<size_t>(array.shape(0))};
-}
-
-// A Python object with rank, world and all_gather(sent, received).
-class PythonExchange final : public Exchange {
- public:
-  explicit PythonExchange(py::object exchange)
-      : exchange_(std::move(exchange)),
-        rank_(exchange_.attr("rank").cast<int>()),
-        world_(exchange_.attr("world").cast<int>()) {
-    if (world_ < 1 || rank_ < 0 || rank_ >= world_) {
-      throw py::value_error("exchange must have a world >= 1 and a rank below it");
-    }
-  }
-  int rank() const override { return rank_; }
-  int world() const override { return world_; }
-  void all_gather(std::span<const std::byte> sent, std::span<std::byte> received) override {
-    gil::with_gil(began_, [&] {
-      const auto from = py::memoryview::from_memory(sent.data(), std::ssize(sent));
-      const auto to = py::memoryview::from_memory(received.data(), std::ssize(received));
-      gil::call(exchange_.attr("all_gather"), py::make_tuple(from, to));
-    });
-  }
-  void begin() { began_ = gil::generation; }
-
- private:
-  py::object exchange_;
-  int rank_, world_;
-  unsigned began_ = gil::generation;
-};
 
 class ShardedMatch {
  public:
@@ -108,15 +73,7 @@ ShardedMatch::ShardedMatch(py::object latents, Indices index, int64_t total,
       exchange_(std::move(exchange)),
       parallel_(std::max(1, threads), Poll(poll_)) {
   rows_ = rows_of(latents_, "latents");
-  const std::span<const int64_t> rows = span_of(index_, "index");
-  if (std::ssize(rows) != rows_.count || rows_.dim < 1) {
-    throw py::value_error("latents must have shape [m, dim], and index [m]");
-  }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] < (i == 0 ? 0 : rows[i - 1] + 1) || rows[i] >= total) {
-      throw py::value_error("index must ascend from 0 or more, and lie below total");
-    }
-  }
+  const std::span<const int64_t> rows = rows_among(index_, rows_, total);
   if (cone < 1 || threads < 1 || memory < 0 || most_sources < 1 || most_sources > INT32_MAX - 64) {
     throw py::value_error("cone, threads and most_sources must be >= 1, memory >= 0");
   }

@@ -4,8 +4,7 @@
 // where the factor of the grid makes the assignment optimal.
 //
 // Rounds are synchronous: all bidders of a round see the same prices. The result is therefore a
-// pure function of scores and tolerance; the lists of latents that sources keep are only a cache,
-// and a source whose list no longer certifies its two best latents is searched again.
+// pure function of scores and tolerance. How sources find their best latents: chooser.hpp.
 #pragma once
 
 #include <cstdint>
@@ -14,37 +13,21 @@
 #include <vector>
 
 #include "core/auction_state.hpp"
-#include "core/contract.hpp"
+#include "core/auction_stats.hpp"
+#include "core/chooser.hpp"
 #include "core/distinct.hpp"
-#include "core/exact_priced_scan.hpp"
 #include "core/function_ref.hpp"
 #include "core/parallel.hpp"
-#include "core/priced_search.hpp"
 #include "core/prices.hpp"
-#include "core/score_grid.hpp"
-#include "core/source_lists.hpp"
 #include "core/spares.hpp"
 
 namespace gtn {
 
-struct AuctionStats {
-  int64_t phases = 0, rounds = 0, bids = 0;
-  int64_t scans = 0;       // sources searched
-  int64_t full_scans = 0;  // of these, by scoring every latent exactly
-  int64_t batches = 0;     // searches
-  struct Seconds {
-    double search = 0, choose = 0, sell = 0, measure = 0;
-  } seconds;
-};
-
 class Auction {
  public:
-  // Lists hold `depth` latents, and up to `longest` where sources are searched again and again.
-  // search: the backend's.
-  Auction(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
-          std::span<const SourceRow> sources, Prices& prices, PricedSearch& search,
-          ExactPricedScan& exact, int64_t depth, int64_t longest, Parallel& parallel,
-          AuctionStats& stats);
+  // chooser: of the same sources, by their positions.
+  Auction(const DistinctLatents& distinct, int64_t sources, Prices& prices, Chooser& chooser,
+          Parallel& parallel, AuctionStats& stats);
 
   // What to go on from after an interruption; whole between any two searches and sales. `prices`
   // are restored before an auction is made, and the rest before it runs.
@@ -74,36 +57,14 @@ class Auction {
   // moment - primal, if those that wait do as well as others.
   double likely_cost(double moment) const;
 
-  // The best id of each source at the prices of now, and its score less price.
-  struct Favourite {
-    LatentId id;
-    int64_t value;
-  };
-  std::vector<Favourite> favourites();
+  // The best latent of each source at the prices of now; `second` is of no use.
+  std::vector<Choice> favourites();
 
   int64_t epsilon() const { return epsilon_; }
   // dual - primal
   double gap() const { return gap_; }
 
  private:
-  struct Choice {
-    int64_t best = kNothing, second = kNothing;
-    LatentId id = -1;
-  };
-  // False if the list does not certify the choice; `second_too`: its second best as well.
-  bool look(int32_t source, bool second_too, Choice& choice);
-  void choose(std::span<const int32_t> sources, bool second_too, std::vector<Choice>& choices);
-  void add_likely(std::vector<int32_t>& again);
-  void look_at(std::span<const int32_t> sources, bool second_too, std::vector<Choice>& choices,
-               std::vector<uint8_t>& sure);
-  std::vector<Choice> choices_of_all();  // the best alone
-  enum class Effort { usual, longer, all };
-  void rescan(std::span<const int32_t> sources, Effort effort);
-  void lengthen();
-  bool longer_fits() const;
-  bool bounds_help() const;
-  void judge_bounds(int64_t asked, int64_t failed);
-  int64_t exact_score(int32_t source, LatentId id) const;
   void drop_unhappy();
   void place_spares();
   void phase(int64_t limit, FunctionRef<void(int64_t)> on_round);
@@ -111,33 +72,23 @@ class Auction {
   double widest_epsilon() const;
   void begin_next_phase();
 
-  const Scorer& scorer_;
-  const ScoreGrid& grid_;
   const DistinctLatents& distinct_;
-  std::span<const SourceRow> sources_;
   Prices& prices_;
   Spares spares_;
-  PricedSearch& search_;
-  ExactPricedScan& exact_;  // certifies everything
+  Chooser& chooser_;
   Parallel& parallel_;
   AuctionStats& stats_;
 
   int64_t epsilon_ = 1;
-  int64_t phases_ = 0;      // begun
-  int64_t bidders_ = 0;     // how many may bid in the next round; 0: the phase is still to begin
-  int64_t told_level_ = 0;  // of the spares, when the search was last told of prices
+  int64_t phases_ = 0;   // begun
+  int64_t bidders_ = 0;  // how many may bid in the next round; 0: the phase is still to begin
   double primal_ = 0.0, gap_ = 0.0;
   Goal goal_{};                   // of `run`
   double cost_ = 0.0;             // as it is likely to be
   int64_t measured_epsilon_ = 0;  // when the gap was measured; 0: not yet
-  std::vector<LatentId> holds_;
+  std::vector<LatentId> holds_;   // by source
+  std::vector<int64_t> score_;    // of what the source holds
   std::vector<int32_t> waiting_;  // ascending
-
-  SourceLists lists_;
-  int64_t longest_;
-  int64_t searched_ = 0;  // sources, with lists of this length
-  // Sources that a backend's bounds were tried on, and those that these could not certify.
-  int64_t tried_ = 0, failed_ = 0;
 };
 
 }  // namespace gtn

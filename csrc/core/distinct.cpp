@@ -4,30 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
+
+#include "core/row_bytes.hpp"
 
 namespace gtn {
 namespace {
-
-struct Bytes {
-  const char* data;
-  size_t size;
-  bool operator==(const Bytes& o) const { return std::memcmp(data, o.data, size) == 0; }
-  uint64_t hash() const {  // FNV-1a over 4-byte words: rows are float32 or float64
-    uint64_t h = 1469598103934665603ull;
-    for (size_t at = 0; at < size; at += 4) {
-      uint32_t word;
-      std::memcpy(&word, data + at, 4);
-      h = (h ^ word) * 1099511628211ull;
-    }
-    return h;
-  }
-};
-
-Bytes bytes_of(const Rows& rows, int64_t row) {
-  const size_t size = static_cast<size_t>(rows.dim) * (rows.dtype == DType::f32 ? 4 : 8);
-  return {static_cast<const char*>(rows.data) + row * size, size};
-}
 
 // Finds equal rows inside a run of equal norm, ranks [begin, end).
 // leader[rank] = rank of the first row that is equal to it.
@@ -56,7 +37,7 @@ class RunLeaders {
   }
 
  private:
-  Bytes bytes(size_t rank) const { return bytes_of(rows_, row_of_rank_[rank]); }
+  RowBytes bytes(size_t rank) const { return bytes_of(rows_, row_of_rank_[rank]); }
   // In one dimension centring may round different rows to one value, and values decide.
   bool positive(size_t rank) const {
     double value;
@@ -131,6 +112,27 @@ DistinctLatents::DistinctLatents(const Scorer& scorer, std::vector<LatentRow> ro
   } else {
     lead_equal_rows(scorer.latents(), row_of_rank_, norms_, leader, parallel);
   }
+  collapse(leader);
+}
+
+DistinctLatents::DistinctLatents(std::vector<LatentRow> row_of_rank,
+                                 const std::vector<double>& norms,
+                                 const std::vector<int32_t>& classes)
+    : row_of_rank_(std::move(row_of_rank)),
+      norms_(norms),
+      count_(static_cast<int32_t>(row_of_rank_.size())) {
+  std::vector<int32_t> leader_of(classes.size(), -1), leader;
+  for (const LatentRow row : row_of_rank_) {
+    int32_t& first = leader_of[classes[row]];
+    if (first < 0) first = static_cast<int32_t>(leader.size());
+    leader.push_back(first);
+  }
+  collapse(leader);
+}
+
+// leader: by rank, the first of the ranks that share an id.
+void DistinctLatents::collapse(const std::vector<int32_t>& leader) {
+  const size_t n = leader.size();
   std::vector<int32_t> id_of_rank(n);
   int32_t ids = 0;
   for (size_t r = 0; r < n; ++r) {

@@ -22,6 +22,10 @@ class DistinctLatents {
   DistinctLatents(const Scorer& scorer, std::vector<LatentRow> row_of_rank,
                   const std::vector<double>& norms, Parallel& parallel);
 
+  // Rows of one class are equal. classes: by latent row; a class goes by one of its rows.
+  DistinctLatents(std::vector<LatentRow> row_of_rank, const std::vector<double>& norms,
+                  const std::vector<int32_t>& classes);
+
   // Counts all rows as different.
   DistinctLatents(std::vector<LatentRow> row_of_rank, const std::vector<double>& norms)
       : row_of_rank_(std::move(row_of_rank)),
@@ -44,6 +48,8 @@ class DistinctLatents {
   }
 
  private:
+  void collapse(const std::vector<int32_t>& leader);
+
   std::vector<LatentRow> row_of_rank_;
   const std::vector<double>& norms_;
   int32_t count_ = 0;

@@ -18,7 +18,7 @@ struct ExactPricedScan::Valued {
 };
 
 ExactPricedScan::ExactPricedScan(const Scorer& scorer, const ScoreGrid& grid,
-                                 const DistinctLatents& distinct, const Prices& prices,
+                                 const DistinctLatents& distinct, PriceView prices,
                                  Parallel& parallel)
     : scorer_(scorer), grid_(grid), distinct_(distinct), prices_(prices), parallel_(parallel) {}
 

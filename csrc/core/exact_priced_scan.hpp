@@ -14,7 +14,7 @@ namespace gtn {
 class ExactPricedScan final : public PricedSearch {
  public:
   ExactPricedScan(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
-                  const Prices& prices, Parallel& parallel);
+                  PriceView prices, Parallel& parallel);
 
   void search(std::span<const SourceRow> sources, std::span<const int64_t> before, int64_t depth,
               std::span<PricedList> lists) override;
@@ -31,7 +31,7 @@ class ExactPricedScan final : public PricedSearch {
   const Scorer& scorer_;
   const ScoreGrid& grid_;
   const DistinctLatents& distinct_;
-  const Prices& prices_;
+  PriceView prices_;
   Parallel& parallel_;
 };
 

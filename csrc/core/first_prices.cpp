@@ -4,6 +4,8 @@
 #include <numeric>
 
 #include "core/exact_priced_scan.hpp"
+#include "core/group_chooser.hpp"
+#include "core/local_chooser.hpp"
 
 namespace gtn {
 namespace {
@@ -30,6 +32,19 @@ void subtract_least(std::vector<int64_t>& values) {
   for (int64_t& v : values) v -= least;
 }
 
+// Of each own id its value: of each id of all machines.
+std::vector<int64_t> of_all_ids(const std::vector<int64_t>& own, const TransportGroup& group,
+                                Collective& ranks) {
+  struct Valued {
+    int64_t id, value;
+  };
+  std::vector<Valued> values(own.size());
+  for (size_t i = 0; i < own.size(); ++i) values[i] = {group.own->ids[i], own[i]};
+  std::vector<int64_t> all(group.distinct.count());
+  ranks.for_each<Valued>(values, [&](const Valued& v) { all[v.id] = v.value; });
+  return all;
+}
+
 }  // namespace
 
 void for_each_favourite(const Scorer& scorer, const ScoreGrid& grid,
@@ -39,13 +54,17 @@ void for_each_favourite(const Scorer& scorer, const ScoreGrid& grid,
   ExactPricedScan exact(scorer, grid, distinct, prices, parallel);
   const auto search = backend(scorer, grid, distinct, prices, parallel);
   std::vector<SourceRow> some;
+  std::vector<int32_t> places;
+  std::vector<Choice> best;
   for (int64_t from = 0; from < scorer.sources().count; from += kAtOnce) {
     some.resize(std::min(kAtOnce, scorer.sources().count - from));
     std::iota(some.begin(), some.end(), static_cast<SourceRow>(from));
-    Auction auction(scorer, grid, distinct, some, prices, *search, exact, kDepth, kDepth, parallel,
-                    stats);
-    const std::vector<Auction::Favourite> best = auction.favourites();
-    for (size_t i = 0; i < best.size(); ++i) visit(some[i], best[i].id, best[i].value);
+    places.resize(some.size());
+    std::iota(places.begin(), places.end(), 0);
+    LocalChooser chooser(scorer, grid, distinct, some, prices, *search, exact, kDepth, kDepth,
+                         parallel, stats);
+    chooser.choose(places, false, best);
+    for (size_t i = 0; i < best.size(); ++i) visit(some[i], best[i].id, best[i].best);
   }
 }
 
@@ -70,18 +89,17 @@ void sample_first_prices(const TransportRows& rows, const GroupRows& group,
     sample_first_prices(rows, sampled, sample, backend, depth, from, parallel, stats, told);
     told = idle;
     Prices prices(sample.distinct, sample.first_prices);
-    ExactPricedScan exact(sample.scorer, sample.grid, sample.distinct, prices, parallel);
-    const auto search = backend(sample.scorer, sample.grid, sample.distinct, prices, parallel);
-    Auction auction(sample.scorer, sample.grid, sample.distinct, sampled.sources, prices, *search,
-                    exact, depth, depth, parallel, stats);
+    GroupChooser chooser(rows, sample, sampled.sources, prices, backend, depth, depth, parallel,
+                         stats);
+    Auction auction(sample.distinct, idle.sources, prices, chooser.chooser(), parallel, stats);
     const Emptied stopped{told};  // before the auction is gone
     told = {idle.sources, &auction};
     auction.run_coarsely(sample.epsilon, last);
     if (sample.scale > 0.0) {
       integers.cost = auction.likely_cost(sample.moment) / sample.scale * integers.scale;
     }
-    for (const auto& [_, value] : auction.favourites()) {
-      values.push_back(integers.grid.of(sample.grid.real(value)));
+    for (const Choice& c : auction.favourites()) {
+      values.push_back(integers.grid.of(sample.grid.real(c.best)));
     }
   }
   told = idle;
@@ -89,22 +107,23 @@ void sample_first_prices(const TransportRows& rows, const GroupRows& group,
 
   // The price of a latent: the most that a source of the sample would pay for it. For this search
   // both sides change places.
-  const DistinctLatents& distinct = integers.distinct;
-  std::vector<double> centred(distinct.count() * dim);
-  for (LatentId id = 0; id < distinct.count(); ++id) {
-    widen_row(rows.latents, distinct.row(id), &centred[id * dim]);
+  const DistinctLatents& asking = integers.searched();
+  std::vector<double> centred(asking.count() * dim);
+  for (LatentId id = 0; id < asking.count(); ++id) {
+    widen_row(rows.latents, asking.row(id), &centred[id * dim]);
   }
   Rows latents = integers.scorer.latents();
   latents.data = centred.data();
   latents.dtype = DType::f64;
   latents.mean = nullptr;
-  latents.count = distinct.count();
+  latents.count = asking.count();
   const Scorer scorer(integers.scorer.sources(), latents, rows.kernels);
   const DistinctLatents payers(sampled.sources, rows.yy);
   Prices prices(payers, std::move(values));
-  std::vector<int64_t> learnt(distinct.count());
+  std::vector<int64_t> learnt(asking.count());
   for_each_favourite(scorer, integers.grid, payers, prices, backend, parallel, stats,
                      [&](SourceRow id, LatentId, int64_t value) { learnt[id] = value; });
+  if (integers.own) learnt = of_all_ids(learnt, integers, rows.share->ranks);
   subtract_least(learnt);
   integers.set_first_prices(std::move(learnt));
   integers.epsilon = std::max<int64_t>(1, integers.epsilon >> kBits);

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/exact_priced_scan.hpp"
 #include "core/first_prices.hpp"
 #include "core/float_mode.hpp"
+#include "core/group_chooser.hpp"
 #include "core/norms.hpp"
 #include "core/order.hpp"
 #include "core/run_state.hpp"
@@ -42,7 +42,7 @@ class Transport {
   void solve(const TransportRows& rows, const GroupRows& group);
   void solve_line(const TransportRows& rows, const GroupRows& group);
   void set_cosines(const TransportRows& rows);
-  bool all_cost_the_same(const GroupRows& group) const;
+  bool all_cost_the_same(const TransportRows& rows, const GroupRows& group) const;
 
   const OptimalInput& in_;
   const PricedBackend& backend_;
@@ -58,14 +58,15 @@ OptimalStats Transport::run() {
   {
     PhaseTimer timer(stats_.seconds);
     stats_.threads = parallel_.threads();
-    const TransportRows rows(in_.latents, in_.sources, in_.center, *in_.kernels, parallel_);
+    const TransportRows rows(in_.latents, in_.sources, in_.center, *in_.kernels, in_.share,
+                             parallel_);
     MatchInput groups;
-    groups.latents = in_.latents;
-    groups.sources = in_.sources;
+    groups.latents.count = in_.latent_count();
+    groups.sources.count = in_.sources.count;
     groups.source_groups = in_.source_groups;
     groups.latent_groups = in_.latent_groups;
     groups_ = rows_of_groups(groups);
-    std::fill(out_.prices, out_.prices + in_.latents.count, 0.0);  // of groups without sources
+    std::fill(out_.prices, out_.prices + in_.latent_count(), 0.0);  // of groups without sources
     const int64_t first = state_.begin(groups_);
     placed_ = state_.held();
     try {
@@ -91,35 +92,53 @@ void Transport::set_cosines(const TransportRows& rows) {
   const Scorer scorer(latents, in_.sources, *in_.kernels);
   parallel_.run(in_.sources.count, 1024, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t j = out_.assignment[i];
+      const int32_t j = rows.here(static_cast<LatentRow>(out_.assignment[i]));
+      if (j < 0) continue;
       const double x = std::sqrt(squared_norm(latents, j)), y = std::sqrt(rows.yy[i]);
       out_.cosine[i] = x > 0.0 && y > 0.0 ? scorer.score(j, x, static_cast<SourceRow>(i)) / y : 0.0;
     }
   });
+  if (rows.share == nullptr) return;
+  struct Paired {
+    int64_t source;
+    double cosine;
+  };
+  std::vector<Paired> own;
+  for (int64_t i = 0; i < in_.sources.count; ++i) {
+    if (rows.here(static_cast<LatentRow>(out_.assignment[i])) >= 0) {
+      own.push_back({i, out_.cosine[i]});
+    }
+  }
+  rows.share->ranks.for_each<Paired>(own,
+                                     [&](const Paired& p) { out_.cosine[p.source] = p.cosine; });
+  rows.share->ranks.agree();
 }
 
 // Where all rows of a side are equal, and as many as on the other side, every assignment costs the
 // same. The gap is 0 then, which needs no prices and has no rounding.
-bool Transport::all_cost_the_same(const GroupRows& group) const {
+bool Transport::all_cost_the_same(const TransportRows& rows, const GroupRows& group) const {
   return group.sources.size() == group.latents.size() &&
-         (all_equal(in_.latents, group.latents) || all_equal(in_.sources, group.sources));
+         (rows.all_equal(group.latents) || all_equal(in_.sources, group.sources));
 }
 
 // One dimension: both sides sorted, ties by row. A price's difference to the next is the distance
 // of the latents times the mean of their sources, between which the next is the better one.
 void Transport::solve_line(const TransportRows& transport, const GroupRows& group) {
-  const auto sorted = [](const Rows& rows, std::vector<int32_t> which) {
+  // Of each row its value.
+  const auto values = [](const Rows& rows) {
+    std::vector<double> all(rows.count);
+    for (int64_t row = 0; row < rows.count; ++row) widen_row(rows, row, &all[row]);
+    return all;
+  };
+  const auto sorted = [](const std::vector<double>& of, const std::vector<int32_t>& which) {
     std::vector<std::pair<double, int32_t>> pairs;
-    for (const int32_t row : which) {
-      double value;
-      widen_row(rows, row, &value);
-      pairs.emplace_back(value, row);
-    }
+    for (const int32_t row : which) pairs.emplace_back(of[row], row);
     std::sort(pairs.begin(), pairs.end());
     return pairs;
   };
-  const auto x = sorted(transport.latents, group.latents), y = sorted(in_.sources, group.sources);
-  const bool exact = all_cost_the_same(group);
+  const auto x = sorted(transport.of_all(values(transport.latents)), group.latents),
+             y = sorted(values(in_.sources), group.sources);
+  const bool exact = all_cost_the_same(transport, group);
   double price = 0.0;
   for (size_t i = 0; i < x.size(); ++i) {
     if (i > 0) {
@@ -145,10 +164,10 @@ void Transport::solve(const TransportRows& rows, const GroupRows& group) {
   const ScoreGrid& grid = integers.grid;
   Prices prices(distinct, std::move(integers.first_prices));
   state_.restore(group, distinct, prices, integers.epsilon);
-  ExactPricedScan exact(integers.scorer, grid, distinct, prices, parallel_);
-  const auto search = backend_(integers.scorer, grid, distinct, prices, parallel_);
-  Auction auction(integers.scorer, grid, distinct, group.sources, prices, *search, exact, in_.depth,
-                  std::max(in_.depth, in_.longest), parallel_, stats_.auction);
+  GroupChooser chooser(rows, integers, group.sources, prices, backend_, in_.depth,
+                       std::max(in_.depth, in_.longest), parallel_, stats_.auction);
+  Auction auction(distinct, std::ssize(group.sources), prices, chooser.chooser(), parallel_,
+                  stats_.auction);
   const int64_t before = state_.placed();
   state_.follow(group, distinct, auction, [&] {
     auction.run(integers.epsilon,
@@ -164,7 +183,7 @@ void Transport::solve(const TransportRows& rows, const GroupRows& group) {
   }
   placed_ = before + std::ssize(group.sources);
   stats_.epsilon = std::max(stats_.epsilon, grid.real(auction.epsilon()));
-  if (!all_cost_the_same(group)) {
+  if (!all_cost_the_same(rows, group)) {
     const double factor = static_cast<double>(grid.factor());
     stats_.gap += std::ldexp(auction.gap() / factor, -grid.exponent());
     stats_.rounding += integers.rounding;
@@ -173,6 +192,10 @@ void Transport::solve(const TransportRows& rows, const GroupRows& group) {
 }
 
 }  // namespace
+
+int64_t OptimalInput::latent_count() const {
+  return share == nullptr ? latents.count : share->total;
+}
 
 void assign_rows(const OptimalInput& in, const double* prices_given, const PricedBackend& backend,
                  int64_t* assignment, int64_t& done, Poll poll) {

@@ -6,14 +6,18 @@
 #include <functional>
 #include <memory>
 
-#include "core/auction.hpp"
+#include "core/auction_state.hpp"
+#include "core/auction_stats.hpp"
 #include "core/parallel.hpp"
+#include "core/priced_search.hpp"
 #include "core/rows.hpp"
 
 namespace gtn {
 
+struct LatentShare;
+
 struct OptimalInput {
-  Rows latents;  // [m, dim]
+  Rows latents;  // [m, dim], or those that are here
   Rows sources;  // [n, dim], n <= m
   bool center = false;
   const int64_t* source_groups = nullptr;  // [n] labels, or null for one group
@@ -27,6 +31,9 @@ struct OptimalInput {
   int threads = 1;
   const ExactKernels* kernels = &exact_portable;
   const OptimalState* resumed = nullptr;  // of an earlier run over the same input
+  const LatentShare* share = nullptr;     // null: all latents are here
+
+  int64_t latent_count() const;  // m
 };
 
 struct OptimalOutput {
@@ -47,7 +54,7 @@ struct OptimalStats {
 
 // Makes a backend's search over one group.
 using PricedBackend = std::function<std::unique_ptr<PricedSearch>(
-    const Scorer&, const ScoreGrid&, const DistinctLatents&, const Prices&, Parallel&)>;
+    const Scorer&, const ScoreGrid&, const DistinctLatents&, PriceView, Parallel&)>;
 
 // Throws std::invalid_argument for undefined input. `placed` counts the sources that hold a latent.
 // `snapshots`, if given, follows the run.

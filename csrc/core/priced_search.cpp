@@ -5,7 +5,7 @@
 namespace gtn {
 
 void set_list(CandidateList& found, int64_t depth, double unit, const ScoreGrid& grid,
-              const Prices& prices, PricedList& list) {
+              PriceView prices, PricedList& list) {
   list.clear();
   auto& items = found.items;
   const auto above = [](const Candidate& a, const Candidate& b) { return a.upper > b.upper; };

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/indices.hpp"
-#include "core/prices.hpp"
+#include "core/price_view.hpp"
 #include "core/score_grid.hpp"
 #include "core/shortlist.hpp"
 
@@ -43,7 +43,7 @@ struct PricedList {
 // Makes the list of what a search found: its `depth` best by upper bound. `unit`: what the bounds
 // of `found` are multiples of. Sorts `found`.
 void set_list(CandidateList& found, int64_t depth, double unit, const ScoreGrid& grid,
-              const Prices& prices, PricedList& list);
+              PriceView prices, PricedList& list);
 
 class PricedSearch {
  public:

@@ -23,7 +23,7 @@ int64_t RunState::begin(std::span<const GroupRows> groups) {
   groups_ = groups;
   if (in_.resumed != nullptr) {
     const OptimalState& s = *in_.resumed;
-    check_state(s, groups, in_.sources.count, in_.latents.count, in_.latents.dim);
+    check_state(s, groups, in_.sources.count, in_.latent_count(), in_.latents.dim);
     for (int64_t g = 0; g < s.groups; ++g) {
       for (const SourceRow row : groups[g].sources) out_.assignment[row] = s.holds[row];
     }
@@ -131,10 +131,10 @@ OptimalState RunState::state() const {
   for (int64_t g = 0; g < s.groups; ++g) {
     for (const SourceRow row : groups_[g].sources) s.holds[row] = out_.assignment[row];
   }
-  if (s.groups > 0) s.prices.assign(out_.prices, out_.prices + in_.latents.count);
+  if (s.groups > 0) s.prices.assign(out_.prices, out_.prices + in_.latent_count());
   if (in_auction()) {
     copy_counts(stats_.auction, s);
-    s.add(at_work_->auction.state(), at_work_->group, at_work_->distinct, in_.latents.count);
+    s.add(at_work_->auction.state(), at_work_->group, at_work_->distinct, in_.latent_count());
   }
   return s;
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 
+#include "core/auction.hpp"
 #include "core/auction_state.hpp"
 #include "core/first_prices.hpp"
 #include "core/function_ref.hpp"

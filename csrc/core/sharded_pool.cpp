@@ -17,24 +17,16 @@ constexpr int64_t kWindowBytes = int64_t{64} << 20;
 // about the same score, and so many keys more make it likely that `depth` are in order.
 constexpr int64_t kSpareKeys = 1;
 
-// The finaliser of MurmurHash3.
-constexpr uint64_t mixed(uint64_t h) {
-  h = (h ^ h >> 33) * 0xFF51AFD7ED558CCDu;
-  h = (h ^ h >> 33) * 0xC4CEB9FE1A85EC53u;
-  return h ^ h >> 33;
-}
-
 }  // namespace
 
 ShardedPool::ShardedPool(Shard& shard, Exchange& exchange, int64_t total, int64_t cone,
                          Parallel& parallel, Stats& stats, ShardedStats& sharded)
     : shard_(shard),
-      exchange_(exchange),
+      ranks_(exchange, sharded),
       world_(exchange.world()),
       cone_(cone),
       parallel_(parallel),
       stats_(stats),
-      sharded_(sharded),
       free_(total),
       first_keys_(keys_for(cone)) {}
 
@@ -64,35 +56,13 @@ void ShardedPool::list(std::span<const size_t> sources, int64_t keys) {
   for (const size_t i : sources) queries.push_back(queries_[i]);
   std::vector<Key> own(queries.size() * keys);
   shard_.search(queries, keys, own.data());
-  exchange({choices_, std::ssize(sources), keys}, own);
-  PhaseTimer timer(sharded_.seconds.merge);
+  ranks_.all_gather(std::as_bytes(std::span(own)));
+  PhaseTimer timer(ranks_.stats().seconds.merge);
   merge(sources, keys);
-}
-
-void ShardedPool::exchange(const Header& header, std::span<const Key> keys) {
-  PhaseTimer timer(sharded_.seconds.exchange);
-  const size_t bytes = sizeof(Header) + keys.size_bytes();
-  sent_.resize(bytes);
-  received_.resize(bytes * world_);
-  std::memcpy(sent_.data(), &header, sizeof(Header));
-  if (!keys.empty()) std::memcpy(sent_.data() + sizeof(Header), keys.data(), keys.size_bytes());
-  exchange_.all_gather(sent_, received_);
-  ++sharded_.collectives;
-  sharded_.received += std::ssize(received_);
-  std::string others;
-  for (int64_t r = 0; r < world_; ++r) {
-    if (std::memcmp(received_.data() + r * bytes, received_.data(), sizeof(Header)) != 0) {
-      others += (others.empty() ? "" : ", ") + std::to_string(r);
-    }
-  }
-  if (others.empty()) return;
-  throw std::runtime_error("ranks must choose alike, and not all chose as rank 0 did: " + others +
-                           "; another version, other input or a memory fault can be the cause");
 }
 
 // Puts the keys of all shards in order, for each source, as far as all shards know.
 void ShardedPool::merge(std::span<const size_t> sources, int64_t keys) {
-  const size_t bytes = sizeof(Header) + sources.size() * keys * sizeof(Key);
   const size_t first = merged_.size(), most = keys * world_;
   merged_.resize(first + sources.size() * most);
   parallel_.run(std::ssize(sources), 64, [&](int64_t begin, int64_t end, int) {
@@ -100,7 +70,7 @@ void ShardedPool::merge(std::span<const size_t> sources, int64_t keys) {
     std::vector<const Key*> next(world_);
     for (int64_t j = begin; j < end; ++j) {
       for (int64_t r = 0; r < world_; ++r) {
-        const std::byte* from = received_.data() + r * bytes + sizeof(Header);
+        const std::byte* from = ranks_.received(r).data();
         Key* const list = lists.data() + r * (keys + 1);
         std::memcpy(list, from + j * keys * sizeof(Key), keys * sizeof(Key));
         list[keys].index = kUnknown;
@@ -194,18 +164,14 @@ void ShardedPool::close() {
 }
 
 void ShardedPool::note(const Key& choice) {
-  choices_ = mixed(choices_ ^ static_cast<uint64_t>(choice.index));
-  choices_ = mixed(choices_ ^ std::bit_cast<uint64_t>(choice.score));
+  ranks_.note(static_cast<uint64_t>(choice.index));
+  ranks_.note(std::bit_cast<uint64_t>(choice.score));
 }
 
 void ShardedPool::remove(std::span<const int64_t> taken) {
   shard_.remove(taken);
   free_ -= std::ssize(taken);
-  for (const int64_t latent : taken) choices_ = mixed(choices_ ^ static_cast<uint64_t>(latent));
-}
-
-void ShardedPool::agree() {
-  exchange({choices_, 0, 0}, {});
+  for (const int64_t latent : taken) ranks_.note(static_cast<uint64_t>(latent));
 }
 
 }  // namespace gtn

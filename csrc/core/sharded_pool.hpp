@@ -15,7 +15,7 @@
 #include <span>
 #include <vector>
 
-#include "core/exchange.hpp"
+#include "core/collective.hpp"
 #include "core/held.hpp"
 #include "core/parallel.hpp"
 #include "core/pool.hpp"
@@ -23,14 +23,6 @@
 #include "core/stats.hpp"
 
 namespace gtn {
-
-struct ShardedStats {
-  int64_t collectives = 0;
-  int64_t received = 0;  // bytes
-  struct Seconds {
-    double exchange = 0, merge = 0;
-  } seconds;
-};
 
 class ShardedPool final : public Pool {
  public:
@@ -54,34 +46,27 @@ class ShardedPool final : public Pool {
   // Latents that an earlier run took, in its order; told on every machine alike.
   void remove(std::span<const int64_t> taken);
   // Throws std::runtime_error, on every machine, if they did not choose alike.
-  void agree();
+  void agree() { ranks_.agree(); }
 
  private:
-  struct Header {
-    uint64_t choices;
-    int64_t sources, keys;
-  };
   struct Prefix {
     size_t begin = 0, length = 0;
     bool whole = false;  // has all latents that were free
   };
   int64_t keys_for(int64_t depth) const;
   void list(std::span<const size_t> sources, int64_t keys);
-  void exchange(const Header& header, std::span<const Key> keys);
   void merge(std::span<const size_t> sources, int64_t keys);
   bool choose(size_t source, Key& choice, int32_t& passed) const;
   void search_again(size_t first);
   void note(const Key& choice);
 
   Shard& shard_;
-  Exchange& exchange_;
+  Collective ranks_;
   const int64_t world_, cone_;
   Parallel& parallel_;
   Stats& stats_;
-  ShardedStats& sharded_;
   int64_t free_;
-  uint64_t choices_ = 0;  // hash of all choices
-  int64_t first_keys_;    // that a shard lists for a source when a window opens
+  int64_t first_keys_;  // that a shard lists for a source when a window opens
 
   // Of the window.
   std::vector<Query> queries_;
@@ -91,8 +76,6 @@ class ShardedPool final : public Pool {
   std::vector<uint8_t> searched_;  // again, by source
   std::vector<int64_t> taken_;     // that the shard was not told of
   Held held_;
-
-  std::vector<std::byte> sent_, received_;
 };
 
 }  // namespace gtn

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 
+#include "core/equal_rows.hpp"
 #include "core/exact_sum.hpp"
 #include "core/norms.hpp"
 #include "core/order.hpp"
@@ -48,46 +50,73 @@ bool leftovers(const GroupRows& group) {
   return group.sources.size() < group.latents.size();
 }
 
-DistinctLatents distinct_of(const GroupRows& group, const Scorer& scorer,
+DistinctLatents distinct_of(const TransportRows& rows, const GroupRows& group, const Scorer& scorer,
                             const std::vector<double>& norms, Parallel& parallel) {
   std::vector<LatentRow> by_rank = sorted_by_norm(group.latents, norms, false, parallel);
   if (leftovers(group)) return {std::move(by_rank), norms};
-  return {scorer, std::move(by_rank), norms, parallel};
+  if (rows.share == nullptr) return {scorer, std::move(by_rank), norms, parallel};
+  if (rows.classes.empty()) return {std::move(by_rank), norms};
+  return {std::move(by_rank), norms, rows.classes};
+}
+
+std::unique_ptr<const TransportGroup::Own> own_of(const TransportRows& rows,
+                                                  const DistinctLatents& distinct,
+                                                  const std::vector<double>& norms) {
+  if (rows.share == nullptr) return nullptr;
+  auto own = std::make_unique<TransportGroup::Own>();
+  own->norms.resize(rows.latents.count);
+  std::vector<LatentRow> by_rank;
+  for (LatentId id = 0; id < distinct.count(); ++id) {
+    const LatentRow row = distinct.row(id);
+    const int32_t here = rows.here(row);
+    if (here < 0) continue;
+    own->ids.push_back(id);
+    own->norms[here] = norms[row];
+    by_rank.push_back(here);
+  }
+  own->distinct = std::make_unique<const DistinctLatents>(std::move(by_rank), own->norms);
+  return own;
 }
 
 // Where latents are left over, a latent costs half its squared norm. Elsewhere any prices will do,
 // and these leave of the scores what they are with centred sources.
 std::vector<double> first_costs(const TransportRows& rows, const GroupRows& group,
-                                const Scorer& scorer, const DistinctLatents& distinct) {
+                                const DistinctLatents& distinct) {
   const bool left = leftovers(group);
-  Rows shift = rows.sources;
-  shift.data = (left ? rows.mean : rows.source_mean).data();
-  shift.dtype = DType::f64;
-  shift.count = 1;
-  const Scorer with_shift(scorer.latents(), shift, rows.kernels);
+  const std::vector<double>& shifts = left ? rows.by_mean : rows.by_source_mean;
   std::vector<double> costs(distinct.count());
   for (LatentId id = 0; id < distinct.count(); ++id) {
     const LatentRow row = distinct.row(id);
     const bool shifted = !left || !rows.center;
-    costs[id] = (left ? 0.5 * rows.xx[row] : 0.0) + (shifted ? with_shift.score(row, 1.0, 0) : 0.0);
+    costs[id] = (left ? 0.5 * rows.xx[row] : 0.0) + (shifted ? shifts[row] : 0.0);
   }
   return costs;
 }
 
 // What a latent costs before any bid, less its score for the mean source.
-std::vector<double> costs_for_mean_source(const TransportRows& rows, const Scorer& scorer,
+std::vector<double> costs_for_mean_source(const TransportRows& rows,
                                           const DistinctLatents& distinct,
                                           const std::vector<double>& firsts) {
-  Rows mean = rows.sources;
-  mean.data = rows.source_mean.data();
-  mean.dtype = DType::f64;
-  mean.count = 1;
-  const Scorer with_mean(scorer.latents(), mean, rows.kernels);
   std::vector<double> costs(firsts.size());
   for (LatentId id = 0; id < distinct.count(); ++id) {
-    costs[id] = firsts[id] - with_mean.score(distinct.row(id), 1.0, 0);
+    costs[id] = firsts[id] - rows.by_source_mean[distinct.row(id)];
   }
   return costs;
+}
+
+// Dot products of all latents with one row.
+std::vector<double> products(const TransportRows& rows, const std::vector<double>& with,
+                             Parallel& parallel) {
+  Rows one = rows.sources;
+  one.data = with.data();
+  one.dtype = DType::f64;
+  one.count = 1;
+  const Scorer scorer(rows.latents, one, rows.kernels);
+  std::vector<double> products(rows.latents.count);
+  parallel.run(rows.latents.count, 1024, [&](int64_t begin, int64_t end, int) {
+    for (int64_t j = begin; j < end; ++j) products[j] = scorer.score(j, 1.0, 0);
+  });
+  return products;
 }
 
 double largest_of(const std::vector<double>& values) {
@@ -138,17 +167,75 @@ Longest::Longest(const std::vector<double>& squares, const std::vector<int32_t>&
 }
 
 TransportRows::TransportRows(const Rows& all_latents, const Rows& all_sources, bool centre,
-                             const ExactKernels& exact, Parallel& parallel)
+                             const ExactKernels& exact, const LatentShare* of_many,
+                             Parallel& parallel)
     : latents(all_latents),
       sources(all_sources),
       center(centre),
       kernels(exact),
-      mean(column_mean(latents, parallel)),
+      share(of_many),
+      mean(share == nullptr ? column_mean(latents, parallel)
+                            : std::vector<double>(share->mean, share->mean + latents.dim)),
       source_mean(column_mean(sources, parallel)) {
   latents.mean = mean.data();
-  xx = squared_norms(latents, parallel);
+  if (share != nullptr) {
+    here_.assign(share->total, -1);
+    for (size_t i = 0; i < share->rows.size(); ++i) {
+      here_[share->rows[i]] = static_cast<int32_t>(i);
+    }
+  }
+  xx = of_all(squared_norms(latents, parallel));
   yy = squared_norms(sources, parallel);
   yy_centred = squared_norms(less_mean(sources, source_mean), parallel);
+  by_source_mean = of_all(products(*this, source_mean, parallel));
+  if (!center && sources.count < std::ssize(xx)) {
+    by_mean = of_all(products(*this, mean, parallel));
+  }
+  if (share != nullptr) {
+    classes = equal_rows(all_latents, share->rows, xx, share->ranks, parallel);
+  }
+}
+
+std::vector<double> TransportRows::of_all(std::vector<double> own) const {
+  if (share == nullptr) return own;
+  struct Valued {
+    int64_t row;
+    double value;
+  };
+  std::vector<Valued> values(own.size());
+  for (size_t i = 0; i < own.size(); ++i) values[i] = {share->rows[i], own[i]};
+  std::vector<double> all(share->total);
+  share->ranks.for_each<Valued>(values, [&](const Valued& v) { all[v.row] = v.value; });
+  return all;
+}
+
+bool TransportRows::all_equal(const std::vector<LatentRow>& group) const {
+  const int64_t dim = latents.dim;
+  Rows given = latents;
+  given.mean = nullptr;  // centring can round different rows to one
+  std::vector<double> first(dim), row(dim), theirs;
+  bool any = false, equal = true;
+  for (const LatentRow r : group) {
+    if (here(r) < 0) continue;
+    widen_row(given, here(r), any ? row.data() : first.data());
+    equal = equal && (!any || row == first);
+    any = true;
+    if (!equal) break;
+  }
+  if (share == nullptr) return equal;
+  // Of each machine that has some: their first row, or a value that no row has.
+  if (!equal) first.assign(dim, NAN);
+  bool all = true, some = false;
+  if (!any) first.clear();
+  share->ranks.for_each_of_bytes(std::as_bytes(std::span(first)),
+                                 dim * static_cast<int64_t>(sizeof(double)),
+                                 [&](const std::byte* from) {
+                                   std::memcpy(row.data(), from, dim * sizeof(double));
+                                   if (!some) theirs = row;
+                                   some = true;
+                                   all = all && row == theirs;
+                                 });
+  return all;
 }
 
 TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group,
@@ -158,8 +245,9 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
       scorer(with_length(rows.latents, x.length), with_length(rows.sources, y.length),
              rows.kernels),
       norms(roots(rows.xx, group.latents)),
-      distinct(distinct_of(group, scorer, norms, parallel)),
-      firsts(first_costs(rows, group, scorer, distinct)),
+      distinct(distinct_of(rows, group, scorer, norms, parallel)),
+      own(own_of(rows, distinct, norms)),
+      firsts(first_costs(rows, group, distinct)),
       grid(std::max(x.norm * y.norm, 2.0 * largest_of(firsts)), std::ssize(group.latents)) {
   const int64_t n = std::ssize(group.sources), m = std::ssize(group.latents);
   for (const double price : firsts) first_prices.push_back(grid.of(price));
@@ -175,7 +263,7 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
   // Where latents are left over, prices go as far as latents differ for the mean source.
   double wide = spread;
   if (n < m) {
-    const std::vector<double> dear = costs_for_mean_source(rows, scorer, distinct, firsts);
+    const std::vector<double> dear = costs_for_mean_source(rows, distinct, firsts);
     const double middle = block_sum(m, [&](int64_t j) { return dear[j]; }) / static_cast<double>(m);
     wide = std::max(wide, block_sum(m, [&](int64_t j) { return std::fabs(dear[j] - middle); }) /
                               static_cast<double>(m));

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "core/collective.hpp"
 #include "core/contract.hpp"
 #include "core/distinct.hpp"
 #include "core/parallel.hpp"
@@ -15,19 +17,43 @@
 
 namespace gtn {
 
-// The rows of all groups, with what is computed of them once. Throws std::invalid_argument for rows
-// that are not finite.
+// The latents of this machine among those of many.
+struct LatentShare {
+  Collective& ranks;
+  std::span<const int64_t> rows;  // of all machines' latents, which are here; ascending
+  int64_t total;
+  const double* mean;  // of all latents
+};
+
+// The rows of all groups, with what is computed of them once. Latents go by their rows among those
+// of all machines, but `latents` has only those that are here. Throws std::invalid_argument for
+// rows that are not finite.
 struct TransportRows {
+  // share: null if all latents are here.
   TransportRows(const Rows& latents, const Rows& sources, bool center, const ExactKernels& kernels,
-                Parallel& parallel);
+                const LatentShare* share, Parallel& parallel);
+
+  // Of each row of this machine its value: of each latent of all machines.
+  std::vector<double> of_all(std::vector<double> own) const;
+  // The row in `latents`, -1 if the latent is elsewhere.
+  int32_t here(LatentRow row) const { return share == nullptr ? row : here_[row]; }
+  // True if all latents of a group are equal.
+  bool all_equal(const std::vector<LatentRow>& group) const;
 
   Rows latents;  // less their mean
   Rows sources;
   bool center;
   const ExactKernels& kernels;
+  const LatentShare* share;
   std::vector<double> mean, source_mean;
   // Squared norms: of latents less their mean, of sources, and of sources less theirs.
   std::vector<double> xx, yy, yy_centred;
+  // Dot products of latents, less their mean, with that mean, and with the mean source.
+  std::vector<double> by_mean, by_source_mean;
+  std::vector<int32_t> classes;  // of equal latents of many machines (equal_rows.hpp)
+
+ private:
+  std::vector<int32_t> here_;
 };
 
 // Squared norms by row; names rows that are not finite.
@@ -46,10 +72,20 @@ struct TransportGroup {
   // For a group in which every latent is taken.
   void set_first_prices(std::vector<int64_t> prices);
 
+  // The ids whose rows are here, and their latents; null if all are.
+  struct Own {
+    std::vector<LatentId> ids;
+    std::vector<double> norms;  // by row of TransportRows::latents
+    std::unique_ptr<const DistinctLatents> distinct;
+  };
+  // What this machine searches.
+  const DistinctLatents& searched() const { return own ? *own->distinct : distinct; }
+
   Longest x, y;               // of latents less the mean, of sources
   Scorer scorer;              // with lengths for both sides
   std::vector<double> norms;  // of latents less the mean, by row; 0 outside the group
-  DistinctLatents distinct;
+  DistinctLatents distinct;   // of all machines; rows among theirs
+  std::unique_ptr<const Own> own;
   std::vector<double> firsts;  // what latents cost before any bid, by id
   ScoreGrid grid;
   std::vector<int64_t> first_prices;  // the same on the grid, less the least

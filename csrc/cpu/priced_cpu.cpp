@@ -24,7 +24,7 @@ int64_t ceil_div(int64_t a, int64_t b) {
 }  // namespace
 
 PricedCpuSearch::PricedCpuSearch(const Scorer& scorer, const ScoreGrid& grid,
-                                 const DistinctLatents& distinct, const Prices& prices,
+                                 const DistinctLatents& distinct, PriceView prices,
                                  const Kernel& kernel, Parallel& parallel)
     : scorer_(scorer),
       grid_(grid),
@@ -199,7 +199,7 @@ void PricedCpuSearch::search_some(std::span<const SourceRow> rows, std::span<con
 
 PricedBackend priced_cpu_backend(const InstructionSet& set) {
   return [&set](const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
-                const Prices& prices, Parallel& parallel) -> std::unique_ptr<PricedSearch> {
+                PriceView prices, Parallel& parallel) -> std::unique_ptr<PricedSearch> {
     if (scorer.latents().dim <= kTreeDims && distinct.count() >= kFewestInTree) {
       auto tree = std::make_unique<PricedTree>(scorer, grid, distinct, prices, *set.tree, parallel);
       if (tree->worthwhile()) return tree;

@@ -17,7 +17,7 @@ class PricedCpuSearch final : public PricedSearch {
  public:
   // scorer: with lengths for latents and sources (Rows::length).
   PricedCpuSearch(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
-                  const Prices& prices, const Kernel& kernel, Parallel& parallel);
+                  PriceView prices, const Kernel& kernel, Parallel& parallel);
 
   void search(std::span<const SourceRow> sources, std::span<const int64_t> before, int64_t depth,
               std::span<PricedList> lists) override;
@@ -35,7 +35,7 @@ class PricedCpuSearch final : public PricedSearch {
 
   const Scorer& scorer_;
   const ScoreGrid& grid_;
-  const Prices& prices_;
+  PriceView prices_;
   const Kernel& kernel_;
   Parallel& parallel_;
   FreeLatents free_;           // all of them

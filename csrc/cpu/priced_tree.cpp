@@ -139,7 +139,7 @@ void PricedTree::Walk::score(int64_t slot) {
 }
 
 PricedTree::PricedTree(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
-                       const Prices& prices, const TreeKernel& kernel, Parallel& parallel)
+                       PriceView prices, const TreeKernel& kernel, Parallel& parallel)
     : scorer_(scorer),
       grid_(grid),
       prices_(prices),

@@ -18,7 +18,7 @@ class PricedTree final : public PricedSearch {
  public:
   // scorer: with lengths for latents and sources (Rows::length).
   PricedTree(const Scorer& scorer, const ScoreGrid& grid, const DistinctLatents& distinct,
-             const Prices& prices, const TreeKernel& kernel, Parallel& parallel);
+             PriceView prices, const TreeKernel& kernel, Parallel& parallel);
   ~PricedTree() override;
 
   void search(std::span<const SourceRow> sources, std::span<const int64_t> before, int64_t depth,
@@ -39,7 +39,7 @@ class PricedTree final : public PricedSearch {
 
   const Scorer& scorer_;
   const ScoreGrid& grid_;
-  const Prices& prices_;
+  PriceView prices_;
   const TreeKernel& kernel_;
   Parallel& parallel_;
   FreeLatents free_;  // all of them

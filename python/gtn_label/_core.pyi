@@ -226,6 +226,31 @@ def optimal_rows(
     npt.NDArray[np.float64],  # prices [m]
     dict[str, Any],
 ]: ...
+def sharded_optimal_rows(
+    latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim], of this process
+    index: npt.NDArray[np.int64],  # [m], among the rows of all processes, ascending
+    sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim], of all processes
+    *,
+    total: int,  # latents of all processes
+    mean: npt.NDArray[np.float64],  # [dim] of all latents
+    tolerance: float,
+    center: bool = False,
+    source_groups: npt.NDArray[np.int64] | None = None,  # [n]
+    latent_groups: npt.NDArray[np.int64] | None = None,  # [total]
+    instruction_set: str,
+    threads: int,
+    depth: int,
+    longest: int = 0,
+    sample_from: int = 2048,
+    exchange: Exchange,
+    state: OptimalState | None = None,
+    poll: Callable[[int], object] | None,
+) -> tuple[
+    npt.NDArray[np.int64],  # assignment [n]
+    npt.NDArray[np.float64],  # cosine [n]
+    npt.NDArray[np.float64],  # prices [total]
+    dict[str, Any],
+]: ...
 def assign_rows(
     latents: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [m, dim]
     sources: npt.NDArray[np.float32] | npt.NDArray[np.float64],  # [n, dim]

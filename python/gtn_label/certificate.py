@@ -20,16 +20,24 @@ from . import _core
 __all__ = [
     "Center",
     "PriceError",
+    "Sums",
     "Transport",
     "certify",
     "cosines",
     "duality_gap",
+    "expansion",
+    "group_sums",
     "lane_sums",
+    "largest_square",
+    "rows_mean",
+    "rows_of_groups",
+    "transport_of",
 ]
 
 _BLOCK_VALUES = 1 << 17  # values of a block of rows in float64
 _LANES = 8  # accumulators of the contract's dot product
 _MEAN_BLOCK = 1024  # rows that its column mean adds up at a time
+_MOST_SUMMANDS = 1 << 16  # that wait for one exact sum
 _EPSILON = float(np.finfo(np.float64).eps)
 # The auction's prices end at 2^60 (kLargestPrice), and its scores at 2^53, on a grid of their size.
 _MOST_SPREAD = 2048.0
@@ -48,8 +56,8 @@ class Transport:
 
     @classmethod
     def of_file(cls, content: Mapping[str, Any], meta: Mapping[str, Any]) -> Transport | None:
-        """Return what a file of pairs holds, if `match_optimal` made them."""
-        if meta.get("method") != "optimal":
+        """Return what a file of pairs holds, if `match_optimal` made them and has its prices."""
+        if meta.get("method") != "optimal" or "prices" not in content:
             return None
         figures = {name: float(meta[name]) for name in ("gap", "cost", "lower_bound")}
         return cls(np.asarray(content["prices"]), **figures)
@@ -69,26 +77,42 @@ class Center(NamedTuple):
         """Compute it; 0 without `center`."""
         if not center:
             return cls(*np.zeros((2, latents.shape[1])))
-        mean = _mean(latents)
-        return cls(mean, _mean(latents, less=mean))
+        mean = rows_mean(latents)
+        return cls(mean, rows_mean(latents, less=mean))
 
     def gap(self, latents: npt.NDArray[Any], n: int) -> float:
         """Return by how much the rest may change D - P.
 
         Only the choice of the latents depends on it: nothing changes where all are taken.
         """
-        if n == len(latents) or not self.rest.any():
+        if not self.matters(n, len(latents)):
             return 0.0
-        longest = math.sqrt(_largest_square(latents, np.arange(len(latents)), self.mean))
-        return 2.0 * n * longest * float(np.linalg.norm(self.rest))
+        return self.slack(n, largest_square(latents, np.arange(len(latents)), self.mean))
+
+    def matters(self, n: int, m: int) -> bool:
+        """Return True if D - P may change."""
+        return n < m and bool(self.rest.any())
+
+    def slack(self, n: int, square: float) -> float:
+        """Return by how much, `square` being the largest squared norm of a latent less the mean."""
+        return 2.0 * n * math.sqrt(square) * float(np.linalg.norm(self.rest))
 
 
-class _Sums(NamedTuple):
-    """Holds what the gap of one group is compared with, and its sum of squared distances."""
+class Sums(NamedTuple):
+    """Holds numbers to add up for one group: what its gap is compared with, and its cost."""
 
-    reference: float
-    squared: float
-    equal: bool  # every source is its label
+    squared: list[float]  # of sources less labels
+    products: list[float]  # of both sides of the pairs, centred
+    x_squares: list[float] | None  # of the latents, centred; None where some are left over
+    y_squares: list[float]
+    unequal: list[float]  # blocks of rows in which a source is not its label
+
+    def reference(self) -> float:
+        """Return what the gap of the group is compared with."""
+        if self.x_squares is None:
+            return math.fsum(self.squared) / 2
+        moment = math.sqrt(math.fsum(self.x_squares)) * math.sqrt(math.fsum(self.y_squares))
+        return moment - math.fsum(self.products)
 
 
 def certify(
@@ -114,15 +138,30 @@ def certify(
     groups
         As in `match_optimal`.
     """
-    n = len(sources)
+    n, m = len(sources), len(latents)
     parts = [
-        _sums(latents, sources, of_sources, of_latents, assignment, center)
-        for of_sources, of_latents in _rows_of(groups, n, len(latents))
+        group_sums(
+            latents,
+            sources,
+            (of_sources, assignment[of_sources]),
+            of_latents,
+            (rows_mean(latents, of_latents), rows_mean(sources, of_sources)),
+            center,
+            spare=len(of_sources) < len(of_latents),
+        )
+        for of_sources, of_latents in rows_of_groups(groups, n, m)
     ]
-    if all(part.equal for part in parts):  # no assignment costs less than nothing
+    return transport_of(parts, prices, gap, n)
+
+
+def transport_of(
+    parts: list[Sums], prices: npt.NDArray[np.float64], gap: float, n: int
+) -> Transport:
+    """Return the certificate of n sources from the sums of each group."""
+    if not any(part.unequal for part in parts):  # no assignment costs less than nothing
         return Transport(prices, gap=0.0, cost=0.0, lower_bound=0.0)
-    squared = math.fsum(part.squared for part in parts)
-    reference = math.fsum(part.reference for part in parts)
+    squared = math.fsum(math.fsum(part.squared) for part in parts)
+    reference = math.fsum(part.reference() for part in parts)
     return Transport(
         prices=prices,
         gap=gap / reference if gap < reference else float(gap > 0.0),
@@ -169,15 +208,15 @@ def duality_gap(
         If prices are further apart than those of a run can be. Their rounding would hide any gap.
     """
     gaps, roundings = [], [center.gap(latents, len(sources))]
-    middle = _mean(latents)
+    middle = rows_mean(latents)
     beyond = middle - center.mean
     step = max(1, _BLOCK_VALUES // latents.shape[1])
-    for of_sources, of_latents in _rows_of(groups, len(sources), len(latents)):
+    for of_sources, of_latents in rows_of_groups(groups, len(sources), len(latents)):
         n, m = len(of_sources), len(of_latents)
         if n == m and (_all_equal(latents, of_latents) or _all_equal(sources, of_sources)):
             continue  # every assignment costs the same
-        longest = math.sqrt(_largest_square(latents, of_latents, middle))
-        size = longest * math.sqrt(_largest_square(sources, of_sources))
+        longest = math.sqrt(largest_square(latents, of_latents, middle))
+        size = longest * math.sqrt(largest_square(sources, of_sources))
         if n < m:
             size += longest * (longest + 2.0 * float(np.linalg.norm(beyond)))
         given = prices[of_latents]
@@ -246,7 +285,7 @@ def _all_equal(rows: npt.NDArray[Any], which: npt.NDArray[np.int64]) -> bool:
     )
 
 
-def _largest_square(
+def largest_square(
     rows: npt.NDArray[Any],
     which: npt.NDArray[np.int64],
     less: npt.NDArray[np.float64] | float = 0.0,
@@ -260,51 +299,84 @@ def _largest_square(
     return largest
 
 
-def _rows_of(
+def rows_of_groups(
     groups: Groups, n: int, m: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield the rows of sources and of latents of each group, ascending."""
+    """Yield the rows of sources and of latents of each group with sources, ascending."""
     if groups is None:
         yield np.arange(n), np.arange(m)
         return
+    orders = [np.argsort(side, kind="stable") for side in groups]
+    labels = [side[order] for side, order in zip(groups, orders, strict=True)]
     for label in np.unique(groups[0]):
-        yield np.flatnonzero(groups[0] == label), np.flatnonzero(groups[1] == label)
+        ends = [np.searchsorted(side, label, way) for side in labels for way in ("left", "right")]
+        yield orders[0][ends[0] : ends[1]], orders[1][ends[2] : ends[3]]
 
 
-def _sums(
+def group_sums(
     latents: npt.NDArray[Any],
     sources: npt.NDArray[Any],
-    of_sources: npt.NDArray[np.int64],
+    pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
     of_latents: npt.NDArray[np.int64],
-    assignment: npt.NDArray[np.int64],
+    means: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
     center: Center,
-) -> _Sums:
-    n, m = len(of_sources), len(of_latents)
-    x_mean, y_mean = _mean(latents, of_latents), _mean(sources, of_sources)
-    # Rows are added up by the contract and their sums without rounding: the same everywhere.
-    squared: list[float] = []
-    products: list[float] = []
-    x_spread: list[float] = []
-    y_spread: list[float] = []
-    equal = not center.mean.any()  # else the difference is rounded
+    *,
+    spare: bool,
+) -> Sums:
+    """Add up one group, or the part of it that is here.
+
+    Rows are added up by the contract and their sums without rounding: the same everywhere.
+
+    Parameters
+    ----------
+    latents, sources : [m, dim], [n, dim]
+    pairs : (int64 [k], int64 [k])
+        Rows of sources, and the row of the latent that each takes.
+    of_latents : int64 [j]
+        Rows of the group's latents.
+    means : (float64 [dim], float64 [dim])
+        Of the group's latents and of its sources, by the contract.
+    center : Center
+    spare : bool
+        True if latents of the group are left over.
+    """
+    x_mean, y_mean = means
+    squares: list[float] | None = None if spare else []
+    sums = Sums([], [], squares, [], [])
+    if center.mean.any():  # the difference is rounded
+        sums.unequal.append(1.0)
     step = max(1, _BLOCK_VALUES // latents.shape[1])
-    for begin in range(0, n, step):
-        rows = of_sources[begin : begin + step]
-        y = sources[rows].astype(np.float64)
-        x = latents[assignment[rows]].astype(np.float64)
+    for begin in range(0, len(pairs[0]), step):
+        y = sources[pairs[0][begin : begin + step]].astype(np.float64)
+        x = latents[pairs[1][begin : begin + step]].astype(np.float64)
         apart = (y - (x - center.mean)) + center.rest
-        equal = equal and not apart.any()
-        squared += lane_sums(apart**2).tolist()
+        if apart.any():
+            sums.unequal.append(1.0)
+        _add(sums.squared, apart**2)
         y -= y_mean
-        products += lane_sums(y * (x - x_mean)).tolist()
-        y_spread += lane_sums(y * y).tolist()
-    if n < m:
-        return _Sums(math.fsum(squared) / 2, math.fsum(squared), equal)
-    for begin in range(0, m, step):
-        x = latents[of_latents[begin : begin + step]].astype(np.float64) - x_mean
-        x_spread += lane_sums(x * x).tolist()
-    moment = math.sqrt(math.fsum(x_spread)) * math.sqrt(math.fsum(y_spread))
-    return _Sums(moment - math.fsum(products), math.fsum(squared), equal)
+        _add(sums.products, y * (x - x_mean))
+        _add(sums.y_squares, y * y)
+    if squares is not None:
+        for begin in range(0, len(of_latents), step):
+            x = latents[of_latents[begin : begin + step]].astype(np.float64) - x_mean
+            _add(squares, x * x)
+    return sums
+
+
+def _add(sums: list[float], products: npt.NDArray[np.float64]) -> None:
+    sums += lane_sums(products).tolist()
+    if len(sums) > _MOST_SUMMANDS:
+        sums[:] = expansion(sums)
+
+
+def expansion(values: list[float]) -> list[float]:
+    """Return a few numbers with the same sum, none of it rounded."""
+    parts: list[float] = []
+    while part := math.fsum([*values, *(-each for each in parts)]):
+        parts.append(part)
+        if not math.isfinite(part):
+            break
+    return parts
 
 
 def lane_sums(products: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -326,7 +398,7 @@ def cosines(
     center: bool,
 ) -> npt.NDArray[np.float64]:
     """Return the cosines of pairs by the contract; 0 where a row is 0."""
-    mean = _mean(latents) if center else np.zeros(latents.shape[1])
+    mean = rows_mean(latents) if center else np.zeros(latents.shape[1])
     cosine = np.zeros(len(assignment))
     step = max(1, _BLOCK_VALUES // latents.shape[1])
     for begin in range(0, len(assignment), step):
@@ -339,7 +411,7 @@ def cosines(
     return cosine
 
 
-def _mean(
+def rows_mean(
     rows: npt.NDArray[Any],
     which: npt.NDArray[np.int64] | None = None,
     less: npt.NDArray[np.float64] | float = 0.0,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import re
 from typing import Any
 
@@ -94,6 +95,15 @@ def as_text(value: Any, name: str) -> str:
     """Return a str; raise ArgumentTypeError otherwise."""
     if not isinstance(value, str):
         raise ArgumentTypeError(name, "must be a str", f"{type(value).__name__} {plain(value)}")
+    return value
+
+
+def as_path(value: Any, name: str) -> str | os.PathLike[str]:
+    """Return the path of a file; raise ArgumentTypeError or ArgumentError otherwise."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise ArgumentTypeError(name, "must be a path", f"{type(value).__name__} {value!r}")
+    if not os.fspath(value):
+        raise ArgumentError(name, "must be the path of a file", repr(value))
     return value
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from .arrays.groups import NAMES, read_groups
 from .arrays.on_gpu import in_cpu_memory
-from .checks import as_bool, as_integer, as_text, check_order, parse_bytes
+from .checks import as_bool, as_integer, as_path, as_text, check_order, parse_bytes
 from .errors import ArgumentError, ArgumentTypeError
 from .progress import ProgressCallback, check_progress
 from .threads import check_threads
@@ -74,13 +74,7 @@ def _as_checkpoint(value: Any, name: str) -> Checkpoint | None:
         return None
     from .io.checkpoint import Checkpoint  # here: most runs read and write no file
 
-    if isinstance(value, Checkpoint):
-        return value
-    if not isinstance(value, (str, os.PathLike)):
-        raise ArgumentTypeError(name, "must be a path", f"{type(value).__name__} {value!r}")
-    if not os.fspath(value):
-        raise ArgumentError(name, "must be the path of a file", repr(value))
-    return Checkpoint(value)
+    return value if isinstance(value, Checkpoint) else Checkpoint(as_path(value, name))
 
 
 # ---------------------------------------------------------------------------------------- options

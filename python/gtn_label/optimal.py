@@ -26,6 +26,7 @@ from .backend.names import resolve
 from .certificate import Center, certify
 from .checks import as_number
 from .errors import ArgumentError, too_many_sources
+from .list_depths import list_depths
 from .match_options import DEFAULT_TOLERANCE, MatchOptions
 from .progress import PhaseProgress, Progress, ProgressCallback, check_progress
 from .result import Matching
@@ -34,16 +35,6 @@ from .threads import check_threads
 
 if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
-
-_DEPTH = 64  # latents that a source's list holds at first
-_LONGEST = 512  # where sources are searched again and again
-_BYTES_OF_LONG_LISTS = 1 << 28  # of all sources, where no budget is given
-_DEPTHS_IN_FEW = {8: 16, 16: 32}  # in so many dimensions at most: a tree makes short lists cheap
-_TREE_DIMS = max(_DEPTHS_IN_FEW)
-_LEAST_DEPTH = 8
-_BYTES_A_LISTED = 12
-_AT_ONCE = 4096  # sources searched at a time
-_BYTES_FOUND = 130  # of each latent that their searches list
 
 
 def match_optimal(
@@ -183,7 +174,7 @@ def _run(
     labels = None if groups is None else (_int64(groups[0]), _int64(groups[1]))
     asked = check_threads(options.threads)
     saved: Checkpoint | None = options.checkpoint
-    depth, longest = _depths(options.for_engine(m)["memory"], n, m, dim, saved is not None)
+    depth, longest = list_depths(options.memory, n, m, dim, saves=saved is not None)
     state = _core.OptimalState(keeps=saved is not None)
     save = None
     if saved is not None:
@@ -203,7 +194,7 @@ def _run(
         save = functools.partial(_save, saved, state)
     prepared = time.perf_counter()
     with (
-        _kept(saved, check),
+        kept(saved, check),
         named(saved),
         PhaseProgress(options.progress, n, lambda: state.stage) as bar,
     ):
@@ -239,7 +230,7 @@ def _run(
         "m": m,
         "dim": dim,
         "backend": chosen.name,
-        "instruction_set": _instruction_set(chosen.instruction_set),
+        "instruction_set": best_instruction_set(chosen.instruction_set),
         "threads_from": "system limit" if found["threads"] < asked else asked.decided_by,
         "distinct_latents": found.pop("distinct"),
         "depth": depth,
@@ -278,7 +269,7 @@ def _save(checkpoint: Checkpoint, state: _core.OptimalState, placed: int) -> Non
 
 
 @contextlib.contextmanager
-def _kept(checkpoint: Checkpoint | None, check: Callable[[], None] | None) -> Iterator[None]:
+def kept(checkpoint: Checkpoint | None, check: Callable[[], None] | None) -> Iterator[None]:
     """Tell the checkpoint how the run ended; no state goes there that changed rows led to."""
     if checkpoint is None:
         yield
@@ -296,7 +287,7 @@ def _kept(checkpoint: Checkpoint | None, check: Callable[[], None] | None) -> It
     checkpoint.ended()
 
 
-def _instruction_set(asked: str) -> str:
+def best_instruction_set(asked: str) -> str:
     """Return the instruction set that runs: the one asked for, or the best."""
     usable = [row["name"] for row in _core.instruction_sets() if row["built"] and row["supported"]]
     return usable[0] if asked == "auto" else asked
@@ -304,29 +295,6 @@ def _instruction_set(asked: str) -> str:
 
 def _int64(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(labels, dtype=np.int64)
-
-
-def _depths(memory: int, n: int, m: int, dim: int, saves: bool) -> tuple[int, int]:
-    """Return how long lists are at first and may become, by a budget (0: none); no result changes.
-
-    Lists that become twice as long are copied: both lengths are there for a while.
-    """
-    usual = next((depth for few, depth in _DEPTHS_IN_FEW.items() if dim <= few), _DEPTH)
-    if memory == 0:
-        room = _BYTES_OF_LONG_LISTS // (_BYTES_A_LISTED * n) * 2 // 3
-        return usual, max(usual, min(_LONGEST, room))
-    # Prices, owners, norms and ranks; codes, or a tree, of float32 at most; the state in a save.
-    fixed = 100 * m + 80 * n + (4 * dim + 30) * m + (40 * (n + m) if saves else 0)
-    if dim <= _TREE_DIMS:  # first prices of a sample, and what lies below prices in a tree
-        fixed += 8 * dim * m + 10 * m + (dim + 4) ** 2 * m // 7
-    listed = _BYTES_A_LISTED * n + _BYTES_FOUND * min(n, _AT_ONCE)
-    depth = (memory - fixed) // listed
-    if depth < _LEAST_DEPTH:
-        needed = fixed + _LEAST_DEPTH * listed
-        raise ArgumentError(
-            "memory", f"must be at least {needed} bytes for this input", str(memory)
-        )
-    return int(min(usual, depth)), int(min(_LONGEST, max(depth * 2 // 3, min(usual, depth))))
 
 
 def assign(

@@ -359,7 +359,8 @@ def _check_choices(
 def _check_certificate(problem: _Problem, matching: Matching, options: MatchOptions) -> int:
     """Compute cosines, cost, gap and lower bound of `match_optimal` anew; return the sources."""
     center, stated = options.center, matching._transport
-    assert stated is not None
+    if stated is None:
+        raise ValueError("verify() needs prices, and this file of a folder of pairs has none")
     if len(stated.prices) != len(problem.latents):
         rule = "there must be a price of each latent"
         lengths = str(len(problem.latents)), str(len(stated.prices))

@@ -66,14 +66,14 @@ Solved solve(const Problem& p, const PricedBackend& backend, int64_t depth, int 
 }
 
 std::unique_ptr<PricedSearch> exact(const gtn::Scorer& scorer, const gtn::ScoreGrid& grid,
-                                    const gtn::DistinctLatents& distinct, const gtn::Prices& prices,
+                                    const gtn::DistinctLatents& distinct, gtn::PriceView prices,
                                     gtn::Parallel& parallel) {
   return std::make_unique<gtn::ExactPricedScan>(scorer, grid, distinct, prices, parallel);
 }
 
 PricedBackend tree(const gtn::TreeKernel& kernel) {
   return [&kernel](const gtn::Scorer& scorer, const gtn::ScoreGrid& grid,
-                   const gtn::DistinctLatents& distinct, const gtn::Prices& prices,
+                   const gtn::DistinctLatents& distinct, gtn::PriceView prices,
                    gtn::Parallel& parallel) {
     return std::make_unique<gtn::PricedTree>(scorer, grid, distinct, prices, kernel, parallel);
   };
@@ -115,8 +115,8 @@ TEST_CASE("optimal transport: every search finds the pairs of exact scans") {
       }
       for (const int64_t depth : {2, 8, 64}) same(solve(p, tree(*set.tree), depth, 2));
       const PricedBackend scan = [&](const gtn::Scorer& scorer, const gtn::ScoreGrid& grid,
-                                     const gtn::DistinctLatents& distinct,
-                                     const gtn::Prices& prices, gtn::Parallel& parallel) {
+                                     const gtn::DistinctLatents& distinct, gtn::PriceView prices,
+                                     gtn::Parallel& parallel) {
         return std::make_unique<gtn::PricedCpuSearch>(scorer, grid, distinct, prices, set.scan,
                                                       parallel);
       };

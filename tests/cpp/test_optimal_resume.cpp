@@ -96,7 +96,7 @@ Solved solve(const Problem& p, const OptimalState* resumed, gtn::Snapshots& snap
   in.sample_from = p.sample_from;
   const gtn::PricedBackend backend =
       [&](const gtn::Scorer& scorer, const gtn::ScoreGrid& grid,
-          const gtn::DistinctLatents& distinct, const gtn::Prices& prices,
+          const gtn::DistinctLatents& distinct, gtn::PriceView prices,
           gtn::Parallel& parallel) -> std::unique_ptr<gtn::PricedSearch> {
     return std::make_unique<Watched>(
         std::make_unique<gtn::PricedTree>(scorer, grid, distinct, prices, gtn::tree_kernel_portable,

@@ -32,7 +32,7 @@ struct Bench {
   Bench(Kind kind, int64_t n, int64_t dim)
       : x(reference::make(kind, n, dim, 21)),
         y(reference::make(Kind::gaussian, n, dim, 22)),
-        rows(x.rows("latents"), y.rows("sources"), false, gtn::exact_portable, parallel),
+        rows(x.rows("latents"), y.rows("sources"), false, gtn::exact_portable, nullptr, parallel),
         group(rows, {reference::all_rows(n), reference::all_rows(n)}, parallel),
         prices(group.distinct, group.first_prices) {}
 

@@ -48,3 +48,26 @@ def test_a_rank_takes_the_device_of_its_number(two_devices, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "7")
     with pytest.raises(ArgumentError, match="'cuda:7' is not there"):
         match_sharded(LATENTS, backend="cuda")
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_groups_on_devices(two_devices, center):
+    labels = np.minimum(np.arange(160) % 24, 12)  # one group of all ranks, and small ones
+    expected = gtn_label.match(LATENTS, SOURCES, groups=(labels, labels), center=center)
+
+    def rank(exchange):
+        part = slice(80 * exchange.rank, 80 * exchange.rank + 80)
+        return match_sharded(
+            *(LATENTS[part], SOURCES[part]),
+            groups=(labels[part], labels[part]),
+            center=center,
+            backend="cuda",
+            device=f"cuda:{exchange.rank}",
+            exchange=exchange,
+        )
+
+    for result in run_ranks(2, rank):
+        assert np.array_equal(result.assignment, expected.assignment[result.source_index])
+        assert np.array_equal(result.cosine, expected.cosine[result.source_index])
+        assert result.stats["device"] == f"cuda:{result.exchange.rank}"
+        assert result.stats["groups_shared"] == 1

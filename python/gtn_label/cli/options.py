@@ -11,14 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from .. import __version__
 from ..approx import DEFAULT_SAMPLE
 from ..checks import parse_bytes
 from ..io.files import INPUT_SUFFIXES, OUTPUT_SUFFIXES
-from ..match_options import DEFAULT_TOLERANCE, MatchOptions
-from .common_options import CENTER, CONE, INDICES_ONLY, ORDER, SEED
+from ..match_options import MatchOptions
+from .common_options import (
+    CENTER,
+    CONE,
+    INDICES_ONLY,
+    OPTIMAL,
+    ORDER,
+    SEED,
+    TOLERANCE,
+    given_options,
+    spelling,
+    take_optimal,
+)
 from .console import EXIT_CODES
 from .plot import PLOT_SUFFIXES
 from .sections import STREAM, File, Integer, Number, SectionedCommand
@@ -194,21 +204,8 @@ _EPILOG += "  141 the reader of --out - left early\nAn output file appears whole
     metavar="FILE",
     help="File of labels [m] of the latents.",
 )
-@_option(
-    _MATCHING,
-    "--optimal",
-    is_flag=True,
-    help="Make the one-to-one pairs of least mean squared distance (optimal transport) in place of "
-    "Algorithm 1's, with a certificate.",
-)
-@_option(
-    _MATCHING,
-    "--tolerance",
-    type=Number(min=0),
-    metavar="T",
-    help="Relative gap to the lower bound at which --optimal may stop; 0 is the optimum.  "
-    f"[default: {DEFAULT_TOLERANCE}]",
-)
+@_option(_MATCHING, "--optimal", **OPTIMAL)
+@_option(_MATCHING, "--tolerance", **TOLERANCE)
 @_option(
     _OUTPUT,
     "--out",
@@ -344,7 +341,7 @@ def cli(
     _check_beside(ctx, values)
     _check_sources_and_groups(values)
     _check_streams(ctx, latents, values)
-    optimal = _optimal(ctx, values)
+    optimal = take_optimal(ctx, values, _NOT_WITH_OPTIMAL)
     index = values.pop("approx")
     sample = values["sample"] if values["verify"] is not None else None
     approx = {name: values.pop(name) for name in ("nprobe", "parameters", "sample")}
@@ -370,38 +367,14 @@ def cli(
     )
 
 
-def _optimal(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any] | None:
-    """Take the options of --optimal out of `values`; None for a run of Algorithm 1."""
-    wanted, tolerance = values.pop("optimal"), values.pop("tolerance")
-    if not wanted:
-        if tolerance is not None:
-            raise click.UsageError("--tolerance needs --optimal.")
-        return None
-    given = _given(ctx)
-    for name in _NOT_WITH_OPTIMAL:
-        if name in given:
-            raise click.UsageError(f"{_spelling(ctx, name)} has no meaning with --optimal.")
-    return {} if tolerance is None else {"tolerance": tolerance}
-
-
-def _given(ctx: click.Context) -> set[str]:
-    """Return the names of the options and arguments that the user gave."""
-    unset = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
-    return {name for name in ctx.params if ctx.get_parameter_source(name) not in unset}
-
-
-def _spelling(ctx: click.Context, name: str) -> str:
-    return next(param.opts[0] for param in ctx.command.params if param.name == name)
-
-
 def _check_beside(ctx: click.Context, values: dict[str, Any]) -> None:
     """Refuse options of a matching beside --verify and --apply, which match nothing."""
     modes = [mode for mode in _BESIDE if values[mode] is not None]
     if len(modes) == 2:
         raise click.UsageError("--verify and --apply are two commands: use one.")
     for mode in modes:
-        for name in sorted(_given(ctx) - _BESIDE[mode] - _BESIDE_BOTH - {mode}):
-            raise click.UsageError(f"{_spelling(ctx, name)} has no meaning with --{mode}.")
+        for name in sorted(given_options(ctx) - _BESIDE[mode] - _BESIDE_BOTH - {mode}):
+            raise click.UsageError(f"{spelling(ctx, name)} has no meaning with --{mode}.")
 
 
 def _check_sources_and_groups(values: dict[str, Any]) -> None:
@@ -419,7 +392,7 @@ def _check_sources_and_groups(values: dict[str, Any]) -> None:
 def _check_streams(ctx: click.Context, latents: Path, values: dict[str, Any]) -> None:
     """Refuse two files on one stream."""
     read = {"LATENTS": latents} | {
-        _spelling(ctx, name): values[name] for name in ("sources", "source_groups", "latent_groups")
+        spelling(ctx, name): values[name] for name in ("sources", "source_groups", "latent_groups")
     }
     from_stdin = [name for name, path in read.items() if path == STREAM]
     if len(from_stdin) > 1:
@@ -427,7 +400,7 @@ def _check_streams(ctx: click.Context, latents: Path, values: dict[str, Any]) ->
             f"{' and '.join(from_stdin)} are both standard input: only one can be."
         )
     if values["out"] != STREAM:
-        if "stream_format" in _given(ctx):
+        if "stream_format" in given_options(ctx):
             raise click.UsageError("--format needs --out -: a file's suffix tells its format.")
     elif values["json"]:
         raise click.UsageError("--json and --out - are both for standard output: use one.")

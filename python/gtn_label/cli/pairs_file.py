@@ -94,7 +94,7 @@ class PairsFile(Run):
         found: dict[str, Any] = {"version": __version__, "pairs": str(self._path), "holds": True}
         found |= record._asdict()
         if pairs.gap is not None:
-            found["optimal"] = certificate(pairs)
+            found["optimal"] = certificate(pairs.meta)
         if options.json:
             return json_text(found, default=plain)
         if options.quiet:

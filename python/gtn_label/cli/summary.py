@@ -13,6 +13,8 @@ from ..result import Matching
 from .console import counted, format_bytes, format_seconds, table
 
 __all__ = [
+    "auction_figures",
+    "auction_rows",
     "backends_table",
     "certificate",
     "certificate_rows",
@@ -56,7 +58,7 @@ def figures(
         "out_bytes": out_bytes,
         "plot": None if plot is None else str(plot),
         "approx": result.meta.get("approx"),
-        **_optimal(result),
+        **auction_figures(result.meta, stats),
         "resumed_at": resumed_at,
         "checkpoint_removed": None if checkpoint_removed is None else str(checkpoint_removed),
         "stats": stats,
@@ -86,7 +88,7 @@ def summary_table(figures: Mapping[str, Any], checkpoint: Path | None) -> list[s
         ("norm correlation", f"{number('norm_correlation')} (rank, source and label norms)"),
         ("learnability", f"{number('learnability')} (10-NN R2 of labels, {sample:,} rows)"),
         *_loss(figures["approx"]),
-        *_transport(figures),
+        *auction_rows(figures),
         ("pairs", f"{shown_out} ({format_bytes(figures['out_bytes'])})"),
     ]
     if figures["plot"] is not None:
@@ -136,9 +138,9 @@ def _engine(figures: Mapping[str, Any]) -> str:
     return f"{text}, {threads} thread{'s' if threads != 1 else ''}"
 
 
-def certificate(result: Matching) -> dict[str, float]:
+def certificate(meta: Mapping[str, Any]) -> dict[str, float]:
     """Return the certified figures of optimal transport, and their tolerance."""
-    return {name: result.meta[name] for name in ("tolerance", "cost", "lower_bound", "gap")}
+    return {name: meta[name] for name in ("tolerance", "cost", "lower_bound", "gap")}
 
 
 def certificate_rows(found: Mapping[str, Any], of_run: bool = True) -> list[tuple[str, str]]:
@@ -156,16 +158,15 @@ def certificate_rows(found: Mapping[str, Any], of_run: bool = True) -> list[tupl
     ]
 
 
-def _optimal(result: Matching) -> dict[str, Any]:
+def auction_figures(meta: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures of optimal transport as "optimal"; nothing for another run."""
-    if result.gap is None:
+    if meta.get("method") != "optimal":
         return {}
-    stats = result.stats
     work = {name: stats[name] for name in ("phases", "rounds", "bids", "scans", "epsilon")}
-    return {"optimal": certificate(result) | work}
+    return {"optimal": certificate(meta) | work}
 
 
-def _transport(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+def auction_rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the lines on optimal transport; none for another run."""
     found = figures.get("optimal")
     if found is None:

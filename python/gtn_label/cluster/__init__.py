@@ -1,4 +1,4 @@
-"""Algorithm 1 over many processes and machines, to the bits of `match`.
+"""Matching over many processes and machines, to the bits of `match` and `match_optimal`.
 
 This file lists the public names. torch is loaded by TorchExchange alone, pyarrow by files of its
 formats.
@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from .exchange import Exchange, Solo
     from .inputs import RowFiles, open_rows
     from .journal import RunJournal
-    from .matching import ShardedMatching, match_sharded
+    from .matching import match_sharded
+    from .optimal import match_optimal_sharded
     from .output import save_pairs
+    from .result import ShardedMatching
+    from .shares import read_share
     from .torch_exchange import TorchExchange
 
 __all__ = [
@@ -23,8 +26,10 @@ __all__ = [
     "ShardedMatching",
     "Solo",
     "TorchExchange",
+    "match_optimal_sharded",
     "match_sharded",
     "open_rows",
+    "read_share",
     "rows_of_rank",
     "save_pairs",
 ]
@@ -35,11 +40,13 @@ __getattr__, __dir__ = lazy_names(
         "Exchange": "exchange",
         "RowFiles": "inputs",
         "RunJournal": "journal",
-        "ShardedMatching": "matching",
+        "ShardedMatching": "result",
         "Solo": "exchange",
         "TorchExchange": "torch_exchange",
+        "match_optimal_sharded": "optimal",
         "match_sharded": "matching",
         "open_rows": "inputs",
+        "read_share": "shares",
         "rows_of_rank": "dealing",
         "save_pairs": "output",
     },

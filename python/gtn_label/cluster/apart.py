@@ -29,6 +29,10 @@ class Beats:
     Parameters
     ----------
     exchange : Exchange
+    every : float, optional
+        Most seconds between two exchanges, if that is less than `EVERY`.
+    then : callable, optional
+        Called on all ranks in each exchange, unless a rank has failed; may exchange more.
 
     Attributes
     ----------
@@ -40,9 +44,16 @@ class Beats:
         True if an exchange failed, so that no further one can follow.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        every: float | None = None,
+        then: Callable[[], None] | None = None,
+    ) -> None:
         self._exchange = exchange
-        self._next = time.monotonic() + EVERY
+        self._every = EVERY if every is None else min(every, EVERY)
+        self._then = then
+        self._next = time.monotonic() + self._every
         self.own = self.others = 0
         self.broken = False
 
@@ -55,15 +66,23 @@ class Beats:
         """Tell this rank's state, and return True if all ranks have ended."""
         self.broken = True
         found = gather(self._exchange, np.array([self.own, state], np.int64))
+        failed = (found[:, 1] == _FAILED).any()
+        if self._then is not None and not failed:
+            self._then()
         self.broken = False
-        self._next = time.monotonic() + EVERY
+        self._next = time.monotonic() + self._every
         self.others = int(found[:, 0].sum()) - self.own
-        if state != _FAILED and (found[:, 1] == _FAILED).any():
+        if state != _FAILED and failed:
             raise _OtherFailedError
         return bool((found[:, 1] == _ENDED).all())
 
 
-def apart(exchange: Exchange, work: Callable[[Beats], None]) -> None:
+def apart(
+    exchange: Exchange,
+    work: Callable[[Beats], None],
+    every: float | None = None,
+    then: Callable[[], None] | None = None,
+) -> None:
     """Let each rank do its work, in which nothing else is exchanged. A collective call.
 
     Parameters
@@ -71,13 +90,15 @@ def apart(exchange: Exchange, work: Callable[[Beats], None]) -> None:
     exchange : Exchange
     work : callable
         Called with `Beats`, whose `keep` it calls often.
+    every, then
+        As for `Beats`.
 
     Raises
     ------
     Exception
         On all ranks, what the work of the lowest failing rank raises.
     """
-    beats = Beats(exchange)
+    beats = Beats(exchange, every, then)
     error: Exception | None = None
     try:
         work(beats)

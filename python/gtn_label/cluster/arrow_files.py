@@ -64,20 +64,24 @@ def open_column(
     if not scalar:
         tail = (columns[column][1] or _first_length(path, column, shown),)
     opener = functools.partial(_Column, path, column, tail, dtype, shown)
-    return Part(path, (sum(groups.counts), *tail), dtype, opener, name)
+    return Part(path, (sum(groups.counts), *tail), dtype, opener, name, groups.counts)
 
 
 class _Groups:
-    """Row groups or record batches of a file: schema, rows of each, and a reader of one column."""
+    """Row groups or record batches of a file: schema, rows of each, and readers of one column.
 
-    def __init__(self, schema: Any, counts: Sequence[int], read: Any) -> None:
+    `read(i)` returns group i as a list of arrays, and `first(i)` an array with its first row.
+    """
+
+    def __init__(self, schema: Any, counts: Sequence[int], read: Any, first: Any) -> None:
         self.schema = schema
         self.counts = counts
         self.read = read
+        self.first = first
 
 
 def _open(path: Path, column: str | None) -> _Groups:
-    """Open a file; `read(i)` of the result gives one column of group i, as a list of arrays."""
+    """Open a file to read one column."""
     if path.suffix.lower() == ".parquet":
         from pyarrow import parquet
 
@@ -90,7 +94,12 @@ def _open(path: Path, column: str | None) -> _Groups:
             table = file.read_row_group(i, columns=[column], use_threads=False)
             return list(table.column(0).chunks)
 
-        return _Groups(file.schema_arrow, counts, read)
+        def first(i: int) -> Any:
+            # A page, not the whole group, which another rank decodes.
+            options = {"row_groups": [i], "columns": [column], "use_threads": False}
+            return next(file.iter_batches(batch_size=1, **options)).column(0)
+
+        return _Groups(file.schema_arrow, counts, read, first)
     import pyarrow
 
     source = pyarrow.memory_map(str(path))
@@ -104,7 +113,10 @@ def _open(path: Path, column: str | None) -> _Groups:
         batches = list(file)
     # Batches refer to the map. Those of a compressed file are in memory.
     return _Groups(
-        file.schema, [batch.num_rows for batch in batches], lambda i: [batches[i].column(column)]
+        file.schema,
+        [batch.num_rows for batch in batches],
+        lambda i: [batches[i].column(column)],
+        lambda i: batches[i].column(column),
     )
 
 
@@ -138,10 +150,9 @@ def _first_length(path: Path, column: str, shown: str) -> int:
     groups = _open(path, column)
     for i, count in enumerate(groups.counts):
         if count:
-            for chunk in groups.read(i):
-                for entry in chunk[:1]:
-                    if entry.is_valid:
-                        return len(entry)
+            entry = groups.first(i)[0]
+            if entry.is_valid:
+                return len(entry)
             break
     raise ValueError(f"{shown} must begin with a list of numbers, and does not")
 

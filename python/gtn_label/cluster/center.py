@@ -7,10 +7,13 @@ gathered, a few at a time.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from ..arrays.row_blocks import RowsLike
 from .exchange import Exchange, gather_rows
 
 __all__ = ["column_mean"]
@@ -20,7 +23,11 @@ _BATCH_BYTES = 32 << 20  # rows of the blocks that are looked at together
 
 
 def column_mean(
-    exchange: Exchange, rows: npt.NDArray[np.floating], index: npt.NDArray[np.int64], total: int
+    exchange: Exchange,
+    rows: RowsLike,
+    index: npt.NDArray[np.int64],
+    total: int,
+    less: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Return the mean of all ranks' rows, float64 [dim]; not finite if the sums are not.
 
@@ -32,23 +39,26 @@ def column_mean(
         Their global rows, ascending.
     total : int
         Number of rows of all ranks.
+    less : float64 [dim], optional
+        What is subtracted from each row before it is added.
     """
     dim = rows.shape[1]
     mean = np.zeros(dim)
-    batch = BLOCK * max(1, _BATCH_BYTES // (BLOCK * dim * rows.itemsize))
+    batch = BLOCK * max(1, _BATCH_BYTES // (BLOCK * dim * rows.dtype.itemsize))
     with np.errstate(invalid="ignore", over="ignore"):
         for begin in range(0, total, batch):
-            for block_sum in _sums(exchange, rows, index, begin, min(total, begin + batch)):
+            for block_sum in _sums(exchange, rows, index, begin, min(total, begin + batch), less):
                 mean = mean + block_sum
         return mean / total
 
 
 def _sums(
     exchange: Exchange,
-    rows: npt.NDArray[np.floating],
+    rows: RowsLike,
     index: npt.NDArray[np.int64],
     begin: int,
     end: int,
+    less: npt.NDArray[np.float64] | None,
 ) -> npt.NDArray[np.float64]:
     """Return the sums of the blocks from row `begin` to `end`, [blocks, dim]."""
     dim = rows.shape[1]
@@ -61,7 +71,7 @@ def _sums(
     starts = first + np.searchsorted(here, whole * BLOCK)
     own = np.zeros((len(whole), dim))
     for at, (block, start) in enumerate(zip(whole, starts, strict=True)):
-        own[at] = _core.column_sums(rows[start : start + sizes[block]])
+        own[at] = _added(rows[start : start + sizes[block]], less)
     split = ~np.isin(here // BLOCK, whole)
     places = np.concatenate(gather_rows(exchange, here[split]))
     parts = np.concatenate(gather_rows(exchange, rows[first : first + len(here)][split]))
@@ -72,5 +82,10 @@ def _sums(
     ends = np.searchsorted(places[order], np.arange(count + 1) * BLOCK)
     for number in np.flatnonzero(np.diff(ends)):
         members = order[ends[number] : ends[number + 1]]
-        sums[number] = _core.column_sums(np.ascontiguousarray(parts[members]))
+        sums[number] = _added(np.ascontiguousarray(parts[members]), less)
     return sums
+
+
+def _added(rows: npt.NDArray[Any], less: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
+    """Add up the rows of a block, one after the other."""
+    return _core.column_sums(rows if less is None else rows - less)

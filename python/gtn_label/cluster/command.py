@@ -12,19 +12,18 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..cli import console
-from ..text import quoted, visible
+from ..text import quoted
 
 if TYPE_CHECKING:
     from .exchange import Exchange
     from .inputs import RowFiles
-    from .matching import ShardedMatching
     from .options import Options
-    from .output import Written
+    from .result import ShardedMatching
 
 __all__ = ["LEFT", "OUTCOME", "Command", "main"]
 
@@ -190,7 +189,8 @@ class Command:
             from .exchange import leave
 
             try:
-                return self._matched(asked, exchange)
+                with contextlib.ExitStack() as held:
+                    return self._matched(asked, exchange, held)
             except BaseException as error:
                 leave(exchange, error)
                 if self._makes_folder:
@@ -200,16 +200,15 @@ class Command:
                     self._journal.release()
                 raise
 
-    def _matched(self, asked: Options, exchange: Exchange) -> list[str]:
+    def _matched(self, asked: Options, exchange: Exchange, held: contextlib.ExitStack) -> list[str]:
         import numpy as np
 
         from ..io.atomic import worded
-        from .dealing import rows_of_rank, share_of_rank
+        from .dealing import owners_of_rows, owners_of_shares, rows_of_rank, share_of_rank
         from .exchange import agree, together
-        from .journal import RunJournal
-        from .matching import match_sharded
-        from .output import check_folder, save_pairs
+        from .output import check_folder, locked, write_pairs
         from .shares import labels_of, open_labels, read_rows
+        from .summary import figures, summary
 
         began = time.perf_counter()
         shows = not asked.quiet and exchange.rank == 0 and console.is_terminal(sys.stderr)
@@ -220,26 +219,23 @@ class Command:
         agree(exchange, _record(latents, sources))
         self._makes_folder = exchange.rank == 0 and not asked.out_path.exists()
         check_folder(exchange, asked.out_path, "--out")
+        held.enter_context(locked(exchange, asked.out_path, "--out", self._warn))
         rank, world = exchange.rank, exchange.world
         index = rows_of_rank(len(latents), rank, world)
+        owners = owners_of_rows(len(latents), world)
+        rows = read_rows(exchange, latents, index, owners, shows, "latents")
         given: dict[str, Any] = {}
+        n = len(latents if sources is None else sources)
+        places = np.arange(*share_of_rank(n, rank, world))
         with together(exchange):
-            rows = read_rows(latents, index, shows, "latents")
-            n = len(latents if sources is None else sources)
-            places = np.arange(*share_of_rank(n, rank, world))
             given["groups"] = labels_of(labels, places, index)
-            if sources is not None:
-                given |= {"sources": read_rows(sources, places, shows, "sources")}
-                given["source_index"] = places
-        if asked.journal is not None:
-            self._journal = RunJournal(
-                asked.journal,
-                asked.journal_every,
-                self._warn,
-                {**self._words, "journal": "--journal"},
-            )
+        if sources is not None:
+            owners = owners_of_shares(n, world)
+            given["sources"] = read_rows(exchange, sources, places, owners, shows, "sources")
+            given["source_index"] = places
+        self._open_journal(asked)
         read = time.perf_counter()
-        result = match_sharded(
+        result = _verb(asked)(
             rows,
             index=index,
             exchange=exchange,
@@ -250,7 +246,7 @@ class Command:
         )
         matched = time.perf_counter()
         try:
-            written = save_pairs(
+            written = write_pairs(
                 result,
                 asked.out_path,
                 indices_only=asked.indices_only,
@@ -271,12 +267,24 @@ class Command:
             "write": time.perf_counter() - matched,
             "total": time.perf_counter() - began,
         }
-        found = _figures(asked, result, written, seconds)
+        found = figures(asked, result, written, seconds)
         if exchange.rank:
             return []
         if asked.json:
             return console.json_text(found)
-        return [] if asked.quiet else _summary(found)
+        return [] if asked.quiet else summary(found)
+
+    def _open_journal(self, asked: Options) -> None:
+        from ..io.checkpoint import Checkpoint
+        from .journal import RunJournal
+
+        if asked.journal is None:
+            return
+        words = {**self._words, "journal": "--journal", "checkpoint": "--journal"}
+        given = asked.journal, asked.journal_every, self._warn, words
+        self._journal = (
+            Checkpoint(*given, remove_at_end=False) if asked.optimal else RunJournal(*given)
+        )
 
     def _warn(self, message: str) -> None:
         console.say(PROGRAM, f"warning: {message}")
@@ -326,6 +334,17 @@ def _number(variable: str, default: int) -> int:
     """Return what torchrun says in an environment variable."""
     text = os.environ.get(variable, "")
     return int(text) if text.isdigit() else default
+
+
+def _verb(asked: Options) -> Callable[..., ShardedMatching]:
+    """Return the function that matches."""
+    if asked.optimal:
+        from .optimal import match_optimal_sharded
+
+        return match_optimal_sharded
+    from .matching import match_sharded
+
+    return match_sharded
 
 
 @contextlib.contextmanager
@@ -421,102 +440,3 @@ def _words(asked: Options) -> dict[str, str]:
     words |= {name: f"--{name.replace('_', '-')}" for name in ("source_groups", "latent_groups")}
     words |= {"journal": "--journal", "groups": "--source-groups and --latent-groups"}
     return words
-
-
-# --------------------------------------------------------------------------------- the summary
-
-
-def _figures(
-    asked: Options, result: ShardedMatching, written: Written, seconds: Mapping[str, float]
-) -> dict[str, Any]:
-    """Collect the figures of a run, by their names in `--json`. A collective call."""
-    import numpy as np
-
-    from .. import __version__
-    from .exchange import gather
-
-    cosine = np.asarray(result.cosine, np.float64)
-    sums = gather(result.exchange, np.array([cosine.sum(), cosine.min(initial=2.0)]))
-    stats = result.stats
-    engine = stats["seconds"]
-    return {
-        "version": __version__,
-        "n": result.n,
-        "latents": result.m,
-        "dim": result.dim,
-        "processes": result.exchange.world,
-        "backend": stats["backend"],
-        "instruction_set": stats["instruction_set"],
-        "threads": stats["threads"],
-        "mean_cosine": float(sums[:, 0].sum() / result.n),
-        "least_cosine": float(sums[:, 1].min()),
-        **{name: result.meta.get(name) for name in ("seed", "order", "cone", "center")},
-        "groups": stats.get("groups"),
-        "groups_shared": stats.get("groups_shared"),
-        "windows": stats["windows"],
-        "collectives": stats["collectives"],
-        "bytes_received": stats["bytes_received"],
-        "rescans": stats["rescans"],
-        "resumed_at": stats["resumed_at"],
-        "seconds": {**seconds, **{f"of_{name}": value for name, value in engine.items()}},
-        "out": str(asked.out_path),
-        "shards": written.shards,
-        "out_bytes": written.bytes,
-        "journal": None if asked.journal is None else str(asked.journal),
-    }
-
-
-def _summary(found: Mapping[str, Any]) -> list[str]:
-    """Lay out the figures of a run for a reader, a line each."""
-    seconds = found["seconds"]
-
-    def time_of(*names: str) -> str:
-        return console.format_seconds(sum(seconds.get(f"of_{name}", 0.0) for name in names))
-
-    threads = console.counted(found["threads"], "thread")
-    share = (
-        f"search {time_of('encode', 'search', 'decide', 'remove')}, exchange "
-        f"{time_of('exchange', 'merge', 'feed')}, walk {time_of('walk')}"
-    )
-    rate = (found["n"] - found["resumed_at"]) / max(seconds["match"], 1e-9)
-    moved = console.format_bytes(found["bytes_received"])
-    rows = [
-        ("n", f"{found['n']:,}"),
-        *([("latents", f"{found['latents']:,}")] if found["latents"] != found["n"] else []),
-        ("dim", f"{found['dim']:,}"),
-        (
-            "processes",
-            f"{found['processes']:,}, each {found['backend']}, {found['instruction_set']}, "
-            f"{threads}",
-        ),
-        (
-            "time",
-            f"{console.format_seconds(seconds['total'])}: read "
-            f"{console.format_seconds(seconds['read'])}, match "
-            f"{console.format_seconds(seconds['match'])}, write "
-            f"{console.format_seconds(seconds['write'])}",
-        ),
-        ("of the match", share),
-        ("pairs a second", f"{rate:,.0f}"),
-        ("mean cosine", f"{found['mean_cosine']:.4f} (least {found['least_cosine']:.4f})"),
-        *_groups_row(found),
-        ("windows", f"{found['windows']:,}, {found['rescans']:,} sources searched again"),
-        ("exchanged", f"{moved} into each process in {found['collectives']:,} rounds"),
-        (
-            "pairs",
-            f"{visible(found['out'])} ({console.counted(found['shards'], 'file')}, "
-            f"{console.format_bytes(found['out_bytes'])})",
-        ),
-    ]
-    if found["journal"] is not None:
-        resumed = f"continued at {found['resumed_at']:,}, " if found["resumed_at"] else ""
-        rows.append(("journal", f"{found['journal']} ({resumed}removed)"))
-    return console.table(rows)
-
-
-def _groups_row(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if found["groups"] is None:
-        return []
-    return [
-        ("groups", f"{found['groups']:,}, {found['groups_shared']:,} by all processes together")
-    ]

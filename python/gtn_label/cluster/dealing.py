@@ -7,10 +7,18 @@ blocks a rank, shards sorted by class cost 2 % of the time; with contiguous shar
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["block_rows", "rows_of_rank", "share_of_rank"]
+__all__ = [
+    "block_rows",
+    "owners_of_rows",
+    "owners_of_shares",
+    "rows_of_rank",
+    "share_of_rank",
+]
 
 _MOST_ROWS = 1024  # of a block: the blocks whose sums make the contract's mean
 _LEAST_BLOCKS = 976  # a rank: blocks have 1,024 rows from a million rows a rank on
@@ -42,6 +50,30 @@ def rows_of_rank(rows: int, rank: int, world: int, seed: int = 0) -> NDArray[np.
     blocks = np.sort(_shuffled(count, seed)[rank::world]).astype(np.int64)
     index = (blocks[:, None] * step + np.arange(step)).reshape(-1)
     return index[index < rows]  # the last block may be short
+
+
+def owners_of_rows(
+    rows: int, world: int, seed: int = 0
+) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
+    """Return the function that tells which rank holds each of some rows, as `rows_of_rank` deals.
+
+    Parameters
+    ----------
+    rows : int
+        Rows in all.
+    world : int
+    seed : int
+    """
+    step = block_rows(rows, world)
+    order = _shuffled(-(-rows // step), seed)
+    owner = np.empty(len(order), np.int64)
+    owner[order] = np.arange(len(order)) % world
+    return lambda index: owner[index // step]
+
+
+def owners_of_shares(rows: int, world: int) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
+    """Return the function that tells which rank holds each of some rows by `share_of_rank`."""
+    return lambda index: ((index + 1) * world - 1) // rows
 
 
 def block_rows(rows: int, world: int) -> int:

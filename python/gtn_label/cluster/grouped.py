@@ -1,27 +1,29 @@
 """A sharded run with groups: each group whole on one rank, without messages while that searches.
 
 Rows of a group travel to the rank that matches it (delivery.py), and what its sources took travels
-back. A group with more work than a rank's share is matched by all ranks as a run without groups is.
-Rows and latents are numbered within their group, in the order of their global rows, which decides
-ties alike.
+back. A group with more work than a rank's share is matched by all ranks as a run without groups is,
+by the places of its latents within the group. Not here: the match of a rank's own groups
+(batches.py) and the journal (group_journal.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import _core
 from ..progress import Progress, ProgressCallback
 from .apart import Beats, apart
+from .batches import Alone, Batch, batches
 from .delivery import deliver
-from .exchange import Exchange, Solo, gather_rows
+from .exchange import Exchange, gather_rows
 from .fetch import ROUND_BYTES, fetch_rows
-from .groups import SHARED, Groups, plan_of
+from .group_journal import GroupJournal
+from .groups import SHARED, Groups, most_alone, plan_of
+from .journal import RunJournal
 from .search import Search
 from .sides import Side
 
@@ -30,8 +32,12 @@ __all__ = ["GroupedSearch"]
 Indices = npt.NDArray[np.int64]
 
 _BLOCK = 1 << 20  # global rows that are numbered at once
-_SMALL = 1 << 20  # sources times latents for which one thread is faster than several
 _ANSWER = np.dtype([("latent", np.int64), ("cosine", np.float64)])
+_COUNTS = (  # of `match` that are added up
+    *("instruction_set", "arithmetic", "threads", "windows", "distinct_latents", "candidates"),
+    *("retries", "conflicts", "rescans", "full_scans"),
+)
+_SECONDS = ("encode", "search", "decide", "walk", "remove")
 
 
 class GroupedSearch:
@@ -46,7 +52,10 @@ class GroupedSearch:
         Of this rank's sources.
     threads : int
     search_of : callable
-        Makes a `Search` of (exchange, latents, sources, norms of the sources, threads).
+        Makes a `Search` of (exchange, latents, sources, norms of the sources, threads, journal).
+    alone : Alone
+        Matches the groups that go to one rank.
+    journal : RunJournal, optional
 
     Attributes
     ----------
@@ -55,6 +64,8 @@ class GroupedSearch:
     cosine : float64 [n_r]
     stats : dict
         Counts and seconds of this rank, over all its groups.
+    start : int
+        Number of sources that the journal had decided.
     """
 
     def __init__(
@@ -66,10 +77,15 @@ class GroupedSearch:
         norms: npt.NDArray[np.float64],
         threads: int,
         search_of: Callable[..., Search],
+        alone: Alone,
+        journal: RunJournal | None,
     ) -> None:
         self._exchange, self._groups = exchange, groups
         self._sources, self._latents, self._norms = sources, latents, norms
-        self._threads, self._search_of = threads, search_of
+        self._threads, self._search_of, self._alone = threads, search_of, alone
+        self._journal: GroupJournal | None = None
+        if journal is not None:
+            self._journal = GroupJournal(exchange, journal, groups, sources, latents)
         self.assignment = np.full(len(sources.rows), -1, np.int64)
         self.cosine = np.full(len(sources.rows), np.nan)
         self.stats: dict[str, Any] = {
@@ -78,7 +94,25 @@ class GroupedSearch:
             **dict.fromkeys(("windows", "collectives", "bytes_received", "rescans"), 0),
             "seconds": {"feed": 0.0, "travel": 0.0},
         }
+        self.start = 0
         self._done = 0  # sources of all ranks that are decided
+
+    def restore(self, fields: dict[str, Any]) -> None:
+        """Open the journal, and take its records for decided. A collective call.
+
+        Parameters
+        ----------
+        fields
+            The run's `run_fields`.
+
+        Raises
+        ------
+        ValueError, OSError
+            On all ranks, if the journal is of no use.
+        """
+        if self._journal is not None:
+            self._journal.restore(fields, self.assignment, self.cosine)
+            self.start = self._done = self._journal.records
 
     def run(
         self, progress: bool | ProgressCallback | None, check: Callable[[], None] | None
@@ -86,16 +120,27 @@ class GroupedSearch:
         """Match all groups. A collective call; arguments as for `Search.run`."""
         n, m = self._sources.total, self._latents.total
         sizes = [_Records(side, np.zeros(0)).dtype.itemsize for side in self._sides()]
-        plan = plan_of(self._groups, self._exchange.world, (sizes[0], sizes[1]))
+        known: dict[str, Any] = {}
+        if self._journal is not None:
+            # All ranks together save by windows; a group of one rank is saved when it has ended.
+            known = {
+                "decided": self._journal.whole,
+                "begun": self._journal.begun,
+                "most_work": most_alone(self._latents.rows.shape[1]),
+            }
+        plan = plan_of(self._groups, self._exchange.world, (sizes[0], sizes[1]), **known)
         shared = np.flatnonzero(plan.rank == SHARED)
         self.stats["groups"] = len(plan.rank)
         self.stats["groups_shared"] = len(shared)
         self.stats["groups_here"] = int((plan.rank == self._exchange.rank).sum())
-        with Progress(progress if self._exchange.rank == 0 else None, n, m) as bar:
+        first = self._exchange.rank == 0
+        with Progress(progress if first else None, n, m, self.start) as bar:
             for number in shared.tolist():
                 self._match_together(number, bar, check)
             for number in range(plan.rounds):
                 self._match_apart(plan.rank, plan.round == number, bar, check)
+            if self._journal is not None:
+                self._journal.ended()
             bar(n)
 
     def _sides(self) -> tuple[Side, Side]:
@@ -111,12 +156,16 @@ class GroupedSearch:
         places = _places(self._exchange, rows, self._latents.total)
         latents = Side(None, self._latents.rows[candidates], places, m)
         sources = Side(None, self._sources.rows[own], self._sources.index[own], n)
-        norms = self._norms[own]
-        search = self._search_of(self._exchange, latents, sources, norms, self._threads)
-        begin = self._done
+        journal = None if self._journal is None else self._journal.windows(number)
+        search = self._search_of(
+            self._exchange, latents, sources, self._norms[own], self._threads, journal
+        )
+        search.restore({}, places, m)
+        begin = self._done - search.start
         search.run(lambda done, *_: bar(begin + done), m, check)
-        self._done += n
-        self._count(search, alone=False)
+        self._done = begin + n
+        _add(self.stats, search.engine.stats())
+        self.stats["seconds"]["feed"] += search.seconds_of_feed
         self.cosine[own] = search.cosine
         most = min(ROUND_BYTES, self._exchange.world * 24 * n)
         self.assignment[own] = fetch_rows(
@@ -131,6 +180,7 @@ class GroupedSearch:
         check: Callable[[], None] | None,
     ) -> None:
         """Match the groups of a round, each on its rank."""
+        journal = self._journal
         since = time.perf_counter()
         arrived, counts, gone = [], [], []
         for side, numbers in zip(
@@ -147,12 +197,14 @@ class GroupedSearch:
         self.stats["seconds"]["travel"] += time.perf_counter() - since
 
         def work(beats: Beats) -> None:
-            for of_sources, of_latents in _by_group(sources, latents):
-                self._match_alone(
-                    sources, of_sources, latents, of_latents, answers, beats, bar, check
-                )
+            for batch in batches(sources, latents, self._alone.memory):
+                self._match_alone(sources, latents, batch, answers, beats, bar, check)
 
-        apart(self._exchange, work)
+        if journal is None:
+            apart(self._exchange, work)
+        else:
+            apart(self._exchange, work, journal.every, journal.collect)
+            journal.collect()
         self._done += int(self._groups.n[now].sum())
         since = time.perf_counter()
         back = np.repeat(np.arange(self._exchange.world), counts[0])
@@ -164,46 +216,34 @@ class GroupedSearch:
     def _match_alone(
         self,
         sources: npt.NDArray[Any],
-        of_sources: Indices,
         latents: npt.NDArray[Any],
-        of_latents: Indices,
+        batch: Batch,
         answers: npt.NDArray[Any],
         beats: Beats,
         bar: Progress,
         check: Callable[[], None] | None,
     ) -> None:
-        """Match one group on this rank, and note the answers."""
-        n, m = len(of_sources), len(of_latents)
-        threads = 1 if n * m < _SMALL else self._threads
-        rows = np.ascontiguousarray(latents["row"][of_latents])
-        visitors = np.ascontiguousarray(sources["row"][of_sources])
-        norms = _core.row_norms(visitors, mean=None, threads=threads)
-        search = self._search_of(
-            Solo(),
-            Side(None, rows, np.arange(m), m),
-            Side(None, visitors, np.arange(n), n),
-            norms,
-            threads,
-        )
+        """Match the groups of a batch on this rank, and note the answers."""
         begin = beats.own
 
         def report(done: int, *_: Any) -> None:
+            if check is not None:
+                check()
             beats.own = begin + done
             beats.keep()
             bar(self._done + beats.own + beats.others)
 
-        search.run(report, m, check)
-        report(n)
-        self._count(search, alone=True)
-        answers["latent"][of_sources] = latents["index"][of_latents][search.assignment]
-        answers["cosine"][of_sources] = search.cosine
-
-    def _count(self, search: Search, *, alone: bool) -> None:
-        found = search.engine.stats()
-        if alone:  # nothing was exchanged with others
-            found |= {"collectives": 0, "bytes_received": 0}
-        _add(self.stats, found)
-        self.stats["seconds"]["feed"] += search.seconds_of_feed
+        taken, cosines, stats = self._alone.match(sources, latents, batch, report)
+        if check is not None:
+            check()  # before the journal holds choices by rows that have changed
+        if self._journal is not None:
+            self._journal.note(sources["index"][batch.sources], taken, cosines)
+        report(len(taken))
+        seconds = {each: stats["seconds"].get(each, 0.0) for each in _SECONDS}
+        _add(self.stats, {each: stats[each] for each in _COUNTS if each in stats})
+        _add(self.stats["seconds"], seconds)
+        answers["latent"][batch.sources] = taken
+        answers["cosine"][batch.sources] = cosines
 
 
 class _Records:
@@ -221,20 +261,6 @@ class _Records:
         made["index"], made["group"] = index, self._numbers[which]
         made["row"] = self._side.rows[which]
         return made
-
-
-def _by_group(
-    sources: npt.NDArray[Any], latents: npt.NDArray[Any]
-) -> Iterator[tuple[Indices, Indices]]:
-    """Yield the places of each group's sources and latents, in the order of their global rows."""
-    orders = [np.lexsort((each["index"], each["group"])) for each in (sources, latents)]
-    numbers = [each["group"][order] for each, order in zip((sources, latents), orders, strict=True)]
-    for number in np.unique(numbers[0]):
-        first, last = (
-            [int(np.searchsorted(each, number, side)) for each in numbers]
-            for side in ("left", "right")
-        )
-        yield orders[0][first[0] : last[0]], orders[1][first[1] : last[1]]
 
 
 def _places(exchange: Exchange, rows: Indices, total: int) -> Indices:

@@ -28,6 +28,7 @@ __all__ = [
     "Groups",
     "Plan",
     "group_fingerprints",
+    "most_alone",
     "plan_of",
     "read_sharded_groups",
 ]
@@ -36,6 +37,7 @@ Indices = npt.NDArray[np.int64]
 
 SHARED, UNUSED = -1, -2  # in place of a rank: all ranks match the group together, or nobody
 ROUND_BYTES = 1 << 30  # rows that a rank receives before it searches, unless one group has more
+LARGE = 1 << 48  # multiply-adds of a group that are too many to lose: ten minutes of two cores
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,19 @@ def group_fingerprints(
     }
 
 
-def plan_of(groups: Groups, world: int, row_bytes: tuple[int, int]) -> Plan:
+def most_alone(dim: int) -> int:
+    """Return the most work of a group that a run with a journal gives to one rank."""
+    return LARGE // dim
+
+
+def plan_of(
+    groups: Groups,
+    world: int,
+    row_bytes: tuple[int, int],
+    decided: npt.NDArray[np.bool_] | None = None,
+    begun: npt.NDArray[np.bool_] | None = None,
+    most_work: int | None = None,
+) -> Plan:
     """Give groups to ranks, those with the most work first, each to the rank with the least.
 
     A group whose work is above a rank's share of the whole is matched by all ranks together. Work
@@ -201,18 +215,28 @@ def plan_of(groups: Groups, world: int, row_bytes: tuple[int, int]) -> Plan:
     world : int
     row_bytes : (int, int)
         Bytes of a source and of a latent on the way.
+    decided : bool [k], optional
+        Groups of which nothing is left to do.
+    begun : bool [k], optional
+        Groups that all ranks together have begun, and go on with.
+    most_work : int, optional
+        Most work of a group that goes to one rank.
     """
     count = len(groups.labels)
     rank, round_ = np.full(count, UNUSED, np.int64), np.full(count, -1, np.int64)
     n, m = groups.n.tolist(), groups.m.tolist()
     work = [a * b for a, b in zip(n, m, strict=True)]
+    for at in [] if decided is None else np.flatnonzero(decided).tolist():
+        work[at] = 0
+    together = set() if begun is None else set(np.flatnonzero(begun).tolist())
     total = sum(work)
     loads = [(0, each) for each in range(world)]
     rounds, filled = [0] * world, [0] * world  # of each rank: its last round, bytes in that
     for at in sorted(range(count), key=lambda at: (-work[at], at)):
         if work[at] == 0:
             continue
-        if work[at] * world > total and world > 1:
+        above = world > 1 and work[at] * world > total
+        if at in together or above or (most_work is not None and work[at] > most_work):
             rank[at] = SHARED
             continue
         load, taker = heapq.heappop(loads)

@@ -142,6 +142,8 @@ class Part:
         Opens the file; called again when the file was closed meanwhile.
     name : str
         The argument in messages.
+    groups : sequence of int, optional
+        Rows of each row group, of a file whose groups have to be decoded whole.
     """
 
     def __init__(
@@ -151,8 +153,10 @@ class Part:
         dtype: np.dtype[Any],
         opener: Callable[[], Opened],
         name: str,
+        groups: Sequence[int] | None = None,
     ) -> None:
         self.path = path
+        self.groups = groups
         self.shape = shape
         self.dtype = dtype.newbyteorder("=")
         self.name = name
@@ -337,6 +341,35 @@ class RowFiles:
             out[places] = self._open(number).take(index[places] - begin)
             self._parts[number].check()
         return out
+
+    def row_groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the first row and the number of rows of each group that has to be decoded."""
+        begins, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for part, end in zip(self._parts, self._ends, strict=True):
+            if part.groups is not None:
+                here = np.asarray(part.groups, np.int64)
+                begins.append(end - part.shape[0] + np.cumsum(here) - here)
+                counts.append(here)
+        return np.concatenate(begins), np.concatenate(counts)
+
+    def decoded(self, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which rows are in groups that have to be decoded."""
+        kinds = np.array([part.groups is not None for part in self._parts])
+        return kinds[np.searchsorted(self._ends, index, side="right")]
+
+    def close(self, before: int | None = None) -> None:
+        """Close the files, and free what they hold in memory. They open again when needed.
+
+        Parameters
+        ----------
+        before : int, optional
+            Close the files before that of this row, and no others.
+        """
+        first = len(self._parts)
+        if before is not None:
+            first = int(np.searchsorted(self._ends, before, side="right"))
+        for number in [each for each in self._opened if each < first]:
+            del self._opened[number]
 
     def _places(self, index: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
         """Yield the files that hold rows of an index, and the places of those rows in it."""

@@ -1,7 +1,8 @@
 """RunJournal: what the sources of a sharded run took, on rank 0's disk, to continue from.
 
 Records are in visiting order, so that they fit any number of ranks and any dealing of rows. The
-format is that of io/journal.py, with the cosine beside the latent. Nothing here is exchanged.
+format is that of io/journal.py, with the cosine beside the latent. Records of a run with groups
+name their sources (group_journal.py). Only `records_of_all` exchanges.
 """
 
 from __future__ import annotations
@@ -20,28 +21,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.row_blocks import StrPath
-from ..errors import ArgumentError, ArgumentTypeError
+from ..checks import as_path
 from ..io.atomic import telling
 from ..io.checkpoint import CONTRACT
 from ..io.claim import claim, identity
-from ..io.journal import CHOICES, Journal, is_journal
+from ..io.journal import CHOICES, GROUPED, Journal, Kind, is_journal
 from ..io.lock import FileLock
 from ..text import brief, quoted, visible
+from .exchange import Exchange, gather, hand_out, together
 
-__all__ = ["FORMAT", "RunJournal", "run_fields"]
+__all__ = ["FORMAT", "RunJournal", "records_of_all", "run_fields"]
 
 FORMAT = "gtn-label sharded journal"
 EVERY = 30.0  # seconds between two saves
-_PIECE = 1 << 20  # records of a block
+_PIECE = 1 << 20  # records of a block, unless what was noted at once has more
 
 
-def run_fields(latents: str, sources: str, *, seed: int | None, **options: Any) -> dict[str, Any]:
+def run_fields(
+    latents: str,
+    sources: str,
+    *,
+    seed: int | None,
+    labels: Mapping[str, str] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Describe a run by everything that its result depends on.
 
     Parameters
     ----------
     latents, sources : str
         Fingerprints (record.py).
+    labels : mapping, optional
+        Fingerprints of the labels of groups, by their names.
     seed : int or None
         None if the sources were given.
     **options
@@ -54,6 +65,7 @@ def run_fields(latents: str, sources: str, *, seed: int | None, **options: Any) 
         **{f"--{name}": value for name, value in options.items()},
         "latents": latents,
         "sources": sources,
+        **(labels or {}),
     }
 
 
@@ -76,6 +88,7 @@ class RunJournal:
     Attributes
     ----------
     path : Path
+    every : float
     done : int
         Number of records, saved or not.
     resumed_at : int
@@ -97,20 +110,28 @@ class RunJournal:
     ) -> None:
         self.path = Path(path)
         self.done = self.resumed_at = 0
-        self._every = EVERY if every is None else every
+        self.every = EVERY if every is None else every
         self._warn = warn or _warn
         self._words = words or {}
         self._name = self._word("journal")
         self._shown = f"{self._name} {quoted(self.path)}"
         self._lock: FileLock | None = None
         self._journal: Journal | None = None
+        self._kind = CHOICES
         self._seen: tuple[int, ...] | None = None  # the file as this run read or wrote it
         self._pending: list[NDArray[Any]] = []
         self._saved_at = time.monotonic()
         self._warned = False
 
-    def begin(self, fields: dict[str, Any]) -> None:
+    def begin(self, fields: dict[str, Any], kind: Kind = CHOICES) -> None:
         """Lock the file, and read its header or write one.
+
+        Parameters
+        ----------
+        fields
+            The run's `run_fields`.
+        kind
+            Type of the records.
 
         Raises
         ------
@@ -119,13 +140,14 @@ class RunJournal:
         OSError
             If the file cannot be read or written.
         """
+        self._kind = kind
         self._file, self._lock = claim(self.path, self._name, self._warn)
         try:
             if _is_none(self._file):
                 made = fields | {"run": secrets.token_hex(8)}
                 with telling(lambda message: None):  # known since the claim
-                    empty = np.empty(0, CHOICES.record)
-                    self._journal = Journal.create(self._file, made, empty, CHOICES)
+                    empty = np.empty(0, kind.record)
+                    self._journal = Journal.create(self._file, made, empty, kind)
             else:
                 self._journal = self._opened(fields)
         except BaseException:
@@ -135,17 +157,21 @@ class RunJournal:
         self._saved_at = time.monotonic()
 
     def _opened(self, fields: Mapping[str, Any]) -> Journal:
-        if not is_journal(self._file, CHOICES):
+        kind = next((each for each in (CHOICES, GROUPED) if is_journal(self._file, each)), None)
+        if kind is None:
             raise ValueError(
                 f"{self._shown} is not a journal of gtn-label's sharded runs, and is left alone"
             )
         try:
-            journal = Journal.open(self._file, CHOICES)
+            journal = Journal.open(self._file, kind)
         except ValueError as error:
             raise ValueError(
                 f"{self._shown} is damaged: {error}; delete it to start over"
             ) from None
         differences = self._differences(journal.fields, fields)
+        if kind != self._kind:
+            was, now = ("none", "given") if kind == CHOICES else ("given", "none")
+            differences = [f"{self._word('groups')} were {was} and are {now}"]
         if differences:
             raise ValueError(
                 f"{self._shown} belongs to another run: {'; '.join(differences)}. Give that run's "
@@ -182,18 +208,55 @@ class RunJournal:
                 "sources"
             )
 
+    def records_of(self, source: int, most: int) -> Iterator[NDArray[Any]]:
+        """Yield latents and cosines of the records with one entry `source`, in pieces.
+
+        Parameters
+        ----------
+        source
+        most
+            Number that there can be.
+
+        Raises
+        ------
+        ValueError
+            If there are more.
+        """
+        found = 0
+        for block in Journal.open(self._file, self._kind).blocks():
+            piece = block[block["source"] == source][["latent", "cosine"]]
+            found += len(piece)
+            if found > most:
+                raise self.refusal(f"holds {found:,} records of {most:,} sources")
+            for begin in range(0, len(piece), _PIECE):
+                yield piece[begin : begin + _PIECE]
+
     def refusal(self, rule: str) -> ValueError:
         """Return the error for records that no run can have written."""
         return ValueError(f"{self._shown} is damaged: it {rule}; delete it to start over")
 
-    def add(self, latents: NDArray[np.int64], cosines: NDArray[np.float64]) -> None:
-        """Note what the next sources took, and save if it is time."""
+    def add(
+        self,
+        latents: NDArray[np.int64],
+        cosines: NDArray[np.float64],
+        sources: NDArray[np.int64] | int = 0,
+    ) -> None:
+        """Note what the next sources took, and save if it is time. A block holds them all.
+
+        Parameters
+        ----------
+        latents, cosines : [k]
+        sources : [k] or int
+            Of a run with groups.
+        """
         if len(latents):
-            records = np.empty(len(latents), CHOICES.record)
+            records = np.empty(len(latents), self._kind.record)
             records["latent"], records["cosine"] = latents, cosines
+            if self._kind == GROUPED:
+                records["source"] = sources
             self._pending.append(records)
             self.done += len(records)
-        if self._pending and time.monotonic() - self._saved_at >= self._every:
+        if self._pending and time.monotonic() - self._saved_at >= self.every:
             self._try_to_save()
 
     def ended(self) -> None:
@@ -229,14 +292,17 @@ class RunJournal:
             if identity(self._file) != self._seen:
                 what = "it was removed, or changed by another process"
                 raise OSError(errno.EEXIST, what, str(self.path))
-            records = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
-            self._pending = [records]
-            piece = records[:_PIECE]
+            count, length = 1, len(self._pending[0])
+            for records in self._pending[1:]:
+                length += len(records)
+                if length > _PIECE:
+                    break
+                count += 1
             try:
-                self._journal.append(piece)
+                self._journal.append(np.concatenate(self._pending[:count]))
             finally:
                 self._seen = identity(self._file)
-            self._pending = [records[_PIECE:]] if len(records) > _PIECE else []
+            del self._pending[:count]
 
     def stopped(self) -> None:
         """Save what a run decided that ends with an exception, and free the lock."""
@@ -292,6 +358,26 @@ class RunJournal:
         return self._words.get(name, name)
 
 
+def records_of_all(
+    exchange: Exchange, pieces: Iterator[NDArray[Any]], kind: Kind
+) -> Iterator[NDArray[Any]]:
+    """Yield on every rank the pieces of records that rank 0 reads. A collective call.
+
+    What the reader raises is raised on all ranks.
+    """
+    while True:
+        with together(exchange):
+            piece = next(pieces, None)
+        count = int(gather(exchange, np.int64(0 if piece is None else len(piece)))[0])
+        if count == 0:
+            return
+        records = np.empty(count, kind.record.newbyteorder("="))
+        if piece is not None:
+            records[:] = piece
+        hand_out(exchange, records)
+        yield records
+
+
 def as_journal(value: Any, name: str = "journal") -> RunJournal | None:
     """Return a path as a RunJournal.
 
@@ -302,11 +388,7 @@ def as_journal(value: Any, name: str = "journal") -> RunJournal | None:
     """
     if value is None or isinstance(value, RunJournal):
         return value
-    if not isinstance(value, (str, os.PathLike)):
-        raise ArgumentTypeError(name, "must be a path", f"{type(value).__name__} {value!r}")
-    if not os.fspath(value):
-        raise ArgumentError(name, "must be the path of a file", repr(value))
-    return RunJournal(value)
+    return RunJournal(as_path(value, name))
 
 
 def _is_none(path: Path) -> bool:

@@ -7,155 +7,41 @@ and whatever is refused is refused by all ranks with one message. Not here: the 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import __version__, _core
-from ..arrays import convert
-from ..arrays.on_disk import Files
-from ..arrays.sources import seed_record
+from .. import _core
 from ..backend.engines import check_device
 from ..backend.names import Chosen, resolve
-from ..checks import check_seed
-from ..errors import ArgumentError, ArgumentTypeError, too_many_sources
-from ..io.checkpoint import CONTRACT
+from ..errors import ArgumentError
 from ..match_options import MatchOptions
 from ..progress import ProgressCallback
 from ..run import named
-from ..threads import OPENMP_VARIABLE, OWN_VARIABLE, Threads, check_threads, machine_threads
-from .center import column_mean
-from .checks import check_index
-from .exchange import (
-    Exchange,
-    agree,
-    check_exchange,
-    check_order,
-    leave,
-    settle,
-    together,
-)
+from ..threads import check_threads
+from .batches import Alone
+from .call import Call
+from .exchange import Exchange, check_exchange, settle, together
 from .feed import Feed
+from .group_journal import Windows
 from .grouped import GroupedSearch
 from .groups import group_fingerprints, read_sharded_groups
 from .journal import RunJournal, as_journal, run_fields
-from .record import fingerprint_of
+from .record import side_fingerprints
+from .result import ShardedMatching
 from .search import Counted, Search
-from .sides import Side, drawn, norms_of, side_of
+from .sides import Side, mean_of, norms_of
 
-__all__ = ["ShardedMatching", "match_sharded"]
+__all__ = ["match_sharded"]
 
-FORMAT = "gtn-label sharded pairs"
 CHUNK = 1 << 20  # sources that are gathered at once
 _CHUNK_BYTES = 256 << 20  # of their rows, but no fewer than a window has
 _WINDOW = 1 << 16  # sources of the largest window
-
-
-class ShardedMatching:
-    """One rank's part of a sharded matching: what its sources took.
-
-    The journal of the run stays locked until `finish` or `close`. As a context manager, on all
-    ranks, the object calls `finish` once all ranks have come to the end of the block, and `close`
-    if the block raises on some rank.
-
-    Attributes
-    ----------
-    assignment : int64 [n_r]
-        Global row of the latent that each of this rank's sources takes.
-    cosine : float64 [n_r]
-        Cosine of each of this rank's sources with its latent.
-    source_index : int64 [n_r]
-        Global rows of this rank's sources, ascending.
-    sources : array [n_r, dim]
-        This rank's sources, as handed in or as drawn.
-    latents : array [m_r, dim]
-        This rank's latents, as handed in.
-    latent_index : int64 [m_r]
-        Global rows of this rank's latents, ascending.
-    n, m, dim : int
-        Sources and latents of all ranks, and their dim.
-    meta : dict
-        What the result depends on, and which version made the pairs; the same on every rank.
-    stats : dict
-        Counts and seconds of this rank.
-    exchange : Exchange
-        How the ranks talk.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from gtn_label.cluster import match_sharded
-    >>> result = match_sharded(np.eye(3), np.eye(3)[::-1] + 0.1)
-    >>> result.assignment
-    array([2, 1, 0])
-    """
-
-    def __init__(
-        self,
-        latents: Side,
-        sources: Side,
-        assignment: npt.NDArray[np.int64],
-        cosine: npt.NDArray[np.float64],
-        meta: Mapping[str, Any],
-        stats: Mapping[str, Any],
-        exchange: Exchange,
-        journal: RunJournal | None,
-    ) -> None:
-        self.latents, self.latent_index, self.m = latents.given, latents.index, latents.total
-        self.sources, self.source_index, self.n = sources.given, sources.index, sources.total
-        self.dim: int = latents.rows.shape[1]
-        self.assignment, self.cosine = assignment, cosine
-        self.meta, self.stats = dict(meta), dict(stats)
-        self.exchange = exchange
-        self._journal = journal
-
-    def finish(self) -> None:
-        """Delete the journal: the caller has the whole output of all ranks on its disk.
-
-        The first rank deletes the file. Call this after an exchange that follows the last write.
-        """
-        if self._journal is not None:
-            self._journal.remove()
-
-    def close(self) -> None:
-        """Leave the journal to a run that writes the output again, and free its lock."""
-        if self._journal is not None:
-            self._journal.release()
-
-    def __enter__(self) -> ShardedMatching:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if error is None:
-                settle(self.exchange, None)  # all ranks have come so far
-                self.finish()
-            else:
-                leave(self.exchange, error)
-        finally:
-            self.close()
-
-    def __len__(self) -> int:
-        return len(self.assignment)
-
-    def __repr__(self) -> str:
-        return (
-            f"<ShardedMatching: rank {self.exchange.rank} of {self.exchange.world}, "
-            f"{len(self):,} of {self.n:,} sources to {self.m:,} latents, dim {self.dim}>"
-        )
 
 
 def match_sharded(
@@ -203,8 +89,8 @@ def match_sharded(
     groups : (source_groups, latent_groups), optional
         Labels of this rank's sources and latents, as in `match`: sources are matched within their
         group. Each group goes to one rank, which needs memory for its rows. A group that is more
-        than a rank's share of the work is matched by all ranks together. A run with groups keeps
-        no journal. Sources that are drawn need the labels of this rank's share.
+        than a rank's share of the work is matched by all ranks together. Sources that are drawn
+        need the labels of this rank's share.
     backend : str
         "auto" or "cpu", or "cpu:" and an instruction set; or "cuda", or "cuda:" and a kernel.
         "auto" is the CPU.
@@ -223,7 +109,9 @@ def match_sharded(
         File on the disk of rank 0 for what the sources took, saved every 30 seconds and when the
         run is stopped. If the file exists, the run continues from it, with any number of ranks:
         rows and options that decide the pairs must be the same. `ShardedMatching.finish` deletes
-        the file. Other ranks do not read the path, but must have some.
+        the file. Other ranks do not read the path, but must have some. With groups, those that go
+        to one rank are saved whole, and what other ranks than rank 0 have decided reaches the file
+        in at most 20 seconds more; a run that is stopped loses that part.
     progress : bool or callable
         As in `match`; shown by rank 0.
 
@@ -254,95 +142,35 @@ def match_sharded(
     >>> with TorchExchange() as exchange:  # doctest: +SKIP
     ...     result = match_sharded(my_rows, exchange=exchange, journal="run.journal")
     """
-    exchange = check_exchange(exchange)
-    options = {
-        "order": order,
-        "cone": cone,
-        "center": center,
-        "groups": groups,
-        "backend": backend,
-        "device": device,
-        "threads": threads,
-        "memory": memory,
-        "progress": progress,
-    }
-    call = _Call(latents, sources, index, source_index, seed, journal, options)
-    labels = groups if isinstance(groups, (tuple, list)) and len(groups) == 2 else (None, None)
-    files = Files(
-        latents=latents, sources=sources, source_groups=labels[0], latent_groups=labels[1]
+    call = _Call(
+        latents,
+        sources,
+        index,
+        source_index,
+        seed,
+        journal,
+        order=order,
+        cone=cone,
+        center=center,
+        groups=groups,
+        backend=backend,
+        device=device,
+        threads=threads,
+        memory=memory,
+        progress=progress,
     )
-    try:
-        with files.reading() if files else contextlib.nullcontext() as check:
-            return _matched(call, exchange, check)
-    except BaseException as error:
-        leave(exchange, error)
-        raise
+    return call.run(check_exchange(exchange), _matched)
 
 
-@dataclass
-class _Call:
-    """Arguments of one rank, checked as far as one rank can."""
+class _Call(Call):
+    """Arguments of one rank."""
 
-    latents: Any
-    sources: Any
-    index: Any
-    source_index: Any
-    seed: Any
-    journal: Any
-    options: dict[str, Any]
+    device: int | None  # number of the GPU that this rank searches with
 
-    def check(self) -> None:
-        """Replace each argument by what was checked; raise ArgumentError or ArgumentTypeError."""
-        self.options["threads"] = _threads(self.options["threads"])
-        self.checked = MatchOptions(**self.options)
+    def check_own(self) -> None:
+        """Check the journal, and choose backend and device."""
         self.journal = as_journal(self.journal)
-        if self.journal is not None and self.checked.groups is not None:
-            raise ArgumentError("journal", "must be left out with {groups}: such a run keeps none")
         self.chosen, self.device = _chosen(self.checked)
-        self.latents = _slice(self.latents, "latents")
-        self.index = _checked_index(self.index, "index", self.latents)
-        if isinstance(self.seed, np.random.Generator):
-            rule = "must be an int, from which each rank draws its own rows"
-            raise ArgumentTypeError("seed", rule, "a numpy.random.Generator")
-        self.seed = check_seed(self.seed)
-        if self.sources is None:
-            if self.source_index is not None:
-                raise ArgumentError("source_index", "needs {sources}")
-            return
-        self.seed = None
-        self.sources = _slice(self.sources, "sources")
-        self.source_index = _checked_index(self.source_index, "source_index", self.sources)
-        dims = self.sources.rows.shape[1], self.latents.rows.shape[1]
-        if dims[0] != dims[1]:
-            got = f"sources {self.sources.rows.shape} and latents {self.latents.rows.shape}"
-            raise ArgumentError(("sources", "latents"), "must have the same dim", got)
-
-    def record(self) -> dict[str, Any]:
-        """Return what must be the same on all ranks, by names for messages."""
-        return {
-            "the version of gtn-label": __version__,
-            "the numeric contract": CONTRACT,
-            **self.checked.deciding(),
-            "groups": "none" if self.checked.groups is None else "given",
-            "seed": self.seed,
-            "sources": "drawn" if self.sources is None else "given",
-            "dim": self.latents.rows.shape[1],
-            "index": "default" if self.index is None else "given",
-            "source_index": "default" if self.source_index is None else "given",
-            "journal": "none" if self.journal is None else "given",
-        }
-
-
-def _slice(value: Any, name: str) -> convert.Rows:
-    """Return a rank's rows as the engine reads them; there may be none."""
-    shape = getattr(value, "shape", None)
-    if shape is not None and len(shape) == 2 and shape[0] == 0 and shape[1] > 0:
-        return convert.Rows(value, np.empty((0, int(shape[1])), np.float32))
-    return convert.as_rows(value, name)
-
-
-def _checked_index(index: Any, name: str, rows: convert.Rows) -> npt.NDArray[np.int64] | None:
-    return None if index is None else check_index(index, name, len(rows.rows))
 
 
 def _chosen(options: MatchOptions) -> tuple[Chosen, int | None]:
@@ -361,79 +189,50 @@ def _chosen(options: MatchOptions) -> tuple[Chosen, int | None]:
     return chosen, int(check_device(device, chosen, None).removeprefix("cuda:"))
 
 
-def _threads(threads: Any) -> Threads:
-    """Return the number of threads of a rank, which shares its machine with other ranks."""
-    local = os.environ.get("LOCAL_WORLD_SIZE", "")
-    ranks = int(local) if local.isdigit() else 1
-    named = os.environ.get(OWN_VARIABLE, "").strip()
-    # torchrun sets OMP_NUM_THREADS=1 where it starts several ranks and the user has not set it.
-    openmp = os.environ.get(OPENMP_VARIABLE, "").strip() not in ("", "1")
-    if threads is not None or ranks < 2 or named or openmp:
-        return check_threads(threads)
-    found = machine_threads()
-    return Threads(max(1, found // ranks), found.decided_by)
-
-
 def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) -> ShardedMatching:
     """Do what `match_sharded` says, over inputs whose files are watched."""
     began = time.perf_counter()
-    check_order(exchange)
-    with together(exchange):
-        call.check()
-    agree(exchange, call.record())
+    latents, sources = call.sides(exchange)
     options, threads = call.checked, check_threads(call.checked.threads)
-    latents = side_of(exchange, "latents", "index", call.latents, call.index)
-    if latents.total == 0:
-        rule = "must have at least one row (n >= 1)"
-        settle(exchange, ArgumentError("latents", rule, f"none on all {exchange.world} ranks"))
-    if call.sources is None:
-        sources = drawn(exchange, latents.total, latents.rows.shape[1], call.seed)
-    else:
-        sources = side_of(exchange, "sources", "source_index", call.sources, call.source_index)
     n, m, dim = sources.total, latents.total, latents.rows.shape[1]
-    if n == 0:
-        rule = "must have at least one row (n >= 1)"
-        settle(exchange, ArgumentError("sources", rule, f"none on all {exchange.world} ranks"))
-    if n > m:
-        settle(exchange, too_many_sources(n, m))
     groups = None
     if options.groups is not None:
         groups = read_sharded_groups(exchange, options.groups, sources, latents)
-    mean = None
-    if options.center:
-        mean = column_mean(exchange, latents.rows, latents.index, m)
-        if not np.isfinite(mean).all():
-            norms_of(exchange, "latents", latents, None, threads)
-            rule = "must have column sums that float64 can hold to be centred (rescale them), but "
-            settle(exchange, ArgumentError("latents", rule + "they overflow"))
+    mean = mean_of(exchange, "latents", latents, threads) if options.center else None
     norms_of(exchange, "latents", latents, mean, threads)
     norms = norms_of(exchange, "sources", sources, None, threads)
     if groups is not None:
         groups.check(exchange)
-    prints = {
-        name: fingerprint_of(exchange, side.rows, side.index, side.total)
-        for name, side in (("latents", latents), ("sources", sources))
-    }
+    prints = side_fingerprints(exchange, latents, sources)
     search_of = functools.partial(_search_of, call, mean)
     search: Search | GroupedSearch
+    labels: dict[str, str] = {}
     if groups is not None:
-        search = GroupedSearch(exchange, groups, sources, latents, norms, int(threads), search_of)
-        prints |= group_fingerprints(exchange, groups, sources, latents)
+        alone = Alone(options, call.device, mean, int(threads))
+        search = GroupedSearch(
+            exchange, groups, sources, latents, norms, int(threads), search_of, alone, call.journal
+        )
+        labels = group_fingerprints(exchange, groups, sources, latents)
     else:
-        search = search_of(exchange, latents, sources, norms, int(threads))
+        search = search_of(exchange, latents, sources, norms, int(threads), call.journal)
     prepared = time.perf_counter()
-    start = 0
+    fields = run_fields(
+        prints["latents"],
+        prints["sources"],
+        seed=call.seed,
+        labels=labels,
+        **options.deciding(),
+    )
+    prints |= labels
     try:
         if isinstance(search, GroupedSearch):
+            search.restore(fields)
             search.run(options.progress, check)
             stats = search.stats
         else:
-            fields = run_fields(
-                prints["latents"], prints["sources"], seed=call.seed, **options.deciding()
-            )
             search.restore(fields, latents.index, m)
             search.run(options.progress, m, check)
-            start, stats = search.start, search.engine.stats()
+            stats = search.engine.stats()
             stats["seconds"]["feed"] = search.seconds_of_feed
         settle(exchange, None)  # a rank returns once all have come so far
     except BaseException:
@@ -448,19 +247,8 @@ def _matched(call: _Call, exchange: Exchange, check: Callable[[], None] | None) 
     record = {"n": n, "m": m, "dim": dim, "backend": call.chosen.name}
     if call.device is not None:
         record["device"] = f"cuda:{call.device}"
-    meta = {
-        "format": FORMAT,
-        "version": __version__,
-        "contract": CONTRACT,
-        "method": "match",
-        **seed_record(call.seed, n),
-        **options.deciding(),
-        "backend": call.chosen.name,
-        "fingerprints": prints,
-        "world": exchange.world,
-        **({} if groups is None else {"groups": {"count": len(groups.labels)}}),
-    }
-    stats = {**record, "resumed_at": start, "threads_from": threads.decided_by, **stats}
+    meta = call.meta(n, exchange, prints, None if groups is None else len(groups.labels))
+    stats = {**record, "resumed_at": search.start, "threads_from": threads.decided_by, **stats}
     return ShardedMatching(
         latents, sources, search.assignment, search.cosine, meta, stats, exchange, call.journal
     )
@@ -474,6 +262,7 @@ def _search_of(
     sources: Side,
     norms: npt.NDArray[np.float64],
     threads: int,
+    journal: RunJournal | Windows | None,
 ) -> Search:
     """Make the search over the latents and sources of an exchange's ranks."""
     dim, item = latents.rows.shape[1], sources.rows.itemsize
@@ -497,4 +286,4 @@ def _search_of(
             exchange=counted,
         )
     feed = Feed(exchange, sources.rows, sources.index, norms, call.checked.order)
-    return Search(exchange, counted, engine, feed, longest, call.journal)
+    return Search(exchange, counted, engine, feed, longest, journal)

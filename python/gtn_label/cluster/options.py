@@ -16,7 +16,16 @@ import click
 
 from .. import __version__
 from ..checks import parse_bytes
-from ..cli.common_options import CENTER, CONE, INDICES_ONLY, ORDER, SEED
+from ..cli.common_options import (
+    CENTER,
+    CONE,
+    INDICES_ONLY,
+    OPTIMAL,
+    ORDER,
+    SEED,
+    TOLERANCE,
+    take_optimal,
+)
 from ..cli.console import EXIT_CODES
 from ..cli.sections import File, Integer, Number, SectionedCommand, option
 from .inputs import ROW_SUFFIXES
@@ -36,15 +45,15 @@ _ALONE = {
     "--checkpoint": "is the file of a run on one machine; use --journal",
     "--device": "is for one machine; with --backend cuda each process takes the GPU of its number",
     "--no-labels": "is called --indices-only",
-    "--optimal": "matches on one machine",
     "--plot": "draws the pairs of one machine",
 }
 
 
 @dataclass(frozen=True)
 class Options:
-    """One run as the command line describes it: `matching` are options of `match_sharded`.
+    """One run as the command line describes it.
 
+    `matching` are options of `match_sharded`, or with `optimal` of `match_optimal_sharded`.
     `launch` are options of the launcher that were given, by their names.
     """
 
@@ -55,6 +64,7 @@ class Options:
     source_groups: Path | None
     latent_groups: Path | None
     matching: dict[str, Any]
+    optimal: bool
     out: Path | None
     format: str
     indices_only: bool
@@ -96,7 +106,8 @@ _HELP = f"""Label Gaussian sources with data latents that one machine cannot hol
 LATENTS are files of rows, or patterns in quotes such as 'latents/*.npy': {", ".join(ROW_SUFFIXES)}.
 Together they are one array [m, dim], in the order of the patterns and of the names. Each process
 holds a share of the rows, and all search together. The pairs are those of gtn-label, bit for bit,
-for any number of processes and machines.
+for any number of processes and machines. With --optimal each process needs memory for the rows of
+all sources as well.
 
 \b
 One machine, 8 processes:
@@ -153,7 +164,7 @@ def _refuse_alone(command: click.Command) -> None:
         command.params.append(
             click.Option(
                 [name, "alone" + name.replace("-", "_")],
-                is_flag=name in ("--optimal", "--no-labels"),
+                is_flag=name == "--no-labels",
                 default=None,
                 hidden=True,
                 expose_value=False,
@@ -188,6 +199,8 @@ def _refuse_alone(command: click.Command) -> None:
 @option(_MATCHING, "--order", **ORDER)
 @option(_MATCHING, "--cone", **CONE)
 @option(_MATCHING, "--center", **CENTER)
+@option(_MATCHING, "--optimal", **OPTIMAL)
+@option(_MATCHING, "--tolerance", **TOLERANCE)
 @option(
     _MATCHING,
     "--source-groups",
@@ -262,7 +275,7 @@ def _refuse_alone(command: click.Command) -> None:
     metavar="FILE",
     help="File for the progress of the run, which the first process writes; with several machines "
     "on a disk that all share. The same command continues from it, also with another number of "
-    "processes.",
+    "processes. Groups of one process are saved whole.",
 )
 @option(
     _RUNNING,
@@ -339,15 +352,22 @@ def cli(ctx: click.Context, /, form: str, **values: Any) -> Options:
         raise click.UsageError("--seed draws the sources, and --sources gives them: use one.")
     if values["sources_key"] is not None and not values["sources"]:
         raise click.UsageError("--sources-key needs --sources.")
+    optimal = take_optimal(ctx, values, ("order", "cone"))
     _check_groups(values)
+    if optimal is not None and values["plan"]:
+        raise click.UsageError("--plan must be left out: a run with --optimal has no plan.")
     names = ("order", "cone", "center", "backend", "threads", "memory")
     matching = {name: values.pop(name) for name in names}
+    if optimal is not None:
+        matching = {name: matching[name] for name in names[2:]} | optimal
     matching["seed"] = values.pop("seed") or 0
     launch = {name: values.pop(name.strip("-").replace("-", "_")) for name in LAUNCH}
     launch = {name: value for name, value in launch.items() if value is not None}
     if launch.get("--nnodes", 1) > 1 and "--rdzv-endpoint" not in launch:
         raise click.UsageError("--nnodes needs --rdzv-endpoint: where the machines meet.")
-    return Options(matching=matching, format=form, launch=launch, **values)
+    return Options(
+        matching=matching, optimal=optimal is not None, format=form, launch=launch, **values
+    )
 
 
 def _check_groups(values: dict[str, Any]) -> None:
@@ -356,10 +376,8 @@ def _check_groups(values: dict[str, Any]) -> None:
         names = "--source-groups", "--latent-groups"
         one, other = names if given == ["source_groups"] else reversed(names)
         raise click.UsageError(f"{one} needs {other} beside it.")
-    for name in ("journal", "plan") if given else ():
-        if values[name]:
-            reason = "keeps no journal" if name == "journal" else "has no plan"
-            raise click.UsageError(f"--{name} must be left out: a run with groups {reason}.")
+    if given and values["plan"]:
+        raise click.UsageError("--plan must be left out: a run with groups has no plan.")
 
 
 _refuse_alone(cli)

@@ -1,5 +1,7 @@
 """The pairs of a sharded match as a folder: ranks write shards, and rank 0 the manifest at the end.
 
+Rank 0 also writes the prices of all latents, if there are some.
+
 Every shard is a file of pairs by itself, with `sources`, `labels`, `assignment`, `cosine` and the
 meta. Labels are fetched from the ranks that hold them (fetch.py), a shard at a time. All ranks look
 at each other's errors after every shard, so that no rank waits for one that failed. Not here: the
@@ -13,7 +15,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -27,29 +30,44 @@ from ..arrays.to_caller import given
 from ..checks import as_bool, as_integer
 from ..errors import ArgumentError
 from ..io.atomic import atomic_file
-from ..io.npy import write_npz_to
+from ..io.lock import FileLock, Locked
+from ..io.npy import npy_header, write_npz_to
+from ..io.pairs import APART
 from ..io.reading import meta_text
+from ..io.temporary import lock_path
 from ..text import quoted
-from .exchange import Exchange, agree, gather_texts, together
+from .exchange import Exchange, agree, gather_rows, gather_texts, together
 from .fetch import fetch_rows
 from .pairs_format import (
     FORMAT,
     FORMATS,
     MANIFEST,
     VERSION,
+    PricesFile,
     Shard,
     file_sha256,
+    is_prices_name,
     is_shard_name,
+    prices_name,
     read_manifest,
     shard_name,
 )
 
 if TYPE_CHECKING:
-    from .matching import ShardedMatching
+    from .result import ShardedMatching
 
-__all__ = ["SHARD_BYTES", "Written", "check_folder", "is_unfinished", "save_pairs"]
+__all__ = [
+    "SHARD_BYTES",
+    "Written",
+    "check_folder",
+    "is_unfinished",
+    "locked",
+    "save_pairs",
+    "write_pairs",
+]
 
 SHARD_BYTES = 256 << 20  # of a shard; its labels are held in memory
+_PRICES = 1 << 20  # latents whose prices are gathered at once
 _PARQUET_GROUP = 1 << 14  # rows of a row group, which a reader decodes at once
 
 
@@ -74,8 +92,8 @@ def save_pairs(
     """Write the pairs of all ranks to one folder. A collective call.
 
     The folder must be on a file system that all ranks share. A folder of pairs that is there is
-    replaced when the new one is complete; its files are then removed. `gtn_label.open_pairs` reads
-    the folder.
+    replaced when the new one is complete; its files are then removed. Rank 0 locks the folder for
+    as long as the ranks write. `gtn_label.open_pairs` reads the folder.
 
     Parameters
     ----------
@@ -105,6 +123,8 @@ def save_pairs(
         On all ranks, if a rank cannot write.
     ArgumentError
         If an argument is of no use.
+    ValueError
+        On all ranks, if another run writes to the folder.
     """
     exchange = matching.exchange
     with together(exchange):
@@ -113,14 +133,40 @@ def save_pairs(
     options = {"format": format, "indices_only": indices_only, "shard_rows": shard_rows}
     agree(exchange, options)
     check_folder(exchange, path, name)
+    with locked(exchange, path, name):
+        return write_pairs(
+            matching,
+            path,
+            indices_only=indices_only,
+            format=format,
+            shard_rows=shard_rows,
+            latent_files=latent_files,
+            name=name,
+        )
+
+
+def write_pairs(
+    matching: ShardedMatching,
+    path: StrPath,
+    *,
+    indices_only: bool,
+    format: str,  # noqa: A002
+    shard_rows: int | None,
+    latent_files: Sequence[tuple[str, int]] | None,
+    name: str,
+) -> Written:
+    """Write the pairs to a folder that was checked and is locked, as `save_pairs` does."""
+    exchange = matching.exchange
     job = _Job(matching, Path(path), indices_only, format, shard_rows)
     shards = job.write_shards()
+    prices = job.write_prices()
     if exchange.rank == 0:
         shards.sort(key=lambda shard: shard.begin)
     with together(exchange):
         if exchange.rank == 0:
-            _finish(Path(path), name, shards, job.manifest(shards, latent_files))
-    return Written(len(shards), sum(each.bytes for each in shards), sum(s.rows for s in shards))
+            _finish(Path(path), name, shards, prices, job.manifest(shards, prices, latent_files))
+    size = sum(each.bytes for each in shards) + (0 if prices is None else prices.bytes)
+    return Written(len(shards), size, sum(each.rows for each in shards))
 
 
 def _check(form: Any, shard_rows: Any) -> int | None:
@@ -166,13 +212,79 @@ def check_folder(exchange: Exchange, path: StrPath, name: str = "path") -> None:
                 (folder / probe).unlink()
 
 
+@contextlib.contextmanager
+def locked(
+    exchange: Exchange,
+    path: StrPath,
+    name: str = "path",
+    warn: Callable[[str], None] | None = None,
+) -> Iterator[None]:
+    """Keep other runs out of a folder that exists. A collective call; rank 0 holds the lock.
+
+    The lock is a file in the folder, `.gtn-label-...lock`. The system frees the lock with the
+    process, so that the file of a killed run is no obstacle.
+
+    Parameters
+    ----------
+    exchange : Exchange
+    path : path
+        The folder.
+    name : str
+        Name of the path in messages.
+    warn : callable, optional
+        Called on rank 0 with a message if the file system has no locks. By default the message is
+        a RuntimeWarning.
+
+    Raises
+    ------
+    ValueError
+        On all ranks, if another run has the lock.
+    OSError
+        On all ranks, if the lock file cannot be created.
+    """
+    shown = f"{name} {quoted(os.fspath(path))}"
+    lock = FileLock(lock_path(Path(path) / MANIFEST))
+    try:
+        with together(exchange):
+            if exchange.rank == 0:
+                _lock(lock, name, shown, warn or _warn)
+        yield
+    finally:
+        lock.release()
+
+
+def _lock(lock: FileLock, name: str, shown: str, warn: Callable[[str], None]) -> None:
+    try:
+        with _named(shown):
+            if not lock.acquire():
+                warn(
+                    f"{shown} is on a file system without locks: no other run must use it at the "
+                    "same time"
+                )
+    except Locked as error:
+        holder = f" ({error})" if str(error) else ""
+        found = shown.removeprefix(f"{name} ")
+        raise ValueError(
+            f"{name} must be a folder that no other run writes to, and {found} is in use{holder}; "
+            "wait for that run to end, or name another folder"
+        ) from None
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
 def is_unfinished(folder: Path) -> bool:
     """Return True if there is no such folder, or a run that was killed has left it."""
     if not folder.exists():
         return True
     return folder.is_dir() and all(
-        is_shard_name(each.name) or each.name.startswith(".gtn-label-") for each in folder.iterdir()
+        _is_ours(each.name) or each.name.startswith(".gtn-label-") for each in folder.iterdir()
     )
+
+
+def _is_ours(name: str) -> bool:
+    return is_shard_name(name) or is_prices_name(name)
 
 
 def _check_content(folder: Path, shown: str) -> None:
@@ -187,7 +299,7 @@ def _check_content(folder: Path, shown: str) -> None:
     if not folder.is_dir():
         raise NotADirectoryError(f"{shown} must be a folder, and is a file")
     for each in folder.iterdir():
-        ours = each.name == MANIFEST or is_shard_name(each.name)
+        ours = each.name == MANIFEST or _is_ours(each.name)
         if not ours and not each.name.startswith(".gtn-label-"):
             raise FileExistsError(
                 f"{shown} must be a new folder or one of pairs, and holds {quoted(each.name)}"
@@ -251,6 +363,7 @@ class _Job:
         # A shard by itself is a file of pairs, as `Matching.load` reads them.
         self._meta = {**matching.meta, "format": "gtn-label pairs"}
         self._meta |= {"dtypes": dtypes} if dtypes else {}
+        self._meta |= {} if matching.prices is None else {"prices": APART}
         width = self._sources.shape[1] * (
             self._sources.dtype.itemsize + self._latents.dtype.itemsize
         )
@@ -304,8 +417,38 @@ class _Job:
             size = file.tell()
         return Shard(path.name, 0, end - begin, size, file_sha256(path))
 
+    def write_prices(self) -> PricesFile | None:
+        """Write the prices of all latents on rank 0, a piece at a time; None if there are none."""
+        exchange, prices = self._exchange, self._matching.prices
+        if prices is None:
+            return None
+        first, total = exchange.rank == 0, int(self._matching.m)
+        path = self._folder / prices_name(self._run)
+        made: dict[str, Any] = {}
+        with contextlib.closing(_pieces_to(path, total)) as writer:
+            with together(exchange):
+                if first:
+                    next(writer)
+            for begin in range(0, total, _PRICES):
+                end = min(total, begin + _PRICES)
+                here = slice(*np.searchsorted(self._latent_index, (begin, end)))
+                places = gather_rows(exchange, self._latent_index[here] - begin)
+                piece = np.empty(end - begin)
+                piece[np.concatenate(places)] = np.concatenate(gather_rows(exchange, prices[here]))
+                with together(exchange):
+                    if first:
+                        writer.send(piece)
+            with together(exchange):
+                if first:
+                    next(writer, None)
+                    made = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        return PricesFile(path.name, **_gather_json(exchange, made)[0])
+
     def manifest(
-        self, shards: Sequence[Shard], latent_files: Sequence[tuple[str, int]] | None
+        self,
+        shards: Sequence[Shard],
+        prices: PricesFile | None,
+        latent_files: Sequence[tuple[str, int]] | None,
     ) -> dict[str, Any]:
         """Return the manifest of the folder."""
         found: dict[str, Any] = {
@@ -319,9 +462,19 @@ class _Job:
             "meta": self._meta,
             "shards": [shard._asdict() for shard in shards],
         }
+        if prices is not None:
+            found["prices"] = prices._asdict()
         if latent_files is not None:
             found["latent_files"] = [{"file": file, "rows": rows} for file, rows in latent_files]
         return found
+
+
+def _pieces_to(path: Path, total: int) -> Generator[None, Array | None]:
+    """Write float64 [total] to a .npy file from pieces that are sent, until None is."""
+    with _named(f"prices {quoted(path)}"), atomic_file(path) as file:
+        file.write(npy_header(np.broadcast_to(np.float64(0), (total,))))
+        while (piece := (yield)) is not None:
+            file.write(piece.astype("<f8").tobytes())
 
 
 def _write_parquet(
@@ -347,7 +500,13 @@ def _write_parquet(
     )
 
 
-def _finish(folder: Path, name: str, shards: Sequence[Shard], manifest: dict[str, Any]) -> None:
+def _finish(
+    folder: Path,
+    name: str,
+    shards: Sequence[Shard],
+    prices: PricesFile | None,
+    manifest: dict[str, Any],
+) -> None:
     """Write the manifest when all shards are seen, and remove files of earlier runs."""
     for shard in shards:
         path = folder / shard.file
@@ -359,7 +518,8 @@ def _finish(folder: Path, name: str, shards: Sequence[Shard], manifest: dict[str
     with _named(f"{name} {quoted(folder)}"), atomic_file(folder / MANIFEST) as file:
         file.write(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False).encode())
     kept = {shard.file for shard in read_manifest(folder, f"{name} {quoted(folder)}")[1]}
+    kept |= set() if prices is None else {prices.file}
     for each in folder.iterdir():
-        if is_shard_name(each.name) and each.name not in kept:
+        if _is_ours(each.name) and each.name not in kept:
             with contextlib.suppress(OSError):  # another user's
                 each.unlink()

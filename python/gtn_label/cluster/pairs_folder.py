@@ -17,12 +17,12 @@ import numpy as np
 from ..arrays.row_blocks import Array, RowsLike, StrPath
 from ..errors import ArgumentError
 from ..io.files import open_pairs as open_file
-from ..io.npy import NpzFile
-from ..io.pairs import ROWS, check_pairs
+from ..io.npy import NpzFile, read_npy
+from ..io.pairs import APART, ROWS, check_pairs
 from ..io.safetensors import map_safetensor, open_safetensors
 from ..text import quoted
 from .inputs import Opened, Part, RowFiles, mapped
-from .pairs_format import Shard, file_sha256, read_manifest
+from .pairs_format import MANIFEST, PricesFile, Shard, file_sha256, prices_of, read_manifest
 
 if TYPE_CHECKING:
     from .pairs_dataset import PairsDataset
@@ -99,14 +99,16 @@ class Pairs:
         arrays: Mapping[str, RowFiles],
         meta: Mapping[str, Any],
         manifest: Mapping[str, Any],
-        shards: Sequence[tuple[Path, Shard]],
+        files: Sequence[tuple[Path, Shard | PricesFile]],
         shown: str,
+        prices: RowFiles | None,
     ) -> None:
-        """Wrap arrays, for this module."""
+        """Wrap arrays, for this module; `files` have hashes in the manifest."""
         self._arrays = dict(arrays)
         self.meta = dict(meta)
         self.manifest = dict(manifest)
-        self._shards = list(shards)
+        self._files = list(files)
+        self._prices = prices
         self._shown = shown
         self.names = tuple(self._arrays)
 
@@ -127,6 +129,16 @@ class Pairs:
     def dtypes(self) -> dict[str, np.dtype[Any]]:
         """Element type of each array; narrow floats are read as float32."""
         return {name: array.dtype for name, array in self._arrays.items()}
+
+    @property
+    def prices(self) -> Array | None:
+        """Prices of all latents, float64 [m], read now; None but for optimal transport."""
+        if self._prices is None:
+            return None
+        prices = self._prices.read(0, len(self._prices))
+        if not np.isfinite(prices).all():
+            raise ValueError(f"{self._shown} is damaged: 'prices' must be finite")
+        return prices
 
     def take(self, rows: Any, names: Sequence[str] = ROWS) -> tuple[Array, ...]:
         """Return rows of some arrays, in the order asked for.
@@ -177,19 +189,19 @@ class Pairs:
             yield self.read(begin, min(begin + rows, len(self)), names)
 
     def check(self) -> None:
-        """Compare all bytes of a folder's shards with the manifest.
+        """Compare all bytes of a folder's shards, and of its prices, with the manifest.
 
         A single file was checked when it was opened.
 
         Raises
         ------
         ValueError
-            With the first shard whose SHA-256 differs.
+            With the first file whose SHA-256 differs.
         """
-        for path, shard in self._shards:
-            if file_sha256(path) != shard.sha256:
+        for path, each in self._files:
+            if file_sha256(path) != each.sha256:
                 raise ValueError(
-                    f"{self._shown} is damaged: {quoted(shard.file)} is not what its manifest says "
+                    f"{self._shown} is damaged: {quoted(each.file)} is not what its manifest says "
                     "(SHA-256)"
                 )
 
@@ -224,7 +236,8 @@ class Pairs:
 
     def __repr__(self) -> str:
         dim = "indices only" if self.dim is None else f"dim {self.dim}"
-        files = f"{len(self._shards)} shards" if self._shards else "one file"
+        shards = len(self.manifest.get("shards", ()))
+        files = f"{shards} shards" if shards else "one file"
         return f"<Pairs: {len(self):,} pairs, {dim}, {files}>"
 
     def _picked(self, names: Sequence[str]) -> list[RowFiles]:
@@ -239,15 +252,20 @@ class Pairs:
 
 def _of_folder(folder: Path, shown: str) -> Pairs:
     manifest, shards = read_manifest(folder, shown)
-    for shard in shards:
-        path = folder / shard.file
+    priced = prices_of(manifest, shown)
+    if priced is None and manifest["meta"].get("prices") == APART:
+        raise ValueError(f"{shown} has a damaged {MANIFEST}: it names no prices")
+    files: list[tuple[Path, Shard | PricesFile]] = [(folder / each.file, each) for each in shards]
+    files += [] if priced is None else [(folder / priced.file, priced)]
+    for path, each in files:
         if not path.exists():
-            raise FileNotFoundError(f"{shown} lacks the shard {quoted(shard.file)}")
+            kind = "shard" if isinstance(each, Shard) else "prices"
+            raise FileNotFoundError(f"{shown} lacks the {kind} {quoted(each.file)}")
         size = path.stat().st_size
-        if size != shard.bytes:
+        if size != each.bytes:
             raise ValueError(
-                f"{shown} is damaged: {quoted(shard.file)} has {size:,} bytes, and its manifest "
-                f"says {shard.bytes:,}"
+                f"{shown} is damaged: {quoted(each.file)} has {size:,} bytes, and its manifest "
+                f"says {each.bytes:,}"
             )
     arrays = {}
     for name in _ARRAYS if manifest.get("indices_only") is not True else _ARRAYS[len(ROWS) :]:
@@ -260,8 +278,26 @@ def _of_folder(folder: Path, shown: str) -> Pairs:
                 )
         arrays[name] = RowFiles(parts, shown)
     _check(arrays, manifest["meta"], shown)
-    files = [(folder / shard.file, shard) for shard in shards]
-    return Pairs(arrays, manifest["meta"], manifest, files, shown)
+    prices = None if priced is None else _prices(folder / priced.file, manifest, shown)
+    return Pairs(arrays, manifest["meta"], manifest, files, shown, prices)
+
+
+def _prices(path: Path, manifest: Mapping[str, Any], shown: str) -> RowFiles:
+    """Open the prices of all latents."""
+    where = f"{shown}: {quoted(path.name)}"
+    found = read_npy(path, where)
+    m = manifest.get("latents")
+    if found.dtype != np.float64 or found.shape != (m,):
+        raise ValueError(
+            f"{shown} is damaged: {quoted(path.name)} is {found.dtype} of shape {found.shape}, and "
+            f"must be float64 [{m!r:.40}]"
+        )
+    opener = functools.partial(_open_npy, path, where, shown)
+    return RowFiles([Part(path, (len(found),), found.dtype, opener, shown)], shown)
+
+
+def _open_npy(path: Path, where: str, shown: str) -> Opened:
+    return mapped(read_npy(path, where), shown)
 
 
 def _shard_part(path: Path, name: str, shown: str) -> Part:
@@ -300,11 +336,12 @@ def _check(arrays: Mapping[str, RowFiles], meta: Mapping[str, Any], shown: str) 
 
 
 def _of_file(path: Path, shown: str) -> Pairs:
-    content, meta, shown = open_file(path, _ARRAYS, name=_NAME)
+    content, meta, shown = open_file(path, (*_ARRAYS, "prices"), name=_NAME)
     check_pairs(content, meta, shown)
     arrays = {
         name: RowFiles([_part(path, name, content[name], shown)], shown)
-        for name in _ARRAYS
+        for name in (*_ARRAYS, "prices")
         if name in content
     }
-    return Pairs(arrays, meta, {}, (), shown)
+    prices = arrays.pop("prices", None)
+    return Pairs(arrays, meta, {}, (), shown, prices)

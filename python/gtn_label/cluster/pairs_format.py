@@ -1,7 +1,8 @@
 """The folder of pairs that many ranks write: its names, its manifest and the rules of both.
 
-A folder holds shards, which are files of pairs, and `manifest.json`. The manifest is written last,
-and a folder without one is not finished. Not here: writing (output.py), reading (pairs_folder.py).
+A folder holds shards, which are files of pairs, and `manifest.json`. Optimal transport adds a file
+of the prices of all latents. The manifest is written last, and a folder without one is not
+finished. Not here: writing (output.py), reading (pairs_folder.py).
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ __all__ = [
     "FORMATS",
     "MANIFEST",
     "VERSION",
+    "PricesFile",
     "Shard",
     "file_sha256",
+    "is_prices_name",
     "is_shard_name",
+    "prices_name",
+    "prices_of",
     "read_manifest",
     "shard_name",
 ]
@@ -31,6 +36,7 @@ FORMAT, VERSION = "gtn-label pairs folder", 1
 MANIFEST = "manifest.json"
 FORMATS = ("npz", "parquet")
 _LARGEST_MANIFEST = 1 << 30  # bytes
+_PRICES_NAME = re.compile(r"prices-[0-9a-f]{8}\.npy")
 _NAME = re.compile(r"pairs-[0-9a-f]{8}-r\d{5,}-\d{5,}\.(npz|parquet)")
 
 
@@ -44,12 +50,30 @@ class Shard(NamedTuple):
     sha256: str
 
 
+class PricesFile(NamedTuple):
+    """The file of the prices of all latents, float64 [m]."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
 _KINDS = {"file": str, "begin": int, "rows": int, "bytes": int, "sha256": str}
 
 
 def shard_name(run: str, rank: int, number: int, form: str) -> str:
     """Name a shard by its run, its rank and its number on that rank."""
     return f"pairs-{run}-r{rank:05d}-{number:05d}.{form}"
+
+
+def prices_name(run: str) -> str:
+    """Name the file of the latents' prices by its run."""
+    return f"prices-{run}.npy"
+
+
+def is_prices_name(name: str) -> bool:
+    """Return True for a name that `prices_name` makes."""
+    return _PRICES_NAME.fullmatch(name) is not None
 
 
 def is_shard_name(name: str) -> bool:
@@ -97,6 +121,24 @@ def read_manifest(folder: Path, shown: str) -> tuple[dict[str, Any], list[Shard]
         return found, _shards(found)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{shown} has a damaged {MANIFEST}: {error}") from None
+
+
+def prices_of(found: Mapping[str, Any], shown: str) -> PricesFile | None:
+    """Return the file of prices that a manifest names; None if it names none.
+
+    Raises
+    ------
+    ValueError
+        If the entry breaks a rule.
+    """
+    entry = found.get("prices")
+    if entry is None:
+        return None
+    kinds = {name: _KINDS[name] for name in PricesFile._fields}
+    sound = isinstance(entry, dict) and all(type(entry.get(k)) is kinds[k] for k in kinds)
+    if not sound or not is_prices_name(entry["file"]):
+        raise ValueError(f"{shown} has a damaged {MANIFEST}: its prices are {entry!r:.80}")
+    return PricesFile(**{name: entry[name] for name in kinds})
 
 
 def _shards(found: Mapping[str, Any]) -> list[Shard]:

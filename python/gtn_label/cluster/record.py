@@ -8,14 +8,17 @@ end. It finds other inputs and damage, not an adversary's choice of rows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .exchange import Exchange, gather
 
-__all__ = ["fingerprint_of", "mixed", "total_of"]
+if TYPE_CHECKING:
+    from .sides import Side
+
+__all__ = ["fingerprint_of", "mixed", "side_fingerprints", "total_of"]
 
 U64 = npt.NDArray[np.uint64]
 
@@ -44,6 +47,14 @@ def fingerprint_of(
     for value in shape:
         sums = _mix(sums ^ _mix(value + _lanes()))
     return "".join(f"{int(lane):016x}" for lane in sums)
+
+
+def side_fingerprints(exchange: Exchange, latents: Side, sources: Side) -> dict[str, str]:
+    """Return the fingerprints of the rows of both sides, by name."""
+    return {
+        name: fingerprint_of(exchange, side.rows, side.index, side.total)
+        for name, side in (("latents", latents), ("sources", sources))
+    }
 
 
 def mixed(begin: int | npt.NDArray[np.int64], end: int = 0) -> U64:

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from ..io.journal import CHOICES
 from ..progress import Progress, ProgressCallback
 from ..run import in_turn
-from .exchange import Exchange, gather, hand_out, together
+from .exchange import Exchange, together
 from .feed import Feed
-from .journal import RunJournal
+from .group_journal import Windows
+from .journal import RunJournal, records_of_all
 
 __all__ = ["Counted", "Search"]
 
@@ -52,7 +54,7 @@ class Search:
     feed : Feed
     longest : int
         Sources of a chunk.
-    journal : RunJournal, optional
+    journal : RunJournal or Windows, optional
         On all ranks or on none; rank 0 uses the file.
 
     Attributes
@@ -72,7 +74,7 @@ class Search:
         engine: _core.ShardedMatch,
         feed: Feed,
         longest: int,
-        journal: RunJournal | None,
+        journal: RunJournal | Windows | None,
     ) -> None:
         self._exchange, self._counted, self.engine = exchange, counted, engine
         self._feed, self._longest, self._journal = feed, longest, journal
@@ -106,26 +108,15 @@ class Search:
                 self._journal.begin(fields)
                 pieces = self._journal.records(self._feed.total)
         taken = np.zeros(len(index), bool)
-        while True:
-            with together(self._exchange):
-                piece = next(pieces, None)
-            length = 0 if piece is None else len(piece)
-            count = int(gather(self._exchange, np.int64(length))[0])
-            if count == 0:
-                return
-            latents, cosines = np.empty(count, np.int64), np.empty(count)
-            if piece is not None:
-                latents[:], cosines[:] = piece["latent"], piece["cosine"]
-            hand_out(self._exchange, latents)
-            hand_out(self._exchange, cosines)
+        for piece in records_of_all(self._exchange, pieces, CHOICES):
+            latents, cosines = (np.ascontiguousarray(piece[each]) for each in ("latent", "cosine"))
             with together(self._exchange):
                 self._check(latents, index, m, taken)
             self.engine.remove(latents)
-            for begin in range(0, count, self._longest):
-                end = min(count, begin + self._longest)
-                here = slice(begin, end)
+            for begin in range(0, len(piece), self._longest):
+                here = slice(begin, min(len(piece), begin + self._longest))
                 self._keep(self.start + begin, latents[here], cosines[here])
-            self.start += count
+            self.start += len(piece)
 
     def run(
         self,

@@ -12,10 +12,19 @@ from .. import _core
 from ..arrays import convert
 from ..arrays.sources import draw_rows
 from ..errors import ArgumentError
+from .center import column_mean
 from .checks import check_norms, check_partition
-from .exchange import Exchange, gather, gather_texts, ranks_named, settle
+from .exchange import (
+    Exchange,
+    gather,
+    gather_parts,
+    gather_rows,
+    gather_texts,
+    ranks_named,
+    settle,
+)
 
-__all__ = ["Side", "drawn", "norms_of", "side_of"]
+__all__ = ["Side", "check_squares", "drawn", "mean_of", "norms_of", "side_of", "whole_of"]
 
 
 @dataclass(frozen=True)
@@ -95,3 +104,40 @@ def norms_of(
     norms = _core.row_norms(side.rows, mean=mean, threads=int(threads))
     check_norms(exchange, name, side.rows, side.index, norms, mean, side.total)
     return norms
+
+
+def check_squares(
+    exchange: Exchange,
+    name: str,
+    side: Side,
+    mean: npt.NDArray[np.float64] | None,
+    threads: int,
+) -> None:
+    """Raise on all ranks if a row is not finite, or its squared norm; a row may be 0."""
+    norms = _core.row_norms(side.rows, mean=mean, threads=int(threads))
+    if gather(exchange, not np.isfinite(norms).all()).any():
+        check_norms(exchange, name, side.rows, side.index, norms, mean, side.total)
+
+
+def mean_of(exchange: Exchange, name: str, side: Side, threads: int) -> npt.NDArray[np.float64]:
+    """Return the column mean of all ranks' rows; raise on all ranks if their sums overflow."""
+    mean = column_mean(exchange, side.rows, side.index, side.total)
+    if not np.isfinite(mean).all():
+        norms_of(exchange, name, side, None, threads)  # names rows that are the reason
+        rule = "must have column sums that float64 can hold to be centred (rescale them), but "
+        settle(exchange, ArgumentError(name, rule + "they overflow"))
+    return mean
+
+
+def whole_of(
+    exchange: Exchange, rows: npt.NDArray[Any], index: npt.NDArray[np.int64], total: int
+) -> npt.NDArray[Any]:
+    """Return the rows of all ranks, [total, ...], in the order of their global rows."""
+    if exchange.world == 1:
+        return rows
+    whole = np.empty((total, *rows.shape[1:]), rows.dtype)
+    places = gather_rows(exchange, index)
+    counts = np.array([len(each) for each in places])
+    for rank, begin, part in gather_parts(exchange, rows, counts):
+        whole[places[rank][begin : begin + len(part)]] = part
+    return whole

@@ -44,10 +44,11 @@ from .npy import write_npz
 if TYPE_CHECKING:
     from ..backend.faiss_approx import Approx
 
-__all__ = ["CONTRACT", "Checkpoint", "fingerprint"]
+__all__ = ["CONTRACT", "SCHEDULE", "SHARDED", "Checkpoint", "fingerprint"]
 
 CONTRACT = 1  # version of the numeric contract: a prefix decided under another one is no prefix
 SCHEDULE = 2  # version of the contract of optimal transport (docs/optimal.md)
+SHARDED = "optimal sharded"  # method of an auction over many ranks, whose rows have fingerprints
 EVERY = 30.0  # seconds between two saves
 
 _ARRAYS = ("latents", "sources", "source_groups", "latent_groups")
@@ -278,9 +279,16 @@ class Checkpoint:
 
     def poll(self, done: int) -> None:
         """Note that so much is final, and save if it is time. Counts below are ignored."""
+        if self.is_due(done):
+            self.try_to_save()
+
+    def is_due(self, done: int) -> bool:
+        """Note that so much is final, and return True if it is time to save."""
         self.done = max(self.done, done)
-        if self.done <= self._saved or time.monotonic() - self._saved_at < self._every:
-            return
+        return self.done > self._saved and time.monotonic() - self._saved_at >= self._every
+
+    def try_to_save(self) -> None:
+        """Save; the first failure is a warning, and the run goes on."""
         try:
             self.save()
         except OSError as error:
@@ -444,6 +452,11 @@ class Checkpoint:
         if theirs.get("contract") != ours["contract"]:
             contract = _value(theirs.get("contract"))
             return [f"it follows numeric contract {contract}, this is {ours['contract']}"]
+        sharded = ours.get("method") == SHARDED
+        if sharded != (theirs.get("method") == SHARDED):
+            one, many = "of a run on one machine", "of a run over many ranks"
+            return [f"it is {one if sharded else many}, and this is {many if sharded else one}"]
+        digest = "fingerprint" if sharded else "SHA-256"
         found = []
         for entry in (entry for entry in ours if entry.startswith("--")):
             was, now = theirs.get(entry), ours[entry]
@@ -464,7 +477,7 @@ class Checkpoint:
             else:
                 shown = f"the {name}" if name in ("latents", "sources") else self._word(name)
                 found.append(
-                    f"{shown}: SHA-256 was {visible(str(was)[:12])} and is {str(now)[:12]}"
+                    f"{shown}: {digest} was {visible(str(was)[:12])} and is {str(now)[:12]}"
                 )
         return found
 

@@ -113,13 +113,18 @@ class AuctionContent:
         Of the run that begins.
     n
         Number of sources.
+
+    Attributes
+    ----------
+    resumed : mapping or None
+        The arrays of the file that the run continues from.
     """
 
     kind = "optimal transport"
 
     def __init__(self, state: _core.OptimalState, n: int) -> None:
         self._state = state
-        self._resumed: Arrays | None = None
+        self.resumed: Arrays | None = None
         self._rolled_back = False
         self.total = n
         self.continued_at = 0
@@ -127,7 +132,7 @@ class AuctionContent:
     def restore(self, arrays: Arrays) -> int:
         """Hand the arrays to the engine, which checks them against the input."""
         self._state.resume(dict(arrays))
-        self._resumed = arrays
+        self.resumed = arrays
         self.continued_at = rounds_of(arrays)
         return self._state.steps
 
@@ -141,8 +146,8 @@ class AuctionContent:
 
     def arrays(self, reported: int) -> Arrays:
         """Return the state of now, which is whole in every poll."""
-        if self._rolled_back and self._resumed is not None:
-            return self._resumed
+        if self._rolled_back and self.resumed is not None:
+            return self.resumed
         return self._state.arrays()
 
     def roll_back(self) -> None:

@@ -1,11 +1,11 @@
 """Journals: files of equal records that only grow, each part under a hash.
 
 A journal begins with a magic line, a line of JSON and their SHA-256. The magic line says what a
-record is: a latent (8 bytes), or a latent and a cosine (16 bytes). Blocks follow: the number of
-records (8 bytes), the records, and the SHA-256 of the block before, the number and the records. All
-numbers are little-endian. A block is on the disk before the next one is begun, so that a killed
-process or machine can only spoil the last one: its remains are cut off. A record is believed only
-if all hashes up to its block are right.
+record is: a latent (8 bytes), a latent and a cosine (16 bytes), or a source before these (24
+bytes). Blocks follow: the number of records (8 bytes), the records, and the SHA-256 of the block
+before, the number and the records. All numbers are little-endian. A block is on the disk before the
+next one is begun, so that a killed process or machine can only spoil the last one: its remains are
+cut off. A record is believed only if all hashes up to its block are right.
 
 Not here: what the fields mean, and whose file may be written (checkpoint.py, cluster/journal.py).
 """
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from .atomic import atomic_file
 from .reading import parse_meta
 
-__all__ = ["CHOICES", "LATENTS", "MAGIC", "Journal", "Kind", "is_journal"]
+__all__ = ["CHOICES", "GROUPED", "LATENTS", "MAGIC", "Journal", "Kind", "is_journal"]
 
 
 class Kind(NamedTuple):
@@ -39,6 +39,10 @@ class Kind(NamedTuple):
 LATENTS = Kind(b"gtn-label journal 1\n", np.dtype("<i8"))  # of one process
 CHOICES = Kind(  # of a sharded run
     b"gtn-label sharded journal 1\n", np.dtype([("latent", "<i8"), ("cosine", "<f8")])
+)
+GROUPED = Kind(  # of a sharded run with groups
+    b"gtn-label grouped journal 1\n",
+    np.dtype([("source", "<i8"), ("latent", "<i8"), ("cosine", "<f8")]),
 )
 MAGIC = LATENTS.magic
 _MOST_FIELDS = 1 << 20  # bytes of the line of JSON

@@ -26,7 +26,15 @@ from ..text import brief, quoted
 from .atomic import atomic_file
 from .reading import file_size, meta_text, parse_meta, pick, read_into, reading
 
-__all__ = ["NpzFile", "read_npy", "read_npz", "read_npz_array", "write_npz", "write_npz_to"]
+__all__ = [
+    "NpzFile",
+    "npy_header",
+    "read_npy",
+    "read_npz",
+    "read_npz_array",
+    "write_npz",
+    "write_npz_to",
+]
 
 _MAGIC = b"\x93NUMPY"
 _MOST_HEADER = 1 << 20  # bytes of a .npy header: NumPy's own limit is far below
@@ -76,7 +84,7 @@ def write_npz_to(file: IO[bytes], arrays: Mapping[str, RowsLike], meta: Mapping[
             info.create_system = 3  # Unix, everywhere
             info.external_attr = 0o644 << 16
             with archive.open(info, "w", force_zip64=True) as member:
-                member.write(_npy_header(array))
+                member.write(npy_header(array))
                 for block in row_blocks(array):
                     member.write(block)
 
@@ -297,7 +305,7 @@ def _without_names(head: bytes) -> tuple[bytes, str | None]:
     return text.ljust(len(head)), name
 
 
-def _npy_header(array: RowsLike) -> bytes:
+def npy_header(array: RowsLike) -> bytes:
     """Return a header of version 1.0, padded to 64 bytes as the format asks."""
     descr = little_endian(array.dtype).str
     shape = tuple(int(extent) for extent in array.shape)

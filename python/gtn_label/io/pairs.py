@@ -14,9 +14,10 @@ import numpy as np
 from ..arrays.narrow import NarrowRows, is_narrow
 from ..arrays.row_blocks import Array, RowsLike
 
-__all__ = ["ROWS", "check_pairs"]
+__all__ = ["APART", "ROWS", "check_pairs"]
 
 ROWS = ("sources", "labels")
+APART = "apart"  # entry "prices" of the meta: the folder has them in a file of their own
 CONTRACT = 1  # version of the numeric contract, where a file names one
 LARGEST_ROW = 2**31 - 1  # the engine's limit of latents
 LARGEST_COSINE = 1 + 1e-12  # rounding takes a cosine a little above 1
@@ -42,10 +43,11 @@ def check_pairs(
 
     _check_meta(meta, refuse)
     optimal = meta.get("method") == "optimal"
+    apart = optimal and meta.get("prices") == APART and "prices" not in arrays
     dtypes = {"assignment": np.int64, "cosine": np.float64}
-    if optimal:
+    if optimal and not apart:
         dtypes["prices"] = np.float64
-    elif "prices" in arrays:
+    elif not optimal and "prices" in arrays:
         method = meta.get("method", "")
         raise refuse(f"it has 'prices', and its meta the method {method!r:.60}, not 'optimal'")
     for name, dtype in dtypes.items():
@@ -73,8 +75,10 @@ def check_pairs(
     if len(bad):
         raise refuse(f"'cosine' must be within -1 and 1, and row {bad[0]} is {cosine[bad[0]]}")
     if optimal:
+        _check_certified(meta, refuse)
+    if optimal and not apart:
         _check_prices(
-            np.asarray(arrays["prices"]), int(np.asarray(arrays["assignment"]).max()), meta, refuse
+            np.asarray(arrays["prices"]), int(np.asarray(arrays["assignment"]).max()), refuse
         )
 
 
@@ -144,8 +148,8 @@ def _check_assignment(assignment: Array, refuse: Any, most: int) -> None:
         )
 
 
-def _check_prices(prices: Array, largest: int, meta: Mapping[str, Any], refuse: Any) -> None:
-    """Check what optimal transport adds: a price of each latent [m], and the certified figures."""
+def _check_prices(prices: Array, largest: int, refuse: Any) -> None:
+    """Check that there is a finite price of each latent [m]."""
     if len(prices) <= largest:
         raise refuse(
             f"'prices' must be one of each latent, and there are {len(prices)} where 'assignment' "
@@ -157,6 +161,10 @@ def _check_prices(prices: Array, largest: int, meta: Mapping[str, Any], refuse: 
     least, most = float(prices.min()), float(prices.max())
     if most - least > _LARGEST:
         raise refuse(f"'prices' must differ by a finite number, and are {least:g} to {most:g}")
+
+
+def _check_certified(meta: Mapping[str, Any], refuse: Any) -> None:
+    """Check the certified figures of optimal transport."""
     for name in _CERTIFIED:
         value: Any = meta.get(name)
         if type(value) not in (int, float) or not 0 <= value <= _LARGEST:

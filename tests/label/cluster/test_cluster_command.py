@@ -6,6 +6,7 @@ Several processes are in test_launcher.py.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,6 +18,7 @@ import gtn_label
 from gtn_label import open_pairs
 from gtn_label.cluster import output, plan
 from gtn_label.cluster.command import OUTCOME, Command
+from gtn_label.cluster.exchange import Solo
 from gtn_label.cluster.options import LAUNCH, cli, parse, split
 
 LATENTS = np.random.Generator(np.random.Philox(2)).standard_normal((300, 4)).astype(np.float32)
@@ -66,7 +68,8 @@ def test_groups(folder: Path, capsys: pytest.CaptureFixture[str], drawn: bool) -
     np.save("of-sources.npy", labels[::-1] if drawn else labels[:200])
     sources = [] if drawn else ["--sources", "s?.npy"]
     groups = ["--source-groups", "of-sources.npy", "--latent-groups", "of-latents.npy"]
-    assert run("l*.npy", *sources, *groups, "--out", "pairs") == 0
+    assert run("l*.npy", *sources, *groups, "--out", "pairs", "--journal", "j") == 0
+    assert not Path("j").exists()
     whole = gtn_label.match(
         LATENTS, None if drawn else SOURCES, groups=(np.load("of-sources.npy"), labels), seed=0
     )
@@ -109,6 +112,46 @@ def test_pairs_are_those_of_match(folder: Path, capsys: pytest.CaptureFixture[st
 def test_options_are_those_of_match(folder: Path, argv: list[str], options: dict[str, Any]) -> None:
     assert run("l*.npy", "--out", "p", "--quiet", *argv) == 0
     np.testing.assert_array_equal(assignment("p"), gtn_label.match(LATENTS, **options).assignment)
+
+
+def test_a_folder_in_use_is_refused_before_the_work(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("l*.npy", "--out", "p", "-q") == 0
+    before = sorted(each.name for each in Path("p").iterdir())
+    with output.locked(Solo(), "p"):
+        text = wrong(capsys, "l*.npy", "--out", "p", "--journal", "run.journal")
+    assert text.startswith("--out must be a folder that no other run writes to, and 'p' is in use")
+    assert sorted(each.name for each in Path("p").iterdir()) == before
+    assert not Path("run.journal").exists()
+    assert run("l*.npy", "--out", "p", "-q") == 0
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_optimal(folder: Path, capsys: pytest.CaptureFixture[str], grouped: bool) -> None:
+    np.save("groups.npy", np.arange(300) % 3)
+    labels = np.load("groups.npy") if grouped else None
+    groups = ["--source-groups", "groups.npy", "--latent-groups", "groups.npy"]
+    argv = ["l*.npy", "--out", "p", "--optimal", "--tolerance", 0.1, "--center", "--journal", "j"]
+    argv += groups if grouped else []
+    assert run(*argv) == 0
+    expected = gtn_label.match_optimal(
+        LATENTS, tolerance=0.1, center=True, groups=(labels, labels) if grouped else None
+    )
+    np.testing.assert_array_equal(assignment("p"), expected.assignment)
+    assert open_pairs("p").prices.tobytes() == expected.prices.tobytes()
+    names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [
+        *("n", "dim", "processes", "time", "of the match", "pairs a second", "mean cosine"),
+        *(["groups"] if grouped else []),
+        *("cost", "lower bound", "gap", "auction", "exchanged", "pairs", "journal"),
+    ]
+    assert run(*argv, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    for name in ("cost", "lower_bound", "gap"):
+        assert found["optimal"][name] == getattr(expected, name)
+    assert found["optimal"]["tolerance"] == 0.1
+    assert not (folder / "j").exists()
 
 
 def test_sources_of_several_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,6 +244,24 @@ def test_a_journal_outlives_a_full_disk(
     np.testing.assert_array_equal(assignment("p"), gtn_label.match(LATENTS).assignment)
 
 
+def test_a_journal_of_optimal_transport_outlives_a_full_disk(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["l*.npy", "--out", "p", "--optimal", "--journal", "j"]
+    with monkeypatch.context() as patch:
+        full = mock.Mock(side_effect=OSError(28, "No space left on device"))
+        patch.setattr(output, "write_npz_to", full)
+        assert run(*argv) == 1
+    err = capsys.readouterr().err
+    assert "No space left on device; 'j' holds what was decided" in err
+    assert "--journal 'j' belongs to another run: --tolerance was 0.001 and is 0.5" in wrong(
+        capsys, *argv, "--tolerance", 0.5
+    )
+    assert run(*argv) == 0
+    assert re.search(r"j \(continued after [\d,]+ rounds, removed\)", capsys.readouterr().out)
+    np.testing.assert_array_equal(assignment("p"), gtn_label.match_optimal(LATENTS).assignment)
+
+
 # ---------------------------------------------------------------------------------------- plans
 
 
@@ -250,11 +311,15 @@ def test_a_plan_refuses_what_does_not_fit(
         (["l*.npy", "--approx", "Flat"], "--approx searches on one machine. Use gtn-label."),
         (["l*.npy", "--source-groups", "s0.npy"], "--source-groups needs --latent-groups beside"),
         (["l*.npy", *GROUPS, "--plan"], "--plan must be left out: a run with groups has no plan."),
-        (["l*.npy", *GROUPS, "--journal", "j"], "--journal must be left out: a run with groups"),
         (
             ["l*.npy", *GROUPS],
             "--source-groups must be 1-D with one label for each of the 300 sources, got shape",
         ),
+        (["l*.npy", "--optimal", "--cone", "1"], "--cone has no meaning with --optimal."),
+        (["l*.npy", "--optimal", "--order", "norm"], "--order has no meaning with --optimal."),
+        (["l*.npy", "--optimal", "--plan"], "--plan must be left out: a run with --optimal has no"),
+        (["l*.npy", "--tolerance", "1"], "--tolerance needs --optimal."),
+        (["l*.npy", "--optimal", "--memory", "9"], "--memory must be at least "),
         (["l*.npy", "--no-labels"], "--no-labels is called --indices-only."),
         (["l*.npy", "--checkpoint", "a"], "use --journal."),
         (["l*.npy", "--nproc-per-node", "2"], "--nproc-per-node is for gtn-label-cluster, which"),

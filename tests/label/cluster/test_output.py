@@ -18,7 +18,8 @@ from gtn_label.cluster.dealing import rows_of_rank, share_of_rank
 from gtn_label.cluster.exchange import Solo
 from gtn_label.cluster.fetch import fetch_rows
 from gtn_label.cluster.matching import match_sharded
-from gtn_label.cluster.output import save_pairs
+from gtn_label.cluster.output import locked, save_pairs
+from gtn_label.io.lock import FileLock
 from thread_exchange import ThreadExchange, outcomes_of
 
 N, DIM = 50, 3
@@ -58,7 +59,7 @@ def part(exchange: Any, whole: Matching = WHOLE, latents: Any = LATENTS, **more:
         sources=draw_sources(n, latents.shape[1], 4)[begin:end],
         latents=latents[index],
         latent_index=index,
-        **({"n": n, "m": m, "dim": latents.shape[1], "meta": whole.meta} | more),
+        **({"n": n, "m": m, "dim": latents.shape[1], "meta": whole.meta, "prices": None} | more),
     )
 
 
@@ -299,3 +300,50 @@ class TestRefusals:
         mine.source_index = mine.source_index + 1
         with pytest.raises(ValueError, match="source_index must give the ranks consecutive rows"):
             save_pairs(mine, tmp_path / "pairs")
+
+
+# ------------------------------------------------------------------------------------- the lock
+
+
+def test_a_folder_that_another_run_writes_to_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    with locked(Solo(), folder):
+        assert len(list(folder.iterdir())) == 1
+        outcomes = saved(folder, 3)
+    assert {type(each) for each in outcomes} == {ValueError}
+    assert {str(each) for each in outcomes} == {
+        f"rank 0: path must be a folder that no other run writes to, and '{folder}' is in use "
+        "(this process); wait for that run to end, or name another folder"
+    }
+    assert list(folder.iterdir()) == []
+    saved(folder, 3)
+    assert open_pairs(folder, check=True).read(0, N, ("assignment",))[0].tolist() == (
+        WHOLE.assignment.tolist()
+    )
+    assert not [each for each in folder.iterdir() if each.suffix == ".lock"]
+
+
+def test_the_lock_ends_with_an_error(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(OSError, match="disk"), locked(Solo(), tmp_path):
+            raise OSError("disk full")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_killed_run_is_no_obstacle(tmp_path: Path) -> None:
+    """A killed process leaves the file, unlocked."""
+    with locked(Solo(), tmp_path):
+        (left,) = tmp_path.iterdir()
+    left.write_text("4242 elsewhere\n")
+    saved(tmp_path, 2)
+    assert not left.exists()
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FileLock, "acquire", lambda self: False)
+    with (
+        pytest.warns(RuntimeWarning, match="path '.*' is on a file system without locks"),
+        locked(Solo(), tmp_path),
+    ):
+        pass

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from datasets import make
 from gtn_label import ArgumentError, ArgumentTypeError, match
-from gtn_label.cluster import apart, delivery, grouped, groups, match_sharded
+from gtn_label.cluster import apart, batches, delivery, grouped, groups, match_sharded
 from sharded_cases import DEALINGS, assert_is, deal
 from thread_exchange import outcomes_of, run_ranks
 
@@ -124,7 +124,7 @@ def test_kinds_of_labels(kind):
 @settings(max_examples=30)
 @given(data=st.data())
 def test_any_groups(data):
-    """Integers of few values, dealt at random; small rounds, frequent beats, either delivery."""
+    """Few integers, dealt at random; small rounds and batches, frequent beats, either delivery."""
     world, count, dim = (data.draw(st.integers(1, most)) for most in (4, 6, 3))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     weights = rng.dirichlet(np.full(count, 0.6))
@@ -152,6 +152,7 @@ def test_any_groups(data):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(groups, "ROUND_BYTES", data.draw(st.sampled_from([1, 500, 1 << 30])))
+        patch.setattr(batches, "BATCH_WORK", data.draw(st.sampled_from([1, 30, 1 << 26])))
         patch.setattr(apart, "EVERY", data.draw(st.sampled_from([0.0, 20.0])))
         patch.setattr(grouped, "_BLOCK", data.draw(st.integers(1, 50)))
         patch.setattr(delivery, "MOST_BYTES", data.draw(st.sampled_from([1, 300, 1 << 20])))
@@ -189,6 +190,9 @@ def test_the_plan_is_even_and_bounded():
     plan = groups.plan_of(table, 2, (10, 10))
     assert plan.rank.tolist() == [0, 1, 1, 1, groups.UNUSED, 1, 0]
     assert plan.rounds == 1
+    known = n == 9, n == 8
+    plan = groups.plan_of(table, 2, (10, 10), *known)
+    assert plan.rank.tolist()[:3] == [groups.UNUSED, 1, groups.SHARED]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(groups, "ROUND_BYTES", 260)
         assert groups.plan_of(table, 2, (10, 10)).rounds == 2
@@ -302,13 +306,6 @@ def test_labels_that_one_rank_has_wrong():
          "ranks, or strings on all ranks, got integers on ranks 0 and 2, strings on rank 1"),
     ):  # fmt: skip
         assert one_rank_differs(change) == {message}
-
-
-def test_no_journal(tmp_path):
-    latents, sources = make("gaussian", 12, 2)
-    labels = np.zeros(12, int)
-    message = refused(latents, sources, (labels, labels), journal=tmp_path / "run.journal")
-    assert message == ("ArgumentError: journal must be left out with groups: such a run keeps none")
 
 
 @pytest.mark.parametrize("every", [0.0, 20.0])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from datasets import make
 from gtn_label import ArgumentError, ArgumentTypeError, match
-from gtn_label.cluster import ShardedMatching, match_sharded, matching
+from gtn_label.cluster import ShardedMatching, call, match_sharded, matching
 from sharded_cases import DEALINGS, assert_is, deal, parts_of, whole
 from thread_exchange import outcomes_of, run_ranks
 
@@ -171,7 +171,7 @@ def test_progress_is_shown_by_rank_0():
 
 
 def test_threads_of_a_rank(monkeypatch):
-    cpus = matching.machine_threads()
+    cpus = call.machine_threads()
     for variables, expected in (
         ({"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}, max(1, cpus // 2)),
         ({"LOCAL_WORLD_SIZE": "2"}, max(1, cpus // 2)),
@@ -183,8 +183,8 @@ def test_threads_of_a_rank(monkeypatch):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        assert matching._threads(None) == expected
-    assert matching._threads(1).decided_by == "argument"
+        assert call.rank_threads(None) == expected
+    assert call.rank_threads(1).decided_by == "argument"
 
 
 # -------------------------------------------------------------------------------- what is refused
@@ -274,9 +274,9 @@ def test_options_that_differ_name_the_ranks():
 def test_versions_that_differ_name_the_ranks(monkeypatch):
     latents, _ = make("gaussian", 20, 2)
     versions = iter(["1.0", "1.0", "2.0"])
-    record = matching._Call.record
+    record = call.Call.record
     monkeypatch.setattr(
-        matching._Call,
+        call.Call,
         "record",
         lambda call: record(call) | {"the version of gtn-label": next(versions)},
     )

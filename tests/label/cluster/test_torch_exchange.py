@@ -50,14 +50,15 @@ def test_killed_and_interrupted_ranks_lose_nothing():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="fork")
-def test_collectives_and_a_time_limit():
+def test_collectives_optimal_transport_and_a_time_limit():
     printed = python(
         "-c",
         """
 import os, time
 import numpy as np
 import torch.distributed as dist
-from gtn_label.cluster import TorchExchange
+from gtn_label import match_optimal
+from gtn_label.cluster import TorchExchange, match_optimal_sharded
 from gtn_label.cluster.exchange import gather_rows, hand_out
 from tests.kill_sharded import free_port
 
@@ -74,6 +75,10 @@ def work(rank):
         array = np.full(5, rank)
         hand_out(exchange, array, root=1)
         assert (array == 1).all()
+        part = match_optimal_sharded(rows[rank::2], index=places[rank::2], exchange=exchange)
+        assert (part.assignment == whole.assignment[part.source_index]).all()
+        assert (part.prices == whole.prices[rank::2]).all()
+        assert (part.gap, part.cost) == (whole.gap, whole.cost)
     assert not dist.is_initialized()
     try:
         exchange.all_gather(sent, memoryview(received))
@@ -93,6 +98,8 @@ def work(rank):
     assert dist.is_initialized()
     os._exit(0)
 
+rows, places = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200)
+whole = match_optimal(rows)
 os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
 os.environ["GLOO_SOCKET_IFNAME"] = "lo"
 second = free_port()
