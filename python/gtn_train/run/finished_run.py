@@ -38,9 +38,10 @@ from ..sampling.interpolation import (
 from ..sampling.sample import generate_latents, sample_images, sample_latents
 from ..spectral import Embedding
 from ..training.accelerator import device_of
-from .embedding import EMBEDDING_FILE
+from .embedding import EMBEDDING_FILE, ENCODER_FILE
 from .held_out import HeldOut, hold_out
 from .manifest import Manifest, StageSpec
+from .presets import ON_EMBEDDING
 from .settings import STAGES, RunSettings
 from .store import RunFolder
 from .verdict import verdict
@@ -109,7 +110,11 @@ class FinishedRun:
         self.autoencoder: Any = None
         made_by = {}
         if self.settings.preset.autoencoder is not None:
-            self._check("autoencoder")
+            given = {}
+            if self.settings.preset.autoencoder == ON_EMBEDDING:
+                self._check("embedding")
+                given["encoder"] = self.stages["embedding"].outputs.get(ENCODER_FILE, "none")
+            self._check("autoencoder", **given)
             self.autoencoder = self._model("autoencoder", registry.AUTOENCODERS, device)
             made_by["autoencoder"] = registry.weights_sha256(self.autoencoder)
         if self.settings.preset.latents_from == "embedding":
