@@ -410,19 +410,18 @@ _OF_PLANE: dict[str, Any] = {
 # normal to most of them, so that labels jump, and their validation loss says little.
 _OF_SHAPES: dict[str, Any] = {"pairs": _PLANE, **_OF_PLANE, "stop_by": "energy"}
 
+# Of a VDAE that --autoencoder vdae puts into any preset.
+VDAE_TRAINING = TrainingOptions(
+    batch_size=256, learning_rate=1e-3, max_epochs=100, schedule="cosine"
+)
+
 
 def _vdae(embedding: EmbeddingOptions, max_epochs: int, threads: int | None = 1) -> dict[str, Any]:
     return {
         "autoencoder": ON_EMBEDDING,
         "vdae": VDAEOptions(),
         "embedding": embedding,
-        "autoencoder_training": TrainingOptions(
-            batch_size=256,
-            learning_rate=1e-3,
-            max_epochs=max_epochs,
-            schedule="cosine",
-            threads=threads,
-        ),
+        "autoencoder_training": replace(VDAE_TRAINING, max_epochs=max_epochs, threads=threads),
     }
 
 
@@ -527,7 +526,7 @@ PRESETS: dict[str, Preset] = {
     "vdae-mnist": Preset(
         summary="MNIST with a random walk on it, in 10 diffusion coordinates (VDAE)",
         data=DataOptions("mnist"),
-        **_vdae(EmbeddingOptions(dim=10, on="pca50"), 10, threads=None),
+        **_vdae(EmbeddingOptions(dim=10, on="pca50"), 10, None),
         **_FOLLOWER,
     ),
     "fashion-mnist": Preset(
