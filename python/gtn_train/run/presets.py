@@ -484,25 +484,25 @@ PRESETS: dict[str, Preset] = {
     "vdae-loop": Preset(
         summary="the loop with a random walk on it, in 3 diffusion coordinates (VDAE)",
         data=DataOptions("loop", n=2_000),
-        **_vdae(EmbeddingOptions(dim=3), 400),
+        **_vdae(EmbeddingOptions(dim=3), 250),
         **_OF_SHAPES,
     ),
     "vdae-torus": Preset(
         summary="the torus with a random walk on it, in 4 diffusion coordinates (VDAE)",
         data=DataOptions("torus", n=2_000),
-        **_vdae(EmbeddingOptions(dim=4), 400),
+        **_vdae(EmbeddingOptions(dim=4), 250),
         **_OF_SHAPES,
     ),
     "vdae-bunny": Preset(
         summary="points of a mesh of yours with a random walk on them (VDAE)",
         data=DataOptions("mesh", n=2_000),
-        **_vdae(EmbeddingOptions(dim=4), 400),
+        **_vdae(EmbeddingOptions(dim=4), 250),
         **_OF_SHAPES,
     ),
     "vdae-grid": Preset(
         summary="25 normals with a random walk within each (VDAE)",
         data=DataOptions("grid", n=7_500),
-        **_vdae(EmbeddingOptions(dim=2), 120),
+        **_vdae(EmbeddingOptions(dim=2), 80),
         **{**_OF_SHAPES, "pairs": replace(_PLANE, clusters=25, by_class=True)},
     ),
     "vectors": Preset(
