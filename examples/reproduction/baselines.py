@@ -77,4 +77,5 @@ def train_beta_vae(rows: Rows, dim: int, steps: int, seed: int, beta: float = 1.
             model.loss(given[torch.randint(len(rows), (BATCH_SIZE,))], beta).backward()
             optimizer.step()
             schedule.step()
-    return model.eval()
+    model.eval()
+    return model

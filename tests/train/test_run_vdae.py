@@ -66,6 +66,13 @@ def loop_rows():
     return draw(150, 0)
 
 
+def test_evaluate_tells_when_walks_are_mixed(gtn_train, copy, monkeypatch):
+    monkeypatch.setattr("gtn_train.evaluation.run_geometry.MIXING_VECTORS", 3)
+    (line,) = (one for one in gtn_train.ok("evaluate", copy).out.splitlines() if "mixed" in one)
+    assert line.startswith("geometry: steps until walks from one row are mixed")
+    assert line.endswith(("none: more than 3", "1", "2", "3"))
+
+
 def test_complete_stages_are_reused(copy):
     said = []
     make(copy, last="samples", said=said)
