@@ -43,7 +43,7 @@ def about_embedding(out: Path) -> list[str]:
         lines.append(f"... and {len(found.eigenvalues) - MOST} more components")
     r2 = found.meta.get("r2")
     if r2 is not None:
-        lines.append(f"encoder: R\u00b2 {np.mean(r2):.4f}, least {min(r2):.4f}, on held-out rows")
+        lines.append(f"encoder: R² {np.mean(r2):.4f}, least {min(r2):.4f}, on held-out rows")
     if len(found.eigenvalues) > 1:
         told = found.meta.get("components_told", 0.0)
         lines.append(f"encoder: component of {100 * told:.1f} % of held-out rows is right")

@@ -2,8 +2,8 @@
 
 `encoder_step` learns coordinates that eigenvectors gave (a diffusion net). `spectral_step` is
 SpectralNet (Shaham et al., SpectralNet: Spectral Clustering using Deep Neural Networks), which
-needs no eigenvectors: its outputs are orthonormal, and close for neighbours. It does not find the
-low eigenvectors of a curve; the other way does. Not here: their trainings (training.py).
+needs no eigenvectors: its outputs are orthonormal, and close for neighbours. It is slower by far.
+Not here: their trainings (training.py).
 """
 
 from __future__ import annotations
