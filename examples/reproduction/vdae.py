@@ -3,8 +3,9 @@
 Numbers go to vdae.json after each case, and cases that the file has are not repeated.
 
 - `circle`, `loop`, `torus`: distance of walks to the data after 1, 5 and 10 steps from data rows,
-  steps until walks from one row are mixed, Gromov-Wasserstein (× 1,000, with POT), bi-Lipschitz
-  constants and MMD (× 1,000), each beside the β-VAE and beside a second sample of the data.
+  steps until walks from one row are mixed, energy distances of long walks, Gromov-Wasserstein
+  (× 1,000, with POT), bi-Lipschitz constants and MMD (× 1,000), each beside the β-VAE and beside
+  a second sample of the data.
 - `grid`: 25 normals, the share of samples within four deviations of a mean, and the modes found.
 - `digits`: the 8 x 8 digits of scikit-learn as vectors, the share of walks whose end a classifier
   gives the class of the start.
@@ -32,6 +33,7 @@ from study import circumstances, finite, options_of, read, write_figure, write_n
 
 from gtn_train.data import gaussian_grid, loop, ring, torus
 from gtn_train.evaluation import bilipschitz, gromov_wasserstein, mmd
+from gtn_train.evaluation.latents import EnergyDistance
 from gtn_train.models.autoencoder import encode_rows
 from gtn_train.models.registry import make_model
 from gtn_train.report import figures
@@ -55,6 +57,8 @@ SHAPES: dict[str, tuple[Callable[[int, int], Rows], int]] = {
 }
 CASES = [*SHAPES, "grid", "digits"]
 LENGTHS = (1, 5, 10)
+LONG = (1, 10, 100, 300)
+WALKERS = 500  # of long walks
 STEPS = 1_750  # of the VDAE's training, and of the β-VAE's
 ENCODER_STEPS = 2_500
 BATCH_SIZE = 256
@@ -141,6 +145,21 @@ def unlike(samples: Rows, real: Rows, seed: int) -> dict[str, float]:
     return {**found, "GW": float(np.mean(values)), "GW, deviation": float(np.std(values))}
 
 
+def spread(
+    model: Any, starts: Rows, real: Rows, lengths: tuple[int, ...], seed: int
+) -> dict[str, float]:
+    """Measure energy distances of long walks to the data."""
+    steps = itertools.islice(trajectory(model, starts, seed), lengths[-1])
+    kept = [moved.rows for number, moved in enumerate(steps, 1) if number in lengths]
+    return dict(zip(map(str, lengths), energies(kept, real), strict=True))
+
+
+def energies(samples: list[Rows], real: Rows) -> list[float]:
+    """Measure energy distances to as many rows of the data."""
+    distance = EnergyDistance(real[:WALKERS])
+    return [float(f"{distance(rows):.3g}") for rows in samples]
+
+
 def stretch(latents: Rows, samples: Rows) -> dict[str, float]:
     """Measure bi-Lipschitz constants of drawn latents and their decodings."""
     found = bilipschitz(latents, samples, k=20)
@@ -172,8 +191,14 @@ def shape(name: str, n: int, seed: int, quick: bool, vdae: VDAEOptions) -> tuple
     )
     found["β-VAE"] = finite({**unlike(decoded, fresh, seed), **stretch(latents, decoded)})
     found["data"] = finite(unlike(rows, fresh, seed))
-    most = 5 if quick else 300
-    found["steps until mixed, from one row"] = mixing_steps(model, rows, 0, seed, most=most)
+    lengths = (1, 5) if quick else LONG
+    found["steps until mixed, from one row"] = mixing_steps(model, rows, 0, seed, most=lengths[-1])
+    few = starts[:WALKERS]
+    found["energy distance to the data"] = {
+        "two samples": energies([rows[:WALKERS]], fresh)[0],
+        "from one row": spread(model, np.repeat(rows[:1], len(few), axis=0), fresh, lengths, seed),
+        "from data rows": spread(model, few, fresh, lengths, seed),
+    }
     return found, ten.rows
 
 
