@@ -502,7 +502,7 @@ PRESETS: dict[str, Preset] = {
     "vdae-grid": Preset(
         summary="25 normals with a random walk within each (VDAE)",
         data=DataOptions("grid", n=7_500),
-        **_vdae(EmbeddingOptions(dim=2), 80),
+        **{**_vdae(EmbeddingOptions(dim=2), 80), "vdae": VDAEOptions(step=4.0)},
         **{**_OF_SHAPES, "pairs": replace(_PLANE, clusters=25, by_class=True)},
     ),
     "vectors": Preset(
