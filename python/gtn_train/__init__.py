@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Quantile,
         Radial,
     )
+    from .run.encoded_run import EncodedRun
     from .run.finished_run import FinishedRun, load_run
     from .run.store import RunFolder
     from .sampling.sample import sample_images, sample_latents
@@ -44,6 +45,7 @@ __all__ = [
     "Callback",
     "Clusters",
     "DriftingPairs",
+    "EncodedRun",
     "FinishedRun",
     "FixedPairs",
     "FreshPairs",
@@ -72,6 +74,7 @@ __getattr__, __dir__ = lazy_names(
         "Callback": "training.callbacks",
         "Clusters": "pairs.labelings",
         "DriftingPairs": "pairs.drifting",
+        "EncodedRun": "run.encoded_run",
         "FinishedRun": "run.finished_run",
         "FixedPairs": "pairs.fixed",
         "FreshPairs": "pairs.fresh",

@@ -17,6 +17,7 @@ from gtn_train.models.registry import AUTOENCODERS
 from gtn_train.pairs.pair_options import PairOptions
 from gtn_train.run.presets import AUTOENCODER_KINDS, PRETRAINED, DataOptions, Preset
 from gtn_train.run.settings import RunSettings
+from gtn_train.run.vdae_options import VDAEOptions
 from gtn_train.spectral import EmbeddingOptions
 from gtn_train.training import TrainingOptions
 
@@ -43,7 +44,9 @@ def test_every_hyper_parameter_has_an_option():
     assert {entry.name for entry in fields(PairOptions)} <= known
     assert {entry.name for entry in fields(DataOptions)} - {"name"} <= known
     parts = {"summary", "data", "pairs", "generator_training", "autoencoder_training"}
-    assert {entry.name for entry in fields(Preset)} - parts - {"embedding"} <= known
+    parts |= {"embedding", "vdae"}
+    assert {entry.name for entry in fields(Preset)} - parts <= known
+    assert {f"vdae_{entry.name}" for entry in fields(VDAEOptions)} <= known
     spelled = {"dim": "embedding_dim", "time": "diffusion_time", "method": "embedding_method"}
     spelled |= {"on": "embed_on", "epochs": "embedding_epochs", "threads": "training_threads"}
     names = [entry.name for entry in fields(EmbeddingOptions)]

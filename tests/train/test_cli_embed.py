@@ -218,7 +218,7 @@ def test_a_run_of_coded_vectors_is_used_as_others_are(gtn_train, coded, tmp_path
         (("--autoencoder", "mlp"), "--autoencoder needs --latent-dim for vectors."),
         (
             ("--autoencoder", "vanilla", "--latent-dim", 2),
-            "--autoencoder must be 'mlp' for 'loop', got 'vanilla'",
+            "--autoencoder must be mlp or vdae for 'loop', got 'vanilla'",
         ),
         (("--latent-dim", 2), "--latent-dim needs an autoencoder, and the preset has none."),
     ],
@@ -231,4 +231,4 @@ def test_what_vectors_cannot_have(gtn_train, tmp_path, options, message):
 def test_images_have_no_autoencoder_of_vectors(gtn_train, images, tmp_path):
     given = ("fit", "--preset", "mnist", "--data", images.parent / "mnist", "--out", tmp_path / "a")
     refusal = gtn_train.refused(*given, "--autoencoder", "mlp")
-    assert "--autoencoder must be vanilla, vae, vae-twin or diffusers for 'mnist'" in refusal
+    assert "--autoencoder must be vanilla, vae, vae-twin, vdae or diffusers for 'mnist'" in refusal

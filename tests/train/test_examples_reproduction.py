@@ -384,3 +384,21 @@ def test_the_law_of_the_embeddings_study_is_the_walks(load):
     law = study.law(graph)
     assert law.sum() == pytest.approx(1)
     np.testing.assert_allclose(functions.T @ (functions * law[:, None]), np.eye(3), atol=1e-8)
+
+
+def test_the_study_of_walks_counts_modes_and_samples_in_the_gaps(load):
+    study = load("vdae")
+    found = study.on_grid(np.array([[0.0, 0.1], [2.0, -2.0], [0.5, 0.5], [9.0, 0.0]]))
+    assert (found["within 4 sd"], found["modes"]) == (0.5, 2)
+    assert study.on_grid(study.gaussian_grid(2_000, 0))["sd"] == pytest.approx(0.1, rel=0.05)
+
+
+def test_a_beta_vae_learns_and_leaves_torchs_generator(load):
+    baselines = load("baselines")
+    rows = np.random.default_rng(0).normal(3, 1, (200, 2)).astype(np.float32)
+    state = torch.get_rng_state()
+    models = [baselines.train_beta_vae(rows, 2, steps, 0) for steps in (1, 60)]
+    assert torch.equal(state, torch.get_rng_state())
+    losses = [float(model.loss(torch.from_numpy(rows), 1.0).detach()) for model in models]
+    assert losses[1] < losses[0]
+    assert models[1].sample(np.zeros((5, 2), np.float32)).shape == (5, 2)

@@ -53,6 +53,15 @@ CONFIGS = {
         "outputs": 2,
         "apart": 1.0,
     },
+    "vdae": {
+        "encoder": {
+            "data_shape": [4],
+            "latent_dim": 2,
+            "components": 3,
+            "outputs": 2,
+            "apart": 1.0,
+        }
+    },
 }
 
 
@@ -140,7 +149,8 @@ def test_a_file_gives_the_model_back(tmp_path, kind) -> None:
     assert states_equal(loaded, model)
     assert loaded.config() == model.config()
     assert not loaded.training
-    assert all(weight.requires_grad for weight in loaded.parameters())
+    frozen = {name for name, weight in loaded.named_parameters() if not weight.requires_grad}
+    assert {name.partition(".")[0] for name in frozen} == ({"encoder"} if kind == "vdae" else set())
     assert {weight.device.type for weight in loaded.state_dict().values()} == {"cpu"}
     loaded.train()
     (tmp_path / "m.safetensors").unlink()  # nothing is mapped: the model lives on
@@ -301,8 +311,8 @@ def test_expected_kinds(tmp_path) -> None:
     assert load_model(tmp_path / "m", {"vae", "generator"}).kind == "generator"
     with pytest.raises(
         ValueError,
-        match="must be of kind vanilla or vae or vae-twin or mlp or diffusers, and is of kind "
-        "'generator'",
+        match="must be of kind vanilla or vae or vae-twin or mlp or vdae or diffusers, and is of "
+        "kind 'generator'",
     ):
         load_model(tmp_path / "m", AUTOENCODERS)
 

@@ -20,8 +20,9 @@ def test_every_preset_has_the_papers_network_and_no_decay(name):
     found = as_in_paper(name)
     shapes = ("two-squares", "ring", "loop", "torus", "sphere", "grid", "mesh")
     others = dict.fromkeys(shapes, "uniform")
+    others |= dict.fromkeys(("vdae-loop", "vdae-torus", "vdae-bunny", "vdae-grid"), "uniform")
     others |= dict.fromkeys(
-        ("vectors", "fashion-mnist", "small-folder", "diffusion-mnist"), "mnist"
+        ("vectors", "fashion-mnist", "small-folder", "diffusion-mnist", "vdae-mnist"), "mnist"
     )
     row = GENERATORS[others.get(name, name)]
     sizes = (found.layers, found.width, found.batch_norm_layers)

@@ -80,7 +80,7 @@ MNIST, ROLL = as_in_paper("mnist"), PRESETS["swiss-roll"]
         (
             ROLL,
             {"autoencoder": "vanilla"},
-            "autoencoder must be 'mlp' for 'swiss-roll', got 'vanilla'",
+            "autoencoder must be mlp or vdae for 'swiss-roll', got 'vanilla'",
         ),
         (
             MNIST,

@@ -18,8 +18,18 @@ from gtn_label.text import quoted
 
 from ..files import INVALID, parse_json
 from ..run.paper import as_in_paper
-from ..run.presets import OF_VECTORS_TRAINING, PRETRAINED, TEST_SHARE, DataOptions, Preset, preset
+from ..run.presets import (
+    OF_VECTORS_TRAINING,
+    ON_EMBEDDING,
+    PRETRAINED,
+    TEST_SHARE,
+    VDAE_TRAINING,
+    DataOptions,
+    Preset,
+    preset,
+)
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
+from ..run.vdae_options import VDAEOptions
 from ..spectral.embedding_options import EmbeddingOptions
 from ..training.processes import processes_here
 from ..training.training_options import TrainingOptions
@@ -50,6 +60,8 @@ _OF_EMBEDDING = {
     "components": "components",
     "embedding_epochs": "epochs",
 }
+# Options of a VDAE, by their fields.
+_OF_VDAE = {f"vdae_{entry.name}": entry.name for entry in fields(VDAEOptions)}
 _OF_PACE = ("checkpoint_every_seconds", "keep_last")
 _OF_AUTOENCODER = ("autoencoder", "latent_dim")
 # The others are options of the run, or have names of their own.
@@ -160,10 +172,13 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
     changes["generator_training"] = _training(training, given, "generator", "")
     changes["data"] = _data(start, given)
     changes |= _embedding(start, changes["data"], given)
+    changes |= _vdae(start, given)
     if changes["latents_from"] == "embedding":
         _refuse_autoencoder(given, "--latents-from embedding leaves no place for one.")
-        for name in ("autoencoder", "latent_dim", "autoencoder_training"):
+        for name in ("autoencoder", "latent_dim", "autoencoder_training", "vdae"):
             changes[name] = None
+        return replace(start, **changes)
+    if changes.get("autoencoder") == ON_EMBEDDING:
         return replace(start, **changes)
     if start.autoencoder == PRETRAINED or given.get("autoencoder_from") is not None:
         return replace(start, **changes, **_pretrained(start, given))
@@ -197,6 +212,7 @@ def _embedding(start: Preset, data: DataOptions, given: dict[str, Any]) -> dict[
     changes = {field: value for field, value in named.items() if value is not None}
     latents_from = given.get("latents_from") or start.latents_from
     wanted = given.get("embed") or latents_from == "embedding"
+    wanted = wanted or given.get("autoencoder") == ON_EMBEDDING
     if start.embedding is None and not wanted:
         for name, field in _OF_EMBEDDING.items():
             if field in changes:
@@ -218,6 +234,32 @@ def _embedding(start: Preset, data: DataOptions, given: dict[str, Any]) -> dict[
     return {
         "embedding": replace(start.embedding or usual, **changes),
         "latents_from": latents_from,
+    }
+
+
+def _vdae(start: Preset, given: dict[str, Any]) -> dict[str, Any]:
+    """Changes of a preset by the options of a VDAE, or by another autoencoder in its place."""
+    others = given.get("autoencoder_from") is not None or given.get("latents_from") == "embedding"
+    kind = given.get("autoencoder") or (None if others else start.autoencoder)
+    named = {entry: given.get(name) for name, entry in _OF_VDAE.items()}
+    changes = {entry: value for entry, value in named.items() if value is not None}
+    if kind != ON_EMBEDDING:
+        for name, entry in _OF_VDAE.items():
+            if entry in changes:
+                raise click.UsageError(f"--{name.replace('_', '-')} needs --autoencoder vdae.")
+        return {} if start.vdae is None else {"vdae": None}
+    if given.get("latent_dim") is not None:
+        raise click.UsageError(
+            "--latent-dim has no meaning with --autoencoder vdae, whose dimension is "
+            "--embedding-dim."
+        )
+    own = start.autoencoder_training if start.autoencoder == ON_EMBEDDING else VDAE_TRAINING
+    assert own is not None
+    return {
+        "autoencoder": ON_EMBEDDING,
+        "latent_dim": None,
+        "vdae": replace(start.vdae or VDAEOptions(), **changes),
+        "autoencoder_training": _training(own, given, "autoencoder", "autoencoder_"),
     }
 
 

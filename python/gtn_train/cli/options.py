@@ -279,6 +279,41 @@ _AUTOENCODER = [
     _images("--latent-dim", type=_COUNT, metavar="D", help="Dimension of the latents."),
     *_training(_images, "autoencoder", "autoencoder-", "Images"),
 ]
+_VDAE = [
+    _images(
+        "--vdae-neighbours",
+        type=Integer(min=2),
+        metavar="K",
+        help="Nearest latents whose covariance is that of a step of --autoencoder vdae.  "
+        "[default: 32]",
+    ),
+    _images(
+        "--vdae-step",
+        type=float,
+        metavar="A",
+        help="Factor on that covariance: how far a walk goes in a step.  [default: 16]",
+    ),
+    _images(
+        "--vdae-ridge",
+        type=float,
+        metavar="R",
+        help="Share of the mean variance that is added to each variance of a step.  "
+        "[default: 0.01]",
+    ),
+    _images(
+        "--vdae-noise",
+        type=float,
+        metavar="X",
+        help="Standard deviation of the decoder's noise, in units of the data's; it weighs the "
+        "reconstruction.  [default: 0.1]",
+    ),
+    _images(
+        "--vdae-couple/--no-vdae-couple",
+        default=None,
+        help="Let the reconstruction train the covariances too, as in the paper, which makes steps "
+        "shorter than --vdae-step says.",
+    ),
+]
 _PAIRS = [
     _pairs(
         "--labeling",
@@ -474,10 +509,11 @@ _COMPUTING = [
     ),
 ]
 
-_ENCODED = [*_EMBEDDING, *_LATENTS, *_AUTOENCODER]
+_CODER = [*_AUTOENCODER, *_VDAE]
+_ENCODED = [*_EMBEDDING, *_LATENTS, *_CODER]
 _OF_STAGE = {
     "embedding": _EMBEDDING,
-    "autoencoder": _AUTOENCODER,
+    "autoencoder": [*_EMBEDDING, *_CODER],
     "latents": _ENCODED,
     "pairs": [*_ENCODED, *_PAIRS],
     "generator": [*_ENCODED, *_PAIRS, *_NEW_PAIRS, *_GENERATOR],

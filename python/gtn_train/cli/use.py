@@ -28,6 +28,7 @@ from .geodesics import (
     unfinished,
     write_figures,
 )
+from .walks import check_walk, walk_options, walked
 
 if TYPE_CHECKING:
     from ..run.finished_run import FinishedRun
@@ -86,6 +87,7 @@ def _out(what: str) -> Callable[..., Any]:
     metavar="N",
     help="Steps of a flow, if not those that the run was made with.",
 )
+@walk_options
 @_SEED
 @_out(
     "File to write: a sheet of images (.png), an array of images (.npy, uint8 [n, c, h, w]) or of "
@@ -100,17 +102,22 @@ def sample(
     seed: int,
     out: Path | None,
     accelerator: str,
+    **asked: Any,
 ) -> list[str]:
     """Draw N new samples from a finished RUN.
 
     The sources come from N(0, I) or from the run's mixture. They are none of the sources that
-    `gtn-label` or the run drew, whatever their seeds.
+    `gtn-label` or the run drew, whatever their seeds. With --walk samples are the ends of N random
+    walks on the data (Variational Diffusion Autoencoders with Random Walk Sampling).
     """
+    check_walk(run, asked, {"--class": of_class, "--steps": steps})
     out = _target(run, out, "samples")
     if out.suffix.lower() == ".png" and n > SHEET:
         raise click.UsageError(
             f"--n must be at most {SHEET} for one sheet, got {n}; .npy has room."
         )
+    if asked["walk"] is not None:
+        return walked(run, asked, n, seed, out, accelerator)
     finished = _open(run, accelerator)
     if steps is not None:
         if finished.settings.preset.generator != "flow":

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from gtn_label.arrays.sources import draw_sources
 
 from ..models.flow import Flow
+from ..models.vdae import VDAE
 from ..pairs.classes import as_in_data
 from ..progress import progress_bar
 from ..sampling.sample import generate_latents, sampling_seed
+from ..sampling.walks import mixing_steps
 from ..seeds import derive, random_numbers
 from .comparison import Real
 from .geometry import bilipschitz, gromov_wasserstein, orientation
@@ -33,6 +35,8 @@ ORIENTATION_SOURCES = 1_000
 LEAST_ORIENTATION_SOURCES = 32
 ORIENTATION_WORK = 10**11  # weights × outputs × sources: some 15 seconds of one core
 GROMOV_ROWS, GROMOV_DRAWS, GROMOV_STARTS = 200, 5, 3  # 30 starts for a run: a few seconds
+
+MIXING_WALKERS, MIXING_VECTORS, MIXING_IMAGES = 300, 300, 20  # rows, and steps at most
 
 
 def run_geometry(
@@ -60,7 +64,8 @@ def run_geometry(
     -------
     dict
         Each figure, or the reason that there is none. Gromov-Wasserstein is 1,000 times the mean
-        over up to 5 disjoint draws of 200 rows, as in Table 1 of the VDAE paper.
+        over up to 5 disjoint draws of 200 rows, as in Table 1 of the VDAE paper. A run with a VDAE
+        also has the steps after which walks from one row are mixed.
     """
     sources, classes = _sources(run, SOURCES, derive(seed, "geometry"))
     outputs = generate_latents(run.generator, sources, classes=classes)
@@ -81,7 +86,22 @@ def run_geometry(
             found[f"Gromov-Wasserstein × 1,000{name}"] = or_reason(
                 partial(_gromov, ours, real.held_out, seed, bar)
             )
+    if isinstance(run.autoencoder, VDAE):
+        found["steps until walks from one row are mixed"] = or_reason(lambda: _mixing(run, seed))
     return found
+
+
+def _mixing(run: FinishedRun, seed: int) -> int:
+    """Steps of the VDAE's walk until it has the data's spread, from the first row."""
+    most = MIXING_IMAGES if run.autoencoder.of_images else MIXING_VECTORS
+    try:
+        rows = run.rows[: 2 * MIXING_WALKERS]
+    except FileNotFoundError as error:
+        raise ValueError(str(error)) from error
+    steps = mixing_steps(run.autoencoder, rows, 0, seed, most=most)
+    if steps is None:
+        raise ValueError(f"more than {most}")
+    return steps
 
 
 def _sources(

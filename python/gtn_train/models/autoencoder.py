@@ -28,6 +28,7 @@ __all__ = [
     "check_image_shape",
     "convolutions",
     "decode_all",
+    "deconvolutions",
     "encode_all",
     "encode_rows",
     "evaluating",
@@ -93,23 +94,8 @@ class VanillaAutoencoder(nn.Module):  # type: ignore[misc]  # torch has no types
         super().__init__()
         self.image_shape = check_image_shape(image_shape, 4)
         self.latent_dim = as_integer(latent_dim, "latent_dim", 1)
-        channels, height, width = self.image_shape
-        half = (height // 2, width // 2)
-        quarter = (half[0] // 2, half[1] // 2)
-        features = 128 * quarter[0] * quarter[1]
         self.encoder = convolutions(self.image_shape, self.latent_dim)
-        self.decoder = nn.Sequential(
-            nn.Linear(self.latent_dim, features),
-            nn.Unflatten(1, (128, *quarter)),
-            nn.ConvTranspose2d(
-                128, 64, 4, stride=2, padding=1, output_padding=(half[0] % 2, half[1] % 2)
-            ),
-            nn.ReLU(),
-            nn.ConvTranspose2d(
-                64, channels, 4, stride=2, padding=1, output_padding=(height % 2, width % 2)
-            ),
-            nn.Tanh(),
-        )
+        self.decoder = deconvolutions(self.image_shape, self.latent_dim)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments, in JSON types."""
@@ -145,6 +131,32 @@ def convolutions(image_shape: tuple[int, int, int], outputs: int) -> nn.Sequenti
         nn.ReLU(),
         nn.Flatten(),
         nn.Linear(128 * (height // 2 // 2) * (width // 2 // 2), outputs),
+    )
+
+
+def deconvolutions(image_shape: tuple[int, int, int], inputs: int) -> nn.Sequential:
+    """Make the paper's decoder: a linear layer, and two convolutions that double the image.
+
+    Parameters
+    ----------
+    image_shape : (int, int, int)
+        (c, h, w), with h, w >= 4.
+    inputs : int
+    """
+    channels, height, width = image_shape
+    half = (height // 2, width // 2)
+    quarter = (half[0] // 2, half[1] // 2)
+    return nn.Sequential(
+        nn.Linear(inputs, 128 * quarter[0] * quarter[1]),
+        nn.Unflatten(1, (128, *quarter)),
+        nn.ConvTranspose2d(
+            128, 64, 4, stride=2, padding=1, output_padding=(half[0] % 2, half[1] % 2)
+        ),
+        nn.ReLU(),
+        nn.ConvTranspose2d(
+            64, channels, 4, stride=2, padding=1, output_padding=(height % 2, width % 2)
+        ),
+        nn.Tanh(),
     )
 
 

@@ -33,6 +33,7 @@ from .mlp import MLPAutoencoder
 from .module import MissingNetwork, ModuleGenerator
 from .pretrained import PretrainedAutoencoder
 from .vae import VAETwin, VanillaVAE
+from .vdae import VDAE
 
 __all__ = [
     "AUTOENCODERS",
@@ -47,10 +48,10 @@ __all__ = [
 
 _MODELS = (
     *(VanillaAutoencoder, VanillaVAE, VAETwin, PretrainedAutoencoder, MLPAutoencoder),
-    *(Generator, Flow, ModuleGenerator, SpectralEncoder),
+    *(Generator, Flow, ModuleGenerator, SpectralEncoder, VDAE),
 )
 KINDS: dict[str, Any] = {model.kind: model for model in _MODELS}
-AUTOENCODERS = ("vanilla", "vae", "vae-twin", "mlp", "diffusers")
+AUTOENCODERS = ("vanilla", "vae", "vae-twin", "mlp", "vdae", "diffusers")
 GENERATORS = ("generator", "flow", "module")
 
 _METADATA_KEY = "gtn_train"  # one entry: the library that writes files orders several at random

@@ -92,7 +92,8 @@ class Context:
         bare = preset.autoencoder is None and preset.latents_from == "data"
         if bare and not preset.data.synthetic and "generator" in self.trained:
             lines += doubts.about_dimension(rows, None)
-        if "autoencoder" in self.trained and not preset.data.synthetic:
+        drawn = preset.data.synthetic or preset.latent_dim is None
+        if "autoencoder" in self.trained and not drawn:
             lines += doubts.about_dimension(rows, preset.latent_dim)
         if "generator" in self.trained:
             lines += doubts.about_held_out(self.preset, n)

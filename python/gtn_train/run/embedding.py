@@ -35,10 +35,11 @@ from .manifest import Manifest, StageSpec
 from .raw_data import hold_out_rows
 from .store import RunFolder
 
-__all__ = ["EMBEDDING_FILE", "embedding"]
+__all__ = ["EMBEDDING_FILE", "ENCODER_FILE", "embedding"]
 
 EMBEDDING_FILE = "embedding.npz"
-_OUTPUTS = ("config.json", EMBEDDING_FILE, "metrics.jsonl", "weights.safetensors")
+ENCODER_FILE = "weights.safetensors"
+_OUTPUTS = ("config.json", EMBEDDING_FILE, "metrics.jsonl", ENCODER_FILE)
 
 
 def embedding(ctx: Context) -> Manifest | None:

@@ -1,31 +1,26 @@
 """load_run and FinishedRun: a run's folder, opened for sampling, encoding, export or evaluation.
 
 Opening checks the manifests of all stages by their verdicts: a generator is refused with latents of
-another autoencoder. Not here: building the stages (pipeline.py).
+another autoencoder. Not here: what a run without a generator has (encoded_run.py), building the
+stages (pipeline.py).
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from gtn_label import Matching
 from gtn_label.arrays import convert
 from gtn_label.checks import as_integer
 from gtn_label.errors import ArgumentError
-from gtn_label.io.files import read_array
-from gtn_label.text import quoted, visible
+from gtn_label.text import quoted
 
-from ..data import Images, open_images
-from ..files import brief
 from ..models import registry
-from ..models.autoencoder import decode_all, encode_all, encode_rows
 from ..pairs.classes import as_in_data, of_latents
 from ..pairs.mixture import Mixture
 from ..sampling.interpolation import (
@@ -36,21 +31,13 @@ from ..sampling.interpolation import (
     random_ends,
 )
 from ..sampling.sample import generate_latents, sample_images, sample_latents
-from ..spectral import Embedding
-from ..training.accelerator import device_of
-from .embedding import EMBEDDING_FILE
+from .encoded_run import EncodedRun
 from .held_out import HeldOut, hold_out
-from .manifest import Manifest, StageSpec
-from .settings import STAGES, RunSettings
-from .store import RunFolder
-from .verdict import verdict
 
 if TYPE_CHECKING:
     from ..sampling.export import Exported
 
 __all__ = ["FinishedRun", "load_run"]
-
-_BARE = "its data are its latents"
 
 
 def load_run(out: str | os.PathLike[str], *, accelerator: str = "auto") -> FinishedRun:
@@ -76,7 +63,7 @@ def load_run(out: str | os.PathLike[str], *, accelerator: str = "auto") -> Finis
     return FinishedRun(out, accelerator=accelerator)
 
 
-class FinishedRun:
+class FinishedRun(EncodedRun):
     """A run whose generator is trained.
 
     Parameters
@@ -88,8 +75,6 @@ class FinishedRun:
 
     Attributes
     ----------
-    settings : RunSettings
-    autoencoder : Autoencoder or None
     generator : Generator or Flow
     mixture : Mixture or None
         Distribution of the sources; None for N(0, I).
@@ -103,26 +88,13 @@ class FinishedRun:
     """
 
     def __init__(self, out: str | os.PathLike[str], *, accelerator: str = "auto") -> None:
-        self.out = Path(out)
-        self.settings = RunSettings.read(self.out)
-        device = device_of(accelerator)
-        self.autoencoder: Any = None
-        made_by = {}
-        if self.settings.preset.autoencoder is not None:
-            self._check("autoencoder")
-            self.autoencoder = self._model("autoencoder", registry.AUTOENCODERS, device)
-            made_by["autoencoder"] = registry.weights_sha256(self.autoencoder)
-        if self.settings.preset.latents_from == "embedding":
-            self._check("embedding")
-            made_by["embedding"] = self.stages["embedding"].outputs.get(EMBEDDING_FILE, "none")
-        self._check("latents", **made_by)
+        super().__init__(out, accelerator=accelerator)
         self._check("pairs")
         pairs = self.stages["pairs"].outputs
         self._check(
             "generator", latents=convert.sha256(self.latents), pairs=pairs.get("pairs.npz", "none")
         )
-        self._device = device
-        self.generator = self._model("generator", registry.GENERATORS, device)
+        self.generator = self._model("generator", registry.GENERATORS, self._device)
         dim = self.latents.shape[1]
         if (self.generator.dim, self.generator.out_dim) != (dim, dim):
             raise ValueError(
@@ -183,33 +155,6 @@ class FinishedRun:
         if self.autoencoder is None:
             return sample_latents(self.generator, n, seed, **given)
         return sample_images(self.generator, self.autoencoder, n, seed, **given)
-
-    def encode(self, images: Any) -> NDArray[np.float32]:
-        """Map images, uint8 [n, c, h, w], or vectors, [n, m], to latents, float32 [n, latent_dim].
-
-        An array or a tensor of torch on any device will do. Latents that are diffusion coordinates
-        come from the embedding's encoder.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `models.encode_all`; also if the run has no encoder.
-        """
-        if self.autoencoder is None and self.settings.preset.latents_from == "embedding":
-            return encode_rows(self.embedder, _as_array(images))
-        return encode_all(self._autoencoder(), _as_array(images))
-
-    def decode(self, latents: Any) -> NDArray[Any]:
-        """Map latents, float [n, latent_dim], to images, uint8 [n, c, h, w], or to vectors.
-
-        An array or a tensor of torch on any device will do.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `models.decode_all`; also if the run has no autoencoder.
-        """
-        return decode_all(self._autoencoder(), _as_array(latents))
 
     def interpolate(
         self,
@@ -299,13 +244,6 @@ class FinishedRun:
             sources = {name: getattr(self.mixture, name).tolist() for name in parts}
         return export(self.generator, self.autoencoder, path, about={"sources": sources})
 
-    def _autoencoder(self) -> Any:
-        if self.autoencoder is None:
-            source = self.settings.preset.latents_from
-            are = "its latents are an embedding" if source == "embedding" else _BARE
-            raise ValueError(f"{quoted(self.out)} has no autoencoder: {are}")
-        return self.autoencoder
-
     def _classes(self, classes: Any, n: int, seed: int) -> Any:
         if self.classes is None:
             if classes is not None:
@@ -338,56 +276,6 @@ class FinishedRun:
             raise ArgumentError("between", "must hold rows of one class on each line", str(pair))
         return ends, left
 
-    def _model(self, stage: str, expected: Any, device: Any) -> Any:
-        path = self.out / stage / "weights.safetensors"
-        return registry.load_model(path, expected=expected).to(device)
-
-    def _check(self, name: str, **inputs: str) -> None:
-        """Refuse a stage that is not complete, or whose inputs are not the ones found here."""
-        if name not in self.stages:
-            raise ValueError(
-                f"{quoted(self.out)} is not finished: it has no {name} yet; gtn-train fit --out "
-                f"{visible(str(self.out))} --resume makes it"
-            )
-        made = self.stages[name]
-        spec = StageSpec(made.name, {**made.inputs, **inputs}, made.options)
-        judged = verdict(self.folder(name), spec)
-        if judged.action != "reuse":
-            raise ValueError(f"{quoted(self.out / name)} {judged.why}; {self._remedy()}")
-
-    def _remedy(self) -> str:
-        return f"gtn-train fit --out {visible(str(self.out))} --resume rebuilds it"
-
-    @functools.cached_property
-    def latents(self) -> NDArray[Any]:
-        """Latents of the training data: [n, dim], a memory map."""
-        path = self.out / "latents" / "latents.npy"
-        rows = read_array(path)
-        if rows.ndim != 2 or rows.dtype.kind != "f":
-            raise ValueError(
-                f"{quoted(path)} must hold latents, float [n, dim], and holds {rows.dtype} of "
-                f"shape {rows.shape}"
-            )
-        return rows
-
-    @functools.cached_property
-    def embedding(self) -> Embedding:
-        """The embedding of the training data.
-
-        Raises
-        ------
-        ValueError
-            If the run has none, or not yet.
-        """
-        self._check("embedding")
-        return Embedding.load(self.out / "embedding" / EMBEDDING_FILE)
-
-    @functools.cached_property
-    def embedder(self) -> Any:
-        """The encoder of the embedding, a `spectral.SpectralEncoder`; errors as `embedding`."""
-        self._check("embedding")
-        return self._model("embedding", "spectral", self._device)
-
     @functools.cached_property
     def classes(self) -> NDArray[np.int64] | None:
         """Class of each latent, in a conditional run: [n]."""
@@ -403,51 +291,3 @@ class FinishedRun:
         """Rows of the latents that stop the training, and rows that measure it."""
         settings = self.settings
         return hold_out(self.matching.assignment, settings.preset.validation_share, settings.seed)
-
-    def images(self, split: str = "train") -> Images:
-        """The run's images.
-
-        Raises
-        ------
-        ValueError
-            If its data are no images, or have changed since.
-        FileNotFoundError, ValueError
-            As `open_images`; `NoTestSplit` if there is no such split.
-        """
-        data = self.settings.preset.data
-        if not data.images:
-            raise ValueError(f"{quoted(self.out)} has no images: it was made from {data.name!r}")
-        images = open_images(
-            data.name,
-            str(self.settings.data),
-            split=split,
-            size=data.size,
-            channels=data.channels,
-            test_share=data.test_share,
-            key=data.key,
-            cache=self.out / "images" if data.decoded else None,
-        )
-        wanted = self.stages["latents"].inputs.get("images")
-        if split == "train" and images.sha256 != wanted:
-            raise ValueError(
-                f"{quoted(self.settings.data)} is not what {quoted(self.out)} was made from: "
-                f"SHA-256 {brief(wanted)}, found {images.sha256}"
-            )
-        return images
-
-    @functools.cached_property
-    def stages(self) -> dict[str, Manifest]:
-        """Manifests of the complete stages."""
-        try:
-            found = {name: self.folder(name).read_manifest() for name in STAGES}
-        except ValueError as error:
-            raise ValueError(f"{error}; {self._remedy()}") from None
-        return {name: manifest for name, manifest in found.items() if manifest is not None}
-
-    def folder(self, name: str) -> RunFolder:
-        """Folder of a stage."""
-        return RunFolder(self.out / name, create=False)
-
-
-def _as_array(values: Any) -> Any:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values

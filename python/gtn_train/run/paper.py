@@ -22,15 +22,18 @@ _PAIRS = {
     "two-squares": PairOptions(labeling="clusters", clusters=2),  # Fig. 9
     # The paper has none of these; pairs are those of its plane, and of its disjoint squares.
     **dict.fromkeys(("ring", "loop", "torus", "sphere", "mesh"), PairOptions(standardize=True)),
-    "grid": PairOptions(labeling="clusters", clusters=25),
+    **dict.fromkeys(("vdae-loop", "vdae-torus", "vdae-bunny"), PairOptions(standardize=True)),
+    **dict.fromkeys(("grid", "vdae-grid"), PairOptions(labeling="clusters", clusters=25)),
 }
 _ROWS = {  # of Table 2, where the preset's own name is none
     "two-squares": "uniform",  # the paper names no network for Fig. 9
     **dict.fromkeys(("ring", "loop", "torus", "sphere", "grid", "mesh"), "uniform"),
+    **dict.fromkeys(("vdae-loop", "vdae-torus", "vdae-bunny", "vdae-grid"), "uniform"),
     "vectors": "mnist",
     "small-folder": "mnist",
     "fashion-mnist": "mnist",
     "diffusion-mnist": "mnist",
+    "vdae-mnist": "mnist",
 }
 _BY_SCORE = ("celeba", "hap", "cifar10")  # the paper says so of the first two
 

@@ -1,8 +1,8 @@
 """The pipeline: a run's stages in their order, and the checks before the first one.
 
 embedding → autoencoder → latents → pairs → generator → samples. Few runs have an embedding, and
-vectors need no autoencoder. Not here: the stages themselves (stages.py, embedding.py), their
-verdicts (verdict.py), reading a complete run (finished_run.py).
+vectors need no autoencoder. Not here: the stages themselves (stages.py, embedding.py, vdae.py),
+their verdicts (verdict.py), reading a complete run (finished_run.py).
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from .barrier import Barrier
 from .builder import Builder
 from .context import Context
 from .embedding import embedding
+from .presets import ON_EMBEDDING
 from .settings import RUN_FILE, STAGES, RunSettings
 from .store import RunFolder
+from .vdae import vdae
 
 if TYPE_CHECKING:
     from ..data import Images
@@ -173,7 +175,10 @@ def _run_stages(ctx: Context, last: str) -> None:
     embedded = embedding(ctx)
     if last == "embedding":
         return
-    model = stages.autoencoder(ctx)
+    if ctx.preset.autoencoder == ON_EMBEDDING and embedded is not None:
+        model = vdae(ctx, embedded)
+    else:
+        model = stages.autoencoder(ctx)
     if last == "autoencoder":
         return
     latents = stages.latents(ctx, model, embedded)

@@ -21,11 +21,13 @@ from ..spectral.embedding_options import EmbeddingOptions
 from ..training import TrainingOptions
 from .data_options import DataOptions
 from .sections import from_section
+from .vdae_options import VDAEOptions
 
 __all__ = [
     "AUTOENCODER_KINDS",
     "GENERATOR_KINDS",
     "LATENTS_FROM",
+    "ON_EMBEDDING",
     "PRESETS",
     "PRETRAINED",
     "TEST_SHARE",
@@ -35,8 +37,10 @@ __all__ = [
 ]
 
 
-AUTOENCODER_KINDS = ("vanilla", "vae", "vae-twin", "mlp")  # of models.registry, which needs torch
+# Of models.registry, which needs torch.
+AUTOENCODER_KINDS = ("vanilla", "vae", "vae-twin", "mlp", "vdae")
 OF_VECTORS = "mlp"  # the kind for data that are no images
+ON_EMBEDDING = "vdae"  # the kind for all data that have an embedding, whose encoder is its own
 PRETRAINED = "diffusers"  # the kind that is not trained, with a folder of its own
 GENERATOR_KINDS = ("network", "flow", "module")
 LATENTS_FROM = ("data", "embedding")
@@ -54,9 +58,11 @@ class Preset:
     data : DataOptions
     autoencoder : str or None
         A kind of `gtn_train.models.registry.AUTOENCODERS`; None: the data are the latents, or their
-        embedding is. Vectors have the kind "mlp", which they may do without.
+        embedding is. Vectors have the kinds "mlp" and "vdae", which they may do without. "vdae"
+        needs an embedding.
     latent_dim : int or None
-        None without an autoencoder, and for the kind "diffusers", whose network decides.
+        None without an autoencoder, and for the kinds "diffusers" and "vdae", whose encoders
+        decide.
     autoencoder_training : TrainingOptions or None
         None without an autoencoder, and for the kind "diffusers", which is not trained.
     pairs : PairOptions
@@ -88,6 +94,8 @@ class Preset:
         Diffusion coordinates of the data; None: none are computed.
     latents_from : {"data", "embedding"}
         Latents are the data, encoded where there is an autoencoder, or the embedding.
+    vdae : VDAEOptions or None
+        Of the autoencoder "vdae"; None for others.
 
     Raises
     ------
@@ -116,6 +124,7 @@ class Preset:
     generator_arguments: dict[str, Any] = field(default_factory=dict)
     embedding: EmbeddingOptions | None = None
     latents_from: str = "data"
+    vdae: VDAEOptions | None = None
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -190,11 +199,10 @@ class Preset:
                 raise ArgumentError(
                     "by_class", f"needs images, and the data are {self.data.name!r}"
                 )
-        elif not trained:
+        elif not trained or self.autoencoder == ON_EMBEDDING:
             if self.latent_dim is not None:
-                raise ArgumentError(
-                    "latent_dim", "is that of the pretrained autoencoder", repr(self.latent_dim)
-                )
+                of = "embedding" if trained else "pretrained autoencoder"
+                raise ArgumentError("latent_dim", f"is that of the {of}", repr(self.latent_dim))
             if self.pairs.labeling == "quantile":
                 raise ArgumentError("labeling", "'quantile' needs latents of dimension 1")
         else:
@@ -226,8 +234,15 @@ class Preset:
                 )
         elif self.data.images and self.autoencoder is None:
             raise ValueError(f"images need an autoencoder, got none for {self.data.name!r}")
-        if self.autoencoder is not None and self.data.images == (self.autoencoder == OF_VECTORS):
-            kinds = "vanilla, vae, vae-twin or diffusers" if self.data.images else repr(OF_VECTORS)
+        if (self.vdae is not None) != (self.autoencoder == ON_EMBEDDING):
+            raise ArgumentError("vdae", "goes with {autoencoder} 'vdae'", repr(self.vdae))
+        if self.autoencoder == ON_EMBEDDING:
+            if self.embedding is None:
+                raise ArgumentError("autoencoder", "'vdae' needs an embedding")
+        elif self.autoencoder is not None and self.data.images == (self.autoencoder == OF_VECTORS):
+            kinds = "mlp or vdae"
+            if self.data.images:
+                kinds = "vanilla, vae, vae-twin, vdae or diffusers"
             raise ArgumentError(
                 "autoencoder", f"must be {kinds} for {self.data.name!r}", repr(self.autoencoder)
             )
@@ -291,6 +306,7 @@ class Preset:
             "generator_training": TrainingOptions,
             "autoencoder_training": TrainingOptions,
             "embedding": EmbeddingOptions,
+            "vdae": VDAEOptions,
         }
         for name, kind in parts.items() if isinstance(content, dict) else ():
             optional = name in _OPTIONAL and content.get(name) is None
@@ -302,9 +318,9 @@ class Preset:
 _FORMER = {
     **{"scale_labels": True, "slope": 0.5, "generator": "network", "steps": 4},
     **{"dropout": 0.0, "generator_class": None, "generator_arguments": {}},
-    **{"embedding": None, "latents_from": "data"},
+    **{"embedding": None, "latents_from": "data", "vdae": None},
 }
-_OPTIONAL = ("autoencoder_training", "embedding")  # sections
+_OPTIONAL = ("autoencoder_training", "embedding", "vdae")  # sections
 _NONE = type(None)
 _KINDS: dict[str, tuple[type, ...]] = {
     "summary": (str,),
@@ -321,6 +337,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "generator_arguments": (dict,),
     "embedding": (EmbeddingOptions, _NONE),
     "latents_from": (str,),
+    "vdae": (VDAEOptions, _NONE),
 }
 
 
@@ -393,6 +410,21 @@ _OF_PLANE: dict[str, Any] = {
 # normal to most of them, so that labels jump, and their validation loss says little.
 _OF_SHAPES: dict[str, Any] = {"pairs": _PLANE, **_OF_PLANE, "stop_by": "energy"}
 
+# Of a VDAE that --autoencoder vdae puts into any preset.
+VDAE_TRAINING = TrainingOptions(
+    batch_size=256, learning_rate=1e-3, max_epochs=100, schedule="cosine"
+)
+
+
+def _vdae(embedding: EmbeddingOptions, max_epochs: int, threads: int | None = 1) -> dict[str, Any]:
+    return {
+        "autoencoder": ON_EMBEDDING,
+        "vdae": VDAEOptions(),
+        "embedding": embedding,
+        "autoencoder_training": replace(VDAE_TRAINING, max_epochs=max_epochs, threads=threads),
+    }
+
+
 PRESETS: dict[str, Preset] = {
     "swiss-roll": Preset(
         summary="θ of the swiss roll from N(0, 1), by quantile labels (Fig. 3A)",
@@ -449,6 +481,30 @@ PRESETS: dict[str, Preset] = {
         data=DataOptions("mesh", n=10_000),
         **_OF_SHAPES,
     ),
+    "vdae-loop": Preset(
+        summary="the loop with a random walk on it, in 3 diffusion coordinates (VDAE)",
+        data=DataOptions("loop", n=2_000),
+        **_vdae(EmbeddingOptions(dim=3), 250),
+        **_OF_SHAPES,
+    ),
+    "vdae-torus": Preset(
+        summary="the torus with a random walk on it, in 4 diffusion coordinates (VDAE)",
+        data=DataOptions("torus", n=2_000),
+        **_vdae(EmbeddingOptions(dim=4), 250),
+        **_OF_SHAPES,
+    ),
+    "vdae-bunny": Preset(
+        summary="points of a mesh of yours with a random walk on them (VDAE)",
+        data=DataOptions("mesh", n=2_000),
+        **_vdae(EmbeddingOptions(dim=4), 250),
+        **_OF_SHAPES,
+    ),
+    "vdae-grid": Preset(
+        summary="25 normals with a random walk within each (VDAE)",
+        data=DataOptions("grid", n=7_500),
+        **{**_vdae(EmbeddingOptions(dim=2), 80), "vdae": VDAEOptions(step=4.0)},
+        **{**_OF_SHAPES, "pairs": replace(_PLANE, clusters=25, by_class=True)},
+    ),
     "vectors": Preset(
         summary="any file of vectors, such as latents of an autoencoder of yours",
         data=DataOptions("vectors"),
@@ -465,6 +521,12 @@ PRESETS: dict[str, Preset] = {
         data=DataOptions("mnist"),
         embedding=EmbeddingOptions(dim=10, on="pca50"),
         latents_from="embedding",
+        **_FOLLOWER,
+    ),
+    "vdae-mnist": Preset(
+        summary="MNIST with a random walk on it, in 10 diffusion coordinates (VDAE)",
+        data=DataOptions("mnist"),
+        **_vdae(EmbeddingOptions(dim=10, on="pca50"), 10, None),
         **_FOLLOWER,
     ),
     "fashion-mnist": Preset(

@@ -3,8 +3,8 @@
 Each function describes its stage by a `StageSpec` (name, inputs, options, outputs), has the builder
 build or reuse it, and returns the result for the next stages. SHA-256 identifies each input, so
 that a generator is never used with latents of another autoencoder. Not here: the embedding
-(embedding.py), the order of stages (pipeline.py), the decision to rebuild one (verdict.py),
-training itself (`training`).
+(embedding.py) and the autoencoder on it (vdae.py), the order of stages (pipeline.py), the decision
+to rebuild one (verdict.py), training itself (`training`).
 """
 
 from __future__ import annotations
@@ -55,9 +55,12 @@ from .held_out import HeldOut, hold_out, trains_on_all
 from .manifest import Manifest, StageSpec
 from .store import RunFolder
 
-__all__ = ["MadePairs", "autoencoder", "generator", "latents", "pairs", "samples"]
+__all__ = [
+    *("MadePairs", "autoencoder", "generator", "latents", "pairs", "samples"),
+    *("TRAINED", "every", "remove_other_images", "say_plan", "say_trained"),  # of trainings
+]
 
-_TRAINED = ("config.json", "metrics.jsonl", "weights.safetensors")  # outputs of a training
+TRAINED = ("config.json", "metrics.jsonl", "weights.safetensors")  # outputs of a training
 
 
 # ------------------------------------------------------------------------------------ autoencoder
@@ -83,11 +86,11 @@ def autoencoder(ctx: Context) -> Any:
             "training": training.deciding(),
             "validation_share": share,
         },
-        outputs=_TRAINED,
+        outputs=TRAINED,
     )
 
     def make(folder: RunFolder) -> float:
-        _remove_other_images(ctx.builder.decoded)
+        remove_other_images(ctx.builder.decoded)
         train: Any
         validation: Any
         seed, shown = ctx.settings.seed, list[Callback]()
@@ -100,10 +103,10 @@ def autoencoder(ctx: Context) -> Any:
             train, validation = images.split(share, seed)
             n, counted = train.n, console.counted(train.n, "image")
             draw = reconstructions_picture(validation.images)
-            shown.append(ImageGrid("reconstructions", draw, _every(training)))
+            shown.append(ImageGrid("reconstructions", draw, every(training)))
         config["latent_dim"] = preset.latent_dim
         model = registry.make_model(kind, config, derive(seed, "autoencoder"))
-        _say_plan(ctx, spec.name, counted, n, training)
+        say_plan(ctx, spec.name, counted, n, training)
         result = train_autoencoder(
             model,
             train,
@@ -113,7 +116,7 @@ def autoencoder(ctx: Context) -> Any:
             callbacks=shown,
             **ctx.training,
         )
-        return _say_trained(ctx, spec.name, result)
+        return say_trained(ctx, spec.name, result)
 
     ctx.builder.build(spec, make, together=True, check=ctx.check_trainable)
     return ctx.load_model(spec.name, registry.AUTOENCODERS)
@@ -137,7 +140,7 @@ def _pretrained(ctx: Context, images: Images) -> Any:
         loaded.append(PretrainedAutoencoder.from_folder(source, shape))
 
     def make(folder: RunFolder) -> float:
-        _remove_other_images(ctx.builder.decoded)
+        remove_other_images(ctx.builder.decoded)
         model = loaded.pop()
         registry.save_model(model, folder.weights)
         latent = " x ".join(map(str, model.latent_shape))
@@ -148,26 +151,26 @@ def _pretrained(ctx: Context, images: Images) -> Any:
     return ctx.load_model(name, registry.AUTOENCODERS)
 
 
-def _every(training: TrainingOptions) -> int:
+def every(training: TrainingOptions) -> int:
     """Epochs between two pictures for TensorBoard: about 50 pictures in all."""
     return max(1, training.max_epochs // 50)
 
 
-def _remove_other_images(decoded: Path | None) -> None:
+def remove_other_images(decoded: Path | None) -> None:
     """Remove images decoded from other files or to other sizes."""
     if decoded is not None:
         for other in set(decoded.parent.glob("images-*.npy")) - {decoded}:
             other.unlink()
 
 
-def _say_plan(ctx: Context, stage: str, data: str, n: int, training: TrainingOptions) -> None:
+def say_plan(ctx: Context, stage: str, data: str, n: int, training: TrainingOptions) -> None:
     """Say what a training is about to do, so that a log begins before its first epoch ends."""
     steps = console.counted(-(-n // training.batch_size), "step")
     epochs = console.counted(training.max_epochs, "epoch")
     ctx.say(f"{stage}: {data}, {steps} an epoch, up to {epochs}, on {ctx.device.type}")
 
 
-def _say_trained(
+def say_trained(
     ctx: Context, stage: str, result: TrainingResult, metric: Metric | None = None
 ) -> float:
     """Say how a training ended; return its seconds."""
@@ -365,7 +368,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
             **({} if preset.scale_labels else {"scale_labels": False}),
             **({} if kind == "generator" else {"generator": kind}),
         },
-        outputs=_TRAINED,
+        outputs=TRAINED,
     )
 
     def make(folder: RunFolder) -> float:
@@ -374,7 +377,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
         model = registry.make_model(kind, config, derive(seed, "generator"))
         metric = _metric(ctx, autoencoder, latents, pairs)
         rounds, validation = _rounds(ctx, latents, pairs)
-        _say_plan(ctx, spec.name, console.counted(rounds.n, "pair"), rounds.n, training)
+        say_plan(ctx, spec.name, console.counted(rounds.n, "pair"), rounds.n, training)
         with rounds:
             result = train_generator(
                 model,
@@ -387,7 +390,7 @@ def generator(ctx: Context, autoencoder: Any, latents: NDArray[Any], pairs: Made
                 callbacks=_pictures(ctx, autoencoder, pairs, training),
                 **ctx.training,
             )
-        return _say_trained(ctx, spec.name, result, metric)
+        return say_trained(ctx, spec.name, result, metric)
 
     ctx.builder.build(spec, make, together=True, check=ctx.check_trainable)
     return ctx.load_model(spec.name, kind)
@@ -401,7 +404,7 @@ def _pictures(
         return []
     seed = derive(ctx.settings.seed, "pictures")
     draw = samples_picture(autoencoder, seed=seed, classes=pairs.classes, mixture=pairs.mixture)
-    return [ImageGrid("samples", draw, _every(training))]
+    return [ImageGrid("samples", draw, every(training))]
 
 
 def _rounds(

@@ -191,6 +191,8 @@ def _option(stage: str, path: str) -> str:
         return _OF_EMBEDDING.get(name, path)
     if (stage, name) == ("autoencoder", "kind"):
         return "--autoencoder"
+    if stage == "autoencoder" and path.startswith("vdae."):
+        return f"--vdae-{name}"
     if path == "network":
         return "--generator-class"
     if path.startswith("arguments"):

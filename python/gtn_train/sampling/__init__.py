@@ -1,4 +1,4 @@
-"""Samples of a generator, and interpolations between sources."""
+"""Samples of a generator, interpolations between sources, and random walks of a VDAE."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from gtn_label.lazy import lazy_names
 if TYPE_CHECKING:
     from .interpolation import interpolate
     from .sample import generate_latents, sample_images, sample_latents
+    from .walks import burst, mixing_steps, trajectory, walk
 
-__all__ = ["generate_latents", "interpolate", "sample_images", "sample_latents"]
+__all__ = [
+    "burst",
+    "generate_latents",
+    "interpolate",
+    "mixing_steps",
+    "sample_images",
+    "sample_latents",
+    "trajectory",
+    "walk",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -19,5 +29,6 @@ __getattr__, __dir__ = lazy_names(
         "interpolate": "interpolation",
         "sample_images": "sample",
         "sample_latents": "sample",
+        **dict.fromkeys(("burst", "mixing_steps", "trajectory", "walk"), "walks"),
     },
 )

@@ -20,6 +20,7 @@ from ..models import registry
 from ..models.flow import Flow
 from ..models.mlp import MLPAutoencoder, set_scale
 from ..models.vae import VanillaVAE
+from ..models.vdae import VDAE
 from ..pairs import DriftingPairs, FixedPairs, Pairs
 from ..pairs.drifting import Generate
 from ..run.store import RunFolder
@@ -106,6 +107,8 @@ def train_autoencoder(
     own share (GPUs share their statistics). All processes must see the folder.
     """
     _check(model, folder, options, metric)
+    if isinstance(model, VDAE):
+        raise TypeError("model must not be a VDAE, which train_vdae trains")
     vectors = isinstance(model, MLPAutoencoder)
     images = _read(images, "images", model)
     if validation is not None:
