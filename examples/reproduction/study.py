@@ -31,7 +31,7 @@ from gtn_train.pairs import FixedPairs, FreshPairs, Labeling, Pairs
 from gtn_train.pairs.pair_options import one_round
 from gtn_train.report import figures
 from gtn_train.run.manifest import versions
-from gtn_train.run.presets import Preset
+from gtn_train.run.preset_fields import Preset
 from gtn_train.run.store import RunFolder
 from gtn_train.sampling.sample import generate_latents
 from gtn_train.seeds import derive

@@ -35,7 +35,8 @@ from gtn_train.pairs.labelings import standardized
 from gtn_train.pairs.rows import cosines_of
 from gtn_train.report import figures
 from gtn_train.run.paper import as_in_paper
-from gtn_train.run.presets import PRESETS, Preset
+from gtn_train.run.preset_fields import Preset
+from gtn_train.run.presets import PRESETS
 from gtn_train.seeds import derive
 
 Rows = npt.NDArray[Any]

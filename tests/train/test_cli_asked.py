@@ -15,7 +15,8 @@ from gtn_train.cli.asked import settings_of
 from gtn_train.cli.group import cli
 from gtn_train.models.registry import AUTOENCODERS
 from gtn_train.pairs.pair_options import PairOptions
-from gtn_train.run.presets import AUTOENCODER_KINDS, PRETRAINED, DataOptions, Preset
+from gtn_train.run.data_options import DataOptions
+from gtn_train.run.preset_fields import AUTOENCODER_KINDS, PRETRAINED, Preset
 from gtn_train.run.settings import RunSettings
 from gtn_train.run.vdae_options import VDAEOptions
 from gtn_train.spectral import EmbeddingOptions

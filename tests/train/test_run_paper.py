@@ -10,7 +10,8 @@ from command_cases import write_mnist, write_vectors
 from gtn_train.models.table2 import GENERATORS
 from gtn_train.pairs import PairOptions
 from gtn_train.run.paper import as_in_paper
-from gtn_train.run.presets import PRESETS, Preset, preset
+from gtn_train.run.preset_fields import Preset
+from gtn_train.run.presets import PRESETS, preset
 from gtn_train.run.settings import RunSettings
 from gtn_train.run.store import RunFolder
 

@@ -10,8 +10,10 @@ import pytest
 from gtn_train.data import SET_NAMES, SETS, SYNTHETIC
 from gtn_train.models.table2 import GENERATORS
 from gtn_train.pairs import PairOptions
+from gtn_train.run.data_options import DataOptions
 from gtn_train.run.paper import as_in_paper
-from gtn_train.run.presets import PRESETS, DataOptions, Preset, preset
+from gtn_train.run.preset_fields import Preset
+from gtn_train.run.presets import PRESETS, preset
 from gtn_train.spectral import EmbeddingOptions
 
 

@@ -11,9 +11,11 @@ import torch
 
 from gtn_train.files import file_sha256
 from gtn_train.models import load_model
+from gtn_train.run.data_options import DataOptions
 from gtn_train.run.finished_run import load_run
 from gtn_train.run.pipeline import run_pipeline
-from gtn_train.run.presets import PRESETS, DataOptions, Preset
+from gtn_train.run.preset_fields import Preset
+from gtn_train.run.presets import PRESETS
 from gtn_train.run.settings import Computing, RunSettings
 from gtn_train.run.vdae_options import VDAEOptions
 from gtn_train.training import TrainingOptions, loop

@@ -17,17 +17,10 @@ from gtn_label.errors import ArgumentError, ArgumentTypeError
 from gtn_label.text import quoted
 
 from ..files import INVALID, parse_json
+from ..run.data_options import DataOptions
 from ..run.paper import as_in_paper
-from ..run.presets import (
-    OF_VECTORS_TRAINING,
-    ON_EMBEDDING,
-    PRETRAINED,
-    TEST_SHARE,
-    VDAE_TRAINING,
-    DataOptions,
-    Preset,
-    preset,
-)
+from ..run.preset_fields import ON_EMBEDDING, PRETRAINED, TEST_SHARE, Preset
+from ..run.presets import OF_VECTORS_TRAINING, VDAE_TRAINING, preset
 from ..run.settings import RUN_FILE, STAGES, Computing, RunSettings
 from ..run.vdae_options import VDAEOptions
 from ..spectral.embedding_options import EmbeddingOptions

@@ -19,7 +19,8 @@ from gtn_label.cli.sections import option as _option
 from ..data import SET_NAMES
 from ..evaluation import STOP_BY
 from ..pairs.pair_options import LABELINGS
-from ..run.presets import AUTOENCODER_KINDS, GENERATOR_KINDS, LATENTS_FROM, PRESETS
+from ..run.preset_fields import AUTOENCODER_KINDS, GENERATOR_KINDS, LATENTS_FROM
+from ..run.presets import PRESETS
 from ..spectral.embedding_options import COMPONENTS, METHODS
 from ..training.training_options import ACCELERATORS, OPTIMIZERS, PRECISIONS
 

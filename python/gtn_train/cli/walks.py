@@ -15,7 +15,7 @@ from gtn_label.cli import console
 from gtn_label.cli.sections import Integer
 from gtn_label.text import quoted
 
-from ..run.presets import ON_EMBEDDING
+from ..run.preset_fields import ON_EMBEDDING
 from ..run.settings import RunSettings
 
 __all__ = ["check_walk", "walk_options", "walked"]

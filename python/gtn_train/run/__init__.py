@@ -1,6 +1,6 @@
 """A whole run, from data to samples: presets, settings, pipeline, and the folder that keeps it.
 
-- presets.py, settings.py: what a run is asked for.
+- preset_fields.py, presets.py, settings.py: what a run is asked for.
 - pipeline.py, stages.py, context.py: the stages in their order, each one, and what they share.
 - store.py, manifest.py: the folder of a stage; the manifest of a complete one.
 - verdict.py, builder.py: the decision to reuse, resume, rebuild or refuse a stage, and its work.

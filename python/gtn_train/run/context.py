@@ -18,7 +18,7 @@ from ..models import registry
 from ..training.accelerator import check_trainable
 from . import doubts
 from .builder import Builder
-from .presets import Preset
+from .preset_fields import Preset
 from .raw_data import RawData
 from .settings import RunSettings
 

@@ -17,7 +17,7 @@ from gtn_label.cli.console import counted
 
 from ..seeds import random_numbers
 from ..training.training_options import TrainingOptions
-from .presets import Preset
+from .preset_fields import Preset
 
 __all__ = [
     "FEW_ROWS",

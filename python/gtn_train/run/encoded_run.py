@@ -29,7 +29,7 @@ from ..spectral import Embedding
 from ..training.accelerator import device_of
 from .embedding import EMBEDDING_FILE, ENCODER_FILE
 from .manifest import Manifest, StageSpec
-from .presets import ON_EMBEDDING
+from .preset_fields import ON_EMBEDDING
 from .raw_data import RawData
 from .settings import STAGES, RunSettings
 from .store import RunFolder

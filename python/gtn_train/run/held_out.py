@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..pairs.fixed import split_rows
-from .presets import Preset
+from .preset_fields import Preset
 
 __all__ = ["HeldOut", "hold_out", "trains_on_all"]
 

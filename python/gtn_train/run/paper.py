@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from ..models.table2 import GENERATORS
 from ..pairs import PairOptions
-from .presets import PRESETS, Preset
+from .preset_fields import Preset
+from .presets import PRESETS
 
 __all__ = ["as_in_paper"]
 

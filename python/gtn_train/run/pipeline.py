@@ -26,7 +26,7 @@ from .barrier import Barrier
 from .builder import Builder
 from .context import Context
 from .embedding import embedding
-from .presets import ON_EMBEDDING
+from .preset_fields import ON_EMBEDDING
 from .settings import RUN_FILE, STAGES, RunSettings
 from .store import RunFolder
 from .vdae import vdae

@@ -21,7 +21,8 @@ from gtn_label.text import quoted
 from ..files import DAMAGED, INVALID, brief, read_json, read_toml
 from ..training import TrainingOptions
 from ..training.training_options import ACCELERATORS, PRECISIONS
-from .presets import PRESETS, PRETRAINED, Preset
+from .preset_fields import PRETRAINED, Preset
+from .presets import PRESETS
 from .sections import from_section
 
 __all__ = ["RUN_FILE", "STAGES", "Computing", "RunSettings"]

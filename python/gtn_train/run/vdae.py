@@ -18,7 +18,7 @@ from ..training.vdae import train_vdae
 from .context import Context
 from .embedding import ENCODER_FILE
 from .manifest import Manifest, StageSpec
-from .presets import ON_EMBEDDING
+from .preset_fields import ON_EMBEDDING
 from .stages import TRAINED, every, remove_other_images, say_plan, say_trained
 from .store import RunFolder
 
