@@ -54,7 +54,18 @@ class Collective {
       visit(record);
     });
   }
-  // The same for records of `size` bytes.
+  // Puts the values of every machine where each says that they belong.
+  template <class T>
+  void place(std::span<const int64_t> places, std::span<const T> values, std::vector<T>& all) {
+    struct Placed {
+      int64_t place;
+      T value;
+    };
+    std::vector<Placed> own(places.size());
+    for (size_t i = 0; i < own.size(); ++i) own[i] = {places[i], values[i]};
+    for_each<Placed>(own, [&](const Placed& p) { all[p.place] = p.value; });
+  }
+  // Like for_each, for records of `size` bytes.
   void for_each_of_bytes(std::span<const std::byte> own, int64_t size,
                          FunctionRef<void(const std::byte*)> visit);
 

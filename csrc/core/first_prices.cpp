@@ -35,13 +35,9 @@ void subtract_least(std::vector<int64_t>& values) {
 // Of each own id its value: of each id of all machines.
 std::vector<int64_t> of_all_ids(const std::vector<int64_t>& own, const TransportGroup& group,
                                 Collective& ranks) {
-  struct Valued {
-    int64_t id, value;
-  };
-  std::vector<Valued> values(own.size());
-  for (size_t i = 0; i < own.size(); ++i) values[i] = {group.own->ids[i], own[i]};
+  const std::vector<int64_t> ids(group.own->ids.begin(), group.own->ids.end());
   std::vector<int64_t> all(group.distinct.count());
-  ranks.for_each<Valued>(values, [&](const Valued& v) { all[v.id] = v.value; });
+  ranks.place<int64_t>(ids, own, all);
   return all;
 }
 

@@ -111,18 +111,15 @@ void Transport::set_cosines(const TransportRows& rows) {
     }
   });
   if (rows.share == nullptr) return;
-  struct Paired {
-    int64_t source;
-    double cosine;
-  };
-  std::vector<Paired> own;
+  std::vector<int64_t> own;
+  std::vector<double> cosines, all(in_.sources.count);
   for (int64_t i = 0; i < in_.sources.count; ++i) {
-    if (rows.here(static_cast<LatentRow>(out_.assignment[i])) >= 0) {
-      own.push_back({i, out_.cosine[i]});
-    }
+    if (rows.here(static_cast<LatentRow>(out_.assignment[i])) < 0) continue;
+    own.push_back(i);
+    cosines.push_back(out_.cosine[i]);
   }
-  rows.share->ranks.for_each<Paired>(own,
-                                     [&](const Paired& p) { out_.cosine[p.source] = p.cosine; });
+  rows.share->ranks.place<double>(own, cosines, all);
+  std::copy(all.begin(), all.end(), out_.cosine);
   rows.share->ranks.agree();
 }
 

@@ -55,25 +55,19 @@ void ShardedChooser::choose(std::span<const int32_t> sources, bool second_too,
 
 std::vector<int64_t> ShardedChooser::scores(std::span<const int32_t> sources,
                                             std::span<const LatentId> ids) {
-  struct Scored {
-    int64_t pair, score;
-  };
   std::vector<int32_t> own_sources;
   std::vector<LatentId> own_ids;
-  std::vector<Scored> own;
+  std::vector<int64_t> pairs, own;
   for (size_t i = 0; i < ids.size(); ++i) {
     const LatentId id = own_id(ids[i]);
     if (id < 0) continue;
-    own.push_back({static_cast<int64_t>(i), 0});
+    pairs.push_back(static_cast<int64_t>(i));
     own_sources.push_back(sources[i]);
     own_ids.push_back(id);
   }
-  if (!own.empty()) {
-    const std::vector<int64_t> found = own_->scores(own_sources, own_ids);
-    for (size_t k = 0; k < own.size(); ++k) own[k].score = found[k];
-  }
+  if (!pairs.empty()) own = own_->scores(own_sources, own_ids);
   std::vector<int64_t> scores(ids.size());
-  ranks_.for_each<Scored>(own, [&](const Scored& s) { scores[s.pair] = s.score; });
+  ranks_.place<int64_t>(pairs, own, scores);
   return scores;
 }
 

@@ -198,14 +198,8 @@ TransportRows::TransportRows(const Rows& all_latents, const Rows& all_sources, b
 
 std::vector<double> TransportRows::of_all(std::vector<double> own) const {
   if (share == nullptr) return own;
-  struct Valued {
-    int64_t row;
-    double value;
-  };
-  std::vector<Valued> values(own.size());
-  for (size_t i = 0; i < own.size(); ++i) values[i] = {share->rows[i], own[i]};
   std::vector<double> all(share->total);
-  share->ranks.for_each<Valued>(values, [&](const Valued& v) { all[v.row] = v.value; });
+  share->ranks.place<double>(share->rows, own, all);
   return all;
 }
 
