@@ -110,7 +110,8 @@ TEST_CASE("every instruction set") {
 }
 
 TEST_CASE("machines that choose otherwise are named on all machines") {
-  // As a memory fault would: a wire changes one score that machine 1 is told.
+  // As a memory fault would: a wire changes one score that machine 1 is told, of the worst latent
+  // of those that lead the lists of the first source.
   class Liar final : public gtn::Exchange {
    public:
     Liar(sharded::Wire& wire, int rank) : honest_(wire, rank) {}
@@ -118,17 +119,25 @@ TEST_CASE("machines that choose otherwise are named on all machines") {
     int world() const override { return honest_.world(); }
     void all_gather(std::span<const std::byte> sent, std::span<std::byte> received) override {
       honest_.all_gather(sent, received);
-      constexpr size_t kHeader = 24;
-      if (rank() != 1 || ++calls_ != 3 || sent.size() == kHeader) return;
+      constexpr size_t kHeader = 16;
+      if (rank() != 1 || lied_ || sent.size() < kHeader + sizeof(gtn::Key)) return;
+      std::byte* worst = nullptr;
       gtn::Key key;
-      std::memcpy(&key, received.data() + kHeader, sizeof(key));
+      for (size_t at = kHeader; at < received.size(); at += sent.size()) {
+        gtn::Key head;
+        std::memcpy(&head, received.data() + at, sizeof(head));
+        if (worst != nullptr && gtn::better(head, key)) continue;
+        worst = received.data() + at;
+        key = head;
+      }
       key.score = 100.0;  // so that its choice is this
-      std::memcpy(received.data() + kHeader, &key, sizeof(key));
+      std::memcpy(worst, &key, sizeof(key));
+      lied_ = true;
     }
 
    private:
     sharded::WireExchange honest_;
-    int calls_ = 0;
+    bool lied_ = false;
   };
   const Data x = reference::make(Kind::gaussian, 400, 8, 52);
   const Job job = with({x, x, 3});
