@@ -22,8 +22,6 @@ constexpr size_t kMostItems = 4096;
 // The tree is rebuilt once this share of its latents is left.
 constexpr double kRenew = 0.5;
 constexpr int64_t kSourcesPerTask = 16;
-// Cost of a leaf or a group, mostly waiting for memory, in panels of 64 scanned latents.
-constexpr double kPanelsPerVisit = 5;
 // Cost of scanning for one source alone, in shares of a window's scan.
 constexpr double kScanAlone = 60.0;
 constexpr int64_t kTried = 32;    // sources tried when the tree is made
@@ -159,6 +157,7 @@ TreeShortlist::TreeShortlist(const Scorer& scorer, const FreeLatents& free,
     : scorer_(scorer),
       free_(free),
       parallel_(parallel),
+      kernel_(kernel),
       tree_(std::make_unique<DirectionTree>(scorer, free, parallel)) {
   for (int t = 0; t < parallel.threads(); ++t)
     walks_.push_back(std::make_unique<Walk>(scorer, kernel));
@@ -205,8 +204,8 @@ double TreeShortlist::cost_of_walks(int64_t walks) {
     seen += walk->leaves + walk->groups;
     walk->leaves = walk->groups = 0;
   }
-  const double panels = static_cast<double>(tree_->live()) / 64.0;
-  return kPanelsPerVisit * static_cast<double>(seen) / static_cast<double>(walks) / panels;
+  const double scan = kernel_.source_panels + static_cast<double>(tree_->live()) / 64.0;
+  return kernel_.visit_panels * static_cast<double>(seen) / static_cast<double>(walks) / scan;
 }
 
 void TreeShortlist::try_out(std::span<const Query> queries) {

@@ -41,6 +41,7 @@ class TreeShortlist final : public Shortlist {
   const Scorer& scorer_;
   const FreeLatents& free_;
   Parallel& parallel_;
+  const TreeKernel& kernel_;
   std::unique_ptr<DirectionTree> tree_;
   std::vector<std::unique_ptr<Walk>> walks_;  // one a thread
   int64_t alone_ = 0;                         // searches for one source since the last window

@@ -84,6 +84,6 @@ int32_t priced_hits(const float* offsets, const float* prices, const float* poin
 }  // namespace
 
 extern const TreeKernel tree_kernel_portable;
-const TreeKernel tree_kernel_portable = {near_boxes, leaf_hits, far_boxes, priced_hits};
+const TreeKernel tree_kernel_portable = {near_boxes, leaf_hits, far_boxes, priced_hits, 5.0, 100.0};
 
 }  // namespace gtn

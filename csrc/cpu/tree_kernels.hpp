@@ -27,6 +27,9 @@ struct TreeKernel {
   // leaf_hits for products less prices [64]; writes the products.
   int32_t (*priced_hits)(const float* offsets, const float* prices, const float* point, int64_t dim,
                          int32_t live, float least, float* products, int32_t* places);
+  // Costs in panels of 64 latents that the scan of the same instructions goes through: of a leaf or
+  // a group, mostly waiting for memory, and of what the scan does once for each source.
+  double visit_panels, source_panels;
 };
 
 // Portable C++.
