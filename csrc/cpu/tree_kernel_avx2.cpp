@@ -112,6 +112,6 @@ int32_t priced_hits(const float* offsets, const float* prices, const float* poin
 }  // namespace
 
 extern const TreeKernel tree_kernel_avx2;
-const TreeKernel tree_kernel_avx2 = {near_boxes, leaf_hits, far_boxes, priced_hits, 16.0, 1000.0};
+const TreeKernel tree_kernel_avx2 = {near_boxes, leaf_hits, far_boxes, priced_hits, 16.0, 300.0};
 
 }  // namespace gtn
