@@ -3,8 +3,8 @@
 #
 #   bash benchmarks/gpu_run.sh [OUT]        OUT: a folder for the results (benchmarks/out/gpu)
 #
-# Steps: 1 build, 2 each scan kernel against the plain one, 3 matchings against the CPU, 4 rates,
-# 5 sizes up to ten million rows; all that in 300 s. Then 6 tests, 7 sanitizers, 8 a profile and peers.
+# Steps: 1 build, 2 each scan kernel against the plain one, 3 matchings and optimal transport against
+# the CPU, 4 rates, 5 sizes up to ten million rows; all that in 300 s. Then 6 tests, 7 sanitizers, 8 a profile and peers.
 # Each step has its own time limit, and each kernel a process of its own: one that fails does not
 # stop the others, but is left out of the steps behind. Results are appended as they come, to at most
 # 8 files. Needs CUDA's compiler, CMake, Ninja and Python with numpy, pybind11 and pytest. Installs
@@ -120,7 +120,7 @@ part() {
 step() {
     local limit=$1 name=$2
     shift 2
-    part "$name ${1##*/}" "$limit" steps "$python" -m benchmarks.gpu_steps "$name" "$@" \
+    part "$name${1:+ ${1##*/}}" "$limit" steps "$python" -m benchmarks.gpu_steps "$name" "$@" \
         --figures "$out/figures.jsonl" ${quick[@]+"${quick[@]}"}
 }
 
@@ -233,8 +233,8 @@ fi
 
 if wanted 3 && step 40 answers "$work/answers.npz"; then
     for kernel in "${sound[@]}"; do step 12 match "$kernel" "$work/answers.npz"; done
-    say "optimal transport: not run, match_optimal has no cuda backend yet"
 fi
+wanted 3 && step 30 optimal
 if wanted 4; then
     step 10 rates device
     for kernel in "${sound[@]}"; do step 10 rates "$kernel"; done

@@ -128,6 +128,25 @@ def match(report: Report, quick: bool, kernel: str, file: str) -> None:
             report.add("match", text, good, kernel=kernel, seconds=seconds, **engine_of(found))
 
 
+def optimal(report: Report, quick: bool) -> None:
+    """Compare optimal transport whose searches are on the GPU with that of the CPU alone."""
+    for n, m, dim in ((10_000, 10_000, 3), (10_000, 10_000, 100), (5_000, 10_000, 100)):
+        if quick:
+            n, m = n // 100, m // 100
+        latents, sources = rows(m, dim, 0), rows(n, dim, 1)
+        found, seconds = {}, {}
+        for backend in ("cpu", "cuda"):
+            began = time.perf_counter()
+            found[backend] = gtn_label.match_optimal(latents, sources, backend=backend)
+            seconds[backend] = time.perf_counter() - began
+        good = all(
+            getattr(found["cuda"], name).tobytes() == getattr(found["cpu"], name).tobytes()
+            for name in ("assignment", "cosine", "prices")
+        )
+        text = f"{n} x {m}, {dim} dimensions: {seconds['cuda']:.2f} s, CPU {seconds['cpu']:.2f} s"
+        report.add("optimal", text, good, seconds=seconds, **engine_of(found["cuda"]))
+
+
 def least_memory(latents: Any, sources: Any, kernel: str) -> int:
     """Return the bytes of GPU memory that a matching needs at least."""
     try:
@@ -193,7 +212,7 @@ def engine_of(matching: Matching) -> dict[str, Any]:
 
 
 STEPS: dict[str, Callable[..., None]] = {
-    step.__name__: step for step in (kernels, check, answers, match, rates, size)
+    step.__name__: step for step in (kernels, check, answers, match, optimal, rates, size)
 }
 
 

@@ -33,6 +33,7 @@ void register_cuda(pybind11::module_& m) {
 
 #else
 
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -57,24 +58,9 @@ class CudaEngine final : public Engine {
         host_(std::move(host)) {}
 
   Ran match(const Task& task, const MatchOutput& out, int64_t& done, Poll poll) const override {
-    cuda::Options options;
-    options.device = device_;
-    options.stream = stream_;
-    options.kernel = kernel_;
-    options.memory = task.memory;
+    cuda::Options options = options_for(task.memory);
     options.latents_on_device = task.latents_on_device;
     options.sources_on_device = task.sources_on_device;
-    const unsigned began = gil::generation;
-    if (!host_.is_none()) {
-      options.free_cached = [&] {
-        return gil::with_gil(began, [&] {
-          return gil::call(host_.attr("free_cached"), py::make_tuple()).cast<bool>();
-        });
-      };
-      options.warn = [&](const std::string& text) {
-        gil::with_gil(began, [&] { gil::call(host_.attr("warn"), py::make_tuple(text)); });
-      };
-    }
     const cuda::DeviceStats stats = cuda::match_rows(task.in, options, out, done, poll);
     return {stats,
             {{"scan_products", stats.scan_products},
@@ -85,7 +71,37 @@ class CudaEngine final : public Engine {
              {"kernel_fault", stats.kernel_fault}}};
   }
 
+  Priced priced(const std::string& /*instruction_set*/, int64_t memory) const override {
+    const auto stats = std::make_shared<cuda::PricedDeviceStats>();
+    const PricedBackend backend = cuda::priced_backend(options_for(memory), *stats);
+    return {backend, [stats] {
+              return OwnStats{{"instruction_set", std::string("float32")},
+                              {"scan_products", stats->products},
+                              {"device_bytes", static_cast<double>(stats->device_bytes)},
+                              {"cache_freed", stats->cache_freed}};
+            }};
+  }
+
  private:
+  cuda::Options options_for(int64_t memory) const {
+    cuda::Options options;
+    options.device = device_;
+    options.stream = stream_;
+    options.kernel = kernel_;
+    options.memory = memory;
+    if (host_.is_none()) return options;
+    // Captures no Python object: options are copied without the GIL.
+    options.free_cached = [this, began = gil::generation.load()] {
+      return gil::with_gil(began, [&] {
+        return gil::call(host_.attr("free_cached"), py::make_tuple()).cast<bool>();
+      });
+    };
+    options.warn = [this, began = gil::generation.load()](const std::string& text) {
+      gil::with_gil(began, [&] { gil::call(host_.attr("warn"), py::make_tuple(text)); });
+    };
+    return options;
+  }
+
   int device_;
   std::string kernel_;
   void* stream_;

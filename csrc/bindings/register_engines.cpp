@@ -10,6 +10,7 @@
 #include "bindings/register.hpp"
 #include "cpu/backend_cpu.hpp"
 #include "cpu/instruction_sets.hpp"
+#include "cpu/priced_cpu.hpp"
 #include "faiss/backend_faiss.hpp"
 #ifdef GTN_FAISS_LINKED
 #include "faiss/linked_index.hpp"
@@ -40,6 +41,11 @@ class ShortlistEngine : public Engine {
 };
 
 class CpuEngine final : public ShortlistEngine {
+ public:
+  Priced priced(const std::string& instruction_set, int64_t) const override {
+    return {priced_cpu_backend(select_instruction_set(instruction_set)), [] { return OwnStats{}; }};
+  }
+
  protected:
   Backend backend(const Task& task) const override { return cpu(task); }
 };

@@ -1,6 +1,7 @@
 // _core.optimal_rows: optimal transport; rows in, arrays out. _core.sharded_optimal_rows: the same
 // over the latents of many processes.
 #include "bindings/arguments.hpp"
+#include "bindings/engine.hpp"
 #include "bindings/gil.hpp"
 #include "bindings/optimal_state.hpp"
 #include "bindings/python_exchange.hpp"
@@ -40,8 +41,8 @@ py::dict found(const OptimalStats& stats) {
   return d;
 }
 
-// Runs the engine, and returns its arrays and what it found.
-py::tuple run(const OptimalInput& in, const std::string& instruction_set, PyOptimalState* state,
+// Runs the auction over a backend's searches, and returns its arrays and what it found.
+py::tuple run(const OptimalInput& in, const Priced& priced, PyOptimalState* state,
               const py::object& poll) {
   py::array_t<int64_t> assignment(in.sources.count);
   py::array_t<double> cosine(in.sources.count), prices(in.latent_count());
@@ -49,21 +50,24 @@ py::tuple run(const OptimalInput& in, const std::string& instruction_set, PyOpti
   int64_t placed = 0;
   const PythonPoll on_poll(poll, placed);
   const OptimalStats stats = gil::without_gil([&] {
-    return optimal_rows(in, priced_cpu_backend(select_instruction_set(instruction_set)), out,
-                        placed, on_poll, state == nullptr ? nullptr : &state->snapshots);
+    return optimal_rows(in, priced.backend, out, placed, on_poll,
+                        state == nullptr ? nullptr : &state->snapshots);
   });
   on_poll.finish();
-  return py::make_tuple(assignment, cosine, prices, found(stats));
+  py::dict d = found(stats);
+  for (const auto& [name, value] : priced.more()) d[py::str(name)] = value;
+  return py::make_tuple(assignment, cosine, prices, d);
 }
 
 py::tuple optimal(const py::object& latents, const py::object& sources, double tolerance,
                   bool center, const std::optional<Labels>& source_groups,
                   const std::optional<Labels>& latent_groups, const std::string& instruction_set,
-                  int threads, int64_t depth, int64_t longest, int64_t sample_from,
-                  PyOptimalState* state, const py::object& poll) {
+                  const Engine& engine, int threads, int64_t memory, int64_t depth, int64_t longest,
+                  int64_t sample_from, PyOptimalState* state, const py::object& poll) {
   const Arguments given{latents,       sources,       "index",         1,       center,
-                        source_groups, latent_groups, instruction_set, threads, 0};
+                        source_groups, latent_groups, instruction_set, threads, memory};
   const Task task = given.task();
+  task.require_host();
   OptimalInput in;
   in.latents = task.in.latents;
   in.sources = task.in.sources;
@@ -77,7 +81,7 @@ py::tuple optimal(const py::object& latents, const py::object& sources, double t
   in.threads = threads;
   in.kernels = task.in.kernels;
   if (state != nullptr && state->resumed) in.resumed = &*state->resumed;
-  return run(in, instruction_set, state, poll);
+  return run(in, engine.priced(instruction_set, memory), state, poll);
 }
 
 const int64_t* labels_of(const std::optional<Labels>& labels, int64_t count) {
@@ -125,7 +129,9 @@ py::tuple sharded_optimal(const py::object& latents, const Indices& index,
   Collective ranks(python, stats, ShardedChooser::kBytesOfARound);
   const LatentShare share{ranks, rows, total, mean.data()};
   in.share = &share;
-  const py::tuple result = run(in, instruction_set, state, poll);
+  const Priced priced{priced_cpu_backend(select_instruction_set(instruction_set)),
+                      [] { return OwnStats{}; }};
+  const py::tuple result = run(in, priced, state, poll);
   const py::dict d = result[3];
   d["collectives"] = stats.collectives;
   d["bytes_received"] = stats.received;
@@ -165,8 +171,8 @@ py::array_t<int64_t> assign(const py::object& latents, const py::object& sources
 void register_optimal(py::module_& m) {
   m.def("optimal_rows", &optimal, py::arg("latents"), py::arg("sources"), py::kw_only(),
         py::arg("tolerance"), py::arg("center") = false, py::arg("source_groups") = py::none(),
-        py::arg("latent_groups") = py::none(), py::arg("instruction_set"), py::arg("threads"),
-        py::arg("depth"), py::arg("longest") = 0,
+        py::arg("latent_groups") = py::none(), py::arg("instruction_set"), py::arg("engine"),
+        py::arg("threads"), py::arg("memory") = 0, py::arg("depth"), py::arg("longest") = 0,
         py::arg("sample_from") = OptimalInput{}.sample_from, py::arg("state") = nullptr,
         py::arg("poll").none(true), "Optimal transport (see gtn_label.match_optimal).");
   m.def("sharded_optimal_rows", &sharded_optimal, py::arg("latents"), py::arg("index"),

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/match.hpp"
+#include "core/optimal.hpp"
 #include "core/shard.hpp"
 
 namespace gtn::cuda {
@@ -83,5 +84,14 @@ DeviceStats match_rows(const MatchInput& input, const Options& options, const Ma
 std::unique_ptr<Shard> make_shard(const Rows& latents, std::span<const int64_t> index, Order order,
                                   const Rows& sources, const Options& options, Parallel& parallel,
                                   Stats& stats);
+
+// Searches of optimal transport on a device: `memory` is for one search at a time, and rows lie on
+// the host. A search throws as match_rows does. `stats` outlives the backend.
+struct PricedDeviceStats {
+  double products = 0;       // multiply-adds that scans did
+  int64_t device_bytes = 0;  // most that a search took
+  bool cache_freed = false;  // as DeviceStats::cache_freed
+};
+PricedBackend priced_backend(const Options& options, PricedDeviceStats& stats);
 
 }  // namespace gtn::cuda

@@ -215,7 +215,9 @@ def optimal_rows(
     source_groups: npt.NDArray[np.int64] | None = None,  # [n]
     latent_groups: npt.NDArray[np.int64] | None = None,  # [m]
     instruction_set: str,
+    engine: Engine,
     threads: int,
+    memory: int = 0,  # of a device
     depth: int,
     longest: int = 0,
     state: OptimalState | None = None,

@@ -7,6 +7,7 @@ Not here: the certificate in the units of the rows (certificate.py), and Algorit
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import time
@@ -22,7 +23,8 @@ from .arrays.on_disk import FileChangedError, Files
 from .arrays.row_blocks import RowsLike
 from .arrays.sources import check_source_seed, draw_sources, seed_record
 from .arrays.to_caller import given
-from .backend.names import resolve
+from .backend.engines import check_device, check_place, make_engine
+from .backend.names import Chosen, resolve
 from .certificate import Center, certify
 from .checks import as_number
 from .errors import ArgumentError, too_many_sources
@@ -56,7 +58,7 @@ def match_optimal(
     Minimises sum_i |y_i - x_a(i)|^2 over the one-to-one assignments a, by auction (Bertsekas
     1988). The result carries a proof of its quality: prices p_j of the latents, for which no
     assignment can cost less than `lower_bound`. It is a pure function of rows and tolerance: the
-    same for every instruction set, number of threads and memory budget.
+    same for every backend, instruction set, number of threads and memory budget.
 
     Parameters
     ----------
@@ -77,7 +79,9 @@ def match_optimal(
     groups : (source_groups, latent_groups), optional
         As in `match`; each group is solved by itself.
     backend : str
-        "auto", "cpu" or an instruction set, such as "cpu:avx2".
+        "auto", "cpu", an instruction set, such as "cpu:avx2", or "cuda": a GPU searches, and the
+        CPU bids and scores. "auto" is "cuda" for inputs on a GPU that the backend can use, and
+        "cpu" for all others.
     threads
         As in `match`.
     progress
@@ -85,7 +89,8 @@ def match_optimal(
         The bar shows the phase, about how many there will be, and the gap once one is measured;
         before the first phase, the phases of a sample that makes first prices.
     memory : int or str, optional
-        As in `match`. Little memory makes the lists of the sources shorter and the run longer.
+        As in `match`. Little memory makes the lists of the sources shorter and the run longer. On a
+        GPU, also the most that a search takes of its memory.
     checkpoint : path, optional
         As in `match`. The file holds prices and owners of the latents. A run that continues ends
         with the bytes of an uninterrupted one. The sources search for their lists again.
@@ -101,6 +106,8 @@ def match_optimal(
         As `match` does. A backend that cannot do this is a ValueError.
     OSError
         If the checkpoint cannot be read or written, or a file that an argument maps is changed.
+    MemoryError, RuntimeError
+        If the GPU has too little free memory, or CUDA fails; the run does not move to the CPU.
     KeyboardInterrupt
         On Ctrl-C, within a second.
 
@@ -149,16 +156,16 @@ def _run(
 ) -> Matching:
     """Do what `match_optimal` says, over inputs whose files are watched."""
     began = time.perf_counter()
-    chosen = resolve(
-        options.backend, on_gpu=on_gpu.locate(latents=latents, sources=sources) is not None
-    )
-    if chosen.name.partition(":")[0] != "cpu":
-        raise ArgumentError("backend", "must be 'cpu' for optimal transport", repr(chosen.name))
-    latent_rows = convert.as_rows(latents, "latents")
+    located = on_gpu.locate(latents=latents, sources=sources)
+    chosen = _resolve(options.backend, located)
+    check_place(located, chosen, choice=True)
+    device = check_device(None, chosen, located)
+    gpu = on_gpu.Gpu(device) if chosen.name == "cuda" else None
+    latent_rows = _host_rows(latents, "latents")
     m, dim = latent_rows.rows.shape
     drawn = sources is None
     origin = seed_record(seed if drawn else None, m)  # before a generator moves on
-    source_rows = convert.as_rows(draw_sources(m, dim, seed) if drawn else sources, "sources")
+    source_rows = _host_rows(draw_sources(m, dim, seed) if drawn else sources, "sources")
     n = source_rows.rows.shape[0]
     if source_rows.rows.shape[1] != dim:
         shapes = f"sources {source_rows.rows.shape} and latents {latent_rows.rows.shape}"
@@ -175,6 +182,7 @@ def _run(
     asked = check_threads(options.threads)
     saved: Checkpoint | None = options.checkpoint
     depth, longest = list_depths(options.memory, n, m, dim, saves=saved is not None)
+    engine, record = make_engine(chosen, device, dim, 1, gpu)
     state = _core.OptimalState(keeps=saved is not None)
     save = None
     if saved is not None:
@@ -206,7 +214,9 @@ def _run(
             source_groups=None if labels is None else labels[0],
             latent_groups=None if labels is None else labels[1],
             instruction_set=chosen.instruction_set,
+            engine=engine,
             threads=asked,
+            memory=0 if options.memory is None else int(options.memory),
             depth=depth,
             longest=longest,
             state=state,
@@ -231,6 +241,7 @@ def _run(
         "dim": dim,
         "backend": chosen.name,
         "instruction_set": best_instruction_set(chosen.instruction_set),
+        **record,
         "threads_from": "system limit" if found["threads"] < asked else asked.decided_by,
         "distinct_latents": found.pop("distinct"),
         "depth": depth,
@@ -261,6 +272,26 @@ def _run(
         files=files,
         transport=transport,
     )
+
+
+def _resolve(backend: str, located: on_gpu.Location | None) -> Chosen:
+    """Return the backend that runs; raise ArgumentError for one that cannot do this."""
+    chosen = resolve(backend, on_gpu=located is not None)
+    rule = "must be 'cpu', 'cpu:' and an instruction set, or 'cuda' for optimal transport"
+    if chosen.name not in ("cpu", "cuda"):
+        raise ArgumentError("backend", rule, repr(backend))
+    if chosen.name == "cuda" and chosen.way:
+        rule += ", whose search has one kernel on a GPU"
+        raise ArgumentError("backend", rule, repr(backend))
+    return chosen
+
+
+def _host_rows(value: Any, name: str) -> convert.Rows:
+    """Check and convert rows in CPU memory: the engine computes exact scores there."""
+    if on_gpu.device_of(value) is None:
+        return convert.as_rows(value, name)
+    rows = convert.as_rows(on_gpu.in_cpu_memory(value, name), name)
+    return dataclasses.replace(rows, given=value)
 
 
 def _save(checkpoint: Checkpoint, state: _core.OptimalState, placed: int) -> None:
@@ -312,8 +343,8 @@ def assign(
         if matching._latents is None:
             raise ArgumentError("latents", "must be given, as the result was loaded from a file")
         latents = matching._latents.whole
-    latent_rows = convert.as_rows(latents, "latents")
-    source_rows = convert.as_rows(sources, "sources")
+    latent_rows = _host_rows(latents, "latents")
+    source_rows = _host_rows(sources, "sources")
     (m, dim), (n, source_dim) = latent_rows.rows.shape, source_rows.rows.shape
     if m != len(prices):
         raise ArgumentError("latents", f"must be the {len(prices)} latents of the run", str(m))

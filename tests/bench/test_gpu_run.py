@@ -80,6 +80,7 @@ class TestGpuRun:
             "check",
             "answers",
             "match",
+            "optimal",
             "rates",
             "sizes",
         ]

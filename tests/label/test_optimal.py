@@ -371,13 +371,13 @@ def test_refused(options, error, message):
         match_optimal(given.pop("latents"), given.pop("sources"), **given)
 
 
-@pytest.mark.parametrize("backend", ["faiss", "faiss:python", "cuda"])
+@pytest.mark.parametrize("backend", ["faiss", "faiss:python", "cuda:dp4a"])
 def test_other_backends_are_refused(backend):
     if backend not in {row.name for row in engine.gtn_label.backends() if row.available}:
         with pytest.raises(ArgumentError, match="backend"):
             match_optimal(ROWS, backend=backend)
         return
-    with pytest.raises(ArgumentError, match="backend must be 'cpu' for optimal transport, got"):
+    with pytest.raises(ArgumentError, match=r"backend must be 'cpu', .* for optimal transport"):
         match_optimal(ROWS, backend=backend)
 
 

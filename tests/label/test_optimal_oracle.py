@@ -51,7 +51,12 @@ def wide(rows):
 
 def solved_by_engine(latents, sources, *, instruction_set, **options):
     assignment, _, prices, found = _core.optimal_rows(
-        latents, sources, instruction_set=instruction_set, poll=None, **options
+        latents,
+        sources,
+        instruction_set=instruction_set,
+        engine=_core.CpuEngine(),
+        poll=None,
+        **options,
     )
     return assignment, prices, found
 

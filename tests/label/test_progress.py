@@ -185,6 +185,7 @@ def test_the_engine_tells_of_its_sample() -> None:
     latents, sources = np.random.default_rng(1).normal(size=(2, 20_000, 5))
     state = _core.OptimalState(keeps=False)
     options = {"tolerance": 10.0, "instruction_set": "scalar", "threads": 1, "depth": 8}
+    options["engine"] = _core.CpuEngine()
     with pytest.raises(Seen) as caught:
         _core.optimal_rows(latents, sources, **options, state=state, poll=poll)
     group, groups, _, _, gap, sampled = caught.value.args

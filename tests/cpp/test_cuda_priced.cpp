@@ -1,0 +1,156 @@
+// Optimal transport's search on an emulated device: lists keep their promise (priced_bench.hpp),
+// and are the best latents by a plain computation in float64, however bounds tie or fill buffers.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <vector>
+
+#include "cuda/priced_cuda.hpp"
+#include "device_array.hpp"
+#include "priced_bench.hpp"
+
+using emulation::Setting;
+using gtn::cuda::Options;
+using gtn::cuda::PricedCudaSearch;
+using gtn::cuda::PricedDeviceStats;
+using gtn::cuda::PricedPlan;
+using priced::Bench;
+using priced::kSources;
+using reference::Kind;
+
+namespace {
+
+PricedCudaSearch search_of(Bench& bench, PricedDeviceStats& stats, const Options& options = {}) {
+  return {options,
+          bench.group.scorer,
+          bench.group.grid,
+          bench.group.distinct,
+          bench.prices,
+          bench.parallel,
+          stats};
+}
+
+// Lists are the best by value within what float32 can tell, and `outside` is about the next value.
+void check_best(Bench& bench, PricedCudaSearch& search, int64_t depth) {
+  const gtn::DistinctLatents& distinct = bench.group.distinct;
+  const int64_t count = distinct.count(), length = std::min(depth, count);
+  std::vector<gtn::SourceRow> sources(kSources);
+  for (int64_t i = 0; i < kSources; ++i) sources[i] = static_cast<gtn::SourceRow>(i);
+  std::vector<gtn::PricedList> lists(kSources);
+  search.search(sources, std::vector<int64_t>(kSources, gtn::kNothing), depth, lists);
+  const double unit = bench.group.x.length * bench.group.y.length;
+  for (int64_t i = 0; i < kSources; ++i) {
+    CAPTURE(i);
+    std::vector<double> values(count);
+    double largest = 1.0;
+    for (gtn::LatentId id = 0; id < count; ++id) {
+      const double price = bench.group.grid.real(bench.prices.of(id)) / unit;
+      values[id] = bench.group.scorer.score(distinct.row(id), 1.0, sources[i]) / unit - price;
+      largest = std::max(largest, std::fabs(price));
+    }
+    const double close = 4.0 * static_cast<double>(bench.x.dim + 16) * 0x1p-24 * largest;
+    std::vector<double> listed;
+    for (const gtn::PricedCandidate& c : lists[i].items) listed.push_back(values[c.id]);
+    std::sort(values.begin(), values.end(), std::greater<>());
+    std::sort(listed.begin(), listed.end(), std::greater<>());
+    REQUIRE(std::ssize(listed) == length);
+    int64_t far = 0;
+    for (int64_t t = 0; t < length; ++t) far += !(listed[t] >= values[t] - close);
+    CHECK(far == 0);
+    if (length == count) {
+      CHECK(lists[i].outside == gtn::kNothing);
+    } else {
+      const double outside = bench.group.grid.real(lists[i].outside) / unit;
+      CHECK(outside >= values[length] - 1e-12);
+      CHECK(outside <= values[length] + close);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("optimal transport on a device: lists keep their promise while prices rise") {
+  for (const Kind kind : {Kind::gaussian, Kind::off_centre, Kind::tight_clusters, Kind::heavy,
+                          Kind::repeated, Kind::wide}) {
+    for (const int64_t dim : {1, 3, 16, 17, 130}) {
+      CAPTURE(dim);
+      Bench bench(kind, 700, dim);
+      PricedDeviceStats stats;
+      PricedCudaSearch search = search_of(bench, stats);
+      std::vector<int64_t> before(kSources, gtn::kNothing);
+      // The grid's prices are at most 128 times its scores.
+      for (const double most : {0.0, 1e-4, 0.01, 1.0, 100.0}) {
+        bench.raise_prices(search, most);
+        bench.check(search, before);
+      }
+      bench.check(search, before, 650);  // of dear latents too, whose prices float32 rounds most
+      CHECK(stats.products > 0);
+      CHECK(!search.refine());
+    }
+  }
+}
+
+TEST_CASE("optimal transport on a device: lists are the best latents, of any length") {
+  for (const Kind kind : {Kind::gaussian, Kind::lattice, Kind::repeated}) {
+    for (const int64_t n : {20, 31, 32, 33, 64, 65, 2100}) {
+      CAPTURE(n);
+      Bench bench(kind, n, 3);
+      PricedDeviceStats stats;
+      PricedCudaSearch search = search_of(bench, stats);
+      for (const int64_t depth : {1, 8, 64, 500}) {
+        CAPTURE(depth);
+        check_best(bench, search, depth);
+      }
+      bench.raise_prices(search, 0.1);
+      check_best(bench, search, 8);
+    }
+  }
+}
+
+TEST_CASE("optimal transport on a device: many prices rise at once") {
+  Bench bench(Kind::gaussian, 30000, 2);  // more than are told one by one
+  PricedDeviceStats stats;
+  PricedCudaSearch search = search_of(bench, stats);
+  bench.raise_prices(search, 0.1);
+  check_best(bench, search, 8);
+  std::vector<int64_t> before(kSources, gtn::kNothing);
+  const int64_t most = gtn::cuda::kMostPricedDepth;
+  bench.check(search, before, most);
+  std::vector<gtn::PricedList> lists(1);
+  search.search(std::vector<gtn::SourceRow>{0}, before, most + 1, lists);
+  CHECK(std::ssize(lists[0].items) == most);
+}
+
+TEST_CASE("optimal transport on a device: memory bounds the window, or refuses") {
+  Bench bench(Kind::gaussian, 500, 40);
+  const PricedPlan plan(bench.group.distinct.count(), 40, 500);
+  CHECK(plan.window == 500);
+  for (const char* arena : {"0", "1"}) {
+    const Setting arenas("GTN_CUDA_ARENA", arena);
+    Options options;
+    options.memory = plan.least_bytes();
+    PricedDeviceStats stats;
+    {
+      PricedCudaSearch search = search_of(bench, stats, options);
+      check_best(bench, search, 300);
+    }
+    CHECK(stats.device_bytes <= options.memory);
+    CHECK(stats.device_bytes > 500 * 40 * 4);
+    options.memory -= 1;
+    const std::string text = "memory must be at least " + std::to_string(plan.least_bytes()) +
+                             " bytes for this input, got " + std::to_string(options.memory);
+    CHECK_THROWS_WITH_AS(search_of(bench, stats, options), text.c_str(), std::invalid_argument);
+  }
+  const Setting small("GTN_EMULATOR_MEMORY", "300000");
+  int asked = 0;
+  Options options;
+  options.free_cached = [&] {
+    ++asked;
+    return false;
+  };
+  PricedDeviceStats stats;
+  CHECK_THROWS_AS(search_of(bench, stats, options), gtn::cuda::OutOfMemory);
+  CHECK(asked == 1);
+}
