@@ -16,6 +16,7 @@ import pytest
 from gtn_label import match, open_pairs
 from gtn_label.cluster.launcher import agent_arguments
 from gtn_label.cluster.options import parse
+from gtn_label.io.journal import CHOICES, Journal
 
 pytest.importorskip("torch")
 
@@ -61,8 +62,8 @@ def ranks_of(process: subprocess.Popen[str]) -> list[int]:
 
 
 def until_decided(process: subprocess.Popen[str], journal: Path) -> None:
-    """Wait for the first decisions in the journal."""
-    while not journal.exists() or journal.stat().st_size < 5000:
+    """Wait for the first decisions in the journal: a save of which half is there is none."""
+    while not journal.exists() or not any(map(len, Journal.open(journal, CHOICES).blocks())):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
 
