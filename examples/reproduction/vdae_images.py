@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from baselines import train_beta_vae
 from study import circumstances, finite, options_of, read, write_figure, write_numbers
-from vdae import ENCODER_STEPS, STEPS, fit, off, stretch, unlike, walks
+from vdae import ENCODER_STEPS, STEPS, fit, stretch, unlike, walks
 
 from gtn_train.data import open_images
 from gtn_train.models.autoencoder import encode_rows
@@ -95,6 +95,14 @@ def study(
     return found, pixels.astype(np.uint8).reshape(-1, 1, *images.shape[-2:])
 
 
+def off(samples: Rows, real: Rows) -> float:
+    """Mean distance of samples to the nearest real image."""
+    from sklearn.neighbors import NearestNeighbors
+
+    near = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(real)
+    return float(near.kneighbors(samples)[0].mean())
+
+
 def classes_told(rows: Rows, classes: Rows, ends: dict[int, Rows]) -> dict[int, float]:
     """Share of ends that a classifier of the rows gives their start's class."""
     from sklearn.neighbors import KNeighborsClassifier
@@ -109,10 +117,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="seeds (%(default)s)")
     parser.add_argument("--case", action="append", choices=[*CASES], help="case to run (all)")
     parser.add_argument("--data", type=Path, required=True, help="folder of the images")
+    parser.add_argument(
+        "--step", type=float, default=16.0, help="factor on covariances (%(default)s)"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     path = asked.out / "vdae_images.json"
-    vdae = VDAEOptions()
+    vdae = VDAEOptions(step=asked.step)
     settings = {"dim": DIM, "encoder steps": ENCODER_STEPS, "steps": STEPS, "step": vdae.step}
     cases = read(path).get("cases", {}) if read(path).get("settings") == settings else {}
     for seed in range(asked.seed, asked.seed + (1 if asked.quick else asked.seeds)):
