@@ -2,15 +2,15 @@
 
 Numbers go to vdae.json after each case, and cases that the file has are not repeated.
 
-- `circle`, `loop`, `torus`: distance of walks to the data after 1, 5 and 10 steps from data rows,
-  steps until walks from one row are mixed, energy distances of long walks, Gromov-Wasserstein
-  (× 1,000, with POT), bi-Lipschitz constants and MMD (× 1,000), each beside the β-VAE and beside
-  a second sample of the data.
+- `circle`, `loop`, `torus` and, with --mesh, `bunny`: distance of walks to the data after 1, 5 and
+  10 steps from data rows, steps until walks from one row are mixed, energy distances of long walks,
+  Gromov-Wasserstein (× 1,000, with POT), bi-Lipschitz constants and MMD (× 1,000), each beside the
+  β-VAE and beside a second sample of the data.
 - `grid`: 25 normals, the share of samples within four deviations of a mean, and the modes found.
 - `digits`: the 8 x 8 digits of scikit-learn as vectors, the share of walks whose end a classifier
   gives the class of the start.
 
-Torch has one thread.
+vdae_images.py has images. Torch has one thread.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from baselines import train_beta_vae
 from scipy.spatial import cKDTree
 from study import circumstances, finite, options_of, read, write_figure, write_numbers
 
-from gtn_train.data import gaussian_grid, loop, ring, torus
+from gtn_train.data import gaussian_grid, loop, mesh_points, ring, torus
 from gtn_train.evaluation import bilipschitz, gromov_wasserstein, mmd
 from gtn_train.evaluation.latents import EnergyDistance
 from gtn_train.models.autoencoder import encode_rows
@@ -55,7 +56,8 @@ SHAPES: dict[str, tuple[Callable[[int, int], Rows], int]] = {
     "loop": (loop, 3),
     "torus": (torus, 4),
 }
-CASES = [*SHAPES, "grid", "digits"]
+CASES = [*SHAPES, "bunny", "grid", "digits"]
+BUNNY_DIM = 4
 LENGTHS = (1, 5, 10)
 LONG = (1, 10, 100, 300)
 WALKERS = 500  # of long walks
@@ -166,9 +168,10 @@ def stretch(latents: Rows, samples: Rows) -> dict[str, float]:
     return {f"bi-Lipschitz, {name}": value for name, value in found.items()}
 
 
-def shape(name: str, n: int, seed: int, quick: bool, vdae: VDAEOptions) -> tuple[Any, Rows]:
+def shape(
+    draw: Callable[[int, int], Rows], dim: int, n: int, seed: int, quick: bool, vdae: VDAEOptions
+) -> tuple[Any, Rows]:
     """Walk on a shape, and compare with the β-VAE and with the data."""
-    draw, dim = SHAPES[name]
     rows, fresh = draw(n, seed), draw(n, derive(seed, "new"))
     model, given, found = fit(rows, EmbeddingOptions(dim=dim), vdae, seed, quick)
     starts = rows[random_numbers(seed, "starts").permutation(n)]
@@ -262,12 +265,15 @@ def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="seeds (%(default)s)")
     parser.add_argument("--case", action="append", choices=CASES, help="case to run (all)")
+    parser.add_argument("--mesh", type=Path, help="file of the case bunny, .obj or .ply")
     parser.add_argument("--n", type=int, default=2_000, help="rows of a shape (%(default)s)")
     parser.add_argument(
         "--step", type=float, default=16.0, help="factor on covariances (%(default)s)"
     )
     parser.add_argument("--couple", action="store_true", help="couple as in the paper")
     asked = parser.parse_args()
+    if asked.mesh is None and "bunny" in (asked.case or ()):
+        parser.error("--case bunny: needs --mesh FILE")
     torch.set_num_threads(1)
     n, seeds = (300, 1) if asked.quick else (asked.n, asked.seeds)
     path = asked.out / "vdae.json"
@@ -277,12 +283,15 @@ def main() -> None:
     cases = read(path).get("cases", {}) if read(path).get("settings") == settings else {}
     panels: dict[str, Rows] = {}
     for seed in range(asked.seed, asked.seed + seeds):
-        for name in asked.case or CASES:
+        for name in asked.case or [case for case in CASES if case != "bunny" or asked.mesh]:
             known = cases.setdefault(name, {})
             if str(seed) in known:
                 continue
             if name in SHAPES:
-                known[str(seed)], shown = shape(name, n, seed, asked.quick, vdae)
+                known[str(seed)], shown = shape(*SHAPES[name], n, seed, asked.quick, vdae)
+            elif name == "bunny":
+                draw = partial(mesh_points, asked.mesh)
+                known[str(seed)], shown = shape(draw, BUNNY_DIM, n, seed, asked.quick, vdae)
             elif name == "grid":
                 known[str(seed)], shown = grid(
                     2 * n if asked.quick else 7_500, seed, asked.quick, vdae
