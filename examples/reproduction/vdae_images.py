@@ -50,19 +50,19 @@ def vectors(images: Rows) -> npt.NDArray[np.float32]:
 def load(name: str, folder: Path, seed: int, quick: bool) -> tuple[Rows, Rows, Rows | None]:
     """Images to train on, real ones to compare with, and classes of the first."""
     if name == "mnist":
-        images = open_images("mnist", folder)
+        data = open_images("mnist", folder)
         n = 300 if quick else N_MNIST
-        order = random_numbers(seed, "subset").permutation(images.n)[: 2 * n]
-        pixels, classes = np.asarray(images.images), np.asarray(images.labels)
-        return pixels[order[:n]], pixels[order[n:]], classes[order[:n]]
-    file = {"frey": "frey-28x20.npz", "coil": "coil20-32.npz"}[name]
-    with np.load(folder / file, allow_pickle=False) as arrays:
-        pixels = arrays["images"]
-        classes = arrays["label_gnd"] if name == "coil" else None
-    if classes is not None:
-        kept = np.isin(classes, np.unique(classes)[:OBJECTS])
-        pixels, classes = pixels[kept], classes[kept]
-    return pixels, pixels, classes
+        order = random_numbers(seed, "subset").permutation(data.n)[: 2 * n]
+        images, digits = np.asarray(data.images), np.asarray(data.labels)
+        return images[order[:n]], images[order[n:]], digits[order[:n]]
+    if name == "frey":
+        with np.load(folder / "frey-28x20.npz", allow_pickle=False) as arrays:
+            images = arrays["images"]
+        return images, images, None
+    with np.load(folder / "coil20-32.npz", allow_pickle=False) as arrays:
+        images, objects = arrays["images"], arrays["label_gnd"]
+    kept = np.isin(objects, np.unique(objects)[:OBJECTS])
+    return images[kept], images[kept], objects[kept]
 
 
 def study(
