@@ -393,6 +393,13 @@ def test_the_study_of_walks_counts_modes_and_samples_in_the_gaps(load):
     assert study.on_grid(study.gaussian_grid(2_000, 0))["sd"] == pytest.approx(0.1, rel=0.05)
 
 
+def test_pictures_of_walks_measure_bursts(tmp_path):
+    run("vdae_pictures.py", tmp_path / "out", "--case", "grid")
+    found = json.loads((tmp_path / "out" / "vdae_pictures.json").read_text())["cases"]["grid"]
+    assert found["bursts, length of a step, mean over rows"] > 0
+    assert (tmp_path / "out" / "vdae_grid.png").stat().st_size > 1_000
+
+
 def test_a_beta_vae_learns_and_leaves_torchs_generator(load):
     baselines = load("baselines")
     rows = np.random.default_rng(0).normal(3, 1, (200, 2)).astype(np.float32)
