@@ -1,6 +1,7 @@
 #include "cuda/priced_cuda.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cfloat>
 #include <cmath>
 #include <string>
@@ -264,7 +265,8 @@ void PricedCudaSearch::search_window(std::span<const SourceRow> sources, int64_t
                         static_cast<int32_t>(depth),
                         keys_.data(),
                         lengths_.data(),
-                        outside_.data()};
+                        outside_.data(),
+                        ++turn_};
   write_priced_upper(task, stream_);
   write_priced_lists(task, stream_);
   check(cudaMemcpyAsync(their_keys_.data(), keys_.data(), bytes(depth, sizeof(uint64_t)),
@@ -279,10 +281,12 @@ void PricedCudaSearch::search_window(std::span<const SourceRow> sources, int64_t
   check(cudaStreamSynchronize(stream_), "searching");
   stats_.products += static_cast<double>(count) * plan_.tiles * kPricedTile * plan_.stride;
 
+  std::atomic<bool> wrong{false};
   parallel_.run(count, 64, [&](int64_t begin, int64_t end, int) {
     CandidateList found;
     for (int64_t i = begin; i < end; ++i) {
       found.clear();
+      if (their_lengths_.data()[i] < 0) wrong.store(true, std::memory_order_relaxed);
       const uint64_t* keys = their_keys_.data() + i * depth;
       for (int32_t t = 0; t < their_lengths_.data()[i]; ++t) {
         found.items.push_back({id_of_key(keys[t]), bound_of(order_of_key(keys[t]))});
@@ -290,8 +294,22 @@ void PricedCudaSearch::search_window(std::span<const SourceRow> sources, int64_t
       const uint32_t rest = their_outside_.data()[i];
       found.outside = rest == 0 ? -kInfinity : bound_of(rest);
       set_list(found, depth, unit_, grid_, prices_, lists[i]);
+      if (!bounds_one(sources[i], lists[i])) wrong.store(true, std::memory_order_relaxed);
     }
   });
+  if (wrong.load()) {
+    throw Error(
+        "cuda:" + std::to_string(options_.device) +
+        " made wrong bounds of scores: the GPU or a kernel is at fault, and pairs could be wrong. "
+        "backend 'cpu' can be used");
+  }
+}
+
+// True if the bound of one listed latent, another in each search, is no less than its exact score.
+bool PricedCudaSearch::bounds_one(SourceRow source, const PricedList& list) const {
+  if (list.items.empty()) return true;
+  const PricedCandidate& c = list.items[turn_ % list.items.size()];
+  return grid_.of(scorer_.score(distinct_.row(c.id), 1.0, source)) <= c.score;
 }
 
 PricedBackend priced_backend(const Options& options, PricedDeviceStats& stats) {

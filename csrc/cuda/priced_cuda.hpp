@@ -57,6 +57,7 @@ class PricedCudaSearch final : public PricedSearch {
   void tell_prices();
   void search_window(std::span<const SourceRow> sources, int64_t depth,
                      std::span<PricedList> lists);
+  bool bounds_one(SourceRow source, const PricedList& list) const;
 
   const Options options_;
   const Scorer& scorer_;
@@ -87,6 +88,7 @@ class PricedCudaSearch final : public PricedSearch {
   std::vector<float> error_;      // by id, of the dot product of codes
   std::vector<uint8_t> changed_;  // by id, 1 if the device knows an older price
   std::vector<LatentId> untold_;  // those ids
+  uint32_t turn_ = 0;             // searches of windows
 };
 
 }  // namespace gtn::cuda

@@ -33,9 +33,10 @@ struct PricedTask {
   int32_t source_count;
   int32_t depth;     // latents of a list, at most kMostPricedDepth
   uint64_t* keys;    // [source_count][depth], the list: descending bounds, ties by ascending id
-  int32_t* lengths;  // [source_count], of lists
+  int32_t* lengths;  // [source_count], of lists; -1 where the two kernels disagree
   uint32_t*
       outside;  // [source_count], bound_of() it: no unlisted latent's is larger; 0: all are listed
+  uint32_t turn;  // says which panel of each source is compared
 };
 constexpr int32_t kMostPricedDepth = 3072;
 

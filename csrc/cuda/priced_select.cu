@@ -3,7 +3,9 @@
 //
 // A threshold that `depth` panels reach is one that `depth` latents reach, so panels below it stay
 // closed. Of the others every latent's bound is computed again, and those that reach the threshold
-// go to a buffer, which is cut to the `depth` best where it is full.
+// go to a buffer, which is cut to the `depth` best where it is full. One panel more, another in
+// each search, is computed again to compare it with the scan's: that a scan that is wrong is
+// noticed.
 #include <bit>
 
 #include "cuda/priced_kernels.hpp"
@@ -73,6 +75,17 @@ __device__ void cut(Shared& shared, uint64_t* keys, int32_t room, int32_t depth)
   __syncthreads();
 }
 
+// The bound of a latent of a panel; t.bias has room for those past the last.
+__device__ float bound_in(const PricedTask& t, const float* source, int32_t panel, int32_t lane) {
+  const float* code =
+      t.codes + int64_t{panel / 2} * t.stride * kPricedTile + panel % 2 * kPricedPanel + lane;
+  float sum = 0.0f;
+  for (int32_t k = 0; k < t.stride; ++k) {
+    sum = __fmaf_rn(source[k], code[int64_t{k} * kPricedTile], sum);
+  }
+  return __fadd_ru(sum, t.bias[panel * kPricedPanel + lane]);
+}
+
 __global__ void __launch_bounds__(kThreads) lists_kernel(const PricedTask t, int32_t room) {
   __shared__ Shared shared;
   auto* keys = reinterpret_cast<uint64_t*>(dynamic_shared());
@@ -126,15 +139,10 @@ __global__ void __launch_bounds__(kThreads) lists_kernel(const PricedTask t, int
       __syncthreads();
       if (first + warp < opened) {
         const int32_t panel = shared.opened[first + warp];
-        const float* code =
-            t.codes + int64_t{panel / 2} * t.stride * kPricedTile + panel % 2 * kPricedPanel + lane;
-        float sum = 0.0f;
-        for (int32_t k = 0; k < t.stride; ++k) {
-          sum = __fmaf_rn(source[k], code[int64_t{k} * kPricedTile], sum);
-        }
+        const float value = bound_in(t, source, panel, lane);
         const int32_t id = panel * kPricedPanel + lane;
         if (id < t.latents) {
-          const uint32_t bound = ordered(__fadd_ru(sum, t.bias[id]));
+          const uint32_t bound = ordered(value);
           if (bound >= least) {
             keys[atomicAdd(&shared.kept, 1)] =
                 static_cast<uint64_t>(bound) << 32 | static_cast<uint32_t>(~id);
@@ -151,11 +159,21 @@ __global__ void __launch_bounds__(kThreads) lists_kernel(const PricedTask t, int
   atomicMax(&shared.rest, rest);
   cut(shared, keys, room, t.depth);
 
+  bool agree = true;
+  if (warp == 0) {
+    const uint32_t mixed = (t.turn * 0x9E3779B9u ^ blockIdx.x) * 0x85EBCA6Bu;
+    const auto panel = static_cast<int32_t>((mixed ^ mixed >> 15) % static_cast<uint32_t>(panels));
+    float largest = bound_in(t, source, panel, lane);
+    for (int apart = kWarp / 2; apart > 0; apart /= 2) {
+      largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, apart));
+    }
+    agree = largest == upper[panel];
+  }
   for (int32_t i = thread; i < shared.kept; i += kThreads) {
     t.keys[int64_t{blockIdx.x} * t.depth + i] = keys[i];
   }
   if (thread == 0) {
-    t.lengths[blockIdx.x] = shared.kept;
+    t.lengths[blockIdx.x] = agree ? shared.kept : -1;
     t.outside[blockIdx.x] = shared.rest;
   }
 }

@@ -123,6 +123,28 @@ TEST_CASE("optimal transport on a device: many prices rise at once") {
   CHECK(std::ssize(lists[0].items) == most);
 }
 
+TEST_CASE("optimal transport on a device: bounds that are too low end the run") {
+  Bench bench(Kind::gaussian, 700, 16);
+  PricedDeviceStats stats;
+  PricedCudaSearch search = search_of(bench, stats);
+  std::vector<int64_t> prices(700);
+  std::vector<int32_t> owners(700);
+  bench.prices.members([&](gtn::Rank rank, int64_t price, int32_t owner) {
+    prices[rank.value] = price;
+    owners[rank.value] = owner;
+  });
+  bench.raise_prices(search, 1.0);
+  std::vector<int64_t> before(kSources, gtn::kNothing);
+  bench.check(search, before);
+  // As a kernel that subtracts too much: the device is not told that prices fell.
+  bench.prices.restore(prices, owners, 0);
+  std::vector<gtn::SourceRow> sources(kSources);
+  for (int64_t i = 0; i < kSources; ++i) sources[i] = static_cast<gtn::SourceRow>(i);
+  std::vector<gtn::PricedList> lists(kSources);
+  CHECK_THROWS_WITH_AS(search.search(sources, before, 8, lists),
+                       doctest::Contains("made wrong bounds of scores"), gtn::cuda::Error);
+}
+
 TEST_CASE("optimal transport on a device: memory bounds the window, or refuses") {
   Bench bench(Kind::gaussian, 500, 40);
   const PricedPlan plan(bench.group.distinct.count(), 40, 500);
