@@ -17,6 +17,14 @@ namespace {
 // Part of the scale that the cost is until more is known. Part of the contract.
 constexpr double kLikelyCost = 0.75;
 
+// The first epsilon, at most, on the grid. A latent that a source holds costs at most the range of
+// scores plus epsilon more than any other, or the source would rather have that one. So a phase
+// raises the largest price by at most 2^54 + epsilon above the least (spares: 2^53 more, the range
+// of first prices), and the phases of all epsilons from here to 1 stay below kLargestPrice. Only
+// where sources lie far from the mean of all groups, or of all rows but a sample, is the spread
+// beyond this: a phase with a larger epsilon would tell nothing. Part of the contract.
+constexpr int kEpsilonBits = ScoreGrid::kBits + 2;
+
 // In blocks of 1,024 rows, as the contract's column mean.
 template <class ValueAt>
 double block_sum(int64_t count, ValueAt value_at) {
@@ -263,7 +271,10 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
                               static_cast<double>(m));
   }
   const double first = std::floor(on_grid(wide / static_cast<double>(rows.latents.dim)));
-  epsilon = std::max<int64_t>(1, static_cast<int64_t>(first)) * grid.factor();
+  const int64_t most = (int64_t{1} << kEpsilonBits) / grid.factor();
+  epsilon =
+      first < static_cast<double>(most) ? std::max<int64_t>(1, static_cast<int64_t>(first)) : most;
+  epsilon *= grid.factor();
   // Of both sides brought to one variance, or half the squared distances to the mean where latents
   // are left over.
   const double constant =
