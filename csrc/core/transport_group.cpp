@@ -1,7 +1,6 @@
 #include "core/transport_group.hpp"
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -150,20 +149,6 @@ double distances_to_mean(const TransportRows& rows, const GroupRows& group) {
 }
 
 }  // namespace
-
-std::vector<double> squared_norms(const Rows& rows, Parallel& parallel) {
-  std::vector<double> squares(rows.count);
-  parallel.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) squares[i] = squared_norm(rows, i);
-  });
-  for (const double s : squares) {
-    if (!(s <= DBL_MAX)) {
-      checked_norms(rows, parallel);  // names them
-      throw std::logic_error("a squared norm is not finite");
-    }
-  }
-  return squares;
-}
 
 Longest::Longest(const std::vector<double>& squares, const std::vector<int32_t>& rows) {
   double most = 0.0;

@@ -56,9 +56,6 @@ struct TransportRows {
   std::vector<int32_t> here_;
 };
 
-// Squared norms by row; names rows that are not finite.
-std::vector<double> squared_norms(const Rows& rows, Parallel& parallel);
-
 // The largest root of some squares, and a power of two that is no less.
 struct Longest {
   Longest(const std::vector<double>& squares, const std::vector<int32_t>& rows);
