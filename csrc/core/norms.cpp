@@ -150,8 +150,8 @@ std::vector<double> column_mean(const Rows& rows, Parallel& parallel) {
     finite = finite && std::isfinite(m);
   }
   if (!finite) {
-    // NaN, infinity or rows of enormous norm: the squares of the plain rows name them. A row of 0 is
-    // no reason.
+    // NaN, infinity or rows of enormous norm: the squares of the plain rows name them. A row of 0
+    // is no reason.
     squared_norms(rows, parallel);
     throw std::invalid_argument(std::string(rows.name) +
                                 " must have column sums that float64 can hold to be centred "

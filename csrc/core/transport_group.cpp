@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 #include <stdexcept>
 
 #include "core/equal_rows.hpp"
@@ -47,10 +48,9 @@ Rows with_length(Rows rows, double length) {
   return rows;
 }
 
-std::vector<double> roots(const std::vector<double>& squares, const std::vector<int32_t>& rows) {
-  std::vector<double> norms(squares.size());
-  for (const int32_t row : rows) norms[row] = std::sqrt(squares[row]);
-  return norms;
+std::vector<double> roots(std::vector<double> squares) {
+  for (double& s : squares) s = std::sqrt(s);
+  return squares;
 }
 
 bool leftovers(const GroupRows& group) {
@@ -58,7 +58,8 @@ bool leftovers(const GroupRows& group) {
 }
 
 DistinctLatents distinct_of(const TransportRows& rows, const GroupRows& group, const Scorer& scorer,
-                            const std::vector<double>& norms, Parallel& parallel) {
+                            Parallel& parallel) {
+  const std::vector<double>& norms = rows.norms;
   std::vector<LatentRow> by_rank = sorted_by_norm(group.latents, norms, false, parallel);
   if (leftovers(group)) return {std::move(by_rank), norms};
   if (rows.share == nullptr) return {scorer, std::move(by_rank), norms, parallel};
@@ -67,21 +68,18 @@ DistinctLatents distinct_of(const TransportRows& rows, const GroupRows& group, c
 }
 
 std::unique_ptr<const TransportGroup::Own> own_of(const TransportRows& rows,
-                                                  const DistinctLatents& distinct,
-                                                  const std::vector<double>& norms) {
+                                                  const DistinctLatents& distinct) {
   if (rows.share == nullptr) return nullptr;
   auto own = std::make_unique<TransportGroup::Own>();
-  own->norms.resize(rows.latents.count);
   std::vector<LatentRow> by_rank;
   for (LatentId id = 0; id < distinct.count(); ++id) {
     const LatentRow row = distinct.row(id);
     const int32_t here = rows.here(row);
     if (here < 0) continue;
     own->ids.push_back(id);
-    own->norms[here] = norms[row];
     by_rank.push_back(here);
   }
-  own->distinct = std::make_unique<const DistinctLatents>(std::move(by_rank), own->norms);
+  own->distinct = std::make_unique<const DistinctLatents>(std::move(by_rank), rows.norms_here);
   return own;
 }
 
@@ -124,6 +122,22 @@ std::vector<double> products(const TransportRows& rows, const std::vector<double
     for (int64_t j = begin; j < end; ++j) products[j] = scorer.score(j, 1.0, 0);
   });
   return products;
+}
+
+double largest_coordinate(const Rows& rows, Parallel& parallel) {
+  std::mutex mutex;
+  double largest = 0.0;
+  parallel.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
+    std::vector<double> row(rows.dim);
+    double most = 0.0;
+    for (int64_t i = begin; i < end; ++i) {
+      widen_row(rows, i, row.data());
+      for (const double v : row) most = std::max(most, std::fabs(v));
+    }
+    std::lock_guard lock(mutex);
+    largest = std::max(largest, most);
+  });
+  return largest;
 }
 
 double largest_of(const std::vector<double>& values) {
@@ -177,8 +191,12 @@ TransportRows::TransportRows(const Rows& all_latents, const Rows& all_sources, b
       here_[share->rows[i]] = static_cast<int32_t>(i);
     }
   }
-  xx = of_all(squared_norms(latents, parallel));
+  std::vector<double> squares = squared_norms(latents, parallel);
+  if (share != nullptr) norms_here = roots(squares);
+  xx = of_all(std::move(squares));
+  norms = roots(xx);
   yy = squared_norms(sources, parallel);
+  sources.largest = largest_coordinate(sources, parallel);
   yy_centred = squared_norms(less_mean(sources, source_mean), parallel);
   by_source_mean = of_all(products(*this, source_mean, parallel));
   if (!center && sources.count < std::ssize(xx)) {
@@ -231,9 +249,8 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
       y(rows.yy, group.sources),
       scorer(with_length(rows.latents, x.length), with_length(rows.sources, y.length),
              rows.kernels),
-      norms(roots(rows.xx, group.latents)),
-      distinct(distinct_of(rows, group, scorer, norms, parallel)),
-      own(own_of(rows, distinct, norms)),
+      distinct(distinct_of(rows, group, scorer, parallel)),
+      own(own_of(rows, distinct)),
       firsts(first_costs(rows, group, distinct)),
       grid(std::max(x.norm * y.norm, 2.0 * largest_of(firsts)), std::ssize(group.latents)) {
   const int64_t n = std::ssize(group.sources), m = std::ssize(group.latents);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
@@ -62,3 +64,16 @@ def test_sources_far_from_the_mean_of_all_groups(far, share):
         assert squares[near, found.assignment[near]].sum() == pytest.approx(best, rel=1e-9)
         assert found.stats["phases"] <= 2 * 30  # epsilon from the largest score to 1, by fours
         assert found.lower_bound <= found.cost
+
+
+def test_time_is_linear_in_the_number_of_groups():
+    def seconds(groups):
+        rng = np.random.default_rng(0)
+        latents, sources = rng.normal(size=(2, 3 * groups, 8))
+        labels = np.repeat(np.arange(groups), 3)
+        begun = time.process_time()
+        match_optimal(latents, sources, groups=(labels, labels), tolerance=0, threads=1)
+        return time.process_time() - begun
+
+    few, many = (min(seconds(groups) for _ in range(2)) for groups in (1_000, 8_000))
+    assert many < 16 * few  # 8 if linear; 25 to 30 where each group looked at the rows of all
