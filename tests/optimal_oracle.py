@@ -14,6 +14,7 @@ import numpy as np
 from . import oracle
 
 HEADROOM = 53  # bits of the largest integer score
+EPSILON_BITS = HEADROOM + 2  # of the first epsilon, at most
 RATIO_BITS = 2  # a phase's epsilon is the last one's shifted by so many bits
 CUT_BITS = 8  # the first phases leave n >> 8 sources to the next
 CUT_PHASES = 6
@@ -128,7 +129,8 @@ def integers(sides: Sides) -> Integers:
         ranked = dear[ranks_of(x)]
         middle = block_sum(ranked) / m
         wide = max(wide, block_sum(np.abs(ranked - middle)) / m)
-    epsilon = max(1, math.floor(math.ldexp(wide / sides.latents.shape[1], q))) * factor
+    first = math.floor(math.ldexp(wide / sides.latents.shape[1], q))
+    epsilon = max(1, min(first, 2**EPSILON_BITS // factor)) * factor
     if n < m:
         far = squares_y
         if not sides.center:

@@ -121,11 +121,22 @@ DistinctLatents::DistinctLatents(std::vector<LatentRow> row_of_rank,
     : row_of_rank_(std::move(row_of_rank)),
       norms_(norms),
       count_(static_cast<int32_t>(row_of_rank_.size())) {
-  std::vector<int32_t> leader_of(classes.size(), -1), leader;
-  for (const LatentRow row : row_of_rank_) {
-    int32_t& first = leader_of[classes[row]];
-    if (first < 0) first = static_cast<int32_t>(leader.size());
-    leader.push_back(first);
+  // Rows of one class have one norm. Nothing here has the length of `classes`: that is of all
+  // groups.
+  const int32_t n = count_;
+  const auto norm = [&](int32_t rank) { return norms_[row_of_rank_[rank]]; };
+  std::vector<int32_t> leader(n);
+  std::vector<std::pair<int32_t, int32_t>> run;  // of equal norm: class and rank
+  for (int32_t begin = 0, end = 0; begin < n; begin = end) {
+    run.clear();
+    for (; end < n && norm(end) == norm(begin); ++end) {
+      run.emplace_back(classes[row_of_rank_[end]], end);
+    }
+    std::sort(run.begin(), run.end());
+    for (size_t i = 0; i < run.size(); ++i) {
+      const bool same = i > 0 && run[i].first == run[i - 1].first;
+      leader[run[i].second] = same ? leader[run[i - 1].second] : run[i].second;
+    }
   }
   collapse(leader);
 }

@@ -32,8 +32,14 @@ Fault diagnose(const Rows& rows, int64_t row, std::vector<double>& values) {
   return sq < 1.0 ? Fault::underflow : Fault::overflow;
 }
 
+// Of a row that needs a direction.
 bool in_range(double squared) {
   return squared >= DBL_MIN && squared <= DBL_MAX;
+}
+
+// Of a row that may be 0.
+bool is_finite(double squared) {
+  return squared <= DBL_MAX;
 }
 
 std::string rule(Fault fault, bool centred) {
@@ -50,14 +56,16 @@ std::string rule(Fault fault, bool centred) {
   }
 }
 
-// Finds the most basic fault present and throws it with its rows.
-[[noreturn]] void throw_faults(const Rows& rows, const std::vector<double>& squared) {
+// Finds the most basic fault present among the rows that are not `good`, and throws it with its
+// rows.
+[[noreturn]] void throw_faults(const Rows& rows, const std::vector<double>& squared,
+                               bool (*good)(double)) {
   std::vector<double> values;
   Fault worst = Fault::none;
   int64_t found = 0;
   std::vector<int64_t> first;
   for (int64_t i = 0; i < rows.count; ++i) {
-    if (in_range(squared[i])) continue;
+    if (good(squared[i])) continue;
     const Fault fault = diagnose(rows, i, values);
     if (worst == Fault::none || fault < worst) {
       worst = fault;
@@ -77,19 +85,27 @@ std::string rule(Fault fault, bool centred) {
   throw std::invalid_argument(out.str());
 }
 
-}  // namespace
-
-std::vector<double> checked_norms(const Rows& rows, Parallel& parallel) {
-  std::vector<double> norms(rows.count);
+std::vector<double> checked_squares(const Rows& rows, Parallel& parallel, bool (*good)(double)) {
+  std::vector<double> squares(rows.count);
   std::atomic<bool> bad{false};
   parallel.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      const double sq = squared_norm(rows, i);
-      if (!in_range(sq)) bad.store(true, std::memory_order_relaxed);
-      norms[i] = sq;
+      squares[i] = squared_norm(rows, i);
+      if (!good(squares[i])) bad.store(true, std::memory_order_relaxed);
     }
   });
-  if (bad.load()) throw_faults(rows, norms);
+  if (bad.load()) throw_faults(rows, squares, good);
+  return squares;
+}
+
+}  // namespace
+
+std::vector<double> squared_norms(const Rows& rows, Parallel& parallel) {
+  return checked_squares(rows, parallel, is_finite);
+}
+
+std::vector<double> checked_norms(const Rows& rows, Parallel& parallel) {
+  std::vector<double> norms = checked_squares(rows, parallel, in_range);
   parallel.run(rows.count, 1 << 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       norms[i] = std::sqrt(norms[i]);
@@ -134,8 +150,9 @@ std::vector<double> column_mean(const Rows& rows, Parallel& parallel) {
     finite = finite && std::isfinite(m);
   }
   if (!finite) {
-    // NaN, infinity or rows of enormous norm: the norms of the plain rows name them.
-    checked_norms(rows, parallel);
+    // NaN, infinity or rows of enormous norm: the squares of the plain rows name them. A row of 0
+    // is no reason.
+    squared_norms(rows, parallel);
     throw std::invalid_argument(std::string(rows.name) +
                                 " must have column sums that float64 can hold to be centred "
                                 "(rescale them), but they overflow");

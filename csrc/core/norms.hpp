@@ -13,11 +13,15 @@ namespace gtn {
 // rows break it and the first five of them.
 std::vector<double> checked_norms(const Rows& rows, Parallel& parallel);
 
+// Squared norms of rows that may be 0. Throws like checked_norms for rows that are not finite, or
+// whose squares are not.
+std::vector<double> squared_norms(const Rows& rows, Parallel& parallel);
+
 // Adds rows begin to end, in ascending order, to sum[dim].
 void add_rows(const Rows& rows, int64_t begin, int64_t end, double* sum);
 
 // Per column: sums of consecutive blocks of 1,024 rows in ascending order, the partial sums added
-// in ascending order, divided by the number of rows. Throws like checked_norms.
+// in ascending order, divided by the number of rows. Throws like squared_norms.
 std::vector<double> column_mean(const Rows& rows, Parallel& parallel);
 
 }  // namespace gtn

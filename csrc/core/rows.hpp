@@ -18,6 +18,8 @@ struct Rows {
   // If set, every row counts as this long: what works on unit vectors then works on rows divided by
   // it. No row is longer.
   double length = 0.0;
+  // If set, no coordinate of a row is larger: a search for some of many rows need not look.
+  double largest = 0.0;
   const char* name = "";  // the argument's name in error messages
 };
 

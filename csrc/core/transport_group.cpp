@@ -1,9 +1,9 @@
 #include "core/transport_group.hpp"
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 #include <stdexcept>
 
 #include "core/equal_rows.hpp"
@@ -16,6 +16,14 @@ namespace {
 
 // Part of the scale that the cost is until more is known. Part of the contract.
 constexpr double kLikelyCost = 0.75;
+
+// The first epsilon, at most, on the grid. A latent that a source holds costs at most the range of
+// scores plus epsilon more than any other, or the source would rather have that one. So a phase
+// raises the largest price by at most 2^54 + epsilon above the least (spares: 2^53 more, the range
+// of first prices), and the phases of all epsilons from here to 1 stay below kLargestPrice. Only
+// where sources lie far from the mean of all groups, or of all rows but a sample, is the spread
+// beyond this: a phase with a larger epsilon would tell nothing. Part of the contract.
+constexpr int kEpsilonBits = ScoreGrid::kBits + 2;
 
 // In blocks of 1,024 rows, as the contract's column mean.
 template <class ValueAt>
@@ -40,10 +48,9 @@ Rows with_length(Rows rows, double length) {
   return rows;
 }
 
-std::vector<double> roots(const std::vector<double>& squares, const std::vector<int32_t>& rows) {
-  std::vector<double> norms(squares.size());
-  for (const int32_t row : rows) norms[row] = std::sqrt(squares[row]);
-  return norms;
+std::vector<double> roots(std::vector<double> squares) {
+  for (double& s : squares) s = std::sqrt(s);
+  return squares;
 }
 
 bool leftovers(const GroupRows& group) {
@@ -51,7 +58,8 @@ bool leftovers(const GroupRows& group) {
 }
 
 DistinctLatents distinct_of(const TransportRows& rows, const GroupRows& group, const Scorer& scorer,
-                            const std::vector<double>& norms, Parallel& parallel) {
+                            Parallel& parallel) {
+  const std::vector<double>& norms = rows.norms;
   std::vector<LatentRow> by_rank = sorted_by_norm(group.latents, norms, false, parallel);
   if (leftovers(group)) return {std::move(by_rank), norms};
   if (rows.share == nullptr) return {scorer, std::move(by_rank), norms, parallel};
@@ -60,21 +68,18 @@ DistinctLatents distinct_of(const TransportRows& rows, const GroupRows& group, c
 }
 
 std::unique_ptr<const TransportGroup::Own> own_of(const TransportRows& rows,
-                                                  const DistinctLatents& distinct,
-                                                  const std::vector<double>& norms) {
+                                                  const DistinctLatents& distinct) {
   if (rows.share == nullptr) return nullptr;
   auto own = std::make_unique<TransportGroup::Own>();
-  own->norms.resize(rows.latents.count);
   std::vector<LatentRow> by_rank;
   for (LatentId id = 0; id < distinct.count(); ++id) {
     const LatentRow row = distinct.row(id);
     const int32_t here = rows.here(row);
     if (here < 0) continue;
     own->ids.push_back(id);
-    own->norms[here] = norms[row];
     by_rank.push_back(here);
   }
-  own->distinct = std::make_unique<const DistinctLatents>(std::move(by_rank), own->norms);
+  own->distinct = std::make_unique<const DistinctLatents>(std::move(by_rank), rows.norms_here);
   return own;
 }
 
@@ -119,6 +124,22 @@ std::vector<double> products(const TransportRows& rows, const std::vector<double
   return products;
 }
 
+double largest_coordinate(const Rows& rows, Parallel& parallel) {
+  std::mutex mutex;
+  double largest = 0.0;
+  parallel.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
+    std::vector<double> row(rows.dim);
+    double most = 0.0;
+    for (int64_t i = begin; i < end; ++i) {
+      widen_row(rows, i, row.data());
+      for (const double v : row) most = std::max(most, std::fabs(v));
+    }
+    std::lock_guard lock(mutex);
+    largest = std::max(largest, most);
+  });
+  return largest;
+}
+
 double largest_of(const std::vector<double>& values) {
   double largest = 0.0;
   for (const double v : values) largest = std::max(largest, std::fabs(v));
@@ -142,20 +163,6 @@ double distances_to_mean(const TransportRows& rows, const GroupRows& group) {
 }
 
 }  // namespace
-
-std::vector<double> squared_norms(const Rows& rows, Parallel& parallel) {
-  std::vector<double> squares(rows.count);
-  parallel.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) squares[i] = squared_norm(rows, i);
-  });
-  for (const double s : squares) {
-    if (!(s <= DBL_MAX)) {
-      checked_norms(rows, parallel);  // names them
-      throw std::logic_error("a squared norm is not finite");
-    }
-  }
-  return squares;
-}
 
 Longest::Longest(const std::vector<double>& squares, const std::vector<int32_t>& rows) {
   double most = 0.0;
@@ -184,8 +191,12 @@ TransportRows::TransportRows(const Rows& all_latents, const Rows& all_sources, b
       here_[share->rows[i]] = static_cast<int32_t>(i);
     }
   }
-  xx = of_all(squared_norms(latents, parallel));
+  std::vector<double> squares = squared_norms(latents, parallel);
+  if (share != nullptr) norms_here = roots(squares);
+  xx = of_all(std::move(squares));
+  norms = roots(xx);
   yy = squared_norms(sources, parallel);
+  sources.largest = largest_coordinate(sources, parallel);
   yy_centred = squared_norms(less_mean(sources, source_mean), parallel);
   by_source_mean = of_all(products(*this, source_mean, parallel));
   if (!center && sources.count < std::ssize(xx)) {
@@ -238,9 +249,8 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
       y(rows.yy, group.sources),
       scorer(with_length(rows.latents, x.length), with_length(rows.sources, y.length),
              rows.kernels),
-      norms(roots(rows.xx, group.latents)),
-      distinct(distinct_of(rows, group, scorer, norms, parallel)),
-      own(own_of(rows, distinct, norms)),
+      distinct(distinct_of(rows, group, scorer, parallel)),
+      own(own_of(rows, distinct)),
       firsts(first_costs(rows, group, distinct)),
       grid(std::max(x.norm * y.norm, 2.0 * largest_of(firsts)), std::ssize(group.latents)) {
   const int64_t n = std::ssize(group.sources), m = std::ssize(group.latents);
@@ -263,7 +273,10 @@ TransportGroup::TransportGroup(const TransportRows& rows, const GroupRows& group
                               static_cast<double>(m));
   }
   const double first = std::floor(on_grid(wide / static_cast<double>(rows.latents.dim)));
-  epsilon = std::max<int64_t>(1, static_cast<int64_t>(first)) * grid.factor();
+  const int64_t most = (int64_t{1} << kEpsilonBits) / grid.factor();
+  epsilon =
+      first < static_cast<double>(most) ? std::max<int64_t>(1, static_cast<int64_t>(first)) : most;
+  epsilon *= grid.factor();
   // Of both sides brought to one variance, or half the squared distances to the mean where latents
   // are left over.
   const double constant =

@@ -48,6 +48,8 @@ struct TransportRows {
   std::vector<double> mean, source_mean;
   // Squared norms: of latents less their mean, of sources, and of sources less theirs.
   std::vector<double> xx, yy, yy_centred;
+  // Roots of xx, and of latents that are here by row of `latents`; empty if all are.
+  std::vector<double> norms, norms_here;
   // Dot products of latents, less their mean, with that mean, and with the mean source.
   std::vector<double> by_mean, by_source_mean;
   std::vector<int32_t> classes;  // of equal latents of many machines (equal_rows.hpp)
@@ -55,9 +57,6 @@ struct TransportRows {
  private:
   std::vector<int32_t> here_;
 };
-
-// Squared norms by row; names rows that are not finite.
-std::vector<double> squared_norms(const Rows& rows, Parallel& parallel);
 
 // The largest root of some squares, and a power of two that is no less.
 struct Longest {
@@ -75,16 +74,14 @@ struct TransportGroup {
   // The ids whose rows are here, and their latents; null if all are.
   struct Own {
     std::vector<LatentId> ids;
-    std::vector<double> norms;  // by row of TransportRows::latents
     std::unique_ptr<const DistinctLatents> distinct;
   };
   // What this machine searches.
   const DistinctLatents& searched() const { return own ? *own->distinct : distinct; }
 
-  Longest x, y;               // of latents less the mean, of sources
-  Scorer scorer;              // with lengths for both sides
-  std::vector<double> norms;  // of latents less the mean, by row; 0 outside the group
-  DistinctLatents distinct;   // of all machines; rows among theirs
+  Longest x, y;              // of latents less the mean, of sources
+  Scorer scorer;             // with lengths for both sides
+  DistinctLatents distinct;  // of all machines; rows among theirs
   std::unique_ptr<const Own> own;
   std::vector<double> firsts;  // what latents cost before any bid, by id
   ScoreGrid grid;

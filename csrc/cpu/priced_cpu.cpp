@@ -56,14 +56,16 @@ bool PricedCpuSearch::refine() {
 }
 
 double PricedCpuSearch::largest_coordinate() const {
-  const int64_t dim = scorer_.sources().dim;
+  const Rows& rows = scorer_.sources();
+  if (rows.largest > 0.0) return std::min(1.0, rows.largest / rows.length);
+  const int64_t dim = rows.dim;
   std::mutex mutex;
   double largest = 0.0;
-  parallel_.run(scorer_.sources().count, 1024, [&](int64_t begin, int64_t end, int) {
+  parallel_.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
     std::vector<double> row(dim);
     double most = 0.0;
     for (int64_t i = begin; i < end; ++i) {
-      unit_row(scorer_.sources(), i, row.data());
+      unit_row(rows, i, row.data());
       most = std::max(most, extent_of(row.data(), dim).largest);
     }
     std::lock_guard lock(mutex);

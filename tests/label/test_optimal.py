@@ -1,7 +1,7 @@
 """`match_optimal` against SciPy's optimum and a certificate made by brute force.
 
-Not here: the oracle (test_optimal_oracle.py), files and the command (io/test_pairs.py,
-cli/test_label_optimal.py), and `verify` (test_verification.py).
+Not here: groups (test_optimal_groups.py), the oracle (test_optimal_oracle.py), files and the
+command (io/test_pairs.py, cli/test_label_optimal.py), and `verify` (test_verification.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 import engine
-from datasets import make, make_groups
+from datasets import make
 from gtn_label import ArgumentError, ArgumentTypeError, Matching, match, match_optimal
 
 # ---------------------------------------------------------------- the optimum, and the certificate
@@ -301,36 +301,6 @@ def test_memory_and_threads_change_no_bit(backend):
         assert other.prices.tobytes() == found.prices.tobytes()
         assert (other.gap, other.cost) == (found.gap, found.cost)
         assert other.stats["instruction_set"] == backend.partition(":")[2]
-
-
-@pytest.mark.parametrize("kind", ["two", "many"])
-@pytest.mark.parametrize("n", [120, 70])
-def test_each_group_is_solved_alone(n, kind):
-    # The mean that is taken off scores is that of all latents: a group of its own has another, and
-    # other rounding on the grid. Optima that are unique are the same pairs all the same.
-    rng = np.random.default_rng(12)
-    latents, sources = rng.normal(size=(120, 4)), rng.normal(size=(n, 4))
-    groups = make_groups(kind, n, 120)
-    found = match_optimal(latents, sources, tolerance=0, groups=groups)
-    total = 0.0
-    for group in np.unique(groups[0]):
-        of_sources, of_latents = (np.flatnonzero(labels == group) for labels in groups)
-        alone = match_optimal(latents[of_latents], sources[of_sources], tolerance=0)
-        assert found.assignment[of_sources].tolist() == of_latents[alone.assignment].tolist()
-        total += alone.cost * len(of_sources)
-    assert found.cost == pytest.approx(total / n)
-    assert found.lower_bound <= found.cost
-    assert found.gap < 1e-9
-
-
-def test_labels_of_groups_are_only_names():
-    rng = np.random.default_rng(13)
-    latents, sources = rng.normal(size=(60, 3)), rng.normal(size=(60, 3))
-    one = match_optimal(latents, sources, groups=(np.zeros(60, int), np.zeros(60, int)))
-    found = match_optimal(latents, sources, groups=(["a"] * 60, ["a"] * 60))
-    alone = match_optimal(latents, sources)
-    assert alone.assignment.tolist() == found.assignment.tolist() == one.assignment.tolist()
-    assert alone.prices.tobytes() == found.prices.tobytes()
 
 
 # ---------------------------------------------------------------------------------------- refusals

@@ -127,3 +127,12 @@ def test_first_prices_of_samples_of_samples_are_the_oracles(dim):
     latents, sources = rng.normal(size=(2, 700, dim)).astype(np.float32)
     latents[::7] = latents[3]
     assert_is_oracles(latents, sources, tolerance=1e-2, sample_from=40, threads=2)
+
+
+@pytest.mark.parametrize("far", [1e4, 1e9, 1e15])
+def test_a_sample_far_from_the_mean_of_all_is_the_oracles(far):
+    rng = np.random.default_rng(3)
+    latents, sources = rng.normal(size=(2, 60, 3))
+    latents[:, 2] = 0
+    sources[1, 2] = far  # of no sample, but of the mean about which its spread is
+    assert_is_oracles(latents, sources, tolerance=1e-2, sample_from=40)

@@ -34,6 +34,7 @@ def check_norms(
     norms: npt.NDArray[np.float64],
     mean: npt.NDArray[np.float64] | None,
     total: int,
+    directions: bool = True,
 ) -> None:
     """Raise one error on all ranks if the contract defines no result for some row.
 
@@ -50,13 +51,16 @@ def check_norms(
         What is subtracted from the rows.
     total : int
         Number of rows of all ranks.
+    directions : bool
+        False if rows may be 0, or as short as they like.
 
     Raises
     ------
     ArgumentError
         For the most basic fault, with its first rows.
     """
-    bad = np.flatnonzero(~((norms >= _SMALLEST_NORM) & np.isfinite(norms)))
+    short = directions & (norms < _SMALLEST_NORM)
+    bad = np.flatnonzero(short | ~np.isfinite(norms))
     faults = _faults(rows, bad, norms, mean)
     found = np.full((len(_RULES), 1 + _SHOWN), -1, np.int64)
     for fault in range(len(_RULES)):

@@ -115,15 +115,14 @@ def check_squares(
 ) -> None:
     """Raise on all ranks if a row is not finite, or its squared norm; a row may be 0."""
     norms = _core.row_norms(side.rows, mean=mean, threads=int(threads))
-    if gather(exchange, not np.isfinite(norms).all()).any():
-        check_norms(exchange, name, side.rows, side.index, norms, mean, side.total)
+    check_norms(exchange, name, side.rows, side.index, norms, mean, side.total, directions=False)
 
 
 def mean_of(exchange: Exchange, name: str, side: Side, threads: int) -> npt.NDArray[np.float64]:
     """Return the column mean of all ranks' rows; raise on all ranks if their sums overflow."""
     mean = column_mean(exchange, side.rows, side.index, side.total)
     if not np.isfinite(mean).all():
-        norms_of(exchange, name, side, None, threads)  # names rows that are the reason
+        check_squares(exchange, name, side, None, threads)  # names rows that are the reason
         rule = "must have column sums that float64 can hold to be centred (rescale them), but "
         settle(exchange, ArgumentError(name, rule + "they overflow"))
     return mean
