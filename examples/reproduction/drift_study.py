@@ -120,6 +120,9 @@ KINDS: dict[str, Kind] = {
     "drift, rounds of 20,000, linear decay": Kind(
         drift={"batch": 1000, "size": 20_000}, decay="linear", rounds=3
     ),
+    "drift, rounds of 8,000 sources, linear decay": Kind(
+        drift={"batch": 1000, "size": 8_000}, decay="linear"
+    ),
     "drift, 3 layers of 512, slope 0.5, linear decay": Kind(
         drift={"batch": 1000},
         decay="linear",
