@@ -120,6 +120,9 @@ KINDS: dict[str, Kind] = {
     "drift, rounds of 20,000, linear decay": Kind(
         drift={"batch": 1000, "size": 20_000}, decay="linear", rounds=3
     ),
+    "drift, rounds of 8,000 sources, linear decay": Kind(
+        drift={"batch": 1000, "size": 8_000}, decay="linear"
+    ),
     "drift, 3 layers of 512, slope 0.5, linear decay": Kind(
         drift={"batch": 1000},
         decay="linear",
@@ -298,7 +301,8 @@ def tables(folder: Path) -> str:
             f"### {content['data']}, n = {runs[0]['n']:,}, d = {runs[0]['dim']}",
             "",
             f"{asked['rounds']} rounds of {asked['every']} epochs, batches of "
-            f"{asked['batch_size']}, width {asked['width']}.",
+            f"{asked['batch_size']}, width {asked['width']}. Kinds with rounds of 20,000 sources "
+            "have three times as many.",
             "",
             "| samples of | energy distance, each seed | norm ratio | nearest row | labels s "
             "| training s |" + "".join(f" {TITLES[name]}, each seed |" for name in figures),

@@ -166,7 +166,7 @@ class RunJournal:
         kind = next((each for each in (CHOICES, GROUPED) if is_journal(self._file, each)), None)
         if kind is None:
             raise ValueError(
-                f"{self._shown} is not a journal of gtn-label's sharded runs, and is left alone"
+                f"{self._shown} is not a journal of Algorithm 1 over many ranks, and is left alone"
             )
         try:
             journal = Journal.open(self._file, kind)
