@@ -77,6 +77,7 @@ class CudaEngine final : public Engine {
     return {backend, [stats] {
               return OwnStats{{"instruction_set", std::string("float32")},
                               {"scan_products", stats->products},
+                              {"device_scores", stats->scores},
                               {"device_bytes", static_cast<double>(stats->device_bytes)},
                               {"cache_freed", stats->cache_freed}};
             }};

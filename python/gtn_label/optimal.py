@@ -79,9 +79,9 @@ def match_optimal(
     groups : (source_groups, latent_groups), optional
         As in `match`; each group is solved by itself.
     backend : str
-        "auto", "cpu", an instruction set, such as "cpu:avx2", or "cuda": a GPU searches, and the
-        CPU bids and scores. "auto" is "cuda" for inputs on a GPU that the backend can use, and
-        "cpu" for all others.
+        "auto", "cpu", an instruction set, such as "cpu:avx2", or "cuda": a GPU searches and
+        scores, and the CPU bids. "auto" is "cuda" for inputs on a GPU that the backend can use,
+        and "cpu" for all others.
     threads
         As in `match`.
     progress
