@@ -48,6 +48,7 @@ def match_optimal(
     center: bool = False,
     groups: tuple[Any, Any] | None = None,
     backend: str = "auto",
+    device: str | None = None,
     threads: int | None = None,
     memory: int | str | None = None,
     progress: bool | ProgressCallback | None = None,
@@ -82,6 +83,8 @@ def match_optimal(
         "auto", "cpu", an instruction set, such as "cpu:avx2", or "cuda": a GPU searches and
         scores, and the CPU bids. "auto" is "cuda" for inputs on a GPU that the backend can use,
         and "cpu" for all others.
+    device : str, optional
+        "cuda" or "cuda:N" for the backend "cuda"; by default the GPU of the inputs, or the first.
     threads
         As in `match`.
     progress
@@ -132,6 +135,7 @@ def match_optimal(
         center=center,
         groups=groups,
         backend=backend,
+        device=device,
         threads=threads,
         memory=memory,
         progress=progress,
@@ -159,7 +163,7 @@ def _run(
     located = on_gpu.locate(latents=latents, sources=sources)
     chosen = _resolve(options.backend, located)
     check_place(located, chosen, choice=True)
-    device = check_device(None, chosen, located)
+    device = check_device(options.device, chosen, located)
     gpu = on_gpu.Gpu(device) if chosen.name == "cuda" else None
     latent_rows = _host_rows(latents, "latents")
     m, dim = latent_rows.rows.shape
