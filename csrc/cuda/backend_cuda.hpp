@@ -92,6 +92,7 @@ struct PricedDeviceStats {
   double scores = 0;         // exact scores of listed latents
   int64_t device_bytes = 0;  // most that a search took
   bool cache_freed = false;  // as DeviceStats::cache_freed
+  std::string kernel_fault;  // of the kernel that a plain one took the place of
 };
 PricedBackend priced_backend(const Options& options, PricedDeviceStats& stats);
 

@@ -9,6 +9,7 @@
 
 #include "core/match.hpp"
 #include "core/shortlist.hpp"
+#include "cuda/kernel_trust.hpp"
 #include "cuda/plan.hpp"
 
 namespace gtn::cuda {
@@ -19,9 +20,10 @@ constexpr int32_t kMostWindow = 4096;
 constexpr int32_t kLeastWindow = 32;
 constexpr int32_t kLeastWindowWithScores = 256;  // smaller ones cost more than exact scores save
 constexpr int64_t kBoundsAtOnce = int64_t{256} << 20;  // bytes of a window's bounds, about
-constexpr int64_t kKeysASource = 64;     // room for lists; longer ones come in smaller windows
-constexpr int32_t kMostChanges = 16384;  // prices that are told one by one
-constexpr int64_t kUpload = 16 << 20;    // bytes of codes that are made at a time
+constexpr int64_t kKeysASource = 64;      // room for lists; longer ones come in smaller windows
+constexpr int32_t kMostChanges = 16384;   // prices that are told one by one
+constexpr const char* kScan = "float32";  // the name of the kernel that scans
+constexpr int64_t kUpload = 16 << 20;     // bytes of codes that are made at a time
 
 int32_t rounded_up(int64_t count, int32_t to) {
   return static_cast<int32_t>((count + to - 1) / to * to);
@@ -124,10 +126,24 @@ PricedCudaSearch::PricedCudaSearch(const Options& options, const Scorer& scorer,
                                 " columns for backend 'cuda', got " +
                                 std::to_string(scorer.latents().dim));
   }
+  replace_scan();
   make_room();
   write_codes();
   if (plan_.scores) write_rows();
   preparing_.reset();
+}
+
+// Has the plain kernel scan if the other was wrong here before.
+void PricedCudaSearch::replace_scan() {
+  const std::string fault = recorded_fault(kScan, options_.device);
+  plain_ = !fault.empty();
+  if (!plain_ || !stats_.kernel_fault.empty()) return;  // one warning a run
+  stats_.kernel_fault = std::string(kScan) + ": " + fault;
+  if (options_.warn) {
+    options_.warn("the search kernel " + std::string(kScan) +
+                  " is wrong on cuda:" + std::to_string(options_.device) + " (" + fault +
+                  "): a plain one takes its place, which is slower. Please report this device");
+  }
 }
 
 void PricedCudaSearch::make_room() {
@@ -341,7 +357,7 @@ void PricedCudaSearch::search_window(std::span<const SourceRow> sources, int64_t
                         reinterpret_cast<int32_t*>(lists_.data() + at.lengths),
                         reinterpret_cast<uint32_t*>(lists_.data() + at.outside),
                         ++turn_};
-  write_priced_upper(task, stream_);
+  plain_ ? write_plain_upper(task, stream_) : write_priced_upper(task, stream_);
   write_priced_lists(task, stream_);
   if (plan_.scores) {
     const Rows &x = scorer_.latents(), &y = scorer_.sources();
@@ -370,6 +386,12 @@ void PricedCudaSearch::search_window(std::span<const SourceRow> sources, int64_t
     stats_.scores += static_cast<double>(std::max(0, lengths[i]));
   }
 
+  if (!plain_ && std::any_of(lengths, lengths + count, [](int32_t l) { return l < 0; })) {
+    const std::string fault = "it found other bounds than the selection";
+    distrust(kScan, options_.device, fault);
+    throw WrongKernel("the search kernel " + std::string(kScan) +
+                      " is wrong on cuda:" + std::to_string(options_.device) + ": " + fault);
+  }
   std::atomic<bool> wrong{false};
   parallel_.run(count, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {

@@ -62,7 +62,9 @@ struct PricedPlan {
 
 class PricedCudaSearch final : public PricedSearch {
  public:
-  // Throws std::invalid_argument for options, OutOfMemory, and Error where CUDA fails.
+  // Throws std::invalid_argument for options, OutOfMemory, and Error where CUDA fails. A search
+  // throws WrongKernel where the scan's bounds are not those of the selection: what was found so
+  // far is worth nothing. From then on a plain kernel scans on this device.
   PricedCudaSearch(const Options& options, const Scorer& scorer, const ScoreGrid& grid,
                    const DistinctLatents& distinct, PriceView prices, Parallel& parallel,
                    PricedDeviceStats& stats);
@@ -77,6 +79,7 @@ class PricedCudaSearch final : public PricedSearch {
   void write_rows();
   float bias_of(LatentId id) const;
   void tell_prices();
+  void replace_scan();
   void search_window(std::span<const SourceRow> sources, int64_t depth,
                      std::span<PricedList> lists);
   void write_sources(std::span<const SourceRow> sources);
@@ -110,6 +113,7 @@ class PricedCudaSearch final : public PricedSearch {
   std::vector<uint8_t> changed_;  // by id, 1 if the device knows an older price
   std::vector<LatentId> untold_;  // those ids
   uint32_t turn_ = 0;             // searches of windows
+  bool plain_ = false;            // the plain kernel scans
 };
 
 }  // namespace gtn::cuda

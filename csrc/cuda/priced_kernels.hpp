@@ -73,6 +73,8 @@ struct Repriced {
 
 // Writes PricedTask::upper.
 void write_priced_upper(const PricedTask& task, cudaStream_t stream);
+// The same, to the bit, by the selection's own way to a bound: many times slower.
+void write_plain_upper(const PricedTask& task, cudaStream_t stream);
 // Writes lists, from bounds of panels.
 void write_priced_lists(const PricedTask& task, cudaStream_t stream);
 void write_priced_scores(const PricedScores& task, cudaStream_t stream);

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
+#include "cuda/kernel_trust.hpp"
 #include "cuda/priced_cuda.hpp"
 #include "device_array.hpp"
 #include "priced_bench.hpp"
@@ -202,6 +204,51 @@ TEST_CASE("optimal transport on a device: an exact score that is wrong ends the 
   PricedCudaSearch bounds_alone = search_of(bench, stats, options);
   for (float& v : bench.x.f32) v = std::nextafter(v, 0.0f);
   CHECK_NOTHROW(bounds_alone.search(all_sources(), before, 8, lists));
+}
+
+TEST_CASE("optimal transport on a device: a plain kernel takes the place of a wrong one") {
+  for (const Kind kind : {Kind::gaussian, Kind::lattice}) {
+    for (const int64_t n : {31, 64, 65, 700}) {
+      CAPTURE(n);
+      gtn::cuda::forget_verdicts();
+      Bench bench(kind, n, 5);
+      Options options;
+      std::vector<std::string> warnings;
+      options.warn = [&](const std::string& text) { warnings.push_back(text); };
+      PricedDeviceStats stats;
+      PricedCudaSearch search = search_of(bench, stats, options);
+      std::vector<gtn::PricedList> expected(kSources), lists(kSources);
+      const std::vector<int64_t> before(kSources, gtn::kNothing);
+      search.search(all_sources(), before, 8, expected);
+      {
+        const Setting lie("GTN_EMULATOR_LIE_FLOAT", "1");  // the scan, not the selection
+        CHECK_THROWS_WITH_AS(search.search(all_sources(), before, 8, lists),
+                             "the search kernel float32 is wrong on cuda:0: it found other bounds "
+                             "than the selection",
+                             gtn::cuda::WrongKernel);
+      }
+      CHECK(warnings.empty());
+      PricedDeviceStats of_plain;
+      PricedCudaSearch plain = search_of(bench, of_plain, options);
+      plain.search(all_sources(), before, 8, lists);
+      for (int64_t i = 0; i < kSources; ++i) {
+        CHECK(lists[i].outside == expected[i].outside);
+        REQUIRE(lists[i].items.size() == expected[i].items.size());
+        for (size_t t = 0; t < lists[i].items.size(); ++t) {
+          CHECK(lists[i].items[t].id == expected[i].items[t].id);
+          CHECK(lists[i].items[t].score == expected[i].items[t].score);
+        }
+      }
+      search_of(bench, of_plain, options);  // as another group of the run
+      REQUIRE(warnings.size() == 1);
+      CHECK(warnings[0].find("the search kernel float32 is wrong on cuda:0 (it found ") == 0);
+      CHECK(of_plain.kernel_fault == "float32: it found other bounds than the selection");
+      const Setting lie("GTN_EMULATOR_LIE_FLOAT", "1");  // nothing takes the plain kernel's place
+      CHECK_THROWS_WITH_AS(plain.search(all_sources(), before, 8, lists),
+                           doctest::Contains("made wrong scores"), gtn::cuda::Error);
+    }
+  }
+  gtn::cuda::forget_verdicts();
 }
 
 TEST_CASE("optimal transport on a device: memory bounds the window, or refuses") {
