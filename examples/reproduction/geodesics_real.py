@@ -2,13 +2,13 @@
 
 Fig. 8 has straight lines between the sources that Algorithm 1 matched with two images of the same
 orientation, Fig. 16 such lines between a hand and a palm, with no data between. Here the images are
-digits: of one class ("like"), or of two ("unlike"), with a gap between. Two runs share one
-autoencoder: the preset "mnist", whose labels follow the generator, with fewer epochs, and the
-paper's pairs and network (as_in_paper). Each has four curves between its matched sources, and
-the straight line between the two images' codes needs no generator. A classifier of digits
-(own_features.py) judges the images on a curve. `ends` tells how far the generator takes a matched
-source from its image. Runs stay in --run; seeds that geodesics_real.json has are not repeated.
---quick has blobs in place of digits.
+digits: of one class ("like"), or of two ("unlike"). Two runs share one autoencoder: the preset
+"mnist" with fewer epochs, whose labels follow the generator, and the paper's pairs and network
+(as_in_paper). A following generator does not take a matched source to its image, so it also has
+the sources of the nearest samples. The two images' codes need no generator. For each kind of ends
+there are the straight line, the geodesic and the geodesic with density, which a classifier of
+digits (own_features.py) judges. "ends" tells how far from its image an end is. Runs stay in --run;
+seeds that geodesics_real.json has are not repeated. --quick has blobs in place of digits.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from own_features import own_features
 from PIL import Image
 from study import options_of, quick, write_figure
 
+from gtn_label.arrays.sources import draw_sources
 from gtn_train.geometry import Surface, run_geodesics
 from gtn_train.geometry.run_geodesics import REGULAR, STRAIGHT
 from gtn_train.models.autoencoder import decode_all
@@ -38,9 +39,9 @@ from gtn_train.run.pipeline import run_pipeline
 from gtn_train.run.preset_fields import Preset
 from gtn_train.run.presets import PRESETS
 from gtn_train.run.settings import RunSettings
-from gtn_train.sampling.interpolation import Interpolation, matched_sources
+from gtn_train.sampling.interpolation import matched_sources
 from gtn_train.sampling.sample import generate_latents
-from gtn_train.seeds import random_numbers
+from gtn_train.seeds import derive, random_numbers
 
 Rows = npt.NDArray[Any]
 
@@ -50,10 +51,18 @@ FOLLOWING_EPOCHS = 45  # of the preset's generator
 REAL = 10_000  # real images of which the nearest is found
 SHOWN = 3  # pairs of each kind in the figure
 COLUMNS = 20  # images of a curve in the figure, as in Fig. 8
+SAMPLES = 50_000  # among which the nearest to an image is sought
+MODELS = {  # run and positions of the ends
+    "paper": ("paper", "matched"),
+    "preset": ("preset", "matched"),
+    "preset, nearest": ("preset", "nearest"),
+    "codes": ("preset", "codes"),
+}
 IN_FIGURE = (  # rows of a pair
-    ("preset", STRAIGHT),
-    ("preset", REGULAR),
     ("paper", STRAIGHT),
+    ("paper", REGULAR),
+    ("preset, nearest", STRAIGHT),
+    ("preset, nearest", REGULAR),
     ("codes", STRAIGHT),
     ("codes", REGULAR),
 )
@@ -113,43 +122,45 @@ def pairs_of(labels: Rows, like: bool, n: int, seed: int) -> Rows:
     return chosen
 
 
-def ends_of(run: FinishedRun, pairs: Rows, images: Any, judge: Any) -> dict[str, Any]:
-    """Compare what the generator makes of matched sources with the codes of their images.
+def positions_of(run: FinishedRun, rows: Rows, how: str, seed: int) -> Rows:
+    """Positions of training rows: their codes, matched sources, or the sources of near samples.
+
+    Parameters
+    ----------
+    run : FinishedRun
+    rows : int [n]
+    how : {"codes", "matched", "nearest"}
+    seed : int
+        Random seed of the samples.
+    """
+    if how == "matched":
+        return matched_sources(run.matching, rows)
+    codes = np.array(run.latents[rows])
+    if how == "codes":
+        return codes
+    sources = draw_sources(SAMPLES, codes.shape[1], derive(seed, "nearest"))
+    deviations = run.latents.std(axis=0)
+    samples = generate_latents(run.generator, sources) / deviations
+    return sources[[np.square(samples - code).sum(axis=1).argmin() for code in codes / deviations]]
+
+
+def ends_of(run: FinishedRun, sources: Rows, rows: Rows, images: Any, judge: Any) -> dict[str, Any]:
+    """Compare what the generator makes of sources with the codes of their rows.
 
     The error is a distance of codes in units of their deviations. "chance" is that of codes drawn
-    at random. Digits are what the classifier sees.
+    at random. "own digit" is 1 where the classifier finds the image's class.
     """
-    rows = pairs.reshape(-1)
-    codes, deviations = np.array(run.latents[rows]), np.asarray(run.latents.std(axis=0))
-    made = generate_latents(run.generator, matched_sources(run.matching, rows))
-    others = np.array(run.latents[random_numbers(0, "chance").permutation(len(run.latents))])
-    told = {"of sources": made, "of codes": codes}
+    deviations = run.latents.std(axis=0)
+    codes, made = np.array(run.latents[rows]), generate_latents(run.generator, sources)
+    drawn = random_numbers(0, "chance").permutation(len(run.latents))[: len(rows)]
     found = {
         "error": np.linalg.norm((made - codes) / deviations, axis=1),
-        "chance": np.linalg.norm((others[: len(rows)] - codes) / deviations, axis=1),
-        **{
-            f"own digit, {name}": probabilities(judge, decode_all(run.autoencoder, latents)).argmax(
-                axis=1
-            )
-            == images.labels[rows]
-            for name, latents in told.items()
-        },
+        "chance": np.linalg.norm((run.latents[drawn] - codes) / deviations, axis=1),
     }
+    for name, latents in (("source", made), ("code", codes)):
+        chances = probabilities(judge, decode_all(run.autoencoder, latents))
+        found[f"own digit, {name}"] = chances.argmax(axis=1) == images.labels[rows]
     return {name: values.astype(float).tolist() for name, values in found.items()}
-
-
-def curves_of(
-    run: FinishedRun, rows: Rows, asked: Any, seed: int, space: str
-) -> tuple[Surface, dict[str, Interpolation]]:
-    """Draw curves between pairs of rows, by kind: between their sources, or their codes."""
-    if space == "latent":
-        left, right = (np.array(run.latents[rows[:, side]]) for side in (0, 1))
-    else:
-        left, right = (matched_sources(run.matching, rows[:, side]) for side in (0, 1))
-    found = run_geodesics(
-        run, left, right, weight=asked.weight, space=space, steps=COLUMNS, compare=True, seed=seed
-    )
-    return Surface.of_run(run, space), found
 
 
 def on_the_way(images: Rows, labels: Rows, judge: Any) -> dict[str, list[float]]:
@@ -210,29 +221,39 @@ def main() -> None:
     real = np.asarray(images.images[:REAL])
     settings = {"pairs": asked.pairs, "weight": asked.weight, "epochs": [EPOCHS, FOLLOWING_EPOCHS]}
     file = File(asked, "real", settings)
-    models = {name: (run, "source") for name, run in runs.items()}
-    models["codes"] = (runs["preset"], "latent")
     for seed in range(asked.seed, asked.seed + asked.seeds):
         for kind in ("like", "unlike"):
-            rows = pairs_of(images.labels, kind == "like", asked.pairs, seed)
+            pairs = pairs_of(images.labels, kind == "like", asked.pairs, seed)
             shown: list[Rows] = []
-            for name, (run, space) in models.items():
-                if file.has(f"{name}, {kind}", seed):
+            for model, (name, how) in MODELS.items():
+                if file.has(f"{model}, {kind}", seed):
                     continue
-                surface, curves = curves_of(run, rows, asked, seed, space)
-                found: dict[str, Any] = {"pairs": rows.tolist()}
+                run, space = runs[name], "latent" if how == "codes" else "source"
+                positions = positions_of(run, pairs.reshape(-1), how, seed)
+                curves = run_geodesics(
+                    run,
+                    positions[::2],
+                    positions[1::2],
+                    weight=asked.weight,
+                    space=space,
+                    steps=COLUMNS,
+                    compare=True,
+                    seed=seed,
+                )
+                surface = Surface.of_run(run, space)
+                found: dict[str, Any] = {}
                 if space == "source":
-                    found["ends"] = ends_of(run, rows, images, judge)
+                    found["ends"] = ends_of(run, positions, pairs.reshape(-1), images, judge)
                 for curve, line in curves.items():
                     assert line.curves is not None
                     drawn: Any = line.images
                     found[curve] = of_images(surface, line.curves, run, judge, real)
-                    found[curve] |= on_the_way(drawn, images.labels[rows], judge)
-                    if (name, curve) in IN_FIGURE:
+                    found[curve] |= on_the_way(drawn, images.labels[pairs], judge)
+                    if (model, curve) in IN_FIGURE:
                         shown.append(drawn[:SHOWN])
-                file.add(f"{name}, {kind}", seed, found)
+                file.add(f"{model}, {kind}", seed, found)
             if seed == asked.seed and len(shown) == len(IN_FIGURE):
-                sheet = sheet_of(np.stack(shown, axis=1), images.images[rows[:SHOWN]])
+                sheet = sheet_of(np.stack(shown, axis=1), images.images[pairs[:SHOWN]])
                 write_figure(asked.out / f"geodesics_real_{kind}.png", sheet)
 
 
