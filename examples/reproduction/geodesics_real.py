@@ -141,7 +141,12 @@ def positions_of(run: FinishedRun, rows: Rows, how: str, seed: int) -> Rows:
     sources = draw_sources(SAMPLES, codes.shape[1], derive(seed, "nearest"))
     deviations = run.latents.std(axis=0)
     samples = generate_latents(run.generator, sources) / deviations
-    return sources[[np.square(samples - code).sum(axis=1).argmin() for code in codes / deviations]]
+    taken: list[int] = []  # no sample is the end of two lines
+    for code in codes / deviations:
+        distances = np.square(samples - code).sum(axis=1)
+        distances[taken] = np.inf
+        taken.append(int(distances.argmin()))
+    return sources[taken]
 
 
 def ends_of(run: FinishedRun, sources: Rows, rows: Rows, images: Any, judge: Any) -> dict[str, Any]:

@@ -336,6 +336,20 @@ def test_pairs_of_real_images_are_of_one_class_or_of_two(load):
         assert len(np.unique(pairs)) == pairs.size
 
 
+def test_the_sources_of_the_nearest_samples_stand_for_real_images(load, monkeypatch):
+    study = load("geodesics_real")
+    monkeypatch.setattr(study, "generate_latents", lambda generator, sources: 2 * sources)
+    codes = np.random.default_rng(2).normal(scale=(1, 3), size=(6, 2)).astype(np.float32)
+    codes[5] = codes[4]  # their samples differ
+    run = SimpleNamespace(latents=codes, generator=None)
+    found = study.positions_of(run, np.arange(6), "nearest", seed=1)
+    drawn = study.draw_sources(study.SAMPLES, 2, study.derive(1, "nearest"))
+    scaled = np.linalg.norm((2 * drawn[:, None] - codes) / codes.std(axis=0), axis=2)
+    order = scaled.argsort(axis=0)
+    assert (found == drawn[[*order[0, :5], order[1, 5]]]).all()
+    assert (study.positions_of(run, np.array([3, 1]), "codes", 0) == codes[[3, 1]]).all()
+
+
 def test_a_classifier_judges_the_images_between_real_ones(load):
     study = load("geodesics_real")
 
