@@ -92,6 +92,7 @@ class Set(NamedTuple):
 
 SETS = {
     "mnist": Set("mnist", 3000, (2, 5, 10, 20), 32, 6, 250),
+    "cifar10": Set("cifar10-jpeg", 6000, (20,), 32, 6, 250),
     "faces": Set("array", 320, (10, 25, 50), 8, 15, 80),
     "blobs": Set("blobs", 120, (2, 3), 16, 2, 20),
 }
@@ -142,6 +143,8 @@ def checked(parser: argparse.ArgumentParser) -> Any:
         asked.set, asked.features, asked.run = "blobs", "own", asked.out / "runs"
     elif asked.set is None or (asked.data is None and asked.set != "blobs"):
         parser.error("--set and --data are required")
+    elif asked.features == "own" and asked.set not in ("mnist", "blobs"):
+        parser.error(f"--features own needs grey images with classes: mnist, got {asked.set}")
     return asked
 
 

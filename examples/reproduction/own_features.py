@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -54,7 +55,8 @@ def own_features(images: Images, path: Path) -> OwnFeatures:
         torch.manual_seed(0)
         network = _network(images.shape, int(images.labels.max()) + 1)
         if not path.exists():
-            _train(network, torch.from_numpy(images.images), torch.from_numpy(images.labels))
+            pixels = torch.from_numpy(np.array(images.images))  # a folder's cannot be written
+            _train(network, pixels, torch.from_numpy(images.labels))
             torch.save(network.state_dict(), path)
     network.load_state_dict(torch.load(path, weights_only=True))
     return OwnFeatures(network, file_sha256(path))

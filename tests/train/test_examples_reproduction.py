@@ -35,6 +35,7 @@ def load(monkeypatch):
 
     yield load
     neighbours = ("study", "squares", "diffusion", "latent_sets", "own_features", "latent_dims")
+    neighbours += ("geodesics",)
     for name in (*loaded, *neighbours):
         sys.modules.pop(name, None)
 
@@ -323,6 +324,55 @@ def test_algorithm_1_of_the_geodesic_paper_shortens_a_bent_curve(load):
     left, right = np.array([[-1.0, 0.4]]), np.array([[1.0, 0.4]])
     straight = study.along(bowl, np.stack([left, right], axis=1)).length
     assert study.algorithm_1(bowl, left, right, 0.0, 30).length < straight
+
+
+def test_pairs_of_real_images_are_of_one_class_or_of_two(load):
+    study, labels = load("geodesics_real"), np.arange(300) % 7
+    like, unlike = (study.pairs_of(labels, kind, 12, seed=3) for kind in (True, False))
+    assert like.shape == unlike.shape == (12, 2)
+    assert (labels[like[:, 0]] == labels[like[:, 1]]).all()
+    assert (labels[unlike[:, 0]] != labels[unlike[:, 1]]).all()
+    for pairs in (like, unlike):
+        assert len(np.unique(pairs)) == pairs.size
+
+
+def test_the_sources_of_the_nearest_samples_stand_for_real_images(load, monkeypatch):
+    study = load("geodesics_real")
+    monkeypatch.setattr(study, "generate_latents", lambda generator, sources: 2 * sources)
+    codes = np.random.default_rng(2).normal(scale=(1, 3), size=(6, 2)).astype(np.float32)
+    codes[5] = codes[4]  # their samples differ
+    run = SimpleNamespace(latents=codes, generator=None)
+    found = study.positions_of(run, np.arange(6), "nearest", seed=1)
+    drawn = study.draw_sources(study.SAMPLES, 2, study.derive(1, "nearest"))
+    scaled = np.linalg.norm((2 * drawn[:, None] - codes) / codes.std(axis=0), axis=2)
+    order = scaled.argsort(axis=0)
+    assert (found == drawn[[*order[0, :5], order[1, 5]]]).all()
+    assert (study.positions_of(run, np.array([3, 1]), "codes", 0) == codes[[3, 1]]).all()
+
+
+def test_a_classifier_judges_the_images_between_real_ones(load):
+    study = load("geodesics_real")
+
+    def judge(images):  # a pixel of value v is surely of class v
+        return None, 100 * torch.nn.functional.one_hot(images[:, 0, 0, 0].long(), 4).float()
+
+    lines = np.array([[3, 0, 1, 0, 3], [2, 0, 3, 2, 0]], np.uint8)[:, :, None, None, None]
+    found = study.on_the_way(lines, np.array([[0, 1], [2, 0]]), judge)
+    assert found["other digits"] == pytest.approx([0, 1 / 3])
+    assert found["least probability"] == pytest.approx([1, 1])
+    found = study.on_the_way(lines, np.array([[3, 3], [1, 1]]), lambda images: judge(images // 9))
+    assert found["other digits"] == pytest.approx([1, 1])
+
+
+def test_a_sheet_has_the_real_images_at_both_ends_of_each_curve(load):
+    study = load("geodesics_real")
+    lines, ends = np.full((2, 3, 4, 1, 5, 5), 100, np.uint8), np.zeros((2, 2, 1, 5, 5), np.uint8)
+    lines[1, 2], ends[0, 0], ends[1, 1] = 50, 10, 20
+    sheet = study.sheet_of(lines, ends)
+    wanted = np.concatenate([ends[1, 0], *lines[1, 2, :, 0], ends[1, 1, 0]], axis=None)
+    rows = study.figures.grid(wanted.reshape(6, 1, 5, 5), columns=6)
+    assert (sheet[:, -rows.shape[1] :] == rows).all()
+    assert len(np.unique(sheet)) >= 5
 
 
 def test_the_vae_of_the_ring_has_its_loss(load):
