@@ -75,8 +75,11 @@ class CudaEngine final : public Engine {
     const auto stats = std::make_shared<cuda::PricedDeviceStats>();
     const PricedBackend backend = cuda::priced_backend(options_for(memory), *stats);
     return {backend, [stats] {
-              return OwnStats{{"instruction_set", std::string("float32")},
+              const bool replaced = !stats->kernel_fault.empty();
+              return OwnStats{{"instruction_set", std::string(replaced ? "plain" : "float32")},
+                              {"kernel_fault", stats->kernel_fault},
                               {"scan_products", stats->products},
+                              {"device_scores", stats->scores},
                               {"device_bytes", static_cast<double>(stats->device_bytes)},
                               {"cache_freed", stats->cache_freed}};
             }};

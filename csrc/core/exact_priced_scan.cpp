@@ -73,16 +73,17 @@ void ExactPricedScan::sharpen(std::span<const SourceRow> sources, int64_t depth,
 }
 
 void ExactPricedScan::sharpen_one(SourceRow source, int64_t depth, PricedList& list) const {
-  const size_t count = list.items.size();
-  std::vector<const void*> rows(count);
-  std::vector<double> dots(count);
-  std::vector<Valued> found(count);
-  for (size_t t = 0; t < count; ++t) rows[t] = scorer_.latent(distinct_.row(list.items[t].id));
-  scorer_.dots(rows.data(), static_cast<int64_t>(count), source, dots.data());
-  for (size_t t = 0; t < count; ++t) {
-    const LatentId id = list.items[t].id;
-    const int64_t score = grid_.of(dots[t]);
-    found[t] = {score - prices_.of(id), id, score};
+  std::vector<const void*> rows;
+  for (const PricedCandidate& c : list.items) {
+    if (!c.exact) rows.push_back(scorer_.latent(distinct_.row(c.id)));
+  }
+  std::vector<double> dots(rows.size());
+  scorer_.dots(rows.data(), std::ssize(rows), source, dots.data());
+  std::vector<Valued> found;
+  auto dot = dots.begin();
+  for (const PricedCandidate& c : list.items) {
+    const int64_t score = c.exact ? c.score : grid_.of(*dot++);
+    found.push_back({score - prices_.of(c.id), c.id, score});
   }
   std::sort(found.begin(), found.end());
   if (std::ssize(found) > depth) {

@@ -20,7 +20,8 @@ class ExactPricedScan final : public PricedSearch {
               std::span<PricedList> lists) override;
   void raised(std::span<const LatentId>) override {}
 
-  // Scores the latents that other searches listed, and keeps the `depth` best of each list.
+  // Scores the latents that other searches listed, where these did not, and keeps the `depth` best
+  // of each list.
   void sharpen(std::span<const SourceRow> sources, int64_t depth, std::span<PricedList> lists);
 
  private:

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "core/contract.hpp"
+#include "core/host_device.hpp"
 
 namespace gtn {
 
@@ -18,7 +18,7 @@ class ScoreGrid {
   // largest: the largest norm of a latent times that of a source.
   ScoreGrid(double largest, int64_t latents);
 
-  int64_t of(double dot) const {
+  GTN_HD int64_t of(double dot) const {
     return static_cast<int64_t>(std::rint(std::ldexp(dot, exponent_))) * factor_;
   }
   // >= of(dot) for every dot <= bound.

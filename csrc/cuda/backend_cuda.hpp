@@ -89,8 +89,10 @@ std::unique_ptr<Shard> make_shard(const Rows& latents, std::span<const int64_t> 
 // the host. A search throws as match_rows does. `stats` outlives the backend.
 struct PricedDeviceStats {
   double products = 0;       // multiply-adds that scans did
+  double scores = 0;         // exact scores of listed latents
   int64_t device_bytes = 0;  // most that a search took
   bool cache_freed = false;  // as DeviceStats::cache_freed
+  std::string kernel_fault;  // of the kernel that a plain one took the place of
 };
 PricedBackend priced_backend(const Options& options, PricedDeviceStats& stats);
 

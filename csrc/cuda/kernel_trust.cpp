@@ -85,8 +85,18 @@ const ScanKernel& trusted(const ScanKernel& kernel, const Options& options, int6
 }
 
 void distrust(const ScanKernel& kernel, int device, const std::string& fault) {
+  distrust(std::string(kernel.name), device, fault);
+}
+
+void distrust(const std::string& kernel, int device, const std::string& fault) {
   const std::lock_guard lock(verdicts().lock);
-  verdicts().faults.try_emplace({device, kernel.name}, fault);
+  verdicts().faults.try_emplace({device, kernel}, fault);
+}
+
+std::string recorded_fault(const std::string& kernel, int device) {
+  const std::lock_guard lock(verdicts().lock);
+  const auto fault = verdicts().faults.find({device, kernel});
+  return fault == verdicts().faults.end() ? "" : fault->second;
 }
 
 void forget_verdicts() {

@@ -1,6 +1,7 @@
 // Decides which scan kernels a process may use on a device. A kernel passes a self-test against
 // dp4a before its first scan of rows of a width. A kernel that was found wrong, there or by a
-// search, is not used on that device again, and dp4a takes its place.
+// search, is not used on that device again, and dp4a takes its place. The search of optimal
+// transport has kernels of its own (priced_cuda.hpp), whose faults are recorded here too.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,10 @@ const ScanKernel& trusted(const ScanKernel& kernel, const Options& options, int6
 
 // Records what was wrong with a kernel on a device.
 void distrust(const ScanKernel& kernel, int device, const std::string& fault);
+void distrust(const std::string& kernel, int device, const std::string& fault);
+
+// Returns what was recorded against a kernel on a device; empty if nothing was.
+std::string recorded_fault(const std::string& kernel, int device);
 
 // Forgets all verdicts. For tests.
 void forget_verdicts();

@@ -4,10 +4,12 @@
 #include <atomic>
 #include <cfloat>
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "core/match.hpp"
 #include "core/shortlist.hpp"
+#include "cuda/kernel_trust.hpp"
 #include "cuda/plan.hpp"
 
 namespace gtn::cuda {
@@ -16,10 +18,12 @@ namespace {
 constexpr int64_t kMostDim = 131072;  // as the matching's; errors of longer sums leave error_share
 constexpr int32_t kMostWindow = 4096;
 constexpr int32_t kLeastWindow = 32;
+constexpr int32_t kLeastWindowWithScores = 256;  // smaller ones cost more than exact scores save
 constexpr int64_t kBoundsAtOnce = int64_t{256} << 20;  // bytes of a window's bounds, about
-constexpr int64_t kKeysASource = 64;     // room for lists; longer ones come in smaller windows
-constexpr int32_t kMostChanges = 16384;  // prices that are told one by one
-constexpr int64_t kUpload = 16 << 20;    // bytes of codes that are made at a time
+constexpr int64_t kKeysASource = 64;      // room for lists; longer ones come in smaller windows
+constexpr int32_t kMostChanges = 16384;   // prices that are told one by one
+constexpr const char* kScan = "float32";  // the name of the kernel that scans
+constexpr int64_t kUpload = 16 << 20;     // bytes of codes that are made at a time
 
 int32_t rounded_up(int64_t count, int32_t to) {
   return static_cast<int32_t>((count + to - 1) / to * to);
@@ -35,6 +39,10 @@ double error_share(int64_t stride) {
 // What numbers below float32's smallest add to it, over all coordinates.
 constexpr double kUnderflow = 0x1p-120;
 
+int64_t bytes_of_row(const Rows& rows) {
+  return rows.dim * (rows.dtype == DType::f32 ? 4 : 8);
+}
+
 float rounded_up_to_float(double v) {
   if (v > FLT_MAX) return std::numeric_limits<float>::infinity();
   if (v < -FLT_MAX) return -FLT_MAX;
@@ -44,11 +52,16 @@ float rounded_up_to_float(double v) {
 
 }  // namespace
 
-PricedPlan::PricedPlan(int64_t latents, int64_t dim, int64_t sources)
-    : tiles(rounded_up(latents, kPricedTile) / kPricedTile), stride(rounded_up(dim, kPricedStep)) {
+PricedPlan::PricedPlan(const Rows& latents, int64_t latent_count, const Rows& sources)
+    : tiles(rounded_up(latent_count, kPricedTile) / kPricedTile),
+      stride(rounded_up(latents.dim, kPricedStep)),
+      bytes_of_rows_(latent_count * bytes_of_row(latents) +
+                     latents.dim * static_cast<int64_t>(sizeof(double))),
+      bytes_of_a_source_(bytes_of_row(sources)) {
   const int64_t bytes_a_source = int64_t{2} * tiles * static_cast<int64_t>(sizeof(float));
   const int64_t wanted = std::clamp<int64_t>(kBoundsAtOnce / bytes_a_source, 128, kMostWindow);
-  most_window = window = static_cast<int32_t>(std::min(wanted, std::max<int64_t>(sources, 1)));
+  most_window = window =
+      static_cast<int32_t>(std::min(wanted, std::max<int64_t>(sources.count, 1)));
 }
 
 int64_t PricedPlan::key_room(int64_t sources) const {
@@ -58,19 +71,39 @@ int64_t PricedPlan::key_room(int64_t sources) const {
 int64_t PricedPlan::bytes(int64_t sources) const {
   const int64_t latents = int64_t{tiles} * kPricedTile;
   const int64_t codes = latents * (int64_t{stride} + 1) * static_cast<int64_t>(sizeof(float));
-  const int64_t a_source = (int64_t{stride} + int64_t{2} * tiles) * 4 + 4 + 4;
+  const int64_t bounds = sources * 2 * tiles * static_cast<int64_t>(sizeof(float));
   return kSpareBytes + codes + kMostChanges * static_cast<int64_t>(sizeof(Repriced)) +
-         sources * a_source + key_room(sources) * 8;
+         (scores ? bytes_of_rows_ : 0) + bounds + source_places(sources).bytes +
+         list_places(sources, key_room(sources)).bytes;
+}
+
+SourcePlaces PricedPlan::source_places(int64_t sources) const {
+  const int64_t rows = sources * stride * static_cast<int64_t>(sizeof(float));
+  return {rows, rows + (scores ? sources * bytes_of_a_source_ : 0)};
+}
+
+ListPlaces PricedPlan::list_places(int64_t sources, int64_t keys) const {
+  const int64_t at = keys * static_cast<int64_t>(sizeof(uint64_t));
+  const int64_t lengths = at + (scores ? keys * static_cast<int64_t>(sizeof(int64_t)) : 0);
+  const int64_t outside = lengths + sources * static_cast<int64_t>(sizeof(int32_t));
+  return {at, lengths, outside, outside + sources * static_cast<int64_t>(sizeof(uint32_t))};
 }
 
 int64_t PricedPlan::least_bytes() const {
-  return bytes(std::min(kLeastWindow, most_window));
+  PricedPlan least = *this;
+  least.scores = false;
+  return least.bytes(std::min(kLeastWindow, most_window));
 }
 
 bool PricedPlan::fit(int64_t available) {
-  for (window = most_window; window > kLeastWindow && bytes(window) > available;) window /= 2;
-  window = std::max(window, std::min(kLeastWindow, most_window));
-  return bytes(window) <= available;
+  for (const bool with : {true, false}) {
+    scores = with;
+    const int32_t least = std::min(with ? kLeastWindowWithScores : kLeastWindow, most_window);
+    for (window = most_window; window > least && bytes(window) > available;) window /= 2;
+    window = std::max(window, least);
+    if (bytes(window) <= available) return true;
+  }
+  return false;
 }
 
 PricedCudaSearch::PricedCudaSearch(const Options& options, const Scorer& scorer,
@@ -84,7 +117,7 @@ PricedCudaSearch::PricedCudaSearch(const Options& options, const Scorer& scorer,
       parallel_(parallel),
       stats_(stats),
       unit_(scorer.latents().length * scorer.sources().length),
-      plan_(distinct.count(), scorer.latents().dim, scorer.sources().count),
+      plan_(scorer.latents(), distinct.count(), scorer.sources()),
       preparing_(std::in_place, options.device),
       stream_(options.stream),
       budget_(options.device, options.memory, stream_) {
@@ -93,9 +126,24 @@ PricedCudaSearch::PricedCudaSearch(const Options& options, const Scorer& scorer,
                                 " columns for backend 'cuda', got " +
                                 std::to_string(scorer.latents().dim));
   }
+  replace_scan();
   make_room();
   write_codes();
+  if (plan_.scores) write_rows();
   preparing_.reset();
+}
+
+// Has the plain kernel scan if the other was wrong here before.
+void PricedCudaSearch::replace_scan() {
+  const std::string fault = recorded_fault(kScan, options_.device);
+  plain_ = !fault.empty();
+  if (!plain_ || !stats_.kernel_fault.empty()) return;  // one warning a run
+  stats_.kernel_fault = std::string(kScan) + ": " + fault;
+  if (options_.warn) {
+    options_.warn("the search kernel " + std::string(kScan) +
+                  " is wrong on cuda:" + std::to_string(options_.device) + " (" + fault +
+                  "): a plain one takes its place, which is slower. Please report this device");
+  }
 }
 
 void PricedCudaSearch::make_room() {
@@ -107,7 +155,7 @@ void PricedCudaSearch::make_room() {
     const auto usable = static_cast<int64_t>(free - free / 32);
     const bool limited = options_.memory > 0 && options_.memory <= usable;
     const bool fits = plan_.fit(limited ? options_.memory : usable);
-    if (limited || (fits && plan_.window == plan_.most_window)) break;
+    if (limited || (fits && plan_.all_fits())) break;
     // What others have cached, such as torch after training, counts as taken.
     if (!stats_.cache_freed && options_.free_cached && options_.free_cached()) {
       stats_.cache_freed = true;
@@ -121,21 +169,23 @@ void PricedCudaSearch::make_room() {
   }
   budget_.reserve(plan_.bytes(plan_.window));
   const int64_t latents = int64_t{plan_.tiles} * kPricedTile, window = plan_.window;
-  const int64_t keys = plan_.key_room(window);
   codes_ = DeviceArray<float>(budget_, latents * plan_.stride, "codes of latents");
   biases_ = DeviceArray<float>(budget_, latents, "prices");
   changes_ = DeviceArray<Repriced>(budget_, kMostChanges, "prices");
-  sources_ = DeviceArray<float>(budget_, window * plan_.stride, "codes of sources");
   upper_ = DeviceArray<float>(budget_, window * 2 * plan_.tiles, "bounds of a window");
-  keys_ = DeviceArray<uint64_t>(budget_, keys, "lists");
-  lengths_ = DeviceArray<int32_t>(budget_, window, "lists");
-  outside_ = DeviceArray<uint32_t>(budget_, window, "lists");
+  const int64_t source_bytes = plan_.source_places(window).bytes;
+  const int64_t list_bytes = plan_.list_places(window, plan_.key_room(window)).bytes;
+  sources_ = DeviceArray<unsigned char>(budget_, source_bytes, "sources");
+  lists_ = DeviceArray<unsigned char>(budget_, list_bytes, "lists");
+  if (plan_.scores) {
+    latent_rows_ = DeviceArray<unsigned char>(
+        budget_, distinct_.count() * bytes_of_row(scorer_.latents()), "latents");
+    mean_ = DeviceArray<double>(budget_, scorer_.latents().dim, "the mean of latents");
+  }
   bias_ = PinnedArray<float>(latents, "prices", stream_);
   their_changes_ = PinnedArray<Repriced>(kMostChanges, "prices", stream_);
-  their_sources_ = PinnedArray<float>(window * plan_.stride, "codes of sources", stream_);
-  their_keys_ = PinnedArray<uint64_t>(keys, "lists", stream_);
-  their_lengths_ = PinnedArray<int32_t>(window, "lists", stream_);
-  their_outside_ = PinnedArray<uint32_t>(window, "lists", stream_);
+  their_sources_ = PinnedArray<unsigned char>(source_bytes, "sources", stream_);
+  their_lists_ = PinnedArray<unsigned char>(list_bytes, "lists", stream_);
   stats_.device_bytes = std::max(stats_.device_bytes, budget_.most_taken());
 }
 
@@ -183,6 +233,34 @@ void PricedCudaSearch::write_codes() {
                         cudaMemcpyHostToDevice, stream_),
         "writing prices");
   check(cudaStreamSynchronize(stream_), "writing prices");  // raised() writes there
+}
+
+// Latents as given, in the order of ids.
+void PricedCudaSearch::write_rows() {
+  const Rows& latents = scorer_.latents();
+  const int64_t count = distinct_.count(), each = bytes_of_row(latents);
+  const int64_t at_once = std::clamp<int64_t>(kUpload / each, 1, count);
+  std::vector<unsigned char> rows(static_cast<size_t>(at_once * each));
+  for (int64_t first = 0; first < count; first += at_once) {
+    const int64_t some = std::min(at_once, count - first);
+    parallel_.run(some, 256, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        std::memcpy(&rows[static_cast<size_t>(i * each)],
+                    scorer_.latent(distinct_.row(static_cast<LatentId>(first + i))),
+                    static_cast<size_t>(each));
+      }
+    });
+    check(cudaMemcpyAsync(latent_rows_.data() + first * each, rows.data(),
+                          static_cast<size_t>(some * each), cudaMemcpyHostToDevice, stream_),
+          "copying latents");
+    check(cudaStreamSynchronize(stream_), "copying latents");  // the vector is written again
+  }
+  if (latents.mean == nullptr) return;
+  check(
+      cudaMemcpyAsync(mean_.data(), latents.mean, static_cast<size_t>(latents.dim) * sizeof(double),
+                      cudaMemcpyHostToDevice, stream_),
+      "copying the mean of latents");
+  check(cudaStreamSynchronize(stream_), "copying the mean of latents");
 }
 
 // The division by unit_, a power of two, does not round.
@@ -235,81 +313,126 @@ void PricedCudaSearch::search(std::span<const SourceRow> sources, std::span<cons
   }
 }
 
-void PricedCudaSearch::search_window(std::span<const SourceRow> sources, int64_t depth,
-                                     std::span<PricedList> lists) {
-  const int64_t count = std::ssize(sources), dim = scorer_.sources().dim, stride = plan_.stride;
-  const double length = scorer_.sources().length;
+// Codes of a window's sources and, for exact scores, their rows.
+void PricedCudaSearch::write_sources(std::span<const SourceRow> sources) {
+  const Rows& rows = scorer_.sources();
+  const int64_t count = std::ssize(sources), dim = rows.dim, stride = plan_.stride;
+  const int64_t each = bytes_of_row(rows);
+  const SourcePlaces at = plan_.source_places(count);
+  auto* codes = reinterpret_cast<float*>(their_sources_.data());
+  unsigned char* copies = their_sources_.data() + at.rows;
   parallel_.run(count, 16, [&](int64_t begin, int64_t end, int) {
     std::vector<double> row(dim);
     for (int64_t i = begin; i < end; ++i) {
-      widen_row(scorer_.sources(), sources[i], row.data());
-      float* out = their_sources_.data() + i * stride;
-      for (int64_t k = 0; k < dim; ++k) out[k] = static_cast<float>(row[k] / length);
+      widen_row(rows, sources[i], row.data());
+      float* out = codes + i * stride;
+      for (int64_t k = 0; k < dim; ++k) out[k] = static_cast<float>(row[k] / rows.length);
       std::fill(out + dim, out + stride, 0.0f);
+      if (!plan_.scores) continue;
+      std::memcpy(copies + i * each,
+                  static_cast<const unsigned char*>(rows.data) + int64_t{sources[i]} * each,
+                  static_cast<size_t>(each));
     }
   });
-  const auto bytes = [&](int64_t each, size_t size) {
-    return static_cast<size_t>(each * count) * size;
-  };
-  check(cudaMemcpyAsync(sources_.data(), their_sources_.data(), bytes(stride, sizeof(float)),
+  check(cudaMemcpyAsync(sources_.data(), their_sources_.data(), static_cast<size_t>(at.bytes),
                         cudaMemcpyHostToDevice, stream_),
-        "writing codes");
+        "copying sources");
+}
+
+void PricedCudaSearch::search_window(std::span<const SourceRow> sources, int64_t depth,
+                                     std::span<PricedList> lists) {
+  const int64_t count = std::ssize(sources);
+  write_sources(sources);
+  const ListPlaces at = plan_.list_places(count, count * depth);
   const PricedTask task{codes_.data(),
                         biases_.data(),
-                        sources_.data(),
+                        reinterpret_cast<const float*>(sources_.data()),
                         upper_.data(),
                         distinct_.count(),
                         plan_.tiles,
                         plan_.stride,
                         static_cast<int32_t>(count),
                         static_cast<int32_t>(depth),
-                        keys_.data(),
-                        lengths_.data(),
-                        outside_.data(),
+                        reinterpret_cast<uint64_t*>(lists_.data()),
+                        reinterpret_cast<int32_t*>(lists_.data() + at.lengths),
+                        reinterpret_cast<uint32_t*>(lists_.data() + at.outside),
                         ++turn_};
-  write_priced_upper(task, stream_);
+  plain_ ? write_plain_upper(task, stream_) : write_priced_upper(task, stream_);
   write_priced_lists(task, stream_);
-  check(cudaMemcpyAsync(their_keys_.data(), keys_.data(), bytes(depth, sizeof(uint64_t)),
-                        cudaMemcpyDeviceToHost, stream_),
-        "reading lists");
-  check(cudaMemcpyAsync(their_lengths_.data(), lengths_.data(), bytes(1, sizeof(int32_t)),
-                        cudaMemcpyDeviceToHost, stream_),
-        "reading lists");
-  check(cudaMemcpyAsync(their_outside_.data(), outside_.data(), bytes(1, sizeof(uint32_t)),
+  if (plan_.scores) {
+    const Rows &x = scorer_.latents(), &y = scorer_.sources();
+    const unsigned char* rows = sources_.data() + plan_.source_places(count).rows;
+    write_priced_scores(
+        {{latent_rows_.data(), x.mean ? mean_.data() : nullptr, x.dim, x.dtype == DType::f64},
+         {rows, nullptr, y.dim, y.dtype == DType::f64},
+         grid_,
+         task.keys,
+         task.lengths,
+         task.source_count,
+         task.depth,
+         reinterpret_cast<int64_t*>(lists_.data() + at.scores)},
+        stream_);
+  }
+  check(cudaMemcpyAsync(their_lists_.data(), lists_.data(), static_cast<size_t>(at.bytes),
                         cudaMemcpyDeviceToHost, stream_),
         "reading lists");
   check(cudaStreamSynchronize(stream_), "searching");
   stats_.products += static_cast<double>(count) * plan_.tiles * kPricedTile * plan_.stride;
+  const auto* all_keys = reinterpret_cast<const uint64_t*>(their_lists_.data());
+  const auto* all_scores = reinterpret_cast<const int64_t*>(their_lists_.data() + at.scores);
+  const auto* lengths = reinterpret_cast<const int32_t*>(their_lists_.data() + at.lengths);
+  const auto* outside = reinterpret_cast<const uint32_t*>(their_lists_.data() + at.outside);
+  for (int64_t i = 0; plan_.scores && i < count; ++i) {
+    stats_.scores += static_cast<double>(std::max(0, lengths[i]));
+  }
 
+  if (!plain_ && std::any_of(lengths, lengths + count, [](int32_t l) { return l < 0; })) {
+    const std::string fault = "it found other bounds than the selection";
+    distrust(kScan, options_.device, fault);
+    throw WrongKernel("the search kernel " + std::string(kScan) +
+                      " is wrong on cuda:" + std::to_string(options_.device) + ": " + fault);
+  }
   std::atomic<bool> wrong{false};
   parallel_.run(count, 64, [&](int64_t begin, int64_t end, int) {
-    CandidateList found;
     for (int64_t i = begin; i < end; ++i) {
-      found.clear();
-      if (their_lengths_.data()[i] < 0) wrong.store(true, std::memory_order_relaxed);
-      const uint64_t* keys = their_keys_.data() + i * depth;
-      for (int32_t t = 0; t < their_lengths_.data()[i]; ++t) {
-        found.items.push_back({id_of_key(keys[t]), bound_of(order_of_key(keys[t]))});
+      const int32_t listed = lengths[i];
+      const uint64_t* keys = all_keys + i * depth;
+      const int64_t* scores = plan_.scores ? all_scores + i * depth : nullptr;
+      PricedList& list = lists[i];
+      list.clear();
+      for (int32_t t = 0; t < listed; ++t) {
+        const LatentId id = id_of_key(keys[t]);
+        const int64_t score = scores ? scores[t] : score_bound(bound_of(order_of_key(keys[t])), id);
+        list.items.push_back({id, score, scores != nullptr});
       }
-      const uint32_t rest = their_outside_.data()[i];
-      found.outside = rest == 0 ? -kInfinity : bound_of(rest);
-      set_list(found, depth, unit_, grid_, prices_, lists[i]);
-      if (!bounds_one(sources[i], lists[i])) wrong.store(true, std::memory_order_relaxed);
+      const uint32_t rest = outside[i];
+      list.outside = rest == 0 ? kNothing : grid_.above(bound_of(rest) * unit_);
+      const size_t drawn = listed > 0 ? turn_ % static_cast<size_t>(listed) : 0;
+      if (listed < 0 ||
+          (listed > 0 &&
+           !one_is_right(sources[i], bound_of(order_of_key(keys[drawn])), list.items[drawn]))) {
+        wrong.store(true, std::memory_order_relaxed);
+      }
     }
   });
   if (wrong.load()) {
-    throw Error(
-        "cuda:" + std::to_string(options_.device) +
-        " made wrong bounds of scores: the GPU or a kernel is at fault, and pairs could be wrong. "
-        "backend 'cpu' can be used");
+    throw Error("cuda:" + std::to_string(options_.device) +
+                " made wrong scores: the GPU or a kernel is at fault, and pairs could be wrong. "
+                "backend 'cpu' can be used");
   }
 }
 
-// True if the bound of one listed latent, another in each search, is no less than its exact score.
-bool PricedCudaSearch::bounds_one(SourceRow source, const PricedList& list) const {
-  if (list.items.empty()) return true;
-  const PricedCandidate& c = list.items[turn_ % list.items.size()];
-  return grid_.of(scorer_.score(distinct_.row(c.id), 1.0, source)) <= c.score;
+// The largest score on the grid of a latent whose score less its price has this bound.
+int64_t PricedCudaSearch::score_bound(float bound, LatentId id) const {
+  return grid_.above(bound * unit_) + prices_.of(id);
+}
+
+// True if the bound of a listed latent is no less than its exact score, and the device's exact
+// score is the host's.
+bool PricedCudaSearch::one_is_right(SourceRow source, float bound,
+                                    const PricedCandidate& listed) const {
+  const int64_t score = grid_.of(scorer_.score(distinct_.row(listed.id), 1.0, source));
+  return score <= score_bound(bound, listed.id) && (!listed.exact || score == listed.score);
 }
 
 PricedBackend priced_backend(const Options& options, PricedDeviceStats& stats) {

@@ -16,6 +16,10 @@
 
 #include <cstdint>
 
+#include "core/host_device.hpp"
+#include "core/score_grid.hpp"
+#include "cuda/rows_view.hpp"
+
 namespace gtn::cuda {
 
 constexpr int kPricedTile = 64;   // latents
@@ -41,13 +45,25 @@ struct PricedTask {
 constexpr int32_t kMostPricedDepth = 3072;
 
 // A key holds a bound, as bits that order as bounds do, above the complement of an id.
-inline int32_t id_of_key(uint64_t key) {
+GTN_HD inline int32_t id_of_key(uint64_t key) {
   return static_cast<int32_t>(~static_cast<uint32_t>(key));
 }
 inline uint32_t order_of_key(uint64_t key) {
   return static_cast<uint32_t>(key >> 32);
 }
 float bound_of(uint32_t order);
+
+// Scores of listed latents on the grid, by the contract's arithmetic.
+struct PricedScores {
+  RowsView latents;  // [latents][dim], by id
+  RowsView sources;  // [source_count][dim]
+  ScoreGrid grid;
+  const uint64_t* keys;    // of PricedTask
+  const int32_t* lengths;  // of PricedTask
+  int32_t source_count;
+  int32_t depth;
+  int64_t* scores;  // [source_count][depth]
+};
 
 // A latent's new bias.
 struct Repriced {
@@ -57,8 +73,11 @@ struct Repriced {
 
 // Writes PricedTask::upper.
 void write_priced_upper(const PricedTask& task, cudaStream_t stream);
+// The same, to the bit, by the selection's own way to a bound: many times slower.
+void write_plain_upper(const PricedTask& task, cudaStream_t stream);
 // Writes lists, from bounds of panels.
 void write_priced_lists(const PricedTask& task, cudaStream_t stream);
+void write_priced_scores(const PricedScores& task, cudaStream_t stream);
 void write_bias(const Repriced* changes, int32_t count, float* bias, cudaStream_t stream);
 
 }  // namespace gtn::cuda

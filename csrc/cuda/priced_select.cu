@@ -5,7 +5,7 @@
 // closed. Of the others every latent's bound is computed again, and those that reach the threshold
 // go to a buffer, which is cut to the `depth` best where it is full. One panel more, another in
 // each search, is computed again to compare it with the scan's: that a scan that is wrong is
-// noticed.
+// noticed. Where one was, plain_kernel takes its place.
 #include <bit>
 
 #include "cuda/priced_kernels.hpp"
@@ -86,6 +86,25 @@ __device__ float bound_in(const PricedTask& t, const float* source, int32_t pane
   return __fadd_ru(sum, t.bias[panel * kPricedPanel + lane]);
 }
 
+// The largest bound of a panel, by one warp.
+__device__ float largest_in(const PricedTask& t, const float* source, int32_t panel, int32_t lane) {
+  float largest = bound_in(t, source, panel, lane);
+  for (int apart = kWarp / 2; apart > 0; apart /= 2) {
+    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, apart));
+  }
+  return largest;
+}
+
+__global__ void __launch_bounds__(kThreads) plain_kernel(const PricedTask t) {
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t panel = static_cast<int32_t>(blockIdx.x) * kWarps + thread / kWarp;
+  const auto source = static_cast<int32_t>(blockIdx.y);
+  if (panel >= 2 * t.tiles) return;
+  const float largest =
+      largest_in(t, t.sources + int64_t{source} * t.stride, panel, thread % kWarp);
+  if (thread % kWarp == 0) t.upper[int64_t{source} * 2 * t.tiles + panel] = largest;
+}
+
 __global__ void __launch_bounds__(kThreads) lists_kernel(const PricedTask t, int32_t room) {
   __shared__ Shared shared;
   auto* keys = reinterpret_cast<uint64_t*>(dynamic_shared());
@@ -163,11 +182,7 @@ __global__ void __launch_bounds__(kThreads) lists_kernel(const PricedTask t, int
   if (warp == 0) {
     const uint32_t mixed = (t.turn * 0x9E3779B9u ^ blockIdx.x) * 0x85EBCA6Bu;
     const auto panel = static_cast<int32_t>((mixed ^ mixed >> 15) % static_cast<uint32_t>(panels));
-    float largest = bound_in(t, source, panel, lane);
-    for (int apart = kWarp / 2; apart > 0; apart /= 2) {
-      largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, apart));
-    }
-    agree = largest == upper[panel];
+    agree = largest_in(t, source, panel, lane) == upper[panel];
   }
   for (int32_t i = thread; i < shared.kept; i += kThreads) {
     t.keys[int64_t{blockIdx.x} * t.depth + i] = keys[i];
@@ -189,6 +204,13 @@ int32_t room_for(int32_t depth) {
 
 float bound_of(uint32_t order) {
   return std::bit_cast<float>(order >> 31 ? order & 0x7fffffffu : ~order);
+}
+
+void write_plain_upper(const PricedTask& task, cudaStream_t stream) {
+  launch(plain_kernel,
+         dim3(static_cast<unsigned>((2 * task.tiles + kWarps - 1) / kWarps),
+              static_cast<unsigned>(task.source_count)),
+         dim3(kThreads), 0, stream, task);
 }
 
 void write_priced_lists(const PricedTask& task, cudaStream_t stream) {

@@ -40,6 +40,7 @@ Rows = npt.NDArray[Any]
 N_SAMPLES = 10_000
 N_NEAREST = 1_000
 NETWORK = {"layers": 7, "width": 256, "batch_norm_layers": 0, "slope": 0.1}
+TABLE_2 = {"layers": 26, "width": 1200, "batch_norm_layers": 20, "slope": 0.5}  # of CelebA
 TITLES = {"fd_lite0": "FD-Lite0", "fd_own": "FD-own"}
 MEANS = {  # columns of the tables, and their digits
     "norm_ratio": 3,
@@ -92,6 +93,15 @@ class TwoTransports(DriftingPairs):
         return (labels + others) / 2, attracting, extra
 
 
+class HalfSteps(DriftingPairs):
+    """Labels that are half the drift away from the generator's samples."""
+
+    def _drifted(self, drawn: Draw, seed: int) -> Any:
+        labels, attracting, extra = super()._drifted(drawn, seed)
+        assert self._generate is not None
+        return (labels + self._generate(drawn.sources, drawn.classes)) / 2, attracting, extra
+
+
 def optimal(**options: Any) -> Labeling:
     """Optimal transport to standardised latents."""
     return Optimal(standardize=True, threads=1, **options)
@@ -109,6 +119,9 @@ KINDS: dict[str, Kind] = {
     "drift, batches of 256, linear decay": Kind(drift={"batch": 256}, decay="linear"),
     "drift, rounds of 20,000, linear decay": Kind(
         drift={"batch": 1000, "size": 20_000}, decay="linear", rounds=3
+    ),
+    "drift, rounds of 8,000 sources, linear decay": Kind(
+        drift={"batch": 1000, "size": 8_000}, decay="linear"
     ),
     "drift, 3 layers of 512, slope 0.5, linear decay": Kind(
         drift={"batch": 1000},
@@ -136,6 +149,13 @@ KINDS: dict[str, Kind] = {
     ),
     "drift, two transports a label, linear decay": Kind(
         drift={"batch": 1000}, decay="linear", pairs=TwoTransports
+    ),
+    "drift, half steps, linear decay": Kind(drift={"batch": 1000}, decay="linear", pairs=HalfSteps),
+    "drift, batches of 1,000, linear decay, a third of the rounds": Kind(
+        drift={"batch": 1000}, decay="linear", rounds=1 / 3
+    ),
+    "drift, 26 layers of 1,200, a third of the rounds": Kind(
+        drift={"batch": 1000}, decay="linear", rounds=1 / 3, network=TABLE_2
     ),
     "drift, a third of the rounds": Kind(rounds=1 / 3),
     "drift, twice the rounds": Kind(rounds=2),
@@ -281,7 +301,8 @@ def tables(folder: Path) -> str:
             f"### {content['data']}, n = {runs[0]['n']:,}, d = {runs[0]['dim']}",
             "",
             f"{asked['rounds']} rounds of {asked['every']} epochs, batches of "
-            f"{asked['batch_size']}, width {asked['width']}.",
+            f"{asked['batch_size']}, width {asked['width']}. Kinds with rounds of 20,000 sources "
+            "have three times as many.",
             "",
             "| samples of | energy distance, each seed | norm ratio | nearest row | labels s "
             "| training s |" + "".join(f" {TITLES[name]}, each seed |" for name in figures),

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -54,6 +53,7 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT))  # the benchmarks describe a machine too
 OUT = ROOT / "docs" / "reproduction"
 
 Rows = npt.NDArray[Any]
@@ -221,16 +221,18 @@ def circumstances() -> dict[str, Any]:
     """Describe the command, commit and machine of a study's numbers, in JSON types."""
     import torch
 
+    from benchmarks.machine import output, processor, usable_cores
+
     return {
         "command": shlex.join(["python", *(_relative(word) for word in sys.argv)]),
-        "commit": _git("rev-parse", "HEAD"),
-        "changed_since_commit": bool(_git("status", "--porcelain", "--", "python", "examples")),
+        "commit": output("git", "rev-parse", "HEAD"),
+        "changed_since_commit": bool(
+            output("git", "status", "--porcelain", "--", "python", "examples")
+        ),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": {
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count(),
+            "processor": processor(),
+            "cores": usable_cores(),
             "torch_threads": torch.get_num_threads(),
             "system": f"{platform.system()} {platform.machine()}",
             "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
@@ -278,22 +280,3 @@ def _relative(word: str) -> str:
     if not path.is_absolute():
         return word
     return str(path.relative_to(ROOT)) if ROOT in path.parents else path.name
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -82,7 +82,7 @@ class FaissEngine(Engine):
 class ApproxEngine(Engine):
     def __init__(self, index: InnerProductIndex) -> None: ...
 
-class WrongKernel(RuntimeError): ...  # a scan kernel was wrong: the same call has dp4a instead
+class WrongKernel(RuntimeError): ...  # a kernel was wrong: the same call has another
 
 class DeviceRows:  # [n, dim] on a device, as the engine takes them
     @property

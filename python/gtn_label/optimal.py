@@ -37,6 +37,7 @@ from .threads import check_threads
 
 if TYPE_CHECKING:
     from .io.checkpoint import Checkpoint
+    from .io.checkpoint_content import AuctionContent
 
 
 def match_optimal(
@@ -48,6 +49,7 @@ def match_optimal(
     center: bool = False,
     groups: tuple[Any, Any] | None = None,
     backend: str = "auto",
+    device: str | None = None,
     threads: int | None = None,
     memory: int | str | None = None,
     progress: bool | ProgressCallback | None = None,
@@ -79,9 +81,11 @@ def match_optimal(
     groups : (source_groups, latent_groups), optional
         As in `match`; each group is solved by itself.
     backend : str
-        "auto", "cpu", an instruction set, such as "cpu:avx2", or "cuda": a GPU searches, and the
-        CPU bids and scores. "auto" is "cuda" for inputs on a GPU that the backend can use, and
-        "cpu" for all others.
+        "auto", "cpu", an instruction set, such as "cpu:avx2", or "cuda": a GPU searches and
+        scores, and the CPU bids. "auto" is "cuda" for inputs on a GPU that the backend can use,
+        and "cpu" for all others.
+    device : str, optional
+        "cuda" or "cuda:N" for the backend "cuda"; by default the GPU of the inputs, or the first.
     threads
         As in `match`.
     progress
@@ -132,6 +136,7 @@ def match_optimal(
         center=center,
         groups=groups,
         backend=backend,
+        device=device,
         threads=threads,
         memory=memory,
         progress=progress,
@@ -159,7 +164,7 @@ def _run(
     located = on_gpu.locate(latents=latents, sources=sources)
     chosen = _resolve(options.backend, located)
     check_place(located, chosen, choice=True)
-    device = check_device(None, chosen, located)
+    device = check_device(options.device, chosen, located)
     gpu = on_gpu.Gpu(device) if chosen.name == "cuda" else None
     latent_rows = _host_rows(latents, "latents")
     m, dim = latent_rows.rows.shape
@@ -184,7 +189,7 @@ def _run(
     depth, longest = list_depths(options.memory, n, m, dim, saves=saved is not None)
     engine, record = make_engine(chosen, device, dim, 1, gpu)
     state = _core.OptimalState(keeps=saved is not None)
-    save = None
+    content, save = None, None
     if saved is not None:
         from .io.checkpoint import fingerprint
         from .io.checkpoint_content import AuctionContent
@@ -198,15 +203,17 @@ def _run(
             tolerance=tolerance,
             center=options.center,
         )
-        saved.begin(fields, AuctionContent(state, n))
-        save = functools.partial(_save, saved, state)
+        content = AuctionContent(state, n)
+        saved.begin(fields, content)
+        save = functools.partial(_save, saved, content)
     prepared = time.perf_counter()
     with (
         kept(saved, check),
         named(saved),
         PhaseProgress(options.progress, n, lambda: state.stage) as bar,
     ):
-        assignment, cosine, prices, found = _core.optimal_rows(
+        solve = functools.partial(
+            _core.optimal_rows,
             latent_rows.rows,
             source_rows.rows,
             tolerance=tolerance,
@@ -219,9 +226,17 @@ def _run(
             memory=0 if options.memory is None else int(options.memory),
             depth=depth,
             longest=longest,
-            state=state,
             poll=in_turn(check, save, bar),
         )
+        try:
+            assignment, cosine, prices, found = solve(state=state)
+        except _core.WrongKernel:
+            # Bids so far may rest on wrong bounds. The same call has another kernel, and warns.
+            state = _core.OptimalState(keeps=saved is not None)
+            if saved is not None and content is not None:
+                saved.restart()
+                content.begin_again(state)
+            assignment, cosine, prices, found = solve(state=state)
         around = Center.of(latent_rows.rows, options.center)
         gap = found["gap"] + found["rounding"] + around.gap(latent_rows.rows, n)
         transport = certify(
@@ -294,9 +309,9 @@ def _host_rows(value: Any, name: str) -> convert.Rows:
     return dataclasses.replace(rows, given=value)
 
 
-def _save(checkpoint: Checkpoint, state: _core.OptimalState, placed: int) -> None:
+def _save(checkpoint: Checkpoint, content: AuctionContent, placed: int) -> None:
     """Report the steps of the run to its checkpoint."""
-    checkpoint.poll(state.steps)
+    checkpoint.poll(content.whole())
 
 
 @contextlib.contextmanager

@@ -1,12 +1,15 @@
 // Optimal transport's search on an emulated device: lists keep their promise (priced_bench.hpp),
 // and are the best latents by a plain computation in float64, however bounds tie or fill buffers.
+// Exact scores of the device are the host's.
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
+#include "cuda/kernel_trust.hpp"
 #include "cuda/priced_cuda.hpp"
 #include "device_array.hpp"
 #include "priced_bench.hpp"
@@ -32,12 +35,17 @@ PricedCudaSearch search_of(Bench& bench, PricedDeviceStats& stats, const Options
           stats};
 }
 
+std::vector<gtn::SourceRow> all_sources() {
+  std::vector<gtn::SourceRow> sources(kSources);
+  for (int64_t i = 0; i < kSources; ++i) sources[i] = static_cast<gtn::SourceRow>(i);
+  return sources;
+}
+
 // Lists are the best by value within what float32 can tell, and `outside` is about the next value.
 void check_best(Bench& bench, PricedCudaSearch& search, int64_t depth) {
   const gtn::DistinctLatents& distinct = bench.group.distinct;
   const int64_t count = distinct.count(), length = std::min(depth, count);
-  std::vector<gtn::SourceRow> sources(kSources);
-  for (int64_t i = 0; i < kSources; ++i) sources[i] = static_cast<gtn::SourceRow>(i);
+  const std::vector<gtn::SourceRow> sources = all_sources();
   std::vector<gtn::PricedList> lists(kSources);
   search.search(sources, std::vector<int64_t>(kSources, gtn::kNothing), depth, lists);
   const double unit = bench.group.x.length * bench.group.y.length;
@@ -138,16 +146,115 @@ TEST_CASE("optimal transport on a device: bounds that are too low end the run") 
   bench.check(search, before);
   // As a kernel that subtracts too much: the device is not told that prices fell.
   bench.prices.restore(prices, owners, 0);
-  std::vector<gtn::SourceRow> sources(kSources);
-  for (int64_t i = 0; i < kSources; ++i) sources[i] = static_cast<gtn::SourceRow>(i);
   std::vector<gtn::PricedList> lists(kSources);
-  CHECK_THROWS_WITH_AS(search.search(sources, before, 8, lists),
-                       doctest::Contains("made wrong bounds of scores"), gtn::cuda::Error);
+  CHECK_THROWS_WITH_AS(search.search(all_sources(), before, 8, lists),
+                       doctest::Contains("made wrong scores"), gtn::cuda::Error);
+}
+
+TEST_CASE("optimal transport on a device: exact scores are the host's, to the bit") {
+  for (const Kind kind : {Kind::gaussian, Kind::off_centre, Kind::heavy, Kind::repeated}) {
+    for (const int64_t dim : {1, 7, 8, 9, 40}) {
+      CAPTURE(dim);
+      Bench bench(kind, 300, dim);
+      for (const bool fits : {true, false}) {
+        Options options;
+        PricedPlan plan(bench.group.scorer.latents(), bench.group.distinct.count(),
+                        bench.group.scorer.sources());
+        if (!fits) options.memory = plan.least_bytes();
+        PricedDeviceStats stats;
+        PricedCudaSearch search = search_of(bench, stats, options);
+        bench.raise_prices(search, 0.1);
+        std::vector<gtn::PricedList> lists(kSources);
+        search.search(all_sources(), std::vector<int64_t>(kSources, gtn::kNothing), 100, lists);
+        int64_t listed = 0, inexact = 0, wrong = 0;
+        for (int64_t i = 0; i < kSources; ++i) {
+          for (const gtn::PricedCandidate& c : lists[i].items) {
+            const int64_t row = bench.group.distinct.row(c.id);
+            const auto source = static_cast<gtn::SourceRow>(i);
+            const int64_t score = bench.group.grid.of(bench.group.scorer.score(row, 1.0, source));
+            ++listed;
+            inexact += !c.exact;
+            wrong += fits ? c.score != score : c.score < score;
+          }
+        }
+        CHECK(listed == kSources * std::min<int64_t>(100, bench.group.distinct.count()));
+        CHECK(wrong == 0);
+        CHECK(inexact == (fits ? 0 : listed));
+        CHECK(stats.scores == (fits ? static_cast<double>(listed) : 0.0));
+      }
+    }
+  }
+}
+
+TEST_CASE("optimal transport on a device: an exact score that is wrong ends the run") {
+  Bench bench(Kind::gaussian, 700, 16);
+  PricedDeviceStats stats;
+  PricedCudaSearch search = search_of(bench, stats);
+  // The last bits of the host's latents change, below what bounds in float32 see.
+  for (float& v : bench.x.f32) v = std::nextafter(v, 0.0f);
+  std::vector<gtn::PricedList> lists(kSources);
+  const std::vector<int64_t> before(kSources, gtn::kNothing);
+  CHECK_THROWS_WITH_AS(search.search(all_sources(), before, 8, lists),
+                       doctest::Contains("made wrong scores"), gtn::cuda::Error);
+  Options options;  // no exact scores on the device
+  options.memory = PricedPlan(bench.group.scorer.latents(), bench.group.distinct.count(),
+                              bench.group.scorer.sources())
+                       .least_bytes();
+  for (float& v : bench.x.f32) v = std::nextafter(v, 2.0f * v);
+  PricedCudaSearch bounds_alone = search_of(bench, stats, options);
+  for (float& v : bench.x.f32) v = std::nextafter(v, 0.0f);
+  CHECK_NOTHROW(bounds_alone.search(all_sources(), before, 8, lists));
+}
+
+TEST_CASE("optimal transport on a device: a plain kernel takes the place of a wrong one") {
+  for (const Kind kind : {Kind::gaussian, Kind::lattice}) {
+    for (const int64_t n : {31, 64, 65, 700}) {
+      CAPTURE(n);
+      gtn::cuda::forget_verdicts();
+      Bench bench(kind, n, 5);
+      Options options;
+      std::vector<std::string> warnings;
+      options.warn = [&](const std::string& text) { warnings.push_back(text); };
+      PricedDeviceStats stats;
+      PricedCudaSearch search = search_of(bench, stats, options);
+      std::vector<gtn::PricedList> expected(kSources), lists(kSources);
+      const std::vector<int64_t> before(kSources, gtn::kNothing);
+      search.search(all_sources(), before, 8, expected);
+      {
+        const Setting lie("GTN_EMULATOR_LIE_FLOAT", "1");  // the scan, not the selection
+        CHECK_THROWS_WITH_AS(search.search(all_sources(), before, 8, lists),
+                             "the search kernel float32 is wrong on cuda:0: it found other bounds "
+                             "than the selection",
+                             gtn::cuda::WrongKernel);
+      }
+      CHECK(warnings.empty());
+      PricedDeviceStats of_plain;
+      PricedCudaSearch plain = search_of(bench, of_plain, options);
+      plain.search(all_sources(), before, 8, lists);
+      for (int64_t i = 0; i < kSources; ++i) {
+        CHECK(lists[i].outside == expected[i].outside);
+        REQUIRE(lists[i].items.size() == expected[i].items.size());
+        for (size_t t = 0; t < lists[i].items.size(); ++t) {
+          CHECK(lists[i].items[t].id == expected[i].items[t].id);
+          CHECK(lists[i].items[t].score == expected[i].items[t].score);
+        }
+      }
+      search_of(bench, of_plain, options);  // as another group of the run
+      REQUIRE(warnings.size() == 1);
+      CHECK(warnings[0].find("the search kernel float32 is wrong on cuda:0 (it found ") == 0);
+      CHECK(of_plain.kernel_fault == "float32: it found other bounds than the selection");
+      const Setting lie("GTN_EMULATOR_LIE_FLOAT", "1");  // nothing takes the plain kernel's place
+      CHECK_THROWS_WITH_AS(plain.search(all_sources(), before, 8, lists),
+                           doctest::Contains("made wrong scores"), gtn::cuda::Error);
+    }
+  }
+  gtn::cuda::forget_verdicts();
 }
 
 TEST_CASE("optimal transport on a device: memory bounds the window, or refuses") {
   Bench bench(Kind::gaussian, 500, 40);
-  const PricedPlan plan(bench.group.distinct.count(), 40, 500);
+  const PricedPlan plan(bench.group.scorer.latents(), bench.group.distinct.count(),
+                        bench.group.scorer.sources());
   CHECK(plan.window == 500);
   for (const char* arena : {"0", "1"}) {
     const Setting arenas("GTN_CUDA_ARENA", arena);
@@ -160,6 +267,16 @@ TEST_CASE("optimal transport on a device: memory bounds the window, or refuses")
     }
     CHECK(stats.device_bytes <= options.memory);
     CHECK(stats.device_bytes > 500 * 40 * 4);
+    CHECK(stats.scores == 0.0);
+    options.memory = plan.bytes(256);  // rows too, in windows that are smaller than all sources
+    {
+      PricedCudaSearch search = search_of(bench, stats, options);
+      check_best(bench, search, 300);
+    }
+    CHECK(stats.device_bytes <= options.memory);
+    CHECK(stats.scores > 0.0);
+    options.memory = plan.least_bytes();
+    stats = {};
     options.memory -= 1;
     const std::string text = "memory must be at least " + std::to_string(plan.least_bytes()) +
                              " bytes for this input, got " + std::to_string(options.memory);

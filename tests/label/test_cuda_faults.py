@@ -80,6 +80,56 @@ def test_dp4a_takes_the_place_of_a_wrong_kernel(lie, tmp_path):
     assert not (tmp_path / "run.ckpt").exists()
 
 
+OPTIMAL = """
+import json, sys, warnings
+import numpy as np
+import gtn_label
+from gtn_label.io.checkpoint import Checkpoint
+
+rows = np.load("rows.npy")
+found = []
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for name in sys.argv[1:] + [None]:
+        checkpoint = None if name is None else Checkpoint(name, every=0)
+        matching = gtn_label.match_optimal(
+            rows, tolerance=0, backend="cuda", checkpoint=checkpoint
+        )
+        matching.save("pairs.npz")
+        found.append([matching.stats["instruction_set"], matching.stats["kernel_fault"]])
+print(json.dumps([found, [str(w.message) for w in caught]]))
+"""
+
+
+@pytest.mark.parametrize("begun", [None, "run.ckpt"], ids=["anew", "resumed"])
+@pytest.mark.parametrize("lie", ["1", "7", "31"])
+def test_a_plain_kernel_takes_the_place_of_a_wrong_search(lie, begun, tmp_path):
+    rows = ROWS[:300, :4]
+    np.save(tmp_path / "rows.npy", rows)
+    if begun is not None:
+
+        def stop(done, total, left):
+            if done > 0:
+                raise LookupError("enough")
+
+        options = {"backend": "cuda", "checkpoint": tmp_path / begun, "progress": stop}
+        with pytest.raises(LookupError, match="enough"):
+            gtn_label.match_optimal(rows, tolerance=0, **options)
+        assert (tmp_path / begun).exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GTN_EMULATOR_LIE_FLOAT", lie)
+        done = command.child(OPTIMAL, begun or "new.ckpt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found, warnings = json.loads(done.stdout)
+    assert found == [["plain", "float32: it found other bounds than the selection"]] * 2
+    assert len(warnings) == 2  # one a run
+    expected = gtn_label.match_optimal(rows, tolerance=0, backend="cpu")
+    loaded = Matching.load(tmp_path / "pairs.npz")
+    np.testing.assert_array_equal(loaded.assignment, expected.assignment)
+    assert loaded.prices.tobytes() == expected.prices.tobytes()
+    assert not list(tmp_path.glob("*.ckpt"))
+
+
 def test_right_kernels_leave_no_line():
     stats = gtn_label.match(ROWS[:100], backend="cuda:mma").stats
     assert stats["kernel_fault"] == ""

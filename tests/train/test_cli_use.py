@@ -269,6 +269,9 @@ def test_inception_that_cannot_be_fetched(gtn_train, images, monkeypatch):
     refusal = gtn_train.refused("evaluate", images, "--extractor", "inception")
     assert "Inception's weights are not here and could not be downloaded (no network)" in refusal
     assert not (images / "evaluation").exists()
+    refusal = gtn_train.refused("fit", "--out", images, "--stop-by", "IS", "--resume")
+    assert "--stop-by needs Inception's weights, which could not be downloaded" in refusal
+    assert "give a file of them as --weights, or stop by 'IS-Lite0' or 'energy'" in refusal
 
 
 def test_a_report_of_images(gtn_train, images, tmp_path, moments):

@@ -111,6 +111,9 @@ def test_vectors(tmp_path) -> None:
 def test_bad_vectors_are_refused(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"vectors '.*none.npy' does not exist"):
         open_vectors(tmp_path / "none.npy")
+    np.save(tmp_path / "vast.npy", np.full((4, 2), -2e15))
+    with pytest.raises(ValueError, match=r"must be at most 1e\+15 in size, .* got 2e\+15: rescale"):
+        open_vectors(tmp_path / "vast.npy")
     with pytest.raises(ValueError, match=r"vectors '.*' must be a file, and is a folder"):
         open_vectors(tmp_path)
     np.save(tmp_path / "flat.npy", np.zeros(3))

@@ -106,8 +106,27 @@ def test_without_test_images_training_images_are_named(images, few, finished):
     (images / "run.json").write_text(json.dumps(settings))
     found = evaluate_run(FinishedRun(images), "none")
     assert found["data"] == "60 generated against 60 training images"
-    assert found["latents"]["data"] == "6 held-out rows"
+    seen = "held-out rows of the generator, which the autoencoder has seen"
+    assert found["latents"]["data"] == f"6 {seen}"
     assert found["copies"]["held-out n"] == 6
+    settings["preset"]["stop_by"] = "FD-Lite0"
+    (images / "run.json").write_text(json.dumps(settings))
+    found = evaluate_run(FinishedRun(images), "none")
+    assert found["data"].endswith("60 training images, by a figure of which training stopped")
+
+
+def test_baselines_are_fitted_to_the_rows_that_were_trained_on(vectors, few, monkeypatch):
+    fitted = []
+
+    def constant(rows, n, seed):
+        fitted.append(rows)
+        return np.resize(rows, (n, rows.shape[1]))
+
+    monkeypatch.setattr(module, "BASELINES", {"one Gaussian": constant})
+    run = FinishedRun(vectors)
+    evaluate_run(run, "none")
+    (rows,) = fitted
+    np.testing.assert_array_equal(rows, run.latents[run.held_out.training])
 
 
 def test_a_folder_keeps_images_for_the_evaluation(gtn_train, tmp_path, few):

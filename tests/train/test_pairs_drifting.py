@@ -197,6 +197,33 @@ def test_later_rounds_need_a_generator():
 
 
 @pytest.mark.parametrize(
+    ("generate", "message"),
+    [
+        (lambda y, c: y[:, :1], r"the shape \[60, 3\] of the sources, got \[60, 1\]"),
+        (lambda y, c: y[:5], r"the shape \[60, 3\] of the sources, got \[5, 3\]"),
+        (lambda y, c: None, "generate"),
+        (lambda y, c: y * np.nan, "must be finite, but NaN or infinity was found in 60 of 60"),
+    ],
+)
+def test_what_a_generator_gives_is_checked(generate, message):
+    with drifting(generate) as pairs, pytest.raises((TypeError, ValueError), match=message):
+        pairs.epoch(2)
+
+
+def test_labels_are_float32_whatever_a_generator_gives():
+    with drifting(lambda y, c: torch.from_numpy(y).double()) as pairs:
+        assert pairs.epoch(2).labels.dtype == torch.float32
+    with DriftingPairs(LATENTS) as pairs, pytest.raises(TypeError, match="generate must be call"):
+        pairs.follow(3)
+
+
+@pytest.mark.parametrize("epoch", [0, -5, 1.5])
+def test_epochs_are_counted_from_1(epoch):
+    with drifting() as pairs, pytest.raises((TypeError, ValueError), match="epoch must be"):
+        pairs.epoch(epoch)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"every": 0}, "every must be >= 1, got 0"),

@@ -12,6 +12,7 @@ from command_cases import IMAGE_RUN, write_mnist, write_vectors
 from gtn_train.evaluation.latents import intrinsic_dimension
 from gtn_train.run.doubts import (
     about_dimension,
+    about_drift,
     about_equal_rows,
     about_held_out,
     about_precision,
@@ -162,3 +163,23 @@ def test_the_command_warns_before_it_works(gtn_train, tmp_path):
     vectors = write_vectors(tmp_path / "v.npy", n=60)
     words = ("encode", "--preset", "vectors", "--data", vectors, "--out", tmp_path / "v")
     assert "warning" not in gtn_train.ok(*words).err, "no generator is asked for"
+
+
+def test_labels_that_move_need_a_rate_that_falls():
+    drifting = preset("vectors")
+    assert about_drift(drifting) == []
+    training = replace(drifting.generator_training, schedule="exponential")
+    (line,) = about_drift(replace(drifting, generator_training=training))
+    assert "the learning rate stays as it is: --schedule linear lets it fall to 0" in line
+    falling = replace(training, learning_rate_decay=0.9)
+    assert about_drift(replace(drifting, generator_training=falling)) == []
+    fixed = replace(drifting.pairs, labeling="optimal")
+    assert about_drift(replace(drifting, generator_training=training, pairs=fixed)) == []
+
+
+def test_patience_has_no_figure_to_wait_for():
+    drifting = preset("vectors", stop_by="loss")
+    assert about_drift(drifting) == []
+    training = replace(drifting.generator_training, patience=2)
+    (line,) = about_drift(replace(drifting, generator_training=training))
+    assert "every epoch runs, whatever --patience (2) is" in line

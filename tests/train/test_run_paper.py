@@ -30,7 +30,10 @@ def test_every_preset_has_the_papers_network_and_no_decay(name):
     assert sizes == (row.layers, row.width, row.batch_norm_layers)
     training = found.generator_training
     assert (training.learning_rate, training.batch_size) == (row.learning_rate, row.batch_size)
-    assert training.learning_rate_decay == 1
+    assert (training.schedule, training.learning_rate_decay) == ("exponential", 1), "constant"
+    assert training.max_epochs == 1000
+    assert found.slope == 0.5
+    assert found.validation_share == (0.1 if name == "uniform" else 0.2)
     assert found.pairs.every == 0
     assert (found.pairs.order, found.pairs.cone, found.pairs.center) == ("norm", 1, False)
     assert not found.scale_labels

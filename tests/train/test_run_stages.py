@@ -207,6 +207,23 @@ def test_rows_that_stop_a_training_are_not_trained_on(gtn_train, vectors, monkey
     assert again == pytest.approx(min(distances), rel=1e-6), "the best weights are kept"
 
 
+def test_a_loss_that_stops_is_of_no_row_that_is_measured(gtn_train, vectors, monkeypatch):
+    seen = []
+    train_generator = stages.train_generator
+
+    def training(model, pairs, folder, options, *, validation, **given):
+        seen.extend(part.epoch(1).labels.numpy() for part in (pairs, validation))
+        return train_generator(model, pairs, folder, options, validation=validation, **given)
+
+    monkeypatch.setattr(stages, "train_generator", training)
+    options = ("--labeling", "algorithm1", "--every", 0, "--stop-by", "loss")
+    gtn_train.ok("generator", "--out", vectors, "--resume", *options)
+    run = FinishedRun(vectors)
+    for rows, known in zip(seen, (run.held_out.training, run.held_out.stopping), strict=True):
+        wanted = {row.tobytes() for row in run.latents[known]}
+        assert {row.tobytes() for row in np.asarray(rows, np.float32)} == wanted
+
+
 def test_too_few_latents_to_stop_by(gtn_train, tmp_path):
     data = write_vectors(tmp_path / "v.npy", n=10)
     given = ("--preset", "vectors", "--data", data, "--out", tmp_path / "run")
@@ -257,6 +274,9 @@ def test_a_flow_is_trained_sampled_and_measured(gtn_train, tmp_path):
     assert set(gtn_train.ok("fit", "--out", out).stages.values()) == {"reused"}
     refusal = gtn_train.refused("fit", "--out", out, "--steps", 8)
     assert "is no longer valid: --steps was 2 and is 8" in refusal
+    again = ("--out", out, "--resume", "--generator", "network", "--generator-epochs", 1)
+    gtn_train.ok("fit", *again)
+    assert FinishedRun(out).settings.preset.steps == 4, "of no flow"
 
 
 def test_options_that_a_flow_has_not(gtn_train, vectors):

@@ -124,8 +124,8 @@ _BESIDE = {
     "apply": {"out", "stream_format"},
 }
 # Options of `match` that `match_optimal` has too; the others below are refused beside --optimal.
-_WITH_OPTIMAL = ("backend", "center", "memory", "threads")
-_NOT_WITH_OPTIMAL = ("order", "cone", "device", "approx")
+_WITH_OPTIMAL = ("backend", "center", "device", "memory", "threads")
+_NOT_WITH_OPTIMAL = ("order", "cone", "approx")
 _BESIDE_BOTH = {"latents", "key", "sources", "sources_key", "json", "quiet"}
 
 _HELP = f"""Label Gaussian sources with data latents, one to one and exactly.

@@ -2,8 +2,9 @@
 
 The state is the same on every rank, so that any number of ranks can continue it. The file is that
 of one machine's auction (io/checkpoint.py), with the fingerprints of rows that are dealt to ranks.
-The engine compares a hash of all choices in each exchange. A state is saved after the next
-exchange, so that a rank with faulty memory spoils no file.
+The engine compares a hash of all choices in each exchange. A state that is saved on the way waits
+for the next exchange, so that a rank with faulty memory spoils no file. A run that is stopped saves
+its last state at once, which nothing has compared.
 """
 
 from __future__ import annotations

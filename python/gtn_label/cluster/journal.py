@@ -27,7 +27,13 @@ from ..io.checkpoint import CONTRACT
 from ..io.claim import claim, identity
 from ..io.journal import CHOICES, GROUPED, Journal, Kind, is_journal
 from ..io.lock import FileLock
-from ..text import brief, quoted, visible
+from ..io.progress_words import (
+    contract_difference,
+    not_written,
+    of_another_run,
+    option_differences,
+)
+from ..text import quoted, visible
 from .exchange import Exchange, gather, hand_out, together
 
 __all__ = ["FORMAT", "RunJournal", "records_of_all", "run_fields"]
@@ -160,7 +166,7 @@ class RunJournal:
         kind = next((each for each in (CHOICES, GROUPED) if is_journal(self._file, each)), None)
         if kind is None:
             raise ValueError(
-                f"{self._shown} is not a journal of gtn-label's sharded runs, and is left alone"
+                f"{self._shown} is not a journal of Algorithm 1 over many ranks, and is left alone"
             )
         try:
             journal = Journal.open(self._file, kind)
@@ -173,10 +179,7 @@ class RunJournal:
             was, now = ("none", "given") if kind == CHOICES else ("given", "none")
             differences = [f"{self._word('groups')} were {was} and are {now}"]
         if differences:
-            raise ValueError(
-                f"{self._shown} belongs to another run: {'; '.join(differences)}. Give that run's "
-                "input and options to continue it, another file, or delete this one to start over"
-            )
+            raise ValueError(of_another_run(self._shown, differences))
         return journal
 
     def records(self, most: int) -> Iterator[NDArray[Any]]:
@@ -270,10 +273,7 @@ class RunJournal:
             self.save()
         except OSError as error:
             if not self._warned:
-                self._warn(
-                    f"{self._shown} could not be written ({error.strerror or error}); "
-                    "the run goes on without"
-                )
+                self._warn(not_written(self._shown, error))
             self._warned = True
         self._saved_at = time.monotonic()
 
@@ -338,20 +338,15 @@ class RunJournal:
 
     def _differences(self, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
         """Describe each difference between the file's run and this one."""
-        if theirs.get("contract") != ours["contract"]:
-            contract = _value(theirs.get("contract"))
-            return [f"it follows numeric contract {contract}, this is {ours['contract']}"]
-        found: list[str] = []
+        if other := contract_difference(theirs, ours):
+            return other
+        found = option_differences(theirs, ours, self._word)
         for entry, now in ours.items():
             was = theirs.get(entry)
-            if was == now or (entry == "sources" and found):
+            if was == now or entry.startswith("--") or (entry == "sources" and found):
                 continue  # other seeds or latents mean other sources: one reason is enough
-            if entry.startswith("--"):
-                word = self._word(entry.removeprefix("--"))
-                found.append(f"{word} was {_value(was)} and is {_value(now)}")
-            else:
-                shown = f"{visible(str(was)[:12])} and is {str(now)[:12]}"
-                found.append(f"the {entry}: fingerprint was {shown}")
+            shown = f"{visible(str(was)[:12])} and is {str(now)[:12]}"
+            found.append(f"the {entry}: fingerprint was {shown}")
         return found
 
     def _word(self, name: str) -> str:
@@ -401,7 +396,3 @@ def _is_none(path: Path) -> bool:
 
 def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=2)
-
-
-def _value(value: Any) -> str:
-    return "not given" if value is None else brief(visible(str(value)), 60)

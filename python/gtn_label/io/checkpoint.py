@@ -32,14 +32,20 @@ from numpy.typing import NDArray
 
 from ..arrays.convert import sha256
 from ..arrays.row_blocks import RowsLike, StrPath
-from ..text import brief, quoted, visible
+from ..text import quoted, visible
 from .atomic import telling
 from .checkpoint_content import Content, PrefixContent, kind_of, progress_of
 from .checkpoint_file import FORMAT, Saved, digest_of, read_saved, was_ours
 from .claim import claim, identity
-from .journal import Journal
+from .journal import CHOICES, GROUPED, Journal, is_journal
 from .lock import FileLock
 from .npy import write_npz
+from .progress_words import (
+    contract_difference,
+    not_written,
+    of_another_run,
+    option_differences,
+)
 
 if TYPE_CHECKING:
     from ..backend.faiss_approx import Approx
@@ -228,6 +234,10 @@ class Checkpoint:
         if self._is_none():
             return 0
         name = self._shown
+        if any(is_journal(self._file, kind) for kind in (CHOICES, GROUPED)):
+            theirs = "Algorithm 1 over many ranks"
+            differences = [f"it holds {theirs}, and this is {self._content.kind}"]
+            raise ValueError(of_another_run(name, differences))
         seen = identity(self._file)
         saved: Saved | None = None
         try:
@@ -248,10 +258,7 @@ class Checkpoint:
         if theirs != self._content.kind:
             differences = [f"it holds {theirs}, and this is {self._content.kind}"]
         if differences:
-            raise ValueError(
-                f"{name} belongs to another run: {'; '.join(differences)}. Give that run's input "
-                "and options to continue it, another file, or delete this one to start over"
-            )
+            raise ValueError(of_another_run(name, differences))
         try:
             done = self._content.restore(saved.arrays)
         except ValueError as error:
@@ -294,10 +301,7 @@ class Checkpoint:
         except OSError as error:
             # Hours of work are not thrown away because a copy of them could not be made.
             if not self._warned:
-                self._warn(
-                    f"{self._shown} could not be written ({error.strerror or error}); "
-                    "the run goes on without"
-                )
+                self._warn(not_written(self._shown, error))
             self._warned = True
         self._saved_at = time.monotonic()
 
@@ -449,20 +453,14 @@ class Checkpoint:
     def _differences(self, theirs: dict[str, Any]) -> list[str]:
         """Describe each difference between the file's fingerprint and this run's."""
         ours = self._fields
-        if theirs.get("contract") != ours["contract"]:
-            contract = _value(theirs.get("contract"))
-            return [f"it follows numeric contract {contract}, this is {ours['contract']}"]
+        if other := contract_difference(theirs, ours):
+            return other
         sharded = ours.get("method") == SHARDED
         if sharded != (theirs.get("method") == SHARDED):
             one, many = "of a run on one machine", "of a run over many ranks"
             return [f"it is {one if sharded else many}, and this is {many if sharded else one}"]
         digest = "fingerprint" if sharded else "SHA-256"
-        found = []
-        for entry in (entry for entry in ours if entry.startswith("--")):
-            was, now = theirs.get(entry), ours[entry]
-            if was != now:
-                word = self._word(entry.removeprefix("--"))
-                found.append(f"{word} was {_value(was)} and is {_value(now)}")
+        found = option_differences(theirs, ours, self._word)
         for name in _ARRAYS:
             was, now = theirs.get(name), ours[name]
             # Other seeds mean other sources: one reason is enough.
@@ -487,7 +485,3 @@ class Checkpoint:
 
 def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=2)
-
-
-def _value(value: Any) -> str:
-    return "not given" if value is None else brief(visible(str(value)), 60)

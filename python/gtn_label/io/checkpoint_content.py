@@ -154,6 +154,12 @@ class AuctionContent:
         """Save what `restore` took over, from now on."""
         self._rolled_back = True
 
+    def begin_again(self, state: _core.OptimalState) -> None:
+        """Follow another run, which begins with what `restore` took over."""
+        if self.resumed is not None:
+            state.resume(dict(self.resumed))
+        self._state, self._rolled_back = state, False
+
     def decided(self, progress: int) -> bool:
         """Return True if some source has a latent; in the first search none has."""
         return bool((self.arrays(progress)["holds"] >= 0).any())

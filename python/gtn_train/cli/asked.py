@@ -154,6 +154,8 @@ def _changed(start: Preset, given: dict[str, Any]) -> Preset:
         if name in changes:
             shown = "--generator-class" if kind == "module" else f"--generator {kind}"
             raise click.UsageError(f"--{name.replace('_', '-')} has no meaning with {shown}.")
+    if kind != start.generator and kind != "flow" and "steps" not in changes:
+        changes["steps"] = Preset.steps  # of no flow
     if "layers" in changes and "batch_norm_layers" not in changes:
         changes["batch_norm_layers"] = min(start.batch_norm_layers, changes["layers"] - 1)
     pairs = start.pairs.relabeled(given.get("labeling") or start.pairs.labeling)

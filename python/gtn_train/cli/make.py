@@ -132,17 +132,19 @@ def _summary(out: Path, last: str) -> list[str]:
     if last == "embedding":
         return [*lines, *about_embedding(out)]
     if last == "samples":
-        lines[-1] += f"   matching {100 * matching / total:.2g} % of it"
         rounds = [
             line["labels"]
             for line in RunFolder(out / "generator").read_metrics()
             if line.get("labels", {}).get("seconds") is not None
         ]
+        seconds = sum(found["seconds"] for found in rounds)
+        behind = len(rounds) > 1 and "drift" not in rounds[-1]  # beside the training
+        share = 100 * (matching + (0.0 if behind else seconds)) / total
+        lines[-1] += f"   labels {share:.2g} % of it"
         if len(rounds) > 1:
             what = "pairs were rematched in the background of training"
             if "drift" in rounds[-1]:
                 what = "labels followed the generator between rounds of training"
-            seconds = sum(found["seconds"] for found in rounds)
             lines.append(f"{what} {len(rounds)} times, {seconds:.1f} s in all")
         lines.append(f"next: gtn-train report {out}")
     return lines

@@ -17,6 +17,8 @@ from gtn_label.text import quoted
 
 __all__ = ["open_vectors"]
 
+LARGEST = 1e15
+
 
 def open_vectors(path: str | os.PathLike[str], key: str | None = None) -> npt.NDArray[Any]:
     """Read vectors, [n, dim], from .npy, .npz, .safetensors or .pt.
@@ -40,7 +42,7 @@ def open_vectors(path: str | os.PathLike[str], key: str | None = None) -> npt.ND
     TypeError
         If its elements are not real numbers.
     ValueError
-        If it is a folder, is damaged, is not 2-D, or holds NaN or infinity.
+        If it is a folder, is damaged, is not 2-D, or holds NaN, infinity or more than 1e15.
     """
     name = f"vectors {quoted(path)}"
     if Path(path).is_dir():
@@ -50,4 +52,10 @@ def open_vectors(path: str | os.PathLike[str], key: str | None = None) -> npt.ND
         )
     rows = convert.as_rows(read_array(path, key, name="vectors"), name).rows
     convert.refuse_non_finite(rows, name)
+    largest = max(float(rows.max()), -float(rows.min()))
+    if largest > LARGEST:
+        raise ValueError(
+            f"{name} must be at most {LARGEST:g} in size, so that float32 holds sums of squares, "
+            f"got {largest:.3g}: rescale them"
+        )
     return rows

@@ -84,12 +84,12 @@ class Real:
                 fresh = encode_all(run.autoencoder, fresh)
             return cls(rows, training, fresh, "fresh draws")
         held_out, what = parts.reported, "held-out rows"
-        if preset.stop_by != "energy":
-            held_out = np.sort(np.concatenate([parts.stopping, parts.reported]))
         if every_row:
             what = "rows that were trained on too"
-        elif preset.stop_by == "loss":
-            what += ", by whose loss training stopped"
+        elif not len(held_out):  # a single row was held out
+            held_out, what = parts.stopping, "held-out rows, by which training stopped"
+        elif run.autoencoder is not None:
+            what += " of the generator, which the autoencoder has seen"
         return cls(rows, training, run.latents[held_out], what)
 
 

@@ -34,7 +34,7 @@ from ..run.finished_run import FinishedRun
 from ..run.manifest import versions
 from ..sampling.sample import sample_images, sample_latents
 from ..seeds import derive, random_numbers
-from . import EXTRACTORS
+from . import EXTRACTORS, OF_IMAGES
 from .baselines import BASELINES
 from .comparison import FLOOR, GENERATOR, Real, compare, few_held_out, worse_than_gaussian
 from .extractors import Extractor, inception, lite0, without_download
@@ -232,6 +232,8 @@ def _images(
 ) -> dict[str, Any]:
     real = training if test is None else test
     found: dict[str, Any] = {"data": f"{n:,} generated against {n:,} {_kind(test)}"}
+    if test is None and run.settings.preset.stop_by in OF_IMAGES:
+        found["data"] += ", by a figure of which training stopped"
     if network is None:
         return found
     # Generated, real and again; each baseline; and further real ones, for the floor.

@@ -100,6 +100,23 @@ class Inception:
         return features, logits
 
 
+class NoDownload(OSError):
+    """Inception's weights are not here, and could not be downloaded.
+
+    Parameters
+    ----------
+    reason : str
+        What the download failed of.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Inception's weights are not here and could not be downloaded ({reason}): give a "
+            "file of them as weights, or use the extractor lite0"
+        )
+        self.reason = reason
+
+
 def inception(weights: str | os.PathLike[str] | None = None, *, device: Any = "cpu") -> Inception:
     """Load the Inception network that defines FID and Inception Score.
 
@@ -119,8 +136,8 @@ def inception(weights: str | os.PathLike[str] | None = None, *, device: Any = "c
         If it holds anything but Inception's weights.
     ImportError
         If torch-fidelity is missing.
-    OSError
-        If the weights must be downloaded and cannot be.
+    NoDownload
+        If the weights must be downloaded and cannot be; an OSError.
 
     Notes
     -----
@@ -154,10 +171,7 @@ def inception(weights: str | os.PathLike[str] | None = None, *, device: Any = "c
             verbose=False,
         )
     except urllib.error.URLError as error:
-        raise OSError(
-            "Inception's weights are not here and could not be downloaded "
-            f"({error.reason}): give a file of them as weights, or use the extractor lite0"
-        ) from error
+        raise NoDownload(str(error.reason)) from error
     except RuntimeError as error:  # load_state_dict's, with every key that is missing
         if weights is None:
             raise

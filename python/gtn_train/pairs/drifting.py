@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from gtn_label.arrays import convert, to_caller
 from gtn_label.arrays.sources import draw_sources, seed_record
 from gtn_label.checks import as_bool, as_integer, as_number, check_seed
+from gtn_label.errors import ArgumentTypeError
 from gtn_label.threads import check_threads
 
 from ..seeds import derive
@@ -142,7 +143,15 @@ class DriftingPairs(Closing):
         generate : callable (sources, classes) -> float32 [n, dim]
             Maps sources, float32 [n, dim], and classes, int64 [n] or None, to latents, as the
             generator does at the time of the call.
+
+        Raises
+        ------
+        TypeError
+            If it cannot be called. Rounds raise TypeError or ValueError for what it gives, if that
+            is not as many finite rows.
         """
+        if not callable(generate):
+            raise ArgumentTypeError("generate", "must be callable", repr(generate))
         self._generate = generate
 
     def round_of(self, epoch: int) -> int:
@@ -154,10 +163,12 @@ class DriftingPairs(Closing):
 
         Raises
         ------
+        TypeError, ValueError
+            If `epoch` is no positive integer.
         RuntimeError
             If a round after the first has no generator to follow.
         """
-        return self._round(self.round_of(epoch))
+        return self._round(self.round_of(as_integer(epoch, "epoch", 1)))
 
     def stats(self, round: int) -> dict[str, Any]:  # noqa: A002
         """Measure a round's labels, in JSON types.
@@ -223,7 +234,7 @@ class DriftingPairs(Closing):
         if self._generate is None:
             raise RuntimeError("drifting pairs need a generator from round 1 on: call follow()")
         others = draw_sources(self._size, self.dim, derive(seed, "others"))
-        moving, other = (self._generate(y, drawn.classes) for y in (drawn.sources, others))
+        moving, other = (self._generated(y, drawn.classes) for y in (drawn.sources, others))
         seen, seen_other = self._standard(moving), self._standard(other)
         attracting = self._transported(self._seen, seen, drawn.parts(self._batch))
         repelling = self._transported(seen_other, seen, drawn.among_themselves(self._batch))
@@ -235,6 +246,18 @@ class DriftingPairs(Closing):
             "excess": float(to_data - to_others),
         }
         return moving + drift, attracting, extra
+
+    def _generated(self, sources: Floats, classes: NDArray[np.int64] | None) -> Floats:
+        """Map sources to latents, as float32; refuse what is none."""
+        assert self._generate is not None
+        rows = convert.as_rows(self._generate(sources, classes), "generate(sources, classes)").rows
+        if rows.shape != sources.shape:
+            raise ValueError(
+                f"generate(sources, classes) must have the shape {list(sources.shape)} of the "
+                f"sources, got {list(rows.shape)}"
+            )
+        convert.refuse_non_finite(rows, "generate(sources, classes)")
+        return np.asarray(rows, np.float32)
 
     def _standard(self, rows: Floats) -> NDArray[Any]:
         return (rows - self._mean) / self._divisor if self._standardize else rows

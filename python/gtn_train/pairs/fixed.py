@@ -220,9 +220,15 @@ class FixedPairs(Closing):
         if self.n < 2:
             raise ValueError(f"{self.n} pair cannot be split: there must be at least 2")
         training, held_out = split_rows(self.n, share, seed)
-        return self._subset(np.sort(training)), self._subset(np.sort(held_out))
+        return self.take(np.sort(training)), self.take(np.sort(held_out))
 
-    def _subset(self, rows: NDArray[np.int64]) -> FixedPairs:
+    def take(self, rows: NDArray[np.int64]) -> FixedPairs:
+        """Take some of the pairs.
+
+        Parameters
+        ----------
+        rows : int64 [k]
+        """
         sources, labels, classes, cosine = self._arrays
         return FixedPairs(
             sources[rows],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtn_label.errors import ArgumentError
 from gtn_label.text import quoted
 
 from ..evaluation import OF_IMAGES
@@ -97,6 +98,7 @@ class Context:
             lines += doubts.about_dimension(rows, preset.latent_dim)
         if "generator" in self.trained:
             lines += doubts.about_held_out(self.preset, n)
+            lines += doubts.about_drift(self.preset)
         if self.trained:
             lines += doubts.about_equal_rows(rows)
             lines += doubts.about_precision(self.device, self.settings.computing.precision)
@@ -129,7 +131,17 @@ class Context:
         """Load the feature extractor for early stopping, or fail early if it is unavailable."""
         stop_by = self.preset.stop_by
         if stop_by in OF_IMAGES and self.extractor is None:
-            from ..evaluation.stop_metric import extractor_of  # torch-fidelity, only if needed
+            # torch-fidelity, only if needed
+            from ..evaluation.extractors import NoDownload
+            from ..evaluation.stop_metric import extractor_of
 
             weights = self.settings.computing.weights
-            self.extractor = extractor_of(stop_by, weights, device=self.device)
+            try:
+                self.extractor = extractor_of(stop_by, weights, device=self.device)
+            except NoDownload as error:
+                raise ArgumentError(
+                    "stop_by",
+                    f"needs Inception's weights, which could not be downloaded ({error.reason})",
+                    repr(stop_by),
+                    "give a file of them as {weights}, or stop by 'IS-Lite0' or 'energy'",
+                ) from error

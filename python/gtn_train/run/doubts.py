@@ -22,6 +22,7 @@ from .preset_fields import Preset
 __all__ = [
     "FEW_ROWS",
     "about_dimension",
+    "about_drift",
     "about_equal_rows",
     "about_held_out",
     "about_precision",
@@ -92,6 +93,29 @@ def about_held_out(preset: Preset, n: int) -> list[str]:
         f"{rows} held-out rows alone choose the generator's weights, fewer than {FEW_ROWS}: the "
         "choice is mostly chance, and more data or a larger --validation-share make it better"
     ]
+
+
+def about_drift(preset: Preset) -> list[str]:
+    """Warn of a constant learning rate, and of patience without a figure, for moving labels.
+
+    Parameters
+    ----------
+    preset : Preset
+    """
+    if preset.pairs.labeling != "drift":
+        return []
+    options, found = preset.generator_training, []
+    if options.schedule == "exponential" and options.learning_rate_decay == 1:
+        found.append(
+            "labels that follow the generator are noisy, and the learning rate stays as it is: "
+            "--schedule linear lets it fall to 0"
+        )
+    if preset.stop_by == "loss" and options.patience is not None:
+        found.append(
+            "labels that follow the generator have no validation loss, so with --stop-by loss "
+            f"every epoch runs, whatever --patience ({options.patience}) is"
+        )
+    return found
 
 
 def _held_out(preset: Preset, n: int) -> int:

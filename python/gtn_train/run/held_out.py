@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from ..pairs.fixed import split_rows
 from .preset_fields import Preset
 
-__all__ = ["HeldOut", "hold_out", "trains_on_all"]
+__all__ = ["HeldOut", "divide", "hold_out", "trains_on_all"]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Rows of the latents, each part ascending; together all of them.
+    """Rows of the latents or of their pairs, each part ascending; together all of them.
 
     Attributes
     ----------
@@ -34,8 +34,15 @@ class HeldOut:
     reported: NDArray[np.int64]
 
 
+def divide(n: int, share: float, seed: int) -> HeldOut:
+    """Divide n pairs; arguments as of `hold_out`."""
+    training, held_out = split_rows(n, share, seed)
+    half = (len(held_out) + 1) // 2
+    return HeldOut(*(np.sort(rows) for rows in (training, held_out[:half], held_out[half:])))
+
+
 def hold_out(assignment: Any, share: float, seed: int) -> HeldOut:
-    """Divide the latents as `FixedPairs.split` divides their pairs.
+    """Divide the latents as `divide` does their pairs.
 
     Parameters
     ----------
@@ -53,17 +60,14 @@ def hold_out(assignment: Any, share: float, seed: int) -> HeldOut:
     [16, 2, 2]
     """
     latent_of = np.asarray(assignment)
-    training, held_out = split_rows(len(latent_of), share, seed)
-    half = (len(held_out) + 1) // 2
-    parts = training, held_out[:half], held_out[half:]
+    of_pairs = divide(len(latent_of), share, seed)
+    parts = of_pairs.training, of_pairs.stopping, of_pairs.reported
     return HeldOut(*(np.sort(latent_of[rows]).astype(np.int64) for rows in parts))
 
 
 def trains_on_all(preset: Preset) -> bool:
     """Return True if a run's pairs come back to latents that its first round held out.
 
-    New rounds leave those out if the energy distance to them stops the training. Clusters are found
-    among all latents, and their rounds keep all.
+    New rounds leave those out. Clusters are found among all latents, and their rounds keep all.
     """
-    leaves_out = preset.stop_by == "energy" and not preset.pairs.clusters
-    return preset.pairs.every > 0 and not leaves_out
+    return preset.pairs.every > 0 and preset.pairs.clusters > 0

@@ -51,7 +51,7 @@ from ..training import (
 )
 from .context import Context
 from .embedding import EMBEDDING_FILE
-from .held_out import HeldOut, hold_out, trains_on_all
+from .held_out import HeldOut, divide, hold_out, trains_on_all
 from .manifest import Manifest, StageSpec
 from .store import RunFolder
 
@@ -413,7 +413,9 @@ def _rounds(
     """Pairs to train on, and pairs held out for validation, if labels stay while ĥ moves."""
     preset, seed = ctx.preset, ctx.settings.seed
     if preset.pairs.every == 0:
-        return pairs.load().split(preset.validation_share, seed)
+        made = pairs.load()
+        parts = divide(made.n, preset.validation_share, seed)
+        return made.take(parts.training), made.take(parts.stopping)
     classes = ctx.classes
     if not trains_on_all(preset):
         rows = _held_out(ctx, pairs).training

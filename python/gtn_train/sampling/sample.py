@@ -1,10 +1,10 @@
 """Samples: sources through the generator ĥ, latents through the decoder, in batches.
 
-Sources come from a Philox stream of their own: `match` draws none of them, from any seed, so
-samples never repeat training inputs. Row i of seed s is the same row on every machine and for every
-batch size. Its latent is the same up to rounding, because a matrix product may add in another order
-for another number of rows. Not here: sources of a mixture (pairs/mixture.py), lines between sources
-(interpolation.py), decoding (models/autoencoder.py).
+Sources come from a Philox stream of their own: `match` draws other ones from any seed that people
+count with, so samples never repeat training inputs. Row i of seed s is the same row on every
+machine and for every batch size. Its latent is the same up to rounding, because a matrix product
+may add in another order for another number of rows. Not here: sources of a mixture
+(pairs/mixture.py), lines between sources (interpolation.py), decoding (models/autoencoder.py).
 """
 
 from __future__ import annotations

@@ -104,7 +104,8 @@ def train(
         return ended.result()
     if judged.why and say is not None:
         word = "rebuilt" if judged.action == "rebuild" else "continued"
-        moved = options.schedule in ("linear", "cosine") and word == "continued"
+        longer = word == "continued" and "max_epochs" in judged.why
+        moved = longer and options.schedule in ("linear", "cosine")
         more = f"; the learning rate now falls until epoch {options.max_epochs}" if moved else ""
         say(f"{job.stage}: {word}: {judged.why}{more}")
     resumed = judged.action == "resume"
@@ -417,7 +418,7 @@ class _Run:
         try:
             return sums.means(self.fabric, kind)
         except NotFinite as error:
-            self.fail(epoch, f"the {kind} loss of epoch {epoch}, {error}")
+            self.fail(epoch, f"the {kind} loss of epoch {epoch}, {error}, and must be finite")
 
     def batch(
         self, batches: Batches, order: torch.Tensor, begin: int, end: int, noise: torch.Generator
@@ -438,10 +439,14 @@ class _Run:
             self.evaluated.eval()
             device, seed = self.fabric.device, derive(self.options.seed, "metric", epoch)
             with seeded(seed, device), torch.no_grad():
-                found = self.metric.measure(self.evaluated)
+                try:
+                    found = self.metric.measure(self.evaluated)
+                except ValueError as error:  # of the generator's latents
+                    self.fail(epoch, f"{error}, after epoch {epoch}")
         found = self.agreed(found)
         if not math.isfinite(found):
-            self.fail(epoch, f"the metric {self.metric.name!r} of epoch {epoch} is {found}")
+            what = f"the metric {self.metric.name!r} of epoch {epoch} is {found}"
+            self.fail(epoch, f"{what}, and must be finite")
         return found
 
     def fail(self, epoch: int, what: str) -> NoReturn:
@@ -455,7 +460,7 @@ class _Run:
                 f"the best weights (epoch {self.best.epoch}) are in {quoted(self.folder.weights)}"
             )
         raise Diverged(
-            f"{self.job.stage}: {what}, and must be finite; {kept}. A smaller learning rate than "
+            f"{self.job.stage}: {what}; {kept}. A smaller learning rate than "
             f"{self.options.learning_rate:g} may help, or look for odd values in the data"
         )
 

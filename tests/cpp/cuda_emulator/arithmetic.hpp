@@ -13,6 +13,9 @@
 
 namespace gtn::emulated {
 
+// True if what this thread multiplies and adds is to be lost (settings.hpp).
+bool fused_product_is_lost();
+
 // The least float >= sum + error, where sum is the float64 nearest to it.
 inline float round_up(double sum, double error) {
   const auto nearest = static_cast<float>(sum);
@@ -67,7 +70,7 @@ inline float __double2float_rd(double a) {
 }
 
 inline float __fmaf_rn(float a, float b, float c) {
-  return std::fma(a, b, c);
+  return gtn::emulated::fused_product_is_lost() ? c : std::fma(a, b, c);
 }
 inline float __fmul_rn(float a, float b) {
   return a * b;

@@ -310,3 +310,7 @@ void wgmma_64x128x16(float (&sums)[64], uint64_t a, uint64_t b, bool add, Place 
 }
 
 }  // namespace gtn::cuda
+
+bool gtn::emulated::fused_product_is_lost() {
+  return fused_products_lie() && linear_thread() < kLanes;
+}

@@ -41,6 +41,10 @@ std::string lie_text;
 int64_t first_lie = 0;        // launch with tensor cores from which on they lie; 0: never
 int64_t multiplied = 0;       // launches with tensor cores since the setting was made
 bool launch_counted = false;  // the running one
+std::string lie_float_text;
+int64_t lying_launch = 0;    // of those with fused products; 0: none
+int64_t fused = 0;           // launches with fused products since the setting was made
+bool fused_counted = false;  // the running one
 std::string failure_text;
 int64_t failure_calls = 0;
 
@@ -86,7 +90,12 @@ uint32_t random_below(uint32_t bound) {
 }
 
 void note_launch() {
-  launch_counted = false;
+  launch_counted = fused_counted = false;
+  if (const std::string text = setting("GTN_EMULATOR_LIE_FLOAT"); text != lie_float_text) {
+    lie_float_text = text;
+    lying_launch = number("GTN_EMULATOR_LIE_FLOAT", 0);
+    fused = 0;
+  }
   const std::string text = setting("GTN_EMULATOR_LIE");
   if (text == lie_text) return;
   lie_text = text;
@@ -99,6 +108,13 @@ bool tensor_cores_lie() {
   if (!launch_counted) ++multiplied;
   launch_counted = true;
   return multiplied >= first_lie;
+}
+
+bool fused_products_lie() {
+  if (lying_launch == 0) return false;
+  if (!fused_counted) ++fused;
+  fused_counted = true;
+  return fused == lying_launch;
 }
 
 int junk_byte() {

@@ -11,6 +11,9 @@
 //   GTN_EMULATOR_LIE         "3": tensor cores are broken from the third launch on that uses them.
 //   All
 //                            products of a block's first warp are zero
+//   GTN_EMULATOR_LIE_FLOAT   "3": the third launch that multiplies and adds float32 in one step,
+//   and
+//                            no other, loses those products of each block's first warp
 #pragma once
 
 #include <cstdint>
@@ -29,6 +32,8 @@ int junk_byte();
 
 // True if the running grid's tensor cores are broken: asked at every use of them.
 bool tensor_cores_lie();
+// The same of float32 products that are added in one step.
+bool fused_products_lie();
 // Counts a launch.
 void note_launch();
 

@@ -171,7 +171,7 @@ def test_verify_reports_a_false_certificate(folder):
         (("--tolerance", "0.1"), "--tolerance needs --optimal."),
         (("--optimal", "--order", "norm"), "--order has no meaning with --optimal."),
         (("--optimal", "--cone", "2"), "--cone has no meaning with --optimal."),
-        (("--optimal", "--device", "cpu"), "--device has no meaning with --optimal."),
+        (("--optimal", "--device", "cuda"), "--device 'cuda' needs --backend 'cuda' or"),
         (("--optimal", "--approx", "Flat"), "--approx has no meaning with --optimal."),
         (("--optimal", "--nprobe", "3"), "--nprobe needs --approx."),
         (("--optimal", "--sample", "3"), "--sample needs --approx or --verify."),

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from datasets import make, make_groups
-from gtn_label import match_optimal
+from gtn_label import match, match_optimal
 from gtn_label.cluster import Solo, auction_file, match_optimal_sharded, match_sharded
 from gtn_label.cluster.search import Counted
 from gtn_label.io.checkpoint import Checkpoint
@@ -180,12 +180,17 @@ def test_files_of_other_functions_are_refused(path):
     one_machine = "it is of a run over many ranks, and this is of a run on one machine"
     with pytest.raises(ValueError, match=f"belongs to another run: {one_machine}"):
         match_optimal(*rows, checkpoint=path)
-    with pytest.raises(ValueError, match="is not a journal of gtn-label's sharded runs"):
+    with pytest.raises(ValueError, match="is not a journal of Algorithm 1 over many ranks"):
         match_sharded(*rows, journal=path)
     path.unlink()
     match_sharded(*rows, journal=path).close()
-    with pytest.raises(ValueError, match="is not a checkpoint of gtn-label, and is left alone"):
+    many = "it holds Algorithm 1 over many ranks, and this is"
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"{many} optimal transport"):
         match_optimal_sharded(*rows, journal=path)
+    with pytest.raises(ValueError, match=f"{many} Algorithm 1"):
+        match(*rows, checkpoint=path)
+    assert path.read_bytes() == before
     state = Checkpoint(path.with_name("one"), remove_at_end=False)
     match_optimal(*rows, checkpoint=state)
     state.save()

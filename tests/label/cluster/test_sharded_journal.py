@@ -212,7 +212,7 @@ def test_the_command_spells_its_own_options(rows, path):
 def test_other_files_are_left_alone(rows, path):
     for content in (b"my data", b"gtn-label journal 1\n{}\n"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="is not a journal of gtn-label's sharded runs"):
+        with pytest.raises(ValueError, match="is not a journal of Algorithm 1 over many ranks"):
             match_sharded(*rows, journal=path)
         assert path.read_bytes() == content
     path.write_bytes(CHOICES.magic + b"{}\n" + bytes(32))
