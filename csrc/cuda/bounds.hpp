@@ -34,6 +34,7 @@ struct CodeView {
   int32_t source_rows;
   int32_t stride;
   Slots slots;
+  CodeOrder order;
 };
 
 // Bounds of a window's sources, on the device.

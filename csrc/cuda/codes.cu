@@ -138,9 +138,15 @@ __global__ void extent_keys_kernel(Problem p, const int32_t* ranks, int32_t coun
   }
 }
 
+// Codes of a row that are all zero, by a warp.
+__device__ void write_zeros(const CodeRow<int8_t>& out, int32_t stride) {
+  for (int32_t k = static_cast<int32_t>(threadIdx.x % kWarp) * 4; k < stride; k += kWarp * 4)
+    *reinterpret_cast<uint32_t*>(out.at(k)) = 0;
+}
+
 // Quantises one vector v(k), by a warp. Returns |v - step code| and sums the squares of codes.
 template <class V>
-__device__ double quantise(V v, int64_t dim, int32_t stride, float step, int8_t* out,
+__device__ double quantise(V v, int64_t dim, int32_t stride, float step, const CodeRow<int8_t>& out,
                            double& squared_codes, double& squared_norm) {
   const double inverse = 1.0 / static_cast<double>(step);
   double left = 0.0;
@@ -157,7 +163,7 @@ __device__ double quantise(V v, int64_t dim, int32_t stride, float step, int8_t*
       squared_codes += static_cast<double>(code * code);
       packed |= static_cast<uint32_t>(code & 0xff) << (8 * b);
     }
-    *reinterpret_cast<uint32_t*>(out + k) = packed;
+    *reinterpret_cast<uint32_t*>(out.at(k)) = packed;
   }
   left = sum_of_warp(left);
   squared_codes = sum_of_warp(squared_codes);
@@ -172,6 +178,7 @@ struct EncodeTask {
   CellRanges cells;
   const double* centres;
   Slots slots;
+  CodeOrder code_order;
   int32_t stride;
   double slack;
   int8_t* codes;
@@ -201,11 +208,9 @@ __global__ void encode_kernel(EncodeTask t) {
   double residual = 0.0, radius = 0.0;
   for (int32_t m = warp; m < room; m += kWarps) {
     const int64_t slot = t.slots.slot_of(group, m);
-    int8_t* out = t.codes + slot * t.stride;
+    const CodeRow<int8_t> out(t.codes, t.code_order, t.stride, slot);
     if (m >= members) {
-      for (int32_t k = lane * 4; k < t.stride; k += kWarp * 4) {
-        *reinterpret_cast<uint32_t*>(out + k) = 0;
-      }
+      write_zeros(out, t.stride);
       if (lane == 0) t.ranks[int64_t{group} * room + m] = -1;
       continue;
     }
@@ -248,6 +253,7 @@ struct EncodeSourcesTask {
   const int32_t* rows;
   int32_t count;
   int32_t source_rows;
+  CodeOrder code_order;
   int32_t stride;
   double slack;
   const double* centres;
@@ -262,11 +268,9 @@ __global__ void encode_sources_kernel(EncodeSourcesTask t) {
   const auto i = static_cast<int32_t>(int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp);
   const int lane = threadIdx.x % kWarp;
   if (i >= t.source_rows) return;
-  int8_t* out = t.codes + int64_t{i} * t.stride;
+  const CodeRow<int8_t> out(t.codes, t.code_order, t.stride, i);
   if (i >= t.count) {
-    for (int32_t k = lane * 4; k < t.stride; k += kWarp * 4) {
-      *reinterpret_cast<uint32_t*>(out + k) = 0;
-    }
+    write_zeros(out, t.stride);
     for (int32_t c = lane; c < t.cells; c += kWarp) t.base[int64_t{c} * t.source_rows + i] = 0.0f;
     if (lane == 0) t.sources[i] = {0.0f, 0.0f, 0.0f};
     return;
@@ -300,13 +304,10 @@ __global__ void encode_sources_kernel(EncodeSourcesTask t) {
 
 // Codes of what is taken become zero, so that it raises no bound any more. A warp a latent.
 __global__ void zero_codes_kernel(const int32_t* taken, int32_t count, const int32_t* slot_of_rank,
-                                  int32_t stride, int8_t* codes) {
+                                  CodeOrder order, int32_t stride, int8_t* codes) {
   const auto i = static_cast<int32_t>(int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp);
   if (i >= count || taken[i] < 0) return;
-  int8_t* out = codes + int64_t{slot_of_rank[taken[i]]} * stride;
-  for (int32_t k = static_cast<int32_t>(threadIdx.x % kWarp) * 4; k < stride; k += kWarp * 4) {
-    *reinterpret_cast<uint32_t*>(out + k) = 0;
-  }
+  write_zeros(CodeRow<int8_t>(codes, order, stride, slot_of_rank[taken[i]]), stride);
 }
 
 dim3 warps(int64_t count) {
@@ -417,10 +418,20 @@ void CodeBounds::lay_out(int32_t count, Sorter& sorter) {
   launch(extent_keys_kernel, warps(count), kThreads, 0, stream_, problem_, sorter.values(), count,
          ranges, centres_.data(), sorter.keys());
   sorter.sort(count, kCellBits + kExtentBits, stream_);
-  const EncodeTask task{
-      problem_,      sorter.values(),  sorter.keys(),       ranges, centres_.data(),
-      slots_,        stride_,          slack_for(dim),      codes_, group_codes_.data(),
-      ranks_.data(), low_rank_.data(), slot_of_rank_.data()};
+  const EncodeTask task{problem_,
+                        sorter.values(),
+                        sorter.keys(),
+                        ranges,
+                        centres_.data(),
+                        slots_,
+                        kernel_.order,
+                        stride_,
+                        slack_for(dim),
+                        codes_,
+                        group_codes_.data(),
+                        ranks_.data(),
+                        low_rank_.data(),
+                        slot_of_rank_.data()};
   launch(encode_kernel, dim3(static_cast<unsigned>(superpanels_ * kTileGroups)), kThreads, 0,
          stream_, task);
 }
@@ -437,7 +448,8 @@ CodeView CodeBounds::codes() const {
           base_.data(),
           padded(window_),
           stride_,
-          slots_};
+          slots_,
+          kernel_.order};
 }
 
 void CodeBounds::write_upper(const Window& window, const Uppers& out) {
@@ -447,6 +459,7 @@ void CodeBounds::write_upper(const Window& window, const Uppers& out) {
                                  window.rows,
                                  window.count,
                                  rows,
+                                 kernel_.order,
                                  stride_,
                                  slack_for(problem_.sources.dim),
                                  centres_.data(),
@@ -474,7 +487,7 @@ void CodeBounds::write_upper(const Window& window, const Uppers& out) {
 
 void CodeBounds::remove(const int32_t* ranks, int32_t count) {
   launch(zero_codes_kernel, warps(count), kThreads, 0, stream_, ranks, count, slot_of_rank_.data(),
-         stride_, codes_);
+         kernel_.order, stride_, codes_);
 }
 
 }  // namespace gtn::cuda

@@ -120,16 +120,68 @@ __device__ inline void multiply_16x8x16(float (&sum)[4], const uint32_t (&a)[4],
 #endif
 }
 
-// --- wgmma: matrices in shared memory, multiplied by four warps --------------------------------
-// Where GTN_WGMMA is defined: in code for 9.0a, which no other device runs.
+// Where GTN_WGMMA is defined, all below: in code for 9.0a, which no other device runs.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define GTN_WGMMA
 
-// Orders what ordinary instructions and cp.async wrote to shared memory before what wgmma reads
-// there ("async proxy").
+// Registers that each thread of this warpgroup (four warps, all of which say so) has from here on:
+// fewer, or more when others gave theirs.
+template <int kRegisters>
+__device__ inline void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ inline void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+// Orders what ordinary instructions and cp.async wrote to shared memory before what wgmma and bulk
+// copies do there ("async proxy").
 __device__ inline void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
+
+// --- Bulk copies, and barriers in shared memory that count their bytes --------------------------
+// A phase of a barrier ends when so many threads have arrived as it was made for, and all bytes
+// that were expected are there. Phases are 0, 1, 0, ... in turn.
+
+// By one thread, which then shows it to bulk copies by fence_async_proxy and to others by a
+// __syncthreads.
+__device__ inline void barrier_init(uint32_t barrier, uint32_t arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+__device__ inline void barrier_arrive(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+// Arrives, and expects so many bytes more in this phase.
+__device__ inline void barrier_arrive_expecting(uint32_t barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+// Waits until the current phase, or the one before it, has ended: the one of this parity.
+__device__ inline void barrier_wait(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
+  do {
+    asm volatile(
+        "{.reg .pred done; mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2; "
+        "selp.b32 %0, 1, 0, done;}"
+        : "=r"(done)
+        : "r"(barrier), "r"(parity)
+        : "memory");
+  } while (done == 0);
+}
+
+// Copies bytes, a multiple of 16, from global to shared memory, both aligned to 16, and counts them
+// at a barrier when they are there.
+__device__ inline void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(to),
+      "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+// --- wgmma: matrices in shared memory, multiplied by four warps --------------------------------
 
 // Ties the registers of sums to this place: no compiler may move a read or a write of them across.
 // A product is at work on them long after its instruction, of which a compiler knows nothing.

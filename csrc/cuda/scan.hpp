@@ -13,7 +13,7 @@
 
 #include <cstdint>
 
-#include "core/host_device.hpp"
+#include "cuda/code_order.hpp"
 #include "cuda/slots.hpp"
 
 namespace gtn::cuda {
@@ -32,6 +32,7 @@ struct alignas(16) SourceCode {
   float residual;    // >= |y/|y| - step * code|
 };
 
+// Codes lie in the kernel's order (code_order.hpp).
 struct ScanTask {
   const int8_t* source_codes;  // [source_rows][stride], zero rows past source_count
   const SourceCode* sources;   // [source_rows]
@@ -69,6 +70,7 @@ struct ScanKernel {
   int most_capability;   // 0: no limit. Code for one architecture (90a) runs nowhere else
   void (*scan)(const ScanTask& task, int multiprocessors, cudaStream_t stream);
   bool built = true;  // false: the architectures that were built lack its instructions
+  CodeOrder order = CodeOrder::rows;  // of the codes that it reads
 };
 
 extern const ScanKernel scan_dp4a;   // integer instructions of any GPU; what others are held to

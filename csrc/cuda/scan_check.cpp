@@ -53,6 +53,17 @@ DeviceArray<T> on_device(Budget& budget, const std::vector<T>& values, cudaStrea
   return array;
 }
 
+// Rows of codes in an order of their own.
+std::vector<int8_t> in_order(CodeOrder order, const std::vector<int8_t>& rows, int32_t stride) {
+  std::vector<int8_t> placed(rows.size());
+  for (int64_t r = 0; r < std::ssize(rows) / stride; ++r) {
+    const CodeRow<const int8_t> from(rows.data(), CodeOrder::rows, stride, r);
+    const CodeRow<int8_t> to(placed.data(), order, stride, r);
+    for (int32_t k = 0; k < stride; ++k) *to.at(k) = *from.at(k);
+  }
+  return placed;
+}
+
 }  // namespace
 
 ScanCheck check_scan(const ScanKernel& kernel, const ScanCheckShape& shape, int multiprocessors,
@@ -92,8 +103,6 @@ ScanCheck check_scan(const ScanKernel& kernel, const ScanCheckShape& shape, int 
   int device = 0;
   check(cudaGetDevice(&device), "asking for the device");
   Budget budget(device, 0, stream);
-  const auto there_latents = on_device(budget, latent_codes, stream);
-  const auto there_sources = on_device(budget, source_codes, stream);
   const auto there_groups = on_device(budget, group_codes, stream);
   const auto there_steps = on_device(budget, sources, stream);
   const auto there_base = on_device(budget, base, stream);
@@ -101,6 +110,10 @@ ScanCheck check_scan(const ScanKernel& kernel, const ScanCheckShape& shape, int 
   // Both kinds of bounds, one behind the other. What a kernel does not write differs in the two: it
   // would show.
   const auto scanned = [&](const ScanKernel& with, int unwritten) {
+    const auto there_latents =
+        on_device(budget, in_order(with.order, latent_codes, stride), stream);
+    const auto there_sources =
+        on_device(budget, in_order(with.order, source_codes, stride), stream);
     const DeviceArray<int32_t> upper(budget, bounds, "the check of a kernel");
     std::vector<int32_t> there(static_cast<size_t>(bounds));
     const size_t bytes = there.size() * sizeof(int32_t);

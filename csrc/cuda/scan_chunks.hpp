@@ -4,7 +4,7 @@
 // come by in the stages, again for each tile.
 //
 // A chunk of a row is 64 bytes, four pieces of 16; piece p of row r lies at place p ^ (r / 2 % 4),
-// so that a piece of eight successive rows meets all banks: the 64-byte swizzle of wgmma.
+// the 64-byte swizzle of wgmma (code_order.hpp).
 #pragma once
 
 #include "cuda/instructions.hpp"
@@ -13,7 +13,6 @@
 
 namespace gtn::cuda {
 
-constexpr int kChunk = 64;
 constexpr int kLatentChunk = kTileSlots * kChunk, kSourceChunk = kSourceRows * kChunk;
 constexpr int kChunkAlignment = 512;  // the swizzle repeats
 constexpr int kMostStages = 4;
@@ -42,19 +41,19 @@ inline ChunkPlan plan_chunks(int32_t stride, int32_t limit) {
 
 #ifdef GTN_DEVICE_CODE
 
-// Place of piece `piece` of row `row` of a chunk.
-__device__ inline uint32_t piece_at(int row, int piece) {
-  return static_cast<uint32_t>(row * kChunk + (piece ^ (row / 2 % 4)) * 16);
-}
-
 // Rows of a chunk from `address` on, for wgmma: PTX manual, "Matrix Descriptor Format". Bits 0 to
 // 13: address / 16; 16 to 29: leading dimension byte offset, not used in swizzled K-major layouts;
 // 32 to 45: stride dimension byte offset, from eight rows to the next eight, / 16; 49 to 51: base
-// offset, 0 as patterns begin at multiples of 512 bytes; 62 and 63: the swizzle, 2 for 64 bytes.
-// The second 32 codes of a chunk begin 32 bytes on: the swizzle is one of addresses.
+// offset, 0 as patterns begin at multiples of 512 bytes; 62 and 63: the swizzle, 2 for 64 bytes and
+// 3 for 32. The second 32 codes of a chunk begin 32 bytes on: the swizzle is one of addresses.
 __device__ inline uint64_t chunk_matrix(uint32_t address) {
   return uint64_t{address >> 4} | uint64_t{1} << 16 | uint64_t{8 * kChunk >> 4} << 32 |
          uint64_t{2} << 62;
+}
+// The same of a chunk of 32 columns.
+__device__ inline uint64_t half_chunk_matrix(uint32_t address) {
+  return uint64_t{address >> 4} | uint64_t{1} << 16 | uint64_t{8 * kChunk / 2 >> 4} << 32 |
+         uint64_t{3} << 62;
 }
 
 // Fills the stages, in order, and says what lies in them. For blocks of 256 threads.
@@ -65,7 +64,7 @@ class ChunkStream {
         plan_(plan),
         row_(static_cast<int>(threadIdx.x) / 4),
         piece_(static_cast<int>(threadIdx.x) % 4),
-        offset_(piece_at(row_, piece_)) {
+        offset_(static_cast<uint32_t>(piece_at(row_, piece_))) {
     unsigned char* memory = dynamic_shared();
     memory += -shared_address(memory) % kChunkAlignment;
     memory_ = shared_address(memory);

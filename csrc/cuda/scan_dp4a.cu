@@ -12,7 +12,6 @@ namespace {
 constexpr int kBlockSources = 128;
 constexpr int kThreadSources = 4;
 constexpr int kThreads = kTileGroups * kBlockSources / kThreadSources;
-constexpr int kPiece = 16;                   // codes that one load takes
 constexpr int kRow = kStrideBytes / kPiece;  // pieces of a row that are in shared memory at a time
 constexpr int kPitch = kRow + 1;             // odd, so that eight rows lie in different banks
 

@@ -71,9 +71,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int row = first_row + lane / 4;           // of the block's, the first of this thread
   const int in_superpanel = half * 4 + lane % 4;  // this thread's group
   // Matrices: 8 sources by 16 codes, the next 8 sources; the same of the next 16 codes.
-  const uint32_t source_row = piece_at(first_row + lane % 16, lane / 16);
+  const auto source_row = static_cast<uint32_t>(piece_at(first_row + lane % 16, lane / 16));
   // Matrices: 8 latents by 16 codes, the next 16 codes; the same of the next 8 latents.
-  const uint32_t latent_row = piece_at(half * 64 + lane / 16 * 8 + lane % 8, lane / 8 % 2);
+  const auto latent_row =
+      static_cast<uint32_t>(piece_at(half * 64 + lane / 16 * 8 + lane % 8, lane / 8 % 2));
 
   for (int i = static_cast<int>(blockIdx.x); i < walk.items(); i += static_cast<int>(gridDim.x)) {
     const ScanItem item = walk.item(i);

@@ -1,20 +1,26 @@
-// The scan on the tensor cores of 9.0 by wgmma, which read both operands from shared memory
-// (scan_chunks.hpp). A block of two warpgroups takes 256 sources by tiles of 128 latents; each
-// warpgroup has two products of 64 sources, so that the sums of one are compared while the tensor
-// cores are at the other. (Products that run on into the next tile would hide both, but the
-// assembler follows none around a loop whose sums are read in it: it would wait after each.)
-// Sources that are not there are multiplied all the same: with so few of them, the time that the
-// latents take to arrive is longer.
+// The scan on the tensor cores of 9.0 by wgmma, which read both operands from shared memory. Two
+// warpgroups of a block take 256 sources by tiles of 128 latents; a thread of a third has bulk
+// copies bring the codes (scan_bulk.hpp). Each warpgroup has two products of 64 sources, so that
+// the sums of one are compared while the tensor cores are at the other. (Products that run on into
+// the next tile would hide both, but the assembler follows none around a loop whose sums are read
+// in it: it would wait after each.) Sources that are not there are multiplied all the same: with so
+// few of them, the time that the latents take to arrive is longer.
 #include "cuda/instructions.hpp"
 #include "cuda/kernel_names.hpp"
 #include "cuda/scan_bounds.hpp"
+#include "cuda/scan_bulk.hpp"
 #include "cuda/scan_chunks.hpp"
 #include "cuda/scan_walk.hpp"
 
 namespace gtn::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+// Two warpgroups multiply, and the first thread of a third has the codes brought. Of the 168
+// registers that each of so many threads has at first, the third gives most to the others.
+constexpr int kMultiplying = 256;
+constexpr int kThreads = kMultiplying + 128;
+constexpr int kFewRegisters = 24, kManyRegisters = 240;
+static_assert(128 * kFewRegisters + kMultiplying * kManyRegisters <= kThreads * 168);
 
 // The kernel's body is empty in code for 9.0 that is not 9.0a: CMake says which was built.
 #if defined(GTN_BUILT_90A) || defined(GTN_CUDA_EMULATED)
@@ -35,13 +41,20 @@ struct Products {
   Largest largest[2][2];
   ScanBounds<2> bounds[2];
 
-  // Begins a chunk, as a group of its own.
-  __device__ void begin(uint32_t sources, uint32_t latents, bool first) {
-    wgmma_fence(sums);
-    wgmma_64x128x32(sums, chunk_matrix(sources), chunk_matrix(latents), !first);
-    wgmma_64x128x32(sums, chunk_matrix(sources + kStrideBytes),
-                    chunk_matrix(latents + kStrideBytes), true);
-    wgmma_commit();
+  // Begins a chunk of 64 columns, or of 32, as a group of its own. (Fence and commit on both ways:
+  // around a branch between them and a product the assembler would put more of its own.)
+  __device__ void begin(uint32_t sources, uint32_t latents, bool first, bool whole) {
+    if (whole) {
+      wgmma_fence(sums);
+      wgmma_64x128x32(sums, chunk_matrix(sources), chunk_matrix(latents), !first);
+      wgmma_64x128x32(sums, chunk_matrix(sources + kStrideBytes),
+                      chunk_matrix(latents + kStrideBytes), true);
+      wgmma_commit();
+    } else {
+      wgmma_fence(sums);
+      wgmma_64x128x32(sums, half_chunk_matrix(sources), half_chunk_matrix(latents), !first);
+      wgmma_commit();
+    }
   }
   __device__ void forget() {
 #pragma unroll
@@ -71,13 +84,10 @@ struct Products {
   }
 };
 
-// Waits for the stage of this step, and fills the one of the last step but one, whose products are
-// done in all warps. (The device that has wgmma has room for all stages.)
-__device__ void begin_step(ChunkStream& stream) {
-  copy_async_wait<kMostStages - 3>();
-  fence_async_proxy();
-  __syncthreads();
-  stream.load_next();
+// Says that this warp is done with a stage.
+__device__ void release(const BulkRing& ring, int stage) {
+  __syncwarp();
+  if (threadIdx.x % kWarp == 0) barrier_arrive(ring.empty(stage));
 }
 
 #endif
@@ -86,50 +96,61 @@ template <class Largest>
 __global__ void __launch_bounds__(kThreads, 1)
     scan_warpgroups(const ScanTask task, const ScanWalk walk, const ChunkPlan plan) {
 #ifdef GTN_WGMMA
-  ChunkStream stream(task, plan);
+  const BulkRing ring(plan);
+  ring.begin(kMultiplying / kWarp);
+  // (By a shuffle the assembler knows that a warp goes one way.)
+  if (__shfl_sync(kAllLanes, static_cast<int>(threadIdx.x), 0) >= kMultiplying) {
+    give_registers<kFewRegisters>();
+    if (threadIdx.x > kMultiplying) return;
+    RingFiller filler(task, ring);
+    for (int i = static_cast<int>(blockIdx.x); i < walk.items(); i += static_cast<int>(gridDim.x))
+      filler.fill(walk.item(i));
+    return;
+  }
+  take_registers<kManyRegisters>();
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  // First row of this warpgroup in the tile of sources, and this thread's row.
-  constexpr int kApart = kProductSources;
-  const int first_row = warp / 4 * 2 * kProductSources;
-  const int row = first_row + warp % 4 * 16 + lane / 4;
+  const int half = warp / 4;                                     // of the sources: this warpgroup's
+  const int row = half * kTileSlots + warp % 4 * 16 + lane / 4;  // this thread's in both
   const int quarter = lane % 4;
 
+  RingPlace at;
   for (int i = static_cast<int>(blockIdx.x); i < walk.items(); i += static_cast<int>(gridDim.x)) {
     const ScanItem item = walk.item(i);
     const int32_t source = item.source_tile * kSourceRows + row;
 
-    __syncthreads();  // all are done with the item before
-    stream.start(item);
-    for (int s = 0; s < kMostStages - 2; ++s) stream.load_next();
-
     Products<Largest> a{}, b{};
-    int stage = 0;
     for (int32_t superpanel = item.begin; superpanel < item.end; ++superpanel) {
       const int64_t group = int64_t{superpanel} * kTileGroups + quarter;
       a.forget();
       b.forget();
       for (int32_t tile = 0; tile < task.slots.tiles; ++tile) {
         const bool last = tile + 1 == task.slots.tiles;
+        int before = 0;  // the stage of the last chunk
         for (int32_t chunk = 0; chunk < plan.chunks; ++chunk) {
-          begin_step(stream);
+          barrier_wait(ring.full(at.stage), at.parity);
           if (chunk == 0 && last) {
-            a.ask(task, stream.groups(stage), quarter, source);
-            b.ask(task, stream.groups(stage), quarter, source + kApart);
+            a.ask(task, ring.groups(at.stage), quarter, source);
+            b.ask(task, ring.groups(at.stage), quarter, source + kProductSources);
           }
-          const uint32_t codes = stream.sources(stage, chunk) + first_row * kChunk;
-          a.begin(codes, stream.latents(stage), chunk == 0);
-          b.begin(codes + kApart * kChunk, stream.latents(stage), chunk == 0);
-          wgmma_wait<2>();  // the step before is multiplied
-          stage = stream.next(stage);
+          const int32_t width = chunk_width(task.stride, chunk);
+          const bool whole = width == kChunk;
+          const uint32_t codes = ring.sources(at.stage, chunk) + half * kLatentChunk;
+          a.begin(codes, ring.latents(at.stage), chunk == 0, whole);
+          b.begin(codes + kProductSources * width, ring.latents(at.stage), chunk == 0, whole);
+          wgmma_wait<2>();  // the chunk before is multiplied
+          if (chunk > 0) release(ring, before);
+          before = at.stage;
+          at.advance(plan.stages);
         }
         wgmma_wait<1>(a.sums);
         a.take(tile);
         if (last) a.write(task, group, source);
         wgmma_wait<0>(b.sums);
+        release(ring, before);
         b.take(tile);
-        if (last) b.write(task, group, source + kApart);
+        if (last) b.write(task, group, source + kProductSources);
       }
     }
   }
@@ -137,13 +158,14 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 void scan(const ScanTask& task, int multiprocessors, cudaStream_t stream) {
-  const ChunkPlan plan = plan_chunks(task.stride, shared_limit());
+  const ChunkPlan plan = plan_chunks(task.stride, shared_limit() - kBarrierBytes);
   const auto kernel = task.others ? scan_warpgroups<LargestKeys> : scan_warpgroups<LargestSum>;
-  launch_scan(kernel, kThreads, plan.shared(), multiprocessors, stream, task, plan);
+  launch_scan(kernel, kThreads, plan.shared() + kBarrierBytes, multiprocessors, stream, task, plan);
 }
 
 }  // namespace
 
-const ScanKernel scan_wgmma = {kWgmma.name, kWgmma.description, 90, 90, scan, kBuilt};
+const ScanKernel scan_wgmma = {kWgmma.name, kWgmma.description, 90, 90, scan,
+                               kBuilt,      CodeOrder::tiles};
 
 }  // namespace gtn::cuda

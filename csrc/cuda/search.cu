@@ -50,17 +50,22 @@ __device__ uint32_t scattered(uint32_t x) {
 // By kLanes neighbouring lanes of a warp, all of which get the sum; all lanes of the warp together
 // if there are more than one.
 template <int kLanes>
-__device__ int32_t dot_of_codes(const int8_t* a, const int8_t* b, int32_t stride) {
-  constexpr int kPiece = 16;
+__device__ int32_t dot_of_codes(const CodeRow<const int8_t>& a, const CodeRow<const int8_t>& b,
+                                int32_t stride) {
   const int32_t first = kLanes == 1 ? 0 : static_cast<int32_t>(threadIdx.x) % kLanes * kPiece;
   int32_t sum = 0;
-  for (int32_t k = first; k < stride; k += kLanes * kPiece) {
-    const int4 u = *reinterpret_cast<const int4*>(a + k);
-    const int4 v = *reinterpret_cast<const int4*>(b + k);
+  const auto add = [&sum](const int8_t* of_a, const int8_t* of_b) {
+    const int4 u = *reinterpret_cast<const int4*>(of_a);
+    const int4 v = *reinterpret_cast<const int4*>(of_b);
     sum = __dp4a(u.x, v.x, sum);
     sum = __dp4a(u.y, v.y, sum);
     sum = __dp4a(u.z, v.z, sum);
     sum = __dp4a(u.w, v.w, sum);
+  };
+  if (const int8_t *u = a.whole(), *v = b.whole(); u != nullptr) {  // both, or neither
+    for (int32_t k = first; k < stride; k += kLanes * kPiece) add(u + k, v + k);
+  } else {
+    for (int32_t k = first; k < stride; k += kLanes * kPiece) add(a.at(k), b.at(k));
   }
   for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
   return sum;
@@ -222,11 +227,12 @@ class Search {
     return rank < 0 || t_.holder[rank] < (t_.pass_held ? at_ : 0);
   }
 
-  __device__ const int8_t* codes_of(int32_t group, int32_t member) const {
-    return t_.codes.latent_codes + t_.codes.slots.slot_of(group, member) * t_.codes.stride;
+  __device__ CodeRow<const int8_t> codes_of(int32_t group, int32_t member) const {
+    const CodeView& c = t_.codes;
+    return {c.latent_codes, c.order, c.stride, c.slots.slot_of(group, member)};
   }
-  __device__ const int8_t* source_codes() const {
-    return t_.codes.source_codes + int64_t{at_} * t_.codes.stride;
+  __device__ CodeRow<const int8_t> source_codes() const {
+    return {t_.codes.source_codes, t_.codes.order, t_.codes.stride, at_};
   }
   struct Terms {
     const GroupCode* group;

@@ -22,6 +22,8 @@ namespace {
 
 using emulation::Array;
 using emulation::Setting;
+using gtn::cuda::CodeOrder;
+using gtn::cuda::CodeRow;
 using gtn::cuda::GroupCode;
 using gtn::cuda::ScanKernel;
 using gtn::cuda::ScanTask;
@@ -47,6 +49,21 @@ struct Bound {
 
 float rounded_step(std::mt19937_64& random) {  // 12 significant bits, as steps have
   return std::ldexp(static_cast<float>(random() % 2048 + 2048), -20);
+}
+
+// The codes of rows in the order of tiles: 128 rows of 64 columns, or at the end of 32, one after
+// another, in which bits of the address from 4 on are flipped by those from 7 on, as the PTX manual
+// says of the swizzles of 64 and of 32 bytes.
+std::vector<int8_t> in_tiles(const std::vector<int8_t>& rows, int32_t stride) {
+  std::vector<int8_t> placed(rows.size());
+  for (size_t at = 0; at < rows.size(); ++at) {
+    const size_t row = at / stride, column = at % stride, chunk = column / 64 * 64;
+    const size_t width = std::min<size_t>(64, stride - chunk);
+    size_t address = row % 128 * width + column % 64;
+    address ^= (address >> 7 & (width / 16 - 1)) << 4;
+    placed[row / 128 * 128 * stride + 128 * chunk + address] = rows[at];
+  }
+  return placed;
 }
 
 struct Problem {
@@ -126,7 +143,10 @@ struct Problem {
   }
 
   std::vector<Bound> scan(const ScanKernel& kernel, int multiprocessors) const {
-    const Array<int8_t> x(source_codes), y(latent_codes);
+    const auto placed = [&](const std::vector<int8_t>& codes) {
+      return kernel.order == CodeOrder::tiles ? in_tiles(codes, stride) : codes;
+    };
+    const Array<int8_t> x(placed(source_codes)), y(placed(latent_codes));
     const Array<SourceCode> s(sources);
     const Array<GroupCode> g(groups);
     const Array<float> b(base);
@@ -209,6 +229,25 @@ TEST_CASE("slots: each holds one member of one group") {
   const int64_t group = (int64_t{1} << 33) + 5;
   CHECK(slots.group_of(slots.slot_of(group, 77)) == group);
   CHECK(slots.member_of(slots.slot_of(group, 77)) == 77);
+}
+
+TEST_CASE("codes: each of a row has its place in either order") {
+  for (const int32_t stride : {32, 64, 96, 256, 288}) {
+    std::vector<int8_t> rows(static_cast<size_t>(256) * stride);
+    std::mt19937_64 random(9);
+    for (int8_t& code : rows) code = static_cast<int8_t>(random() % 255);
+    for (const CodeOrder order : {CodeOrder::rows, CodeOrder::tiles}) {
+      const std::vector<int8_t> placed = order == CodeOrder::tiles ? in_tiles(rows, stride) : rows;
+      int64_t wrong = 0;
+      for (int64_t r = 0; r < 256; ++r) {
+        const CodeRow<const int8_t> row(placed.data(), order, stride, r);
+        for (int32_t k = 0; k < stride; ++k)
+          wrong += *row.at(k) != rows[static_cast<size_t>(r * stride + k)] ||
+                   row.at(k) - row.at(k - k % 16) != k % 16;  // pieces stay together
+      }
+      CHECK(wrong == 0);
+    }
+  }
 }
 
 TEST_CASE("scans: every number of dimensions") {

@@ -13,6 +13,9 @@
 
 namespace gtn::emulated {
 
+// What lies at an address in shared memory. A Fault if that is not aligned.
+unsigned char* shared_pointer(uint32_t address, uint32_t alignment);
+
 void copy_async(uint32_t to, const void* from);
 void copy_async_commit();
 void copy_async_wait(int groups);
@@ -21,6 +24,14 @@ void wgmma_commit();
 void wgmma_wait(int groups);
 // Faults if a product that is not done writes these sums.
 void wgmma_require_done(const void* sums);
+
+// --- barriers.cpp ---
+
+// Shows bulk copies the barriers that this thread made.
+void show_barriers();
+// After a block: a Fault if bulk copies are left that nobody waited for.
+void end_barriers();
+void forget_barriers();
 
 }  // namespace gtn::emulated
 
@@ -57,7 +68,25 @@ void multiply_16x8x16(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint
                       GTN_EMULATED_PLACE);
 
 #define GTN_WGMMA
+// Registers are not emulated: these are for the assembler.
+template <int kRegisters>
+void give_registers() {
+  static_assert(kRegisters >= 24 && kRegisters <= 256 && kRegisters % 8 == 0);
+}
+template <int kRegisters>
+void take_registers() {
+  give_registers<kRegisters>();
+}
+
 void fence_async_proxy();
+
+// Stricter than hardware: a thread that waits at a barrier waits once for each of its phases.
+void barrier_init(uint32_t barrier, uint32_t arrivals);
+void barrier_arrive(uint32_t barrier);
+void barrier_arrive_expecting(uint32_t barrier, uint32_t bytes);
+void barrier_wait(uint32_t barrier, uint32_t parity);
+void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier);
+
 template <class Sum>
 void wgmma_fence(Sum (&)[64], GTN_EMULATED_PLACE) {
   emulated::wgmma_fence(place);

@@ -56,6 +56,7 @@ struct Grid {
   std::vector<Thread> threads;  // of the block that runs
   std::vector<std::vector<Meeting>> warps;
   std::vector<int> able;  // threads that can go on
+  std::vector<std::pair<int, const void*>> parked;
   int current = 0;
   int returned = 0;
   int at_barrier = 0;
@@ -169,6 +170,8 @@ std::string describe_deadlock() {
   text << "threads of block (" << blockIdx.x << "," << blockIdx.y << "," << blockIdx.z
        << ") wait for others that do not come: " << grid.returned << " returned";
   if (grid.at_barrier) text << ", " << grid.at_barrier << " at the barrier " << show(grid.barrier);
+  if (!grid.parked.empty())
+    text << ", " << grid.parked.size() << " at a phase of an mbarrier that does not end";
   for (size_t warp = 0; warp < grid.warps.size(); ++warp) {
     for (const Meeting& m : grid.warps[warp]) {
       text << ", lanes " << std::hex << m.arrived << " of the mask " << m.mask << std::dec
@@ -190,6 +193,7 @@ void run_block(dim3 threads) {
     grid.able[i] = i;
   }
   grid.returned = grid.at_barrier = 0;
+  grid.parked.clear();
   grid.idle.clear();
   for (const auto& fiber : grid.fibers) grid.idle.push_back(fiber.get());
   races::release(grid.marks.start);
@@ -197,6 +201,7 @@ void run_block(dim3 threads) {
   races::acquire(grid.marks.end);
   if (grid.error) std::rethrow_exception(grid.error);
   if (grid.returned < count) fault(describe_deadlock());
+  end_asynchronous_work();
 }
 
 // Gives each lane of a complete meeting its result.
@@ -254,6 +259,23 @@ void progress() {
   if (grid.able.empty() || random_below(kProgressOdds) != 0) return;
   grid.able.push_back(grid.current);
   wait();
+}
+
+void park(const void* what) {
+  grid.parked.emplace_back(grid.current, what);
+  wait();
+}
+
+void wake(const void* what) {
+  std::erase_if(grid.parked, [what](const auto& waiting) {
+    if (waiting.second != what) return false;
+    grid.able.push_back(waiting.first);
+    return true;
+  });
+}
+
+int current_thread() {
+  return grid.current;
 }
 
 void fence() {

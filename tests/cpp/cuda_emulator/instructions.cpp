@@ -24,11 +24,6 @@ int linear_thread() {
       threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * static_cast<unsigned>(threadIdx.z)));
 }
 
-unsigned char* shared_pointer(uint32_t address, uint32_t alignment) {
-  if (address % alignment != 0) throw Fault("a shared address that is not aligned");
-  return dynamic_shared() + (address - kSharedStart);
-}
-
 // Work that a thread has begun and not waited for. Groups end in order.
 class Asynchronous {
  public:
@@ -151,7 +146,7 @@ class Matrix {
 
 // True if what this thread multiplies is to be lost (settings.hpp).
 bool product_is_lost() {
-  return tensor_cores_lie() && linear_thread() < kLanes;
+  return lies(Lie::products) && linear_thread() < kLanes;
 }
 
 // 16 x 8 sums of 32 bytes a row, as multiply_16x8x32 and multiply_16x8x16 have them: fragments are
@@ -208,8 +203,20 @@ void wgmma_64x128(Sum (&sums)[64], uint64_t a, uint64_t b, bool add, Place place
 
 }  // namespace
 
+unsigned char* shared_pointer(uint32_t address, uint32_t alignment) {
+  if (address % alignment != 0) throw Fault("a shared address that is not aligned");
+  return dynamic_shared() + (address - kSharedStart);
+}
+
+void end_asynchronous_work() {
+  const auto threads = static_cast<size_t>(blockDim.x * blockDim.y * blockDim.z);
+  for (size_t i = 0; i < threads; ++i) all_threads()[i].copied = all_threads()[i].fenced = false;
+  end_barriers();
+}
+
 void forget_asynchronous_work() {
   all_threads().assign(kMostThreads, {});
+  forget_barriers();
 }
 
 void copy_async(uint32_t to, const void* from) {
@@ -300,6 +307,7 @@ void multiply_16x8x16(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint
 
 void fence_async_proxy() {
   this_thread().copied = false;
+  show_barriers();
 }
 
 void wgmma_64x128x32(int32_t (&sums)[64], uint64_t a, uint64_t b, bool add, Place place) {

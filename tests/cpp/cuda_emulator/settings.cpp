@@ -38,8 +38,9 @@ constexpr ErrorText kErrors[] = {
 std::string seed_text;
 uint64_t state = 1;
 std::string lie_text;
-int64_t first_lie = 0;        // launch with tensor cores from which on they lie; 0: never
-int64_t multiplied = 0;       // launches with tensor cores since the setting was made
+Lie lie = Lie::products;
+int64_t first_lie = 0;        // launch with what is broken from which on it lies; 0: never
+int64_t used = 0;             // launches with it since the setting was made
 bool launch_counted = false;  // the running one
 std::string lie_float_text;
 int64_t lying_launch = 0;    // of those with fused products; 0: none
@@ -53,13 +54,16 @@ std::string setting(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-int64_t number(const char* name, int64_t otherwise) {
-  const std::string text = setting(name);
+int64_t parsed(const char* name, const std::string& text, int64_t otherwise) {
   if (text.empty()) return otherwise;
   size_t end = 0;
   const int64_t value = std::stoll(text, &end);
-  if (end != text.size()) throw std::invalid_argument(std::string(name) + "=" + text);
+  if (end != text.size()) throw std::invalid_argument(std::string(name) + "=" + setting(name));
   return value;
+}
+
+int64_t number(const char* name, int64_t otherwise) {
+  return parsed(name, setting(name), otherwise);
 }
 
 cudaError_t named_error(const std::string& name) {
@@ -99,15 +103,18 @@ void note_launch() {
   const std::string text = setting("GTN_EMULATOR_LIE");
   if (text == lie_text) return;
   lie_text = text;
-  first_lie = number("GTN_EMULATOR_LIE", 0);
-  multiplied = 0;
+  const size_t colon = text.find(':') + 1;  // 0: none
+  const std::string what = text.substr(0, colon);
+  lie = what == "short:" ? Lie::short_copies : what == "early:" ? Lie::early_copies : Lie::products;
+  first_lie = parsed("GTN_EMULATOR_LIE", lie == Lie::products ? text : text.substr(colon), 0);
+  used = 0;
 }
 
-bool tensor_cores_lie() {
-  if (first_lie == 0) return false;
-  if (!launch_counted) ++multiplied;
+bool lies(Lie what) {
+  if (first_lie == 0 || what != lie) return false;
+  if (!launch_counted) ++used;
   launch_counted = true;
-  return multiplied >= first_lie;
+  return used >= first_lie;
 }
 
 bool fused_products_lie() {

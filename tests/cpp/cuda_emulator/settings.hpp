@@ -9,10 +9,10 @@
 //                            cudaMalloc from now on returns that error (by default the one that is
 //                            usual for the function); with 0 for the number, every call does
 //   GTN_EMULATOR_LIE         "3": tensor cores are broken from the third launch on that uses them.
-//   All
-//                            products of a block's first warp are zero
-//   GTN_EMULATOR_LIE_FLOAT   "3": the third launch that multiplies and adds float32 in one step,
-//   and
+//                            All products of a block's first warp are zero. "short:3": the same of
+//                            bulk copies of a kilobyte or more, which bring half of their bytes and
+//                            count all; "early:3": they count them before they are there
+//   GTN_EMULATOR_LIE_FLOAT   "3": the third launch that multiplies and adds float32 in one step, and
 //                            no other, loses those products of each block's first warp
 #pragma once
 
@@ -30,8 +30,9 @@ uint32_t random_below(uint32_t bound);
 // something that stands out.
 int junk_byte();
 
-// True if the running grid's tensor cores are broken: asked at every use of them.
-bool tensor_cores_lie();
+enum class Lie { products, short_copies, early_copies };
+// True if the running grid's tensor cores or bulk copies are broken so: asked at every use.
+bool lies(Lie what);
 // The same of float32 products that are added in one step.
 bool fused_products_lie();
 // Counts a launch.

@@ -29,8 +29,17 @@ struct Place {
 // Runs the body once for every thread of the grid. shared: bytes of dynamic shared memory.
 void run_grid(dim3 blocks, dim3 threads, size_t shared, const std::function<void()>& body);
 
+// After a block: a Fault if its threads leave work that they had to wait for.
+void end_asynchronous_work();
 // After a fault: drops what the threads of a grid had begun and not waited for.
 void forget_asynchronous_work();
+
+// The current thread waits until another wakes all that wait for the same. Both are for the
+// emulator's own code, which the thread sanitizer does not look at.
+void park(const void* what);
+void wake(const void* what);
+// Its number in its block.
+int current_thread();
 
 // The block's dynamic shared memory, aligned to 128 bytes and of exactly the size asked for.
 unsigned char* dynamic_shared();
