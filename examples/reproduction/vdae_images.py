@@ -53,13 +53,15 @@ def vectors(images: Rows) -> npt.NDArray[np.float32]:
 
 def load(name: str, folder: Path | None, seed: int, quick: bool) -> tuple[Rows, Rows, Rows | None]:
     """Images to train on, real ones to compare with, and classes of the first."""
-    if name == "digits" or folder is None:
+    if name == "digits":
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
         n = 300 if quick else len(images)
         return images[:n], images[:n], digits.target[:n]
+    if folder is None:
+        raise ValueError(f"the case {name} needs a folder of images, and got none")
     if name == "mnist":
         data = open_images("mnist", folder)
         n = 300 if quick else N_MNIST

@@ -165,6 +165,14 @@ def test_the_study_of_turns_measures_distances_to_the_curve_and_frames_found(loa
     assert nearest.tolist() == [0, 2]
 
 
+def test_the_study_of_turns_keeps_distances(load):
+    study = load("vdae_turntable")
+    rows = np.random.default_rng(0).normal(3, 1, (20, 300))
+    short = study.isometric(rows)
+    assert short.shape == (20, 19)
+    np.testing.assert_allclose(study.cdist(short, short), study.cdist(rows, rows), atol=1e-5)
+
+
 def test_the_study_of_turns_runs_without_files(tmp_path):
     run("vdae_turntable.py", tmp_path / "out")
     found = json.loads((tmp_path / "out" / "vdae_turntable.json").read_text())["cases"]
