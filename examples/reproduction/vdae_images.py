@@ -2,11 +2,13 @@
 
 Numbers go to vdae_images.json after each case, and cases that the file has are not repeated.
 
+- `digits`: the 8 x 8 digits of scikit-learn, without files.
 - `mnist`: 6,000 training images, --data with MNIST/raw; real images are as many others.
 - `frey`, `coil`: --data with frey-28x20.npz and coil20-32.npz (`images`, uint8, and COIL's
   `label_gnd`).
-  There are no other images, so the training images are the real ones. COIL has its first five
-  objects.
+  COIL has its first five objects.
+
+Only MNIST has other images than those that are trained on. Elsewhere these are the real ones.
 
 Gromov-Wasserstein (× 1,000, with POT), MMD (× 1,000) and bi-Lipschitz constants are those after 10
 steps. Where images have classes, the share of walks whose end a classifier by 5 neighbours gives
@@ -39,7 +41,9 @@ OBJECTS = 5  # of COIL
 DIM = 10
 NEIGHBOURS = 5  # of the classifier
 SHOWN = 8  # walks of the picture
-CASES = {"mnist": "pca50", "frey": "data", "coil": "data"}  # what the graph is built on
+FILES = ("mnist", "frey", "coil")  # cases that need --data
+# What the graph is built on.
+CASES = {"digits": "data", "mnist": "pca50", "frey": "data", "coil": "data"}
 
 
 def vectors(images: Rows) -> npt.NDArray[np.float32]:
@@ -47,14 +51,23 @@ def vectors(images: Rows) -> npt.NDArray[np.float32]:
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(127.5) - 1
 
 
-def load(name: str, folder: Path, seed: int, quick: bool) -> tuple[Rows, Rows, Rows | None]:
+def load(name: str, folder: Path | None, seed: int, quick: bool) -> tuple[Rows, Rows, Rows | None]:
     """Images to train on, real ones to compare with, and classes of the first."""
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+        n = 300 if quick else len(images)
+        return images[:n], images[:n], digits.target[:n]
+    if folder is None:
+        raise ValueError(f"the case {name} needs a folder of images, and got none")
     if name == "mnist":
         data = open_images("mnist", folder)
         n = 300 if quick else N_MNIST
         order = random_numbers(seed, "subset").permutation(data.n)[: 2 * n]
-        images, digits = np.asarray(data.images), np.asarray(data.labels)
-        return images[order[:n]], images[order[n:]], digits[order[:n]]
+        images, classes = np.asarray(data.images), np.asarray(data.labels)
+        return images[order[:n]], images[order[n:]], classes[order[:n]]
     if name == "frey":
         with np.load(folder / "frey-28x20.npz", allow_pickle=False) as arrays:
             images = arrays["images"]
@@ -66,7 +79,7 @@ def load(name: str, folder: Path, seed: int, quick: bool) -> tuple[Rows, Rows, R
 
 
 def study(
-    name: str, folder: Path, seed: int, quick: bool, vdae: VDAEOptions
+    name: str, folder: Path | None, seed: int, quick: bool, vdae: VDAEOptions
 ) -> tuple[dict[str, Any], Rows]:
     """Walk on images, and compare with the β-VAE and with real images."""
     images, others, classes = load(name, folder, seed, quick)
@@ -116,18 +129,22 @@ def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="seeds (%(default)s)")
     parser.add_argument("--case", action="append", choices=[*CASES], help="case to run (all)")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--data", type=Path, help="folder of the images of all cases but digits")
     parser.add_argument(
         "--step", type=float, default=16.0, help="factor on covariances (%(default)s)"
     )
     asked = parser.parse_args()
+    names = asked.case or [case for case in CASES if asked.data or case not in FILES]
+    for name in names:
+        if name in FILES and asked.data is None:
+            parser.error(f"--case {name}: needs --data FOLDER")
     torch.set_num_threads(1)
     path = asked.out / "vdae_images.json"
     vdae = VDAEOptions(step=asked.step)
     settings = {"dim": DIM, "encoder steps": ENCODER_STEPS, "steps": STEPS, "step": vdae.step}
     cases = read(path).get("cases", {}) if read(path).get("settings") == settings else {}
     for seed in range(asked.seed, asked.seed + (1 if asked.quick else asked.seeds)):
-        for name in asked.case or CASES:
+        for name in names:
             known = cases.setdefault(name, {})
             if str(seed) in known:
                 continue

@@ -5,48 +5,22 @@ Nothing is asked of quality here: docs/reproduction.md has the full studies' num
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from forked import Forked, run_script
+from studies import loading, run
 
 from gtn_train.evaluation.latents import energy_distance
-
-ROOT = Path(__file__).resolve().parents[2]
-STUDIES = ROOT / "examples" / "reproduction"
 
 
 @pytest.fixture
 def load(monkeypatch):
-    """Import a script of the folder, whose neighbours it finds as when it is run."""
-    monkeypatch.syspath_prepend(str(STUDIES))
-    loaded = []
-
-    def load(name):
-        loaded.append(name)
-        return importlib.import_module(name)
-
-    yield load
-    neighbours = ("study", "squares", "diffusion", "latent_sets", "own_features", "latent_dims")
-    neighbours += ("geodesics",)
-    for name in (*loaded, *neighbours):
-        sys.modules.pop(name, None)
-
-
-def run(script, folder, *arguments):
-    """Run a study in its small form."""
-    process = Forked(
-        folder.parent, run_script, STUDIES / script, "--quick", "--out", folder, *arguments
-    )
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    """Import a script of the folder."""
+    yield from loading(monkeypatch)
 
 
 def numbers_in(value):
@@ -434,28 +408,3 @@ def test_the_law_of_the_embeddings_study_is_the_walks(load):
     law = study.law(graph)
     assert law.sum() == pytest.approx(1)
     np.testing.assert_allclose(functions.T @ (functions * law[:, None]), np.eye(3), atol=1e-8)
-
-
-def test_the_study_of_walks_counts_modes_and_samples_in_the_gaps(load):
-    study = load("vdae")
-    found = study.on_grid(np.array([[0.0, 0.1], [2.0, -2.0], [0.5, 0.5], [9.0, 0.0]]))
-    assert (found["within 4 sd"], found["modes"]) == (0.5, 2)
-    assert study.on_grid(study.gaussian_grid(2_000, 0))["sd"] == pytest.approx(0.1, rel=0.05)
-
-
-def test_pictures_of_walks_measure_bursts(tmp_path):
-    run("vdae_pictures.py", tmp_path / "out", "--case", "grid")
-    found = json.loads((tmp_path / "out" / "vdae_pictures.json").read_text())["cases"]["grid"]
-    assert found["bursts, length of a step, mean over rows"] > 0
-    assert (tmp_path / "out" / "vdae_grid.png").stat().st_size > 1_000
-
-
-def test_a_beta_vae_learns_and_leaves_torchs_generator(load):
-    baselines = load("baselines")
-    rows = np.random.default_rng(0).normal(3, 1, (200, 2)).astype(np.float32)
-    state = torch.get_rng_state()
-    models = [baselines.train_beta_vae(rows, 2, steps, 0) for steps in (1, 60)]
-    assert torch.equal(state, torch.get_rng_state())
-    losses = [float(model.loss(torch.from_numpy(rows), 1.0).detach()) for model in models]
-    assert losses[1] < losses[0]
-    assert models[1].sample(np.zeros((5, 2), np.float32)).shape == (5, 2)

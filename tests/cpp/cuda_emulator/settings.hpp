@@ -12,8 +12,8 @@
 //                            All products of a block's first warp are zero. "short:3": the same of
 //                            bulk copies of a kilobyte or more, which bring half of their bytes and
 //                            count all; "early:3": they count them before they are there
-//   GTN_EMULATOR_LIE_FLOAT   "3": the third launch that multiplies and adds float32 in one step, and
-//                            no other, loses those products of each block's first warp
+//   GTN_EMULATOR_LIE_FLOAT   "3": the third launch that multiplies and adds float32 in one step,
+//                            and no other, loses those products of each block's first warp
 #pragma once
 
 #include <cstdint>
