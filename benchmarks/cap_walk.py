@@ -6,7 +6,7 @@ are the leaves of a binary tree already. Counted here, for sources among latents
 the caps that are opened; and the caps and inner nodes whose bounds a search needs, best first, by
 two children a step, and by 32 a step, one a lane of a warp. Steps depend on one another.
 
-    python -m benchmarks.cap_walk benchmarks/results/cap_walk.json
+    python -m benchmarks.cap_walk benchmarks/counts/cap_walk.json
 """
 
 from __future__ import annotations

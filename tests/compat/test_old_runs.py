@@ -41,6 +41,8 @@ from safetensors.numpy import load
 
 from gtn_label import Matching
 from gtn_label.checks import check_seed
+from gtn_train.pairs.fixed import split_rows
+from gtn_train.run.held_out import HeldOut
 
 STAGES = ("autoencoder", "latents", "pairs", "generator", "samples")
 DATA_OF = {"vectors": "v.npy", "squares": None, "images": "mnist"}
@@ -91,6 +93,20 @@ def former_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     for module in ("sample", "interpolation"):
         monkeypatch.setattr(f"gtn_train.sampling.{module}.sampling_seed", check_seed)
+
+
+@pytest.fixture(autouse=True)
+def former_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all held-out pairs give the validation loss, as in earlier versions.
+
+    On purpose only one half of them does now: the other half is for `evaluate`.
+    """
+
+    def former(n: int, share: float, seed: int) -> HeldOut:
+        training, held_out = split_rows(n, share, seed)
+        return HeldOut(np.sort(training), np.sort(held_out), held_out[:0])
+
+    monkeypatch.setattr("gtn_train.run.stages.divide", former)
 
 
 @pytest.fixture

@@ -68,6 +68,8 @@ def hold_out(assignment: Any, share: float, seed: int) -> HeldOut:
 def trains_on_all(preset: Preset) -> bool:
     """Return True if a run's pairs come back to latents that its first round held out.
 
-    New rounds leave those out. Clusters are found among all latents, and their rounds keep all.
+    New rounds leave those out if labels follow the generator, or if the energy distance stops the
+    training. Clusters are found among all latents, and their rounds keep all.
     """
-    return preset.pairs.every > 0 and preset.pairs.clusters > 0
+    leaves_out = preset.stop_by == "energy" or preset.pairs.labeling == "drift"
+    return preset.pairs.every > 0 and not (leaves_out and not preset.pairs.clusters)
