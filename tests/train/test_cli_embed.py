@@ -123,7 +123,7 @@ def test_rows_that_are_no_numbers_are_refused(gtn_train, tmp_path):
     assert "NaN" in gtn_train.refused("embed", *given)
     np.save(tmp_path / "v.npy", np.ones((50, 2), np.float32))
     refusal = gtn_train.refused("embed", *given)
-    assert refusal == "rows must have two distinct ones, got 50 equal rows"
+    assert refusal == "the data must have two distinct rows, and all 50 are equal"
 
 
 def test_spectral_net_asks_for_joint_components(gtn_train, tmp_path):

@@ -247,8 +247,8 @@ def test_what_cannot_be_embedded_leaves_no_folder(tmp_path, changes, message):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (np.full((150, 2), np.nan), "NaN"),
-        (np.zeros((150, 2)), "rows must have two distinct ones, got 150 equal rows"),
+        (np.full((150, 2), np.nan), "embed_on must be finite, got NaN or infinity in '.*on.npy'"),
+        (np.zeros((150, 2)), "embed_on must have two distinct rows, got 150 equal ones in"),
         (np.zeros((149, 2)), "must have a row for each of the 150 rows of the data, got 149 in"),
     ],
 )
@@ -256,7 +256,7 @@ def test_latents_that_have_no_graph_are_refused(tmp_path, rows, message):
     np.save(tmp_path / "on.npy", rows)
     with pytest.raises(ValueError, match=message):
         embed(tmp_path / "run", with_(on=str(tmp_path / "on.npy")))
-    assert not (tmp_path / "run" / "embedding").exists()
+    assert not (tmp_path / "run").exists(), "no settings that nothing can be made of"
 
 
 def test_a_missing_file_of_latents_is_named(tmp_path):

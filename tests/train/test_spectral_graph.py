@@ -79,6 +79,13 @@ def test_copies_of_rows_have_a_bandwidth():
     np.testing.assert_allclose(graph.weights[0, 60], 1)
 
 
+def test_rows_that_all_have_copies_need_more_neighbours():
+    rows = np.repeat(ROWS[:30], 20, axis=0)
+    with pytest.raises(ValueError, match="neighbours must be more than the copies that every row"):
+        NeighbourGraph.build(rows, 16)
+    assert NeighbourGraph.build(rows, 21).bandwidths.min() > 0
+
+
 def test_constant_columns_have_no_effect():
     padded = np.hstack([ROWS, np.full((60, 1), 3.0)])
     left, right = NeighbourGraph.build(ROWS, 5), NeighbourGraph.build(padded, 5)

@@ -101,6 +101,24 @@ def _check(ctx: Context, options: EmbeddingOptions, n: int) -> None:
         raise ArgumentError(
             "embedding_dim", f"must be at most the {n} rows less 2", str(options.dim)
         )
+    if options.file is not None:
+        _of_file(options.file, n)
+    elif ctx.images is None and (ctx.raw.rows == ctx.raw.rows[0]).all():
+        raise ValueError(f"the data must have two distinct rows, and all {n} are equal")
+
+
+def _of_file(file: str, n: int) -> NDArray[Any]:
+    """Read the rows of --embed-on: finite, distinct, one for each of the n rows of the data."""
+    shown = quoted(file)
+    places = convert.as_rows(read_array(Path(file)), "embed_on").rows
+    if len(places) != n:
+        rule = f"must have a row for each of the {n} rows of the data"
+        raise ArgumentError("embed_on", rule, f"{len(places)} in {shown}")
+    if not np.isfinite(places).all():
+        raise ArgumentError("embed_on", "must be finite", f"NaN or infinity in {shown}")
+    if (places == places[0]).all():
+        raise ArgumentError("embed_on", "must have two distinct rows", f"{n} equal ones in {shown}")
+    return places
 
 
 def _training(ctx: Context, options: EmbeddingOptions, n: int) -> TrainingOptions:
@@ -121,14 +139,7 @@ def _training(ctx: Context, options: EmbeddingOptions, n: int) -> TrainingOption
 def _places(options: EmbeddingOptions, rows: NDArray[Any]) -> NDArray[Any]:
     """Rows in which neighbours are sought: float [n, d]."""
     if options.file is not None:
-        places = convert.as_rows(read_array(Path(options.file)), "embed_on").rows
-        if len(places) != len(rows):
-            raise ArgumentError(
-                "embed_on",
-                f"must have a row for each of the {len(rows)} rows of the data",
-                f"{len(places)} in {quoted(options.file)}",
-            )
-        return places
+        return _of_file(options.file, len(rows))
     return Projection.fit(rows)(rows) if options.on == "pca50" else as_rows(rows)
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gtn_label.cli import console
+from gtn_label.errors import ArgumentError
 
 from ..models import registry
 from ..sampling.pictures import reconstructions_picture
@@ -76,5 +77,17 @@ def vdae(ctx: Context, embedded: Manifest) -> Any:
         )
         return say_trained(ctx, spec.name, result)
 
-    ctx.builder.build(spec, make, together=True, check=ctx.check_trainable)
+    def check() -> None:
+        """Refuse before a trained stage is cleared."""
+        ctx.check_trainable()
+        assert preset.embedding is not None
+        if options.ridge == 0 and options.neighbours <= preset.embedding.dim:
+            raise ArgumentError(
+                "vdae_ridge",
+                f"must be above 0 for covariances of {options.neighbours} rows in "
+                f"{preset.embedding.dim} dimensions, which are not positive definite",
+                "0",
+            )
+
+    ctx.builder.build(spec, make, together=True, check=check)
     return ctx.load_model(spec.name, ON_EMBEDDING)

@@ -5,6 +5,7 @@ Not here: the model (models/vdae.py), its training (training/vdae.py).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from gtn_label.checks import as_integer, as_number
@@ -53,8 +54,8 @@ class VDAEOptions:
         as_integer(self.neighbours, "vdae_neighbours", 2)
         as_number(self.ridge, "vdae_ridge", 0.0)
         for name in ("step", "noise"):
-            value = as_number(getattr(self, name), f"vdae_{name}", 0.0)
-            if value == 0:
+            value = as_number(getattr(self, name), f"vdae_{name}", -math.inf)
+            if value <= 0:
                 raise ArgumentError(f"vdae_{name}", "must be above 0", repr(value))
         if not isinstance(self.couple, bool):
             raise ArgumentTypeError("vdae_couple", "must be True or False", repr(self.couple))

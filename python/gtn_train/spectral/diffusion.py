@@ -84,8 +84,14 @@ class DiffusionMap:
         weights = graph.weights.tocsr()
         scaled = _scaled(weights, _degrees(weights) ** -power)
         degrees = _degrees(scaled)
+        if not (np.isfinite(scaled.data).all() and (degrees > 0).all()):
+            raise ArgumentError(
+                "density_power", "must leave weights that float64 can hold", f"{power:g}"
+            )
         values, vectors = _largest(_scaled(scaled, degrees**-0.5), dim + 1)
         values, vectors = values[1:], vectors[:, 1:]
+        if not (np.abs(values) ** time > 0).all():
+            raise ArgumentError("time", "must leave coordinates that are not 0", f"{time:g}")
         functions = vectors * np.sqrt(degrees.sum() / degrees)[:, None]
         top = np.take_along_axis(functions, np.abs(functions).argmax(axis=0)[None], axis=0)
         return cls(graph, functions * np.sign(top), values, power, time)

@@ -275,7 +275,16 @@ def import_scipy() -> None:
 
 def _above_zero(values: Floats, of: Floats) -> Floats:
     """Raise zeros, which copies of rows lead to, to the least positive value of an array."""
-    raised: Floats = np.maximum(values, of[of > 0].min())
+    positive = of[of > 0]
+    if not len(positive):
+        k = of.shape[1]
+        raise ArgumentError(
+            "neighbours",
+            "must be more than the copies that every row has, so that some neighbour is another",
+            str(k),
+            "remove the copies, or take more neighbours",
+        )
+    raised: Floats = np.maximum(values, positive.min())
     return raised
 
 
