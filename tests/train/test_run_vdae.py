@@ -69,10 +69,36 @@ def loop_rows():
 
 
 def test_evaluate_tells_when_walks_are_mixed(gtn_train, copy, monkeypatch):
-    monkeypatch.setattr("gtn_train.evaluation.run_geometry.MIXING_VECTORS", 3)
+    module = "gtn_train.evaluation.run_geometry"
+    seen = []
+
+    def steps(model, rows, row, seed, *, most):
+        seen.append((rows, row, most))
+        return 17
+
+    monkeypatch.setattr(f"{module}.mixing_steps", steps)
+    monkeypatch.setattr(f"{module}.MIXING_WALKERS", 20)
+    told = "geometry: steps until walks from one row are mixed"
     (line,) = (one for one in gtn_train.ok("evaluate", copy).out.splitlines() if "mixed" in one)
-    assert line.startswith("geometry: steps until walks from one row are mixed")
-    assert line.endswith(("none: more than 3", "1", "2", "3"))
+    assert line.split() == [*told.split(), "17"]
+    ((rows, row, most),) = seen
+    known = [one.tobytes() for one in load_run(copy, accelerator="cpu").rows]
+    places = [known.index(one.tobytes()) for one in rows]
+    assert (len(places), len(set(places)), row, most) == (40, 40, 0, 300)
+    assert max(places) >= 40, "rows from anywhere, not the first ones"
+    monkeypatch.setattr(f"{module}.mixing_steps", lambda *given, most: None)
+    (line,) = (one for one in gtn_train.ok("evaluate", copy).out.splitlines() if "mixed" in one)
+    assert line.endswith("none: more than 300")
+
+
+def test_a_ridge_of_0_clears_no_trained_stage(copy):
+    weights = copy / "autoencoder" / "weights.safetensors"
+    before, settings = weights.read_bytes(), (copy / "run.json").read_bytes()
+    found = RunSettings.read(copy)
+    bad = replace(found.preset, vdae=replace(found.preset.vdae, ridge=0.0, neighbours=2))
+    with pytest.raises(ValueError, match="vdae_ridge must be above 0 for covariances of 2 rows"):
+        run_pipeline(copy, replace(found, preset=bad), "samples", resume=True)
+    assert (weights.read_bytes(), (copy / "run.json").read_bytes()) == (before, settings)
 
 
 def test_complete_stages_are_reused(copy):

@@ -92,12 +92,14 @@ def run_geometry(
 
 
 def _mixing(run: FinishedRun, seed: int) -> int:
-    """Steps of the VDAE's walk until it has the data's spread, from the first row."""
+    """Steps of the VDAE's walk until it has the data's spread, from one row drawn by the seed."""
     most = MIXING_IMAGES if run.autoencoder.of_images else MIXING_VECTORS
     try:
-        rows = run.rows[: 2 * MIXING_WALKERS]
+        data = run.rows
     except FileNotFoundError as error:
         raise ValueError(str(error)) from error
+    order = random_numbers(seed, "mixing").permutation(len(data))
+    rows = np.stack([data[row] for row in order[: 2 * MIXING_WALKERS]])
     steps = mixing_steps(run.autoencoder, rows, 0, seed, most=most)
     if steps is None:
         raise ValueError(f"more than {most}")
