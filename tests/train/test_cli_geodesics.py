@@ -69,6 +69,43 @@ def test_figures_are_those_of_the_curves(images):
     assert (plain.path, plain.length, plain.energy, plain.surprisal) == ("straight",) + (None,) * 3
 
 
+def test_every_option_reaches_the_curves(gtn_train, images, tmp_path, monkeypatch):
+    module = importlib.import_module("gtn_train.geometry.run_geodesics")
+    given = {}
+
+    def seen(run, left, right, **options):
+        given.update(options)
+        return run_geodesics(run, left, right, **options)
+
+    monkeypatch.setattr(module, "run_geodesics", seen)
+    asked = {"weight": 0.0, "points": 9, "density": "mixture", "space": "latent"}
+    asked |= {"metric": "latent", "steps": 3, "seed": 4}
+    options = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    out = tmp_path / "lines.npy"
+    plain = ("interpolate", images, "--lines", 1, "--path", "geodesic", "--compare", "--out", out)
+    gtn_train.ok(*plain, *options)
+    assert given.items() >= asked.items()
+    assert json.loads((tmp_path / "lines.json").read_text())["settings"].items() >= asked.items()
+    gtn_train.ok(*plain, "--steps", 3, "--points", 4)
+    settings = json.loads((tmp_path / "lines.json").read_text())["settings"]
+    usual = {"density": "kde", "weight": 0.2, "points": 4, "space": "source", "metric": "image"}
+    assert settings.items() >= usual.items(), "what took effect, not what was typed"
+
+
+def test_files_of_the_run_are_not_replaced(gtn_train, vectors):
+    for out, lost in (("run.npy", "run.json"), ("latents/latents.npy", "latents/latents.npy")):
+        before = (vectors / lost).read_bytes()
+        refusal = gtn_train.refused(
+            "interpolate", vectors, *FEW, "--compare", "--out", vectors / out
+        )
+        assert "--out must not replace a file of the run, and would replace" in refusal
+        assert (vectors / lost).read_bytes() == before
+    same = gtn_train.refused("interpolate", vectors, *FEW, "--between", 5, 5)
+    assert "--between must name two different rows, got 5 5" in same
+    straight = gtn_train.refused("interpolate", vectors, "--lines", 1, "--weight", 0)
+    assert "--weight needs --path geodesic." in straight
+
+
 def test_vectors_have_geodesics_of_their_generator(gtn_train, vectors, tmp_path):
     out = tmp_path / "lines.npy"
     for more in (("--density", "mixture"), ("--density", "kde"), ()):
@@ -116,7 +153,7 @@ def test_what_has_no_geodesics_is_refused(gtn_train, images, vectors_beside, tmp
         (
             images,
             (*FEW, "--between", 3, 3, *png),
-            "left and right must be more than 1e-12 apart on each line, got 0 on line 0",
+            "--between must name two different rows, got 3 3",
         ),
         (
             images,

@@ -14,14 +14,26 @@ import numpy as np
 
 from gtn_label.cli.sections import Integer, Number
 from gtn_label.io.atomic import check_target
+from gtn_label.text import quoted
 
 from ..files import write_json
 from ..geometry import DENSITIES, METRICS, POINTS, SPACES, WEIGHT
+from ..run.settings import RUN_FILE, STAGES
 
 if TYPE_CHECKING:
+    from ..run.finished_run import FinishedRun
     from ..sampling.interpolation import Interpolation
 
-__all__ = ["check_path", "figures_file", "geodesic_options", "means", "unfinished", "write_figures"]
+__all__ = [
+    "check_path",
+    "effective",
+    "figures_file",
+    "geodesic_options",
+    "means",
+    "refuse_file_of_run",
+    "unfinished",
+    "write_figures",
+]
 
 _OPTIONS = (
     click.option(
@@ -84,7 +96,11 @@ def geodesic_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_path(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse options of geodesics for straight lines; return those that were given."""
-    given = {name: asked[name] for name in _ONLY_GEODESIC if asked[name] not in (None, False)}
+    given = {  # 0 is a weight
+        name: asked[name]
+        for name in _ONLY_GEODESIC
+        if asked[name] is not None and asked[name] is not False
+    }
     if asked["path"] == "straight" and given:
         raise click.UsageError(f"--{next(iter(given))} needs --path geodesic.")
     if given.get("compare") and given.get("density") == "none":
@@ -92,11 +108,42 @@ def check_path(asked: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def figures_file(out: Path) -> Path:
+def figures_file(out: Path, run: Path) -> Path:
     """Name the file of figures beside the file of a comparison, if it can be written."""
     path = out.with_suffix(".json")
     check_target(path, "--out")
+    refuse_file_of_run(path, run)
     return path
+
+
+def refuse_file_of_run(path: Path, run: Path) -> None:
+    """Refuse to write over what a run consists of."""
+    place, home = path.resolve(), run.resolve()
+    of_run = place == home / RUN_FILE or (
+        place.parent.parent == home and place.parent.name in STAGES
+    )
+    if of_run and place.exists():
+        raise ValueError(
+            f"--out must not replace a file of the run, and would replace {quoted(path)}"
+        )
+
+
+def effective(run: FinishedRun, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of geodesics as they took effect, in JSON types."""
+    from ..geometry.run_geodesics import density_name
+
+    space = given.get("space", "source")
+    dim = run.latents.shape[1]
+    metric = "latent" if run.autoencoder is None else "image"
+    return {
+        "seed": given["seed"],
+        "steps": given["steps"],
+        "density": density_name(given.get("density", "auto"), dim),
+        "weight": given.get("weight", WEIGHT),
+        "points": max(given.get("points", POINTS), given["steps"]),
+        "space": space,
+        "metric": given.get("metric") or metric,
+    }
 
 
 def means(found: Mapping[str, Interpolation]) -> dict[str, dict[str, Any]]:

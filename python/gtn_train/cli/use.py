@@ -22,9 +22,11 @@ from ..run.settings import RunSettings
 from ..training.training_options import ACCELERATORS
 from .geodesics import (
     check_path,
+    effective,
     figures_file,
     geodesic_options,
     means,
+    refuse_file_of_run,
     unfinished,
     write_figures,
 )
@@ -211,7 +213,7 @@ def interpolate_(
     given = check_path(asked)
     out = _target(run, out, "interpolation")
     compare, space = given.get("compare", False), given.get("space", "source")
-    beside = figures_file(out) if compare else None
+    beside = figures_file(out, run) if compare else None
     finished = _open(run, accelerator)
     from ..files import save_array
     from ..report import figures
@@ -249,10 +251,8 @@ def interpolate_(
         rows = images.reshape(-1, *images.shape[3:])
         figures.write(out, figures.grid(rows, columns=images.shape[2]))
     if beside is not None:
-        settings = {"run": str(run), "seed": seed, "steps": steps, **given}
-        for name in ("classes", "progress", "compare"):
-            settings.pop(name, None)
-        write_figures(beside, found, between=between, **settings)
+        settings = effective(finished, given)
+        write_figures(beside, found, between=between, run=str(run), **settings)
     return [f"{console.counted(len(ends[0]), 'line')} of {steps} points in {out}", *said]
 
 
@@ -368,6 +368,7 @@ def _target(run: Path, out: Path | None, stem: str) -> Path:
     if out is None:
         out = Path(f"{stem}.png" if images else f"{stem}.npy")
     _check_suffix(out, (".png", ".npy") if images else (".npy",))
+    refuse_file_of_run(out, run)
     return out
 
 
@@ -412,6 +413,8 @@ def _matched(
     n = len(finished.latents)
     if rows.max() >= n:
         raise ValueError(f"--between must name rows below {n}, got {rows.max()}")
+    for left, right in rows[rows[:, 0] == rows[:, 1]]:
+        raise ValueError(f"--between must name two different rows, got {left} {right}")
     if space == "latent":
         return [np.array(finished.latents[rows[:, side]]) for side in (0, 1)], None
     ends = [matched_sources(finished.matching, rows[:, side]) for side in (0, 1)]
