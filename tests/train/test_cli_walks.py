@@ -10,6 +10,7 @@ import pytest
 from gtn_train import EncodedRun
 from gtn_train.data import loop
 from gtn_train.run.finished_run import load_run
+from gtn_train.sampling import walk
 
 FEW = ("--n", 120, "--embedding-epochs", 2, "--autoencoder-epochs", 2, "--training-threads", 1)
 MAKE = ("encode", "--preset", "vdae-loop", *FEW, "--vdae-neighbours", 8)
@@ -49,6 +50,12 @@ def test_walks_can_start_at_one_row_and_snap(gtn_train, encoded, tmp_path):
     np.testing.assert_array_equal(
         np.load(tmp_path / "b.npy"), run.walk(1, 40, 3, start=7, snap=True)
     )
+    rows, known = np.repeat(run.rows[7:8], 40, axis=0), run.latents
+    plain, snapped = (walk(run.autoencoder, rows, 2, 3, snap_to=to) for to in (None, known))
+    np.testing.assert_array_equal(run.walk(2, 40, 3, start=7), plain)
+    np.testing.assert_array_equal(run.walk(2, 40, 3, start=7, snap=True), snapped)
+    assert not np.array_equal(plain, snapped)
+    assert not np.array_equal(plain, run.walk(2, 40, 3, start=8))
 
 
 @pytest.mark.parametrize(
