@@ -145,18 +145,27 @@ def test_what_is_killed_before_its_training_leaves_nothing(tmp_path, monkeypatch
     assert not (tmp_path / "run" / "embedding").exists()
 
 
-@pytest.mark.parametrize("text", ["kept", "lost"])
-def test_spectral_net_is_ordered_also_after_a_kill(tmp_path, monkeypatch, text):
+@pytest.mark.parametrize("when", ["training", "writing"])
+def test_spectral_net_is_ordered_also_after_a_kill(tmp_path, monkeypatch, when):
     net = with_(method="spectral-net", epochs=3)
     first = embed(tmp_path / "a", net)
     assert first.meta["r2"] is None
-    if text == "kept":  # killed between the training and its file
-        (tmp_path / "a" / "embedding" / "stage.json").unlink()
-        embed(tmp_path / "a", net, resume=True)
+    if when == "writing":  # between the training and its file
         second = tmp_path / "a"
+        (second / "embedding" / "stage.json").unlink()
     else:
-        second = tmp_path / "b"
-        embed(second, net)
+        second, one_epoch = tmp_path / "b", loop._Run.one_epoch
+
+        def killed(run, epoch, bar):
+            if epoch == 3:
+                raise KeyboardInterrupt
+            return one_epoch(run, epoch, bar)
+
+        monkeypatch.setattr(loop._Run, "one_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            embed(second, net)
+        monkeypatch.undo()
+    embed(second, net, resume=True)
     again = Embedding.load(second / "embedding" / "embedding.npz")
     np.testing.assert_array_equal(again.coordinates, first.coordinates)
     weights = load_model(second / "embedding" / "weights.safetensors")
