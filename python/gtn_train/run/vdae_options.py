@@ -5,7 +5,6 @@ Not here: the model (models/vdae.py), its training (training/vdae.py).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from gtn_label.checks import as_integer, as_number
@@ -54,8 +53,9 @@ class VDAEOptions:
         as_integer(self.neighbours, "vdae_neighbours", 2)
         as_number(self.ridge, "vdae_ridge", 0.0)
         for name in ("step", "noise"):
-            value = as_number(getattr(self, name), f"vdae_{name}", -math.inf)
-            if value <= 0:
+            value = getattr(self, name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and value <= 0:
                 raise ArgumentError(f"vdae_{name}", "must be above 0", repr(value))
+            as_number(value, f"vdae_{name}", 0.0)
         if not isinstance(self.couple, bool):
             raise ArgumentTypeError("vdae_couple", "must be True or False", repr(self.couple))
