@@ -25,7 +25,7 @@ from ..checks import as_path
 from ..io.atomic import telling
 from ..io.checkpoint import CONTRACT
 from ..io.claim import claim, identity
-from ..io.journal import CHOICES, GROUPED, Journal, Kind, is_journal
+from ..io.journal import CHOICES, GROUPED, Journal, Kind, sharded_kind
 from ..io.lock import FileLock
 from ..io.progress_words import (
     contract_difference,
@@ -163,7 +163,7 @@ class RunJournal:
         self._saved_at = time.monotonic()
 
     def _opened(self, fields: Mapping[str, Any]) -> Journal:
-        kind = next((each for each in (CHOICES, GROUPED) if is_journal(self._file, each)), None)
+        kind = sharded_kind(self._file)
         if kind is None:
             raise ValueError(
                 f"{self._shown} is not a journal of Algorithm 1 over many ranks, and is left alone"

@@ -37,7 +37,7 @@ from .atomic import telling
 from .checkpoint_content import Content, PrefixContent, kind_of, progress_of
 from .checkpoint_file import FORMAT, Saved, digest_of, read_saved, was_ours
 from .claim import claim, identity
-from .journal import CHOICES, GROUPED, Journal, is_journal
+from .journal import Journal, sharded_kind
 from .lock import FileLock
 from .npy import write_npz
 from .progress_words import (
@@ -234,7 +234,7 @@ class Checkpoint:
         if self._is_none():
             return 0
         name = self._shown
-        if any(is_journal(self._file, kind) for kind in (CHOICES, GROUPED)):
+        if sharded_kind(self._file) is not None:
             theirs = "Algorithm 1 over many ranks"
             differences = [f"it holds {theirs}, and this is {self._content.kind}"]
             raise ValueError(of_another_run(name, differences))

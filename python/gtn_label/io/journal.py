@@ -26,7 +26,16 @@ from numpy.typing import NDArray
 from .atomic import atomic_file
 from .reading import parse_meta
 
-__all__ = ["CHOICES", "GROUPED", "LATENTS", "MAGIC", "Journal", "Kind", "is_journal"]
+__all__ = [
+    "CHOICES",
+    "GROUPED",
+    "LATENTS",
+    "MAGIC",
+    "Journal",
+    "Kind",
+    "is_journal",
+    "sharded_kind",
+]
 
 
 class Kind(NamedTuple):
@@ -191,6 +200,11 @@ def is_journal(path: Path, kind: Kind = LATENTS) -> bool:
     """Tell by the first bytes if a file is a journal of this kind."""
     with path.open("rb") as file:
         return file.read(len(kind.magic)) == kind.magic
+
+
+def sharded_kind(path: Path) -> Kind | None:
+    """Return the kind of a journal of Algorithm 1 over many ranks; None for any other file."""
+    return next((kind for kind in (CHOICES, GROUPED) if is_journal(path, kind)), None)
 
 
 def _write_block(file: BinaryIO, records: NDArray[Any], last: bytes, kind: Kind) -> bytes:
