@@ -14,11 +14,9 @@ import numpy as np
 
 from gtn_label.cli.sections import Integer, Number
 from gtn_label.io.atomic import check_target
-from gtn_label.text import quoted
 
 from ..files import write_json
 from ..geometry import DENSITIES, METRICS, POINTS, SPACES, WEIGHT
-from ..run.settings import RUN_FILE, STAGES
 
 if TYPE_CHECKING:
     from ..run.finished_run import FinishedRun
@@ -30,7 +28,6 @@ __all__ = [
     "figures_file",
     "geodesic_options",
     "means",
-    "refuse_file_of_run",
     "unfinished",
     "write_figures",
 ]
@@ -108,24 +105,11 @@ def check_path(asked: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def figures_file(out: Path, run: Path) -> Path:
+def figures_file(out: Path) -> Path:
     """Name the file of figures beside the file of a comparison, if it can be written."""
     path = out.with_suffix(".json")
     check_target(path, "--out")
-    refuse_file_of_run(path, run)
     return path
-
-
-def refuse_file_of_run(path: Path, run: Path) -> None:
-    """Refuse to write over what a run consists of."""
-    place, home = path.resolve(), run.resolve()
-    of_run = place == home / RUN_FILE or (
-        place.parent.parent == home and place.parent.name in STAGES
-    )
-    if of_run and place.exists():
-        raise ValueError(
-            f"--out must not replace a file of the run, and would replace {quoted(path)}"
-        )
 
 
 def effective(run: FinishedRun, given: Mapping[str, Any]) -> dict[str, Any]:

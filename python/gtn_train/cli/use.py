@@ -18,7 +18,7 @@ from gtn_label.text import quoted
 
 from ..evaluation import EXTRACTORS
 from ..pairs.classes import as_in_data, in_turn
-from ..run.settings import RunSettings
+from ..run.settings import RUN_FILE, STAGES, RunSettings
 from ..training.training_options import ACCELERATORS
 from .geodesics import (
     check_path,
@@ -26,7 +26,6 @@ from .geodesics import (
     figures_file,
     geodesic_options,
     means,
-    refuse_file_of_run,
     unfinished,
     write_figures,
 )
@@ -213,7 +212,10 @@ def interpolate_(
     given = check_path(asked)
     out = _target(run, out, "interpolation")
     compare, space = given.get("compare", False), given.get("space", "source")
-    beside = figures_file(out, run) if compare else None
+    beside = None
+    if compare:
+        beside = figures_file(out)
+        _refuse_file_of_run(beside, run)
     finished = _open(run, accelerator)
     from ..files import save_array
     from ..report import figures
@@ -368,8 +370,20 @@ def _target(run: Path, out: Path | None, stem: str) -> Path:
     if out is None:
         out = Path(f"{stem}.png" if images else f"{stem}.npy")
     _check_suffix(out, (".png", ".npy") if images else (".npy",))
-    refuse_file_of_run(out, run)
+    _refuse_file_of_run(out, run)
     return out
+
+
+def _refuse_file_of_run(path: Path, run: Path) -> None:
+    """Refuse to write over what a run consists of."""
+    place, home = path.resolve(), run.resolve()
+    of_run = place == home / RUN_FILE or (
+        place.parent.parent == home and place.parent.name in STAGES
+    )
+    if of_run and place.exists():
+        raise ValueError(
+            f"--out must not replace a file of the run, and would replace {quoted(path)}"
+        )
 
 
 def _check_suffix(out: Path, allowed: tuple[str, ...]) -> None:

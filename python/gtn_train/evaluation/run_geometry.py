@@ -99,7 +99,7 @@ def _mixing(run: FinishedRun, seed: int) -> int:
     except FileNotFoundError as error:
         raise ValueError(str(error)) from error
     order = random_numbers(seed, "mixing").permutation(len(data))
-    rows = np.stack([data[row] for row in order[: 2 * MIXING_WALKERS]])
+    rows = np.array(data[order[: 2 * MIXING_WALKERS]])
     steps = mixing_steps(run.autoencoder, rows, 0, seed, most=most)
     if steps is None:
         raise ValueError(f"more than {most}")
