@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cfloat>
 #include <cmath>
+#include <mutex>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -102,6 +103,22 @@ std::vector<double> checked_squares(const Rows& rows, Parallel& parallel, bool (
 
 std::vector<double> squared_norms(const Rows& rows, Parallel& parallel) {
   return checked_squares(rows, parallel, is_finite);
+}
+
+double largest_coordinate(const Rows& rows, Parallel& parallel) {
+  std::mutex mutex;
+  double largest = 0.0;
+  parallel.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
+    std::vector<double> row(rows.dim);
+    double most = 0.0;
+    for (int64_t i = begin; i < end; ++i) {
+      widen_row(rows, i, row.data());
+      for (const double v : row) most = std::max(most, std::fabs(v));
+    }
+    std::lock_guard lock(mutex);
+    largest = std::max(largest, most);
+  });
+  return largest;
 }
 
 std::vector<double> checked_norms(const Rows& rows, Parallel& parallel) {

@@ -17,6 +17,9 @@ std::vector<double> checked_norms(const Rows& rows, Parallel& parallel);
 // whose squares are not.
 std::vector<double> squared_norms(const Rows& rows, Parallel& parallel);
 
+// The largest coordinate of any row, in absolute value.
+double largest_coordinate(const Rows& rows, Parallel& parallel);
+
 // Adds rows begin to end, in ascending order, to sum[dim].
 void add_rows(const Rows& rows, int64_t begin, int64_t end, double* sum);
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <mutex>
 #include <stdexcept>
 
 #include "core/equal_rows.hpp"
@@ -122,22 +121,6 @@ std::vector<double> products(const TransportRows& rows, const std::vector<double
     for (int64_t j = begin; j < end; ++j) products[j] = scorer.score(j, 1.0, 0);
   });
   return products;
-}
-
-double largest_coordinate(const Rows& rows, Parallel& parallel) {
-  std::mutex mutex;
-  double largest = 0.0;
-  parallel.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
-    std::vector<double> row(rows.dim);
-    double most = 0.0;
-    for (int64_t i = begin; i < end; ++i) {
-      widen_row(rows, i, row.data());
-      for (const double v : row) most = std::max(most, std::fabs(v));
-    }
-    std::lock_guard lock(mutex);
-    largest = std::max(largest, most);
-  });
-  return largest;
 }
 
 double largest_of(const std::vector<double>& values) {

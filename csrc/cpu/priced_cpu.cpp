@@ -4,6 +4,7 @@
 #include <cmath>
 #include <mutex>
 
+#include "core/norms.hpp"
 #include "core/unit_vectors.hpp"
 #include "cpu/priced_tree.hpp"
 
@@ -43,7 +44,7 @@ PricedCpuSearch::PricedCpuSearch(const Scorer& scorer, const ScoreGrid& grid,
 void PricedCpuSearch::make_codes(Arithmetic arithmetic) {
   codes_.reset();
   digits_ = std::make_unique<PriceDigits>(arithmetic, kernel_.source_limit_int8);
-  source_step_ = priced_source_step(largest_coordinate(), scorer_.latents().dim, arithmetic,
+  source_step_ = priced_source_step(largest_of_sources(), scorer_.latents().dim, arithmetic,
                                     kernel_.source_limit_int8);
   codes_ = std::make_unique<LatentCodes>(scorer_, free_, arithmetic, parallel_,
                                          Pricing{*digits_, source_step_, price_});
@@ -55,23 +56,10 @@ bool PricedCpuSearch::refine() {
   return true;
 }
 
-double PricedCpuSearch::largest_coordinate() const {
+double PricedCpuSearch::largest_of_sources() const {
   const Rows& rows = scorer_.sources();
-  if (rows.largest > 0.0) return std::min(1.0, rows.largest / rows.length);
-  const int64_t dim = rows.dim;
-  std::mutex mutex;
-  double largest = 0.0;
-  parallel_.run(rows.count, 1024, [&](int64_t begin, int64_t end, int) {
-    std::vector<double> row(dim);
-    double most = 0.0;
-    for (int64_t i = begin; i < end; ++i) {
-      unit_row(rows, i, row.data());
-      most = std::max(most, extent_of(row.data(), dim).largest);
-    }
-    std::lock_guard lock(mutex);
-    largest = std::max(largest, most);
-  });
-  return largest;
+  const double largest = rows.largest > 0.0 ? rows.largest : largest_coordinate(rows, parallel_);
+  return std::min(1.0, largest / rows.length);
 }
 
 void PricedCpuSearch::raised(std::span<const LatentId> ids) {

@@ -29,7 +29,7 @@ class PricedCpuSearch final : public PricedSearch {
  private:
   void search_some(std::span<const SourceRow> sources, std::span<const double> guesses,
                    int64_t depth, std::span<PricedList> lists);
-  double largest_coordinate() const;
+  double largest_of_sources() const;
   void make_codes(Arithmetic arithmetic);
   double cosine(int64_t price) const { return grid_.real(price) / unit_; }
 

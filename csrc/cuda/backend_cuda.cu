@@ -165,7 +165,7 @@ DeviceStats Run::run() {
         offset += static_cast<int64_t>(g.sources.size());
       }
     } catch (const WrongKernel& error) {
-      if (kernel_ != &scan_dp4a) distrust(*kernel_, options_.device, error.what());
+      if (kernel_ != &scan_dp4a) distrust(kernel_->name, options_.device, error.what());
       throw;
     }
     read_results();

@@ -299,7 +299,7 @@ void DeviceShard::search_window(std::span<const Query> queries, int64_t count, i
   if (seen[0].disagreed) {
     const std::string fault = std::string("the scan kernel ") + setup_.kernel->name +
                               " found other bounds than its codes give";
-    if (setup_.kernel != &scan_dp4a) distrust(*setup_.kernel, options_.device, fault);
+    if (setup_.kernel != &scan_dp4a) distrust(setup_.kernel->name, options_.device, fault);
     throw WrongKernel(fault);
   }
   for (int32_t i = 0; i < size; ++i) {

@@ -57,14 +57,15 @@ std::string fault_of(const ScanKernel& kernel, int device, int64_t dim, int mult
     return "";  // not tested this time; the run needs its memory more, and its searches verify too
   }
   if (found.wrong > 0) {
-    distrust(kernel, device,
+    distrust(kernel.name, device,
              "its self-test differs from dp4a in " + std::to_string(found.wrong) + " of " +
                  std::to_string(found.bounds) + " bounds");
   }
-  const std::lock_guard lock(verdicts().lock);
-  if (found.wrong == 0) verdicts().passed.insert({place, stride});
-  const auto fault = verdicts().faults.find(place);
-  return fault == verdicts().faults.end() ? "" : fault->second;
+  if (found.wrong == 0) {
+    const std::lock_guard lock(verdicts().lock);
+    verdicts().passed.insert({place, stride});
+  }
+  return recorded_fault(kernel.name, device);
 }
 
 const ScanKernel& trusted(const ScanKernel& kernel, const Options& options, int64_t dim,
@@ -82,10 +83,6 @@ const ScanKernel& trusted(const ScanKernel& kernel, const Options& options, int6
                  "): dp4a takes its place, which is slower. Please report this device");
   }
   return scan_dp4a;
-}
-
-void distrust(const ScanKernel& kernel, int device, const std::string& fault) {
-  distrust(std::string(kernel.name), device, fault);
 }
 
 void distrust(const std::string& kernel, int device, const std::string& fault) {

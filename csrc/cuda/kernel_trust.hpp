@@ -25,7 +25,6 @@ const ScanKernel& trusted(const ScanKernel& kernel, const Options& options, int6
                           int multiprocessors, cudaStream_t stream, std::string& fault);
 
 // Records what was wrong with a kernel on a device.
-void distrust(const ScanKernel& kernel, int device, const std::string& fault);
 void distrust(const std::string& kernel, int device, const std::string& fault);
 
 // Returns what was recorded against a kernel on a device; empty if nothing was.
