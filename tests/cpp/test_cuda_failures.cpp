@@ -127,8 +127,9 @@ TEST_CASE("devices and kernels that are not there") {
 
 TEST_CASE("a call within a call, and threads side by side, on one device and on two") {
   const Setting two("GTN_EMULATOR_DEVICES", "2");
-  const Data x = make(Shape::gaussian, 90, 20, false, 5);
-  const Data y = make(Shape::gaussian, 80, 20, false, 6);
+  // Enough rows that a run outlasts the time between two polls, also on a quick machine.
+  const Data x = make(Shape::gaussian, 300, 20, false, 5);
+  const Data y = make(Shape::gaussian, 300, 20, false, 6);
   Job deep{x, y};
   deep.rules.cone = 1024;  // the longest lists: more shared memory than others ask for
   Job plain{x, y};
